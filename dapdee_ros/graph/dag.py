@@ -1,0 +1,175 @@
+"""The model DAG: operators as nodes, tensors as edges, one sink per exit. No torch in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+class GraphError(ValueError):
+    """A graph, or a request about one, that does not make sense; the message says why."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator and the tensor it produces.
+
+    Attributes:
+        name: unique id; the torchvision tracer's module-path name, which survives a re-trace and
+            is what names a boundary tensor on the wire.
+        op: what it does, for people (``conv2d``, ``relu``, ``cat``, ``input``).
+        inputs: names of the nodes it reads, in argument order, each once.
+        shape: shape of its output for batch 1.
+        dtype: NumPy name of the output's dtype (``float32``, ``uint8``).
+        output_bytes: size of the output tensor in bytes.
+        flops: floating-point operations of one run (a multiply-add counts as two).
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    output_bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class ModelDag:
+    """A network as a DAG.
+
+    Attributes:
+        nodes: all operators in topological order; the first is the input.
+        exits: names of the exits' sink nodes, shallowest first; exit ``n`` is ``exits[n - 1]``.
+
+    Raises:
+        GraphError: at construction, if names repeat, a node reads one that does not stand before
+            it, there is not exactly one input, or an exit is missing.
+    """
+
+    nodes: tuple[Node, ...]
+    exits: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise GraphError("a model DAG needs at least its input node")
+        seen: set[str] = set()
+        for position, node in enumerate(self.nodes):
+            if node.name in seen:
+                raise GraphError(f"two nodes are called {node.name!r}")
+            if (position == 0) != (not node.inputs):
+                raise GraphError(
+                    f"node {node.name!r} at position {position}: the first node, and only that, "
+                    "is the input and reads nothing"
+                )
+            missing = [name for name in node.inputs if name not in seen]
+            if missing:
+                raise GraphError(f"node {node.name!r} reads {missing}, which do not come before it")
+            seen.add(node.name)
+        if not self.exits:
+            raise GraphError("a model DAG needs at least one exit")
+        absent = [name for name in self.exits if name not in seen]
+        if absent:
+            raise GraphError(f"exits {absent} are not nodes of the graph")
+
+    @property
+    def input(self) -> str:
+        """Name of the input node."""
+        return self.nodes[0].name
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
+        """Nodes by name."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """For each node the names of the nodes that read its tensor, in topological order."""
+        readers: dict[str, list[str]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                readers[name].append(node.name)
+        return {name: tuple(of) for name, of in readers.items()}
+
+    def exit_sink(self, exit_number: int) -> str:
+        """Name of the sink of exit ``exit_number`` (1 is the shallowest).
+
+        Raises:
+            GraphError: if there is no such exit.
+        """
+        if not 1 <= exit_number <= len(self.exits):
+            raise GraphError(f"exit {exit_number} asked for, the model has 1 to {len(self.exits)}")
+        return self.exits[exit_number - 1]
+
+    def ancestors(self, names: Iterable[str]) -> frozenset[str]:
+        """The given nodes and everything they depend on (for an exit's sink: G_n)."""
+        wanted: set[str] = set()
+        for name in names:
+            if name not in self.by_name:
+                raise GraphError(f"there is no node {name!r} in this model")
+            wanted.add(name)
+        for node in reversed(self.nodes):
+            if node.name in wanted:
+                wanted.update(node.inputs)
+        return frozenset(wanted)
+
+    def boundary(self, head: Iterable[str], exit_number: int) -> tuple[str, ...]:
+        """Tensors of ``head`` that some node of the exit's part outside ``head`` reads.
+
+        Each is named once however many read it; topological order. Empty if ``head`` holds all of
+        the exit's part.
+        """
+        head = frozenset(head)
+        needed = self.ancestors([self.exit_sink(exit_number)])
+        read_outside = {
+            name
+            for node in self.nodes
+            if node.name in needed and node.name not in head
+            for name in node.inputs
+        }
+        return tuple(n.name for n in self.nodes if n.name in head and n.name in read_outside)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The DAG as plain JSON values; ``from_dict`` reads it back."""
+        return {
+            "nodes": [
+                {
+                    "name": n.name,
+                    "op": n.op,
+                    "inputs": list(n.inputs),
+                    "shape": list(n.shape),
+                    "dtype": n.dtype,
+                    "output_bytes": n.output_bytes,
+                    "flops": n.flops,
+                }
+                for n in self.nodes
+            ],
+            "exits": list(self.exits),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelDag:
+        """Build a DAG from ``to_dict``'s values.
+
+        Raises:
+            GraphError: if a key is missing or of the wrong kind, or the graph is not a DAG.
+        """
+        try:
+            nodes = tuple(
+                Node(
+                    name=str(n["name"]),
+                    op=str(n["op"]),
+                    inputs=tuple(str(i) for i in n["inputs"]),
+                    shape=tuple(int(d) for d in n["shape"]),
+                    dtype=str(n["dtype"]),
+                    output_bytes=int(n["output_bytes"]),
+                    flops=int(n["flops"]),
+                )
+                for n in data["nodes"]
+            )
+            exits = tuple(str(e) for e in data["exits"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise GraphError(f"not a model DAG: {type(error).__name__}: {error}") from error
+        return cls(nodes, exits)
