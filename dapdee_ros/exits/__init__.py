@@ -1,0 +1,1 @@
+"""Exits on a network: placed, trained together, calibrated, kept in a model folder."""

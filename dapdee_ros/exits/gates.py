@@ -1,0 +1,199 @@
+"""What is known about a model's exits and gates, measured on held-out data. No torch in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class CalibrationError(ValueError):
+    """A calibration, or a question to one, that does not make sense; the message says why."""
+
+
+def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Class probabilities of ``logits / temperature`` over the last axis, float64."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    np.exp(scaled, out=scaled)
+    return scaled / scaled.sum(axis=-1, keepdims=True)
+
+
+def confidence(logits: ArrayLike, temperature: float = 1.0) -> tuple[int, float]:
+    """The class an exit names for one frame and how sure it is of it.
+
+    Args:
+        logits: the exit's output, shape ``(1, K)`` or ``(K,)``.
+        temperature: the exit's calibrated temperature (C. Guo et al., "On Calibration of Modern
+            Neural Networks", ICML 2017).
+
+    Returns:
+        The class and the largest softmax probability. A gate stops a frame when that
+        probability is at least its threshold.
+    """
+    probabilities = softmax(np.asarray(logits).reshape(-1), temperature)
+    best = int(probabilities.argmax())
+    return best, float(probabilities[best])
+
+
+@dataclass(frozen=True)
+class GateCurve:
+    """One gate, measured at a row of thresholds.
+
+    Attributes:
+        thresholds: rising, from 0 to 1.
+        share: for each threshold the share of all frames that stop at this gate.
+        accuracy: for each later exit, for each threshold, the accuracy over all frames when
+            those that reach the threshold end at the gate and the others at that exit.
+    """
+
+    thresholds: tuple[float, ...]
+    share: tuple[float, ...]
+    accuracy: Mapping[int, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Accuracies, temperatures and gate curves of one model.
+
+    Attributes:
+        model_id: the model that was measured.
+        data: what it was measured on, in words.
+        frames: how many frames that was.
+        exit_accuracy: for each exit, shallowest first, the share of frames it gets right.
+        temperatures: for each exit the number its logits are divided by before the softmax.
+        gates: curves by gate exit (1 to N - 1).
+        codecs: for each codec name the accuracy of each exit when its boundary goes through that
+            codec; empty until measured.
+    """
+
+    model_id: str
+    data: str
+    frames: int
+    exit_accuracy: tuple[float, ...]
+    temperatures: tuple[float, ...]
+    gates: Mapping[int, GateCurve]
+    codecs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        exits = len(self.exit_accuracy)
+        if exits < 1 or len(self.temperatures) != exits:
+            raise CalibrationError(
+                f"a calibration needs an accuracy and a temperature for each exit, got {exits} "
+                f"and {len(self.temperatures)}"
+            )
+        if not all(t > 0 for t in self.temperatures):
+            raise CalibrationError(f"temperatures must be positive, got {self.temperatures}")
+        if set(self.gates) != set(range(1, exits)):
+            raise CalibrationError(
+                f"{exits} exits make gates 1 to {exits - 1}, got {sorted(self.gates)}"
+            )
+        ratios = [*self.exit_accuracy]
+        for gate, curve in self.gates.items():
+            points = len(curve.thresholds)
+            rows = [curve.share, *curve.accuracy.values()]
+            if points < 2 or any(len(row) != points for row in rows):
+                raise CalibrationError(
+                    f"gate {gate}: every row must hold one value a threshold ({points})"
+                )
+            if list(curve.thresholds) != sorted(set(curve.thresholds)):
+                raise CalibrationError(f"gate {gate}: thresholds must rise")
+            if set(curve.accuracy) != set(range(gate + 1, exits + 1)):
+                raise CalibrationError(
+                    f"gate {gate}: pairs with exits {gate + 1} to {exits} are needed, got "
+                    f"{sorted(curve.accuracy)}"
+                )
+            ratios += [value for row in (*rows, curve.thresholds) for value in row]
+        if not all(0 <= value <= 1 for value in ratios):
+            raise CalibrationError("accuracies, shares and thresholds must lie between 0 and 1")
+
+    def _curve(self, gate: int) -> GateCurve:
+        if gate not in self.gates:
+            raise CalibrationError(
+                f"gate {gate} asked for, this model has {sorted(self.gates) or 'none'}"
+            )
+        return self.gates[gate]
+
+    def thresholds(self, gate: int) -> tuple[float, ...]:
+        """The thresholds at which this gate was measured, rising."""
+        return self._curve(gate).thresholds
+
+    def share(self, gate: int, threshold: float) -> float:
+        """Share of frames that stop at the gate.
+
+        Exact at the measured thresholds, linear between them, nothing above the last.
+
+        Raises:
+            CalibrationError: if there is no such gate.
+        """
+        curve = self._curve(gate)
+        return float(np.interp(threshold, curve.thresholds, curve.share, right=0.0))
+
+    def accuracy(self, gate: int, later_exit: int, threshold: float) -> float:
+        """Accuracy over all frames: those that reach the threshold end at the gate, others later.
+
+        Exact at the measured thresholds, linear between them, the later exit's own above the last.
+
+        Raises:
+            CalibrationError: if there is no such gate or later exit.
+        """
+        curve = self._curve(gate)
+        if later_exit not in curve.accuracy:
+            raise CalibrationError(
+                f"after gate {gate} come exits {sorted(curve.accuracy)}, not {later_exit}"
+            )
+        own = self.exit_accuracy[later_exit - 1]
+        return float(np.interp(threshold, curve.thresholds, curve.accuracy[later_exit], right=own))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The calibration as plain JSON values; ``from_dict`` reads it back."""
+        return {
+            "model_id": self.model_id,
+            "data": self.data,
+            "frames": self.frames,
+            "exit_accuracy": list(self.exit_accuracy),
+            "temperatures": list(self.temperatures),
+            "gates": {
+                str(gate): {
+                    "thresholds": list(curve.thresholds),
+                    "share": list(curve.share),
+                    "accuracy": {str(later): list(row) for later, row in curve.accuracy.items()},
+                }
+                for gate, curve in self.gates.items()
+            },
+            "codecs": {name: list(row) for name, row in self.codecs.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """Build a calibration from ``to_dict``'s values.
+
+        Raises:
+            CalibrationError: if something is missing, of the wrong kind or contradicts itself.
+        """
+        try:
+            return cls(
+                model_id=str(values["model_id"]),
+                data=str(values["data"]),
+                frames=int(values["frames"]),
+                exit_accuracy=_floats(values["exit_accuracy"]),
+                temperatures=_floats(values["temperatures"]),
+                gates={
+                    int(gate): GateCurve(
+                        thresholds=_floats(curve["thresholds"]),
+                        share=_floats(curve["share"]),
+                        accuracy={int(k): _floats(row) for k, row in curve["accuracy"].items()},
+                    )
+                    for gate, curve in values["gates"].items()
+                },
+                codecs={str(k): _floats(row) for k, row in values.get("codecs", {}).items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CalibrationError(f"not a calibration: {type(error).__name__}: {error}") from error
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
