@@ -1,0 +1,98 @@
+"""What coding a boundary costs, as the planner sees a codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from dapdee_ros.graph.dag import Node
+
+
+class TensorCost(NamedTuple):
+    """Coding one tensor: size in bytes, seconds to encode on the car and to decode on the edge."""
+
+    coded_bytes: float
+    encode_s: float = 0.0
+    decode_s: float = 0.0
+
+
+class CodecCost(Protocol):
+    """A codec for the planner: sizes, times and what it costs in accuracy."""
+
+    @property
+    def name(self) -> str:
+        """The name that a plan and the wire carry."""
+
+    def tensor(self, node: Node) -> TensorCost | None:
+        """Cost of the output tensor of ``node``; None if this codec does not code it."""
+
+    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+        """Accuracy lost (0 to 1) at this exit and boundary; None if unknown: no candidate then."""
+
+
+@dataclass(frozen=True)
+class AsIs:
+    """Tensors as they lie in memory: float32 stays float32, the uint8 input stays uint8.
+
+    Attributes:
+        name: ``f32``.
+        seconds_per_byte: copying into and out of a message, measured by whoever knows; 0 leaves it
+            out.
+    """
+
+    name: str = "f32"
+    seconds_per_byte: float = 0.0
+
+    def tensor(self, node: Node) -> TensorCost | None:
+        """The tensor's size in memory."""
+        copy_s = self.seconds_per_byte * node.output_bytes
+        return TensorCost(node.output_bytes, copy_s, copy_s)
+
+    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+        """Nothing is lost."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class MeasuredCodec:
+    """A codec as calibration measured it.
+
+    Attributes:
+        name: the codec's name.
+        tensors: cost by node name; a boundary with a tensor that is not in it is no candidate.
+        losses: accuracy lost by (exit number, boundary).
+        default_loss: what counts for a boundary that is not in ``losses``; None makes it no
+            candidate.
+    """
+
+    name: str
+    tensors: Mapping[str, TensorCost]
+    losses: Mapping[tuple[int, tuple[str, ...]], float] = field(default_factory=dict)
+    default_loss: float | None = None
+
+    def tensor(self, node: Node) -> TensorCost | None:
+        """The measured cost, None where nothing was measured."""
+        return self.tensors.get(node.name)
+
+    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+        """The measured loss, else ``default_loss``."""
+        return self.losses.get((exit_number, boundary), self.default_loss)
+
+
+class GateOption(NamedTuple):
+    """One calibrated setting of a gate, measured on the frames that really stop and go on.
+
+    Attributes:
+        gate: the exit that may end a frame.
+        exit_number: the later exit that answers the others.
+        threshold: confidence from which the gate ends a frame.
+        share: share of frames that it ends, 0 to 1.
+        accuracy: accuracy of the pair over all frames, 0 to 1.
+    """
+
+    gate: int
+    exit_number: int
+    threshold: float
+    share: float
+    accuracy: float

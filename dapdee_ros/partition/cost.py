@@ -1,0 +1,169 @@
+"""What the planner knows about link and load, and what a split costs under them.
+
+The formulas, for a head that takes ``car_s`` and a tail that takes ``edge_s`` as profiled (both
+with their part of the codec) and ``boundary_bytes`` between them:
+
+- T_d = car_slowdown * car_s, T_e = edge_slowdown * edge_s
+- T_t = rtt_s + 8 * boundary_bytes / uplink_bps, and 0 where nothing is sent
+- latency T = T_d + T_t + T_e
+- period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e): the round trip delays frames but does
+  not limit how many of them are under way
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from dapdee_ros.partition.errors import DeadlineError, LinkError, LoadError, PlanningError
+
+MODES = ("latency", "throughput", "auto")
+
+# Below this load score a task counts as light and is planned for latency (the paper's threshold).
+HEAVY_LOAD_SCORE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What is known about the radio link.
+
+    Attributes:
+        uplink_bps: rate from car to edge in bit/s; 0 means that nothing gets through.
+        rtt_s: round-trip time of a small packet in s.
+        connected: False if the edge does not answer.
+        relative_spread: standard deviation of the rate's estimate over the estimate (0: certain).
+
+    Raises:
+        LinkError: at construction, for a negative, infinite or NaN value.
+    """
+
+    uplink_bps: float
+    rtt_s: float = 0.0
+    connected: bool = True
+    relative_spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("uplink_bps", "rtt_s", "relative_spread"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise LinkError(f"{name} is {value}; expected a finite number of 0 or more")
+
+    @property
+    def usable(self) -> bool:
+        """Whether a boundary can be sent at all."""
+        return self.connected and self.uplink_bps > 0
+
+    def pessimistic_bps(self, risk: float) -> float:
+        """The rate that the link falls below with probability ``risk``, in bit/s.
+
+        The estimate's error is taken as log-normal, so the rate stays above 0 whatever the spread.
+
+        Args:
+            risk: probability in (0, 0.5]; 0.5 is the estimate itself.
+        """
+        return self.uplink_bps * math.exp(_normal_quantile(risk) * self.relative_spread)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadState:
+    """How loaded the two sides are.
+
+    Attributes:
+        car_slowdown: measured over profiled time on the car (1: as profiled).
+        edge_slowdown: the same for the edge server.
+        score: the load score, 0 (idle) to 1; decides about mode ``auto``.
+        indicators: what the score is made of (``cpu``, ``memory``, ``uplink``, ``delay``,
+            ``battery``, ``deadline``), each 0 to 1 with 1 = loaded; for policies that score the
+            load themselves.
+
+    Raises:
+        LoadError: at construction, for a slowdown not above 0 or a score outside 0 to 1.
+    """
+
+    car_slowdown: float = 1.0
+    edge_slowdown: float = 1.0
+    score: float = 0.0
+    indicators: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("car_slowdown", "edge_slowdown"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise LoadError(f"{name} is {value}; expected a finite number above 0")
+        if not 0 <= self.score <= 1:
+            raise LoadError(f"load score is {self.score}; expected 0 to 1")
+
+
+class SplitCost(NamedTuple):
+    """Seconds of one split; ``latency_s`` and ``period_s`` as the module's formulas."""
+
+    head_s: float
+    transfer_s: float
+    edge_s: float
+    latency_s: float
+    period_s: float
+
+
+def split_cost(
+    car_s: float,
+    boundary_bytes: float,
+    edge_s: float,
+    sends: bool,
+    link: LinkState,
+    load: LoadState,
+) -> SplitCost:
+    """Price one split by the module's formulas.
+
+    Args:
+        car_s: profiled seconds of the head, encoding included.
+        boundary_bytes: what is sent, in bytes.
+        edge_s: profiled seconds of the tail, decoding included.
+        sends: False if the car finishes alone; then nothing of link and edge counts.
+        link: the link; a split that sends over an unusable link takes for ever (infinity).
+        load: slowdowns of both sides.
+    """
+    head_s = load.car_slowdown * car_s
+    if not sends:
+        return SplitCost(head_s, 0.0, 0.0, head_s, head_s)
+    on_air_s = 8 * boundary_bytes / link.uplink_bps if link.usable else math.inf
+    transfer_s = link.rtt_s + on_air_s
+    tail_s = load.edge_slowdown * edge_s
+    return SplitCost(
+        head_s, transfer_s, tail_s, head_s + transfer_s + tail_s, max(head_s, on_air_s, tail_s)
+    )
+
+
+def resolve_mode(mode: str, load: LoadState, priority: bool = False) -> str:
+    """``latency`` or ``throughput``: what to minimise.
+
+    ``auto`` is latency for a priority task or a light load, throughput for a heavy one.
+
+    Raises:
+        PlanningError: for any other mode.
+    """
+    if mode == "latency" or mode == "throughput":
+        return mode
+    if mode != "auto":
+        raise PlanningError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
+    return "latency" if priority or load.score < HEAVY_LOAD_SCORE else "throughput"
+
+
+def check_deadline(deadline_s: float) -> None:
+    """Raise DeadlineError unless a deadline is a positive, finite number of seconds."""
+    if not 0 < deadline_s < math.inf:
+        raise DeadlineError(f"deadline_s is {deadline_s}; expected a finite number above 0")
+
+
+@lru_cache(maxsize=64)
+def _normal_quantile(probability: float) -> float:
+    if not 0 < probability <= 0.5:
+        raise PlanningError(
+            f"risk is {probability}; expected a probability above 0 and up to 0.5 (the estimate)"
+        )
+    # Imported late: the manager's process stays small unless a risk is set.
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(probability)
