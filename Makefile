@@ -1,0 +1,31 @@
+# make setup   everything that running and testing need, into this folder (see tools/setup.sh)
+# make demo    the whole system on this machine for a minute: camera, head, link, edge, result, live picture
+# make test    ruff, mypy and all tests
+# make lint    ruff and mypy alone
+# make bench   the benchmarks; each ends with one JSON line
+# make clean   remove everything that the others made
+SHELL := /bin/bash
+ENV := source tools/env.sh &&
+
+.PHONY: setup demo test lint bench clean help
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup:
+	@tools/setup.sh
+
+demo: setup
+	@$(ENV) dapdee demo $(ARGS)
+
+lint: setup
+	@$(ENV) ruff check . && ruff format --check . && mypy
+
+test: lint
+	@$(ENV) python -m pytest $(ARGS)
+
+bench: setup
+	@$(ENV) for bench in bench/*.py; do echo "== $$bench"; python $$bench || exit 1; done
+
+clean:
+	rm -rf .venv .cache build install log runs dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
