@@ -1,0 +1,16 @@
+"""Boundary tensors to bytes and back. NumPy only; an image library is imported when used."""
+
+from dapdee_ros.codec.table import CODEC_NAMES, codec_named, size_is_fixed
+from dapdee_ros.codec.tensor_spec import CodecError, TensorSpec
+from dapdee_ros.codec.wire import decode, encode, encoded_bytes
+
+__all__ = [
+    "CODEC_NAMES",
+    "CodecError",
+    "TensorSpec",
+    "codec_named",
+    "decode",
+    "encode",
+    "encoded_bytes",
+    "size_is_fixed",
+]

@@ -1,0 +1,60 @@
+"""Which codecs there are: the names that plans and messages use, and what stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import lru_cache
+
+from dapdee_ros.codec.affine import Affine
+from dapdee_ros.codec.jpeg import Jpeg
+from dapdee_ros.codec.plain import Half, Identity
+from dapdee_ros.codec.tensor_spec import Codec, CodecError
+
+
+class CodecName(StrEnum):
+    """Codecs by the name they have on the wire; ``u8c`` and ``u4c`` have a scale a channel."""
+
+    F32 = "f32"
+    F16 = "f16"
+    U8 = "u8"
+    U8C = "u8c"
+    U4 = "u4"
+    U4C = "u4c"
+    JPEG = "jpeg"
+
+
+_CODECS: dict[CodecName, Callable[[], Codec]] = {
+    CodecName.F32: Identity,
+    CodecName.F16: Half,
+    CodecName.U8: lambda: Affine(8, per_channel=False),
+    CodecName.U8C: lambda: Affine(8, per_channel=True),
+    CodecName.U4: lambda: Affine(4, per_channel=False),
+    CodecName.U4C: lambda: Affine(4, per_channel=True),
+    CodecName.JPEG: Jpeg,
+}
+
+CODEC_NAMES: tuple[str, ...] = tuple(name.value for name in CodecName)
+
+
+@lru_cache(maxsize=len(CODEC_NAMES))
+def _made(name: CodecName) -> Codec:
+    return _CODECS[name]()
+
+
+def codec_named(name: str) -> Codec:
+    """The codec of that name.
+
+    Raises:
+        CodecError: if there is none.
+    """
+    try:
+        return _made(CodecName(name))
+    except ValueError:
+        raise CodecError(f"there is no codec {name[:40]!r}; known: {list(CODEC_NAMES)}") from None
+
+
+def size_is_fixed(name: str) -> bool:
+    """Whether the codec's size depends on shape and dtype alone, so that it can be planned with."""
+    fewest, most = codec_named(name).length_bounds((1, 1, 1, 3), "uint8")
+    return fewest == most
