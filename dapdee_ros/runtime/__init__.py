@@ -1,0 +1,1 @@
+"""What car and edge do with a frame: head and tail runners, ledger, fallback. No ROS in here."""

@@ -1,0 +1,207 @@
+"""The vocabulary of the runtime: what goes from the car to the edge, and what comes out."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from dapdee_ros.codec import TensorSpec
+
+
+class Status(IntEnum):
+    """How the edge answered; the values are those of InferenceResult's STATUS_*."""
+
+    OK = 0
+    WRONG_MODEL = 1
+    BAD_TENSOR = 2
+    BUSY = 3
+    ERROR = 4
+
+
+class Place(IntEnum):
+    """Where a frame was finished; the values are those of InferenceResult's PLACE_*."""
+
+    CAR = 0
+    EDGE = 1
+    CAR_FALLBACK = 2
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """What the head shall do with a frame.
+
+    Attributes:
+        epoch: number of the plan, 0 for the one that a head starts with.
+        exit_number: exit that answers, 1 is the shallowest.
+        boundary: names of the tensors to send; empty: the car finishes alone.
+        codec: how they are coded.
+        gate: exit that may end the frame on the car, or None.
+        gate_threshold: softmax probability from which on it does.
+        predicted_remote_s: predicted T_t + T_e in s; NaN if unknown. Says how long the edge's
+            answer is worth waiting for.
+    """
+
+    epoch: int
+    exit_number: int
+    boundary: tuple[str, ...] = ()
+    codec: str = "f32"
+    gate: int | None = None
+    gate_threshold: float = 1.0
+    predicted_remote_s: float = math.nan
+
+
+@dataclass(frozen=True)
+class HeadFrame:
+    """A frame on its way to the edge; field for field the HeadTensor message.
+
+    Attributes:
+        number: the frame's number, counted by the head that accepted it.
+        session: the head's session.
+        sent_s: the car's monotonic clock, in s; only ever echoed.
+        model_id: id of the model whose tensors these are.
+        exit_number: exit to compute.
+        codec: how the tensors were coded.
+        specs: how they lie in ``data``.
+        data: their bytes.
+        context: whatever the caller wants back with the answer (the image's header).
+    """
+
+    number: int
+    session: int
+    sent_s: float
+    model_id: str
+    exit_number: int
+    codec: str
+    specs: Sequence[TensorSpec]
+    data: array[int] | bytes
+    context: Any = None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What one exit says of one frame.
+
+    Attributes:
+        class_id: index of the most likely class.
+        score: its softmax probability, 0 to 1.
+        top_classes: the most likely classes, best first.
+        top_scores: their probabilities.
+    """
+
+    class_id: int
+    score: float
+    top_classes: tuple[int, ...]
+    top_scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TailAnswer:
+    """What the edge says to one HeadFrame.
+
+    Attributes:
+        number: the frame's number.
+        session: the head's session.
+        status: ok, or why not.
+        detail: why not, in words.
+        classification: the answer; None unless ok.
+        exit_number: exit that gave it.
+        tail_s: T_e, seconds of decoding and computing.
+        residence_s: seconds between arrival and answer, waiting included.
+        sent_echo_s: ``sent_s`` of the frame.
+        edge_slowdown: measured over profiled seconds; NaN without a profile.
+        context: the frame's context.
+    """
+
+    number: int
+    session: int
+    status: Status
+    detail: str
+    classification: Classification | None
+    exit_number: int
+    tail_s: float
+    residence_s: float
+    sent_echo_s: float
+    edge_slowdown: float = math.nan
+    context: Any = None
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The one and final result of a frame that the head accepted.
+
+    Attributes:
+        number: the frame's number.
+        session: the head's session.
+        plan: the plan under which it started.
+        classification: the answer.
+        exit_number: exit that gave it.
+        place: where that was.
+        detail: why there, if not as planned.
+        head_s: T_d in s.
+        transfer_s: T_t in s, 0 unless finished on the edge.
+        tail_s: T_e in s, 0 unless finished on the edge.
+        latency_s: from accepting the frame to this result, in s.
+        sent_bytes: coded tensor bytes sent, 0 if nothing was.
+        deadline_s: the deadline it ran under, in s.
+        car_slowdown: measured over profiled seconds on the car; NaN without a profile.
+        edge_slowdown: the same on the edge; NaN if nothing ran there.
+        residence_s: seconds on the edge, 0 unless finished there.
+        sent_s: when it was sent (car's clock), NaN if it was not.
+        context: whatever came with the frame.
+    """
+
+    number: int
+    session: int
+    plan: FramePlan
+    classification: Classification
+    exit_number: int
+    place: Place
+    detail: str
+    head_s: float
+    transfer_s: float
+    tail_s: float
+    latency_s: float
+    sent_bytes: int
+    deadline_s: float
+    car_slowdown: float = math.nan
+    edge_slowdown: float = math.nan
+    residence_s: float = 0.0
+    sent_s: float = math.nan
+    context: Any = None
+
+
+@dataclass
+class Flight:
+    """A frame that was sent and has no answer yet.
+
+    Attributes:
+        number: the frame's number.
+        context: whatever came with it.
+        plan: the plan under which it started.
+        accepted_s: when it was accepted, car's clock.
+        deadline_at_s: when its result is due, car's clock.
+        fallback_at_s: when the car stops waiting for the edge, car's clock.
+        sent_s: when it was sent, car's clock.
+        head_s: T_d in s.
+        sent_bytes: coded tensor bytes.
+        kept: tensors by node name from which the car can finish it.
+        car_slowdown: measured over profiled seconds of the head.
+        detail: why the car has to finish it, once that is known.
+    """
+
+    number: int
+    context: Any
+    plan: FramePlan
+    accepted_s: float
+    deadline_at_s: float
+    fallback_at_s: float
+    sent_s: float
+    head_s: float
+    sent_bytes: int
+    kept: dict[str, Any] = field(repr=False)
+    car_slowdown: float = math.nan
+    detail: str = ""

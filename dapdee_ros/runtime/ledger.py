@@ -1,0 +1,122 @@
+"""The ledger of frames: every frame that is accepted ends exactly once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dapdee_ros.runtime.frames import Place
+
+
+class LedgerError(RuntimeError):
+    """A frame was ended that is not open, or the sums do not agree: a defect of the runtime."""
+
+
+@dataclass(frozen=True)
+class LedgerSummary:
+    """The ledger at one moment; ``accepted = results + drops + in_flight`` always holds.
+
+    Attributes:
+        accepted: frames taken on.
+        results: frames answered.
+        drops: frames given up.
+        in_flight: frames not ended yet.
+        places: answers by where they were finished.
+        reasons: drops by reason.
+        deadline_misses: answers later than their deadline.
+        late_answers: edge answers that came after their frame had ended, or were not asked for.
+        rejected: edge answers that said the frame was not acceptable.
+    """
+
+    accepted: int
+    results: int
+    drops: int
+    in_flight: int
+    places: dict[Place, int]
+    reasons: dict[str, int]
+    deadline_misses: int
+    late_answers: int
+    rejected: int
+
+
+@dataclass
+class FrameLedger:
+    """Counts frames; every method may be called from any thread."""
+
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _accepted: int = 0
+    _open: set[int] = field(default_factory=set)
+    _places: Counter[Place] = field(default_factory=Counter)
+    _reasons: Counter[str] = field(default_factory=Counter)
+    _deadline_misses: int = 0
+    _late_answers: int = 0
+    _rejected: int = 0
+
+    def accept(self) -> int:
+        """Open a frame and return its number, counted from 1."""
+        with self._lock:
+            self._accepted += 1
+            self._open.add(self._accepted)
+            return self._accepted
+
+    def end_with_result(self, number: int, place: Place, *, missed: bool) -> None:
+        """Close a frame with its result.
+
+        Raises:
+            LedgerError: if the frame is not open.
+        """
+        with self._lock:
+            self._close(number)
+            self._places[place] += 1
+            self._deadline_misses += missed
+
+    def end_with_drop(self, number: int, reason: str) -> None:
+        """Close a frame without a result.
+
+        Raises:
+            LedgerError: if the frame is not open.
+        """
+        with self._lock:
+            self._close(number)
+            self._reasons[reason] += 1
+
+    def count_late_answer(self) -> None:
+        """Count an edge answer that nobody waits for any more."""
+        with self._lock:
+            self._late_answers += 1
+
+    def count_rejected(self) -> None:
+        """Count an edge answer that refused its frame."""
+        with self._lock:
+            self._rejected += 1
+
+    def summary(self) -> LedgerSummary:
+        """The ledger now.
+
+        Raises:
+            LedgerError: if the sums do not agree.
+        """
+        with self._lock:
+            results, drops = self._places.total(), self._reasons.total()
+            if self._accepted != results + drops + len(self._open):
+                raise LedgerError(
+                    f"{self._accepted} frames accepted, but {results} results, {drops} drops and "
+                    f"{len(self._open)} in flight"
+                )
+            return LedgerSummary(
+                accepted=self._accepted,
+                results=results,
+                drops=drops,
+                in_flight=len(self._open),
+                places=dict(self._places),
+                reasons=dict(self._reasons),
+                deadline_misses=self._deadline_misses,
+                late_answers=self._late_answers,
+                rejected=self._rejected,
+            )
+
+    def _close(self, number: int) -> None:
+        if number not in self._open:
+            raise LedgerError(f"frame {number} ended twice, or was never accepted")
+        self._open.remove(number)
