@@ -1,0 +1,69 @@
+"""Seeded random multi-exit DAGs with profiles, for the planner's tests."""
+
+from __future__ import annotations
+
+import random
+
+from dapdee_ros.graph.dag import ModelDag, Node
+from dapdee_ros.partition.device_profile import DeviceProfile
+
+
+def random_dag(rng: random.Random, *, most_nodes: int = 14) -> ModelDag:
+    """A DAG with several readers a tensor and one to three exits; every node feeds an exit."""
+    count = rng.randint(3, most_nodes)
+    exits = rng.randint(1, min(3, count - 1))
+    reads: list[list[int]] = [[]]
+    for i in range(1, count):
+        width = min(i, rng.choice((1, 1, 2, 3)))
+        near = range(max(0, i - 5), i)
+        reads.append(sorted(rng.sample(near, min(width, len(near)))))
+    sinks = sorted({*rng.sample(range(1, count), exits), count - 1})[-exits:]
+    nodes = [
+        Node(
+            name=f"n{i}",
+            op="input" if i == 0 else "conv2d",
+            inputs=tuple(f"n{j}" for j in reads[i]),
+            shape=(1, 1),
+            dtype="float32",
+            output_bytes=4 * rng.randint(1, 50_000),
+            flops=1,
+        )
+        for i in range(count)
+    ]
+    return ModelDag(tuple(nodes), tuple(f"n{i}" for i in sinks))
+
+
+def random_profile(rng: random.Random, dag: ModelDag, device: str, scale: float) -> DeviceProfile:
+    """Random seconds a node; the input costs nothing."""
+    return DeviceProfile(
+        model_id="random",
+        device=device,
+        threads=1,
+        node_seconds={
+            node.name: 0.0 if i == 0 else scale * rng.uniform(0.01, 1)
+            for i, node in enumerate(dag.nodes)
+        },
+        created="2026-11-20T00:00:00",
+    )
+
+
+def chain_of_design() -> tuple[ModelDag, DeviceProfile, DeviceProfile, float]:
+    """The chain in -> x -> y -> z of the design, whose true one-way optimum takes 10.4 s.
+
+    Returns:
+        DAG, car profile, edge profile, and the rate in bit/s at which the tensors take
+        1, 5, 0.2 and 0 s.
+    """
+    car, edge, transfer_s = (0, 10, 0.1, 10), (0, 0.1, 10, 0.1), (1, 5, 0.2, 0)
+    names = ("in", "x", "y", "z")
+    nodes = tuple(
+        Node(name, "conv2d", names[i - 1 : i] if i else (), (1,), "float32", int(s * 1000), 1)
+        for i, (name, s) in enumerate(zip(names, transfer_s, strict=True))
+    )
+
+    def profile(device: str, seconds: tuple[float, ...]) -> DeviceProfile:
+        return DeviceProfile(
+            "chain", device, 1, dict(zip(names, seconds, strict=True)), "2026-11-20T00:00:00"
+        )
+
+    return ModelDag(nodes, ("z",)), profile("car", car), profile("edge", edge), 8 * 1000.0

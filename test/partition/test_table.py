@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from random_networks import chain_of_design, random_dag, random_profile
+
+from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import (
+    DeadlineError,
+    LinkError,
+    LoadError,
+    NoPlanError,
+    PlanningError,
+    ProfileError,
+    TableError,
+)
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.table import CandidateTable
+
+
+def test_design_chain_takes_10_4_seconds() -> None:
+    dag, car, edge, rate = chain_of_design()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    plan = table.decide(LinkState(rate), LoadState(), 100.0, "latency")
+    assert plan.latency_s == pytest.approx(10.4)
+    assert plan.boundary == ("y",)
+
+
+def subsets(names: list[str]) -> Iterator[frozenset[str]]:
+    for size in range(len(names) + 1):
+        yield from (frozenset(c) for c in itertools.combinations(names, size))
+
+
+def brute_force(
+    dag: ModelDag,
+    car: DeviceProfile,
+    edge: DeviceProfile,
+    accuracy: list[float],
+    link: LinkState,
+    load: LoadState,
+    deadline_s: float,
+    mode: str,
+    tolerance: float,
+) -> tuple[bool, float, float]:
+    """Late, accuracy and objective of the best plan, from the definitions alone."""
+    options = []
+    for number, sink in enumerate(dag.exits):
+        part = {sink}
+        for node in reversed(dag.nodes):
+            if node.name in part:
+                part |= set(node.inputs)
+        others = [n.name for n in dag.nodes[1:] if n.name in part]
+        for chosen in subsets(others):
+            head = chosen | {dag.nodes[0].name}
+            if any(not set(dag.by_name[v].inputs) <= head for v in head):
+                continue
+            tail = part - head
+            t_d = load.car_slowdown * sum(car.node_seconds[v] for v in head)
+            t_e = load.edge_slowdown * sum(edge.node_seconds[v] for v in tail)
+            sent = {u for v in tail for u in dag.by_name[v].inputs} & head
+            air = 8 * sum(dag.by_name[u].output_bytes for u in sent) / link.uplink_bps
+            latency = t_d + t_e + (link.rtt_s + air if tail else 0.0)
+            objective = latency if mode == "latency" else max(t_d, air, t_e)
+            options.append((latency, accuracy[number], objective))
+    in_time = [o for o in options if o[0] <= deadline_s]
+    if not in_time:
+        fastest = min(o[0] for o in options)
+        return True, max(o[1] for o in options if o[0] <= fastest * (1 + 1e-12)), fastest
+    best = max(o[1] for o in in_time)
+    level = [o for o in in_time if o[1] >= best - tolerance - 1e-12]
+    lowest = min(o[2] for o in level)
+    ties = [o for o in level if o[2] <= lowest * (1 + 1e-12)]
+    quickest = min(o[0] for o in ties)
+    return False, max(o[1] for o in ties if o[0] <= quickest * (1 + 1e-12)), lowest
+
+
+def random_situation(rng: random.Random) -> tuple[LinkState, LoadState, float]:
+    link = LinkState(10 ** rng.uniform(4.5, 8), rng.choice((0.0, rng.uniform(0, 0.2))))
+    load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
+    return link, load, 10 ** rng.uniform(-2, 1)
+
+
+def test_decide_equals_brute_force_on_500_random_networks() -> None:
+    rng = random.Random(4)
+    met = {False: 0, True: 0}
+    for _ in range(500):
+        dag = random_dag(rng)
+        car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
+        accuracy = [rng.choice((0.7, 0.8, 0.805, 0.9)) for _ in dag.exits]
+        tolerance = rng.choice((0.0, 0.01))
+        table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+        link, load, deadline_s = random_situation(rng)
+        for mode in ("latency", "throughput"):
+            late, best, objective = brute_force(
+                dag, car, edge, accuracy, link, load, deadline_s, mode, tolerance
+            )
+            plan = table.decide(link, load, deadline_s, mode, accuracy_tolerance=tolerance)
+            assert plan.late == late
+            found = plan.latency_s if late else plan.objective_s
+            assert found == pytest.approx(objective, rel=1e-9)
+            assert plan.accuracy == pytest.approx(best)
+            met[late] += 1
+    assert min(met.values()) > 50, "both outcomes must be exercised"
+
+
+def test_zero_bandwidth_and_no_connection_leave_only_the_car() -> None:
+    dag, car, edge, _ = chain_of_design()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    for link in (LinkState(0.0), LinkState(1e12, connected=False)):
+        plan = table.decide(link, LoadState(), 100.0, "throughput")
+        assert plan.device_only
+        assert plan.latency_s == pytest.approx(20.1)
+        assert "no link" in plan.reason
+
+
+def test_keeping_the_raw_input_on_the_car() -> None:
+    dag, _, edge, _ = chain_of_design()
+    slow = DeviceProfile("chain", "slow", 1, {"in": 0, "x": 50, "y": 50, "z": 50}, "now")
+    table = CandidateTable.build(dag, slow, edge, exit_accuracy=[0.9])
+    fast_link = LinkState(1e9)
+    assert table.decide(fast_link, LoadState(), 200, "latency").boundary == ("in",)
+    kept = table.decide(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True)
+    assert kept.boundary == ("x",)
+
+
+def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
+    dag, car, edge, rate = chain_of_design()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    link, load = LinkState(rate, 0.5), LoadState(2, 3)
+    best = table.decide(link, load, 100.0, "latency")
+    pinned = table.price(1, best.boundary, "f32", link, load, 100.0, "latency")
+    assert pinned.latency_s == pytest.approx(best.latency_s)
+    assert pinned.period_s == pytest.approx(best.period_s)
+    assert table.price(1, ("x",), "f32", link, load, 1.0, "latency").late
+    with pytest.raises(TableError, match="codec 'zip'"):
+        table.price(1, ("x",), "zip", link, load, 1.0)
+    with pytest.raises(ValueError, match="not a boundary"):
+        table.price(1, ("in", "x"), "f32", link, load, 1.0)
+
+
+def test_risk_judges_the_deadline_at_a_slower_link() -> None:
+    dag, car, edge, rate = chain_of_design()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    link = LinkState(rate, relative_spread=0.5)
+    assert not table.decide(link, LoadState(), 10.5, "latency").late
+    careful = table.decide(link, LoadState(), 10.5, "latency", risk=0.05)
+    assert careful.late
+    # 0.2 s of transfer become 0.2 * exp(1.645 * 0.5) = 0.455 s.
+    assert not table.decide(link, LoadState(), 10.7, "latency", risk=0.05).late
+
+
+def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    dag = random_dag(rng)
+    car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
+    accuracy = [0.7 + 0.1 * i for i in range(len(dag.exits))]
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+    table.save(tmp_path / "table.json")
+    again = CandidateTable.load(tmp_path / "table.json", "random")
+    for _ in range(50):
+        link, load, deadline_s = random_situation(rng)
+        plan: Plan = table.decide(link, load, deadline_s, "throughput")
+        assert again.decide(link, load, deadline_s, "throughput") == plan
+        args = (plan.exit_number, plan.boundary, plan.codec, link, load, deadline_s)
+        assert again.price(*args) == table.price(*args)
+    with pytest.raises(TableError, match="table of model random"):
+        CandidateTable.load(tmp_path / "table.json", "other")
+    torn = (tmp_path / "table.json").read_text()[:-40]
+    (tmp_path / "torn.json").write_text(torn)
+    with pytest.raises(TableError, match="cannot read"):
+        CandidateTable.load(tmp_path / "torn.json")
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ((math.nan, 0.0), LinkError),
+        ((-1.0, 0.0), LinkError),
+        ((math.inf, 0.0), LinkError),
+        ((1e6, -0.1), LinkError),
+        ((1e6, math.nan), LinkError),
+    ],
+)
+def test_impossible_links(values: tuple[float, float], error: type[Exception]) -> None:
+    with pytest.raises(error, match="expected a finite number"):
+        LinkState(*values)
+
+
+def test_impossible_requests() -> None:
+    dag, car, edge, rate = chain_of_design()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    link, load = LinkState(rate), LoadState()
+    for deadline_s in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(DeadlineError, match="deadline_s"):
+            table.decide(link, load, deadline_s)
+    with pytest.raises(PlanningError, match="mode is 'fast'"):
+        table.decide(link, load, 1.0, "fast")
+    with pytest.raises(PlanningError, match="risk"):
+        table.decide(link, load, 1.0, risk=0.9)
+    with pytest.raises(NoPlanError, match=r"reaches 0\.9"):
+        table.decide(link, load, 1.0, accuracy_floor=0.95)
+    with pytest.raises(LoadError, match="car_slowdown"):
+        LoadState(0.0)
+    other = DeviceProfile("other", "car", 1, dict(car.node_seconds), "now")
+    with pytest.raises(ProfileError, match="model here is other"):
+        CandidateTable.build(dag, other, edge, exit_accuracy=[0.9])
