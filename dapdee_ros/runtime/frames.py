@@ -189,6 +189,7 @@ class Flight:
         head_s: T_d in s.
         sent_bytes: coded tensor bytes.
         kept: tensors by node name from which the car can finish it.
+        program: the plan worked out for the network (``HeadProgram``).
         car_slowdown: measured over profiled seconds of the head.
         detail: why the car has to finish it, once that is known.
     """
@@ -203,5 +204,6 @@ class Flight:
     head_s: float
     sent_bytes: int
     kept: dict[str, Any] = field(repr=False)
+    program: Any = field(repr=False)
     car_slowdown: float = math.nan
     detail: str = ""

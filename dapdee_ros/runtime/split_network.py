@@ -206,9 +206,7 @@ class SplitNetwork:
 
     def classify(self, logits: Tensor, exit_number: int) -> Classification:
         """Turn an exit's logits (1, classes) into classes and calibrated probabilities."""
-        probabilities = softmax(
-            logits.reshape(-1).numpy(), self._temperatures[exit_number - 1]
-        )
+        probabilities = softmax(logits.reshape(-1).numpy(), self._temperatures[exit_number - 1])
         best = np.argsort(-probabilities, kind="stable")[:TOP_K]
         return Classification(
             class_id=int(best[0]),

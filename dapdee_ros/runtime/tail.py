@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dapdee_ros.codec import CodecError, decode
+from dapdee_ros.codec.wire import MOST_TENSORS
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.frames import HeadFrame, Status, TailAnswer
 
@@ -121,6 +122,8 @@ class TailRuntime:
             )
             return
         try:
+            if len(frame.specs) > MOST_TENSORS:
+                raise CodecError(f"{len(frame.specs)} tensors came, at most {MOST_TENSORS} may")
             program = network.tail_program(
                 frame.exit_number, frozenset(spec.name for spec in frame.specs)
             )

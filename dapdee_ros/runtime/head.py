@@ -1,0 +1,460 @@
+"""The car's side: run the head, send the boundary, wait for the edge, finish alone if need be.
+
+One inference thread does all computing. Before it stands a one-slot mailbox in which the newest
+frame wins; behind it at most ``max_in_flight`` frames are on their way to the edge. Every accepted
+frame ends exactly once, as a result or as a drop with its reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dapdee_ros.codec import encode
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.runtime.frames import (
+    Classification,
+    Flight,
+    FramePlan,
+    FrameResult,
+    HeadFrame,
+    Place,
+    Status,
+    TailAnswer,
+)
+from dapdee_ros.runtime.ledger import FrameLedger, LedgerError
+from dapdee_ros.runtime.patience import fallback_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dapdee_ros.runtime.split_network import HeadProgram, SplitNetwork
+
+log = logging.getLogger(__name__)
+
+SUPERSEDED = "superseded by a newer frame"
+SHUTDOWN = "the head was stopped"
+FAILED = "could not be computed"
+
+
+class FrameError(ValueError):
+    """An image that the network cannot be given; the message says why."""
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """What of the head's behaviour can be set.
+
+    Attributes:
+        deadline_s: from accepting a frame to its result, in s.
+        max_in_flight: most frames between head and edge.
+        margin_s: how much before the deadline a fallback aims to be done, in s.
+    """
+
+    deadline_s: float = 0.3
+    max_in_flight: int = 2
+    margin_s: float = 0.015
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    number: int
+    payload: Any
+    accepted_s: float
+
+
+class HeadRuntime:
+    """Runs heads, keeps what was sent until it is answered, falls back in time.
+
+    Attributes:
+        ledger: what became of the frames.
+        session: drawn anew for every head; answers to another one are ignored.
+    """
+
+    def __init__(
+        self,
+        network: SplitNetwork,
+        *,
+        load: Callable[[Any], NDArray[np.uint8]],
+        send: Callable[[HeadFrame], None],
+        publish: Callable[[FrameResult], None],
+        session: int,
+        settings: HeadSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; ``start`` starts the thread.
+
+        Args:
+            network: the model that is run.
+            load: turns what ``accept`` was given into the network's input, uint8 of shape
+                (1, H, W, 3); raises FrameError if it can't. Called on the inference thread.
+            send: sends a boundary to the edge. Called on the inference thread.
+            publish: receives every result, on the inference thread or the one that answers.
+            session: this head's number.
+            settings: deadline and window.
+            clock: monotonic seconds.
+        """
+        self._network = network
+        self._load = load
+        self._send = send
+        self._publish = publish
+        self._clock = clock
+        self._settings = settings or HeadSettings()
+        self._condition = threading.Condition()
+        self._waiting: _Waiting | None = None
+        self._flights: dict[int, Flight] = {}
+        self._stopping = False
+        self._busy = False
+        self._thread: threading.Thread | None = None
+        # Until a manager says otherwise the car does everything itself: that needs nobody else.
+        self._program = network.head_program(FramePlan(0, network.exit_count))
+        self._car_slowdown = 1.0
+        self._last_accepted_s = math.nan
+        self._frame_interval_s = math.inf
+        self.ledger = FrameLedger()
+        self.session = session
+
+    # --- called by the node, on any thread ------------------------------------------------------
+
+    @property
+    def plan(self) -> FramePlan:
+        """The plan for the next frame."""
+        return self._program.plan
+
+    @property
+    def settings(self) -> HeadSettings:
+        """Deadline and window; set it to change them for the next frame."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: HeadSettings) -> None:
+        with self._condition:
+            self._settings = settings
+            self._condition.notify_all()
+
+    @property
+    def queue_depth(self) -> int:
+        """Frames waiting, in work or on their way."""
+        with self._condition:
+            return len(self._flights) + int(self._waiting is not None) + int(self._busy)
+
+    def set_plan(self, plan: FramePlan) -> None:
+        """Use another plan from the next frame on; frames that were sent are not touched.
+
+        Raises:
+            GraphError: if it does not fit the network; the old plan stays.
+        """
+        program = self._network.head_program(plan)
+        with self._condition:
+            self._program = program
+            self._condition.notify_all()
+
+    def accept(self, payload: Any) -> int:
+        """Take on a frame and return its number. The frame that it displaces is dropped."""
+        now = self._clock()
+        with self._condition:
+            number = self.ledger.accept()
+            if self._stopping:
+                self.ledger.end_with_drop(number, SHUTDOWN)
+                return number
+            if math.isfinite(self._last_accepted_s):
+                interval = now - self._last_accepted_s
+                known = math.isfinite(self._frame_interval_s)
+                self._frame_interval_s += 0.2 * (interval - self._frame_interval_s) if known else 0
+                if not known:
+                    self._frame_interval_s = interval
+            self._last_accepted_s = now
+            displaced, self._waiting = self._waiting, _Waiting(number, payload, now)
+            self._condition.notify_all()
+        if displaced:
+            self.ledger.end_with_drop(displaced.number, SUPERSEDED)
+        return number
+
+    def answer(self, answer: TailAnswer) -> None:
+        """Take an answer of the edge; the first that ends a frame counts."""
+        now = self._clock()
+        with self._condition:
+            ours = answer.session == self.session
+            flight = self._flights.get(answer.number) if ours else None
+            if flight is not None and answer.status is not Status.OK:
+                # No use to wait any longer: the inference thread finishes it from what was kept.
+                flight.fallback_at_s = now
+                flight.detail = f"edge: {answer.status.name.lower()}: {answer.detail}"
+                self.ledger.count_rejected()
+                self._condition.notify_all()
+                return
+            if flight is None or answer.classification is None:
+                self.ledger.count_late_answer()
+                return
+            del self._flights[answer.number]
+            self._condition.notify_all()
+        self._end(
+            flight,
+            answer.classification,
+            answer.exit_number,
+            Place.EDGE,
+            now,
+            transfer_s=max(0.0, now - flight.sent_s - answer.residence_s),
+            tail_s=answer.tail_s,
+            residence_s=answer.residence_s,
+            edge_slowdown=answer.edge_slowdown,
+        )
+
+    def start(self) -> None:
+        """Start the inference thread."""
+        self._thread = threading.Thread(target=self._loop, name="head", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; frames that are open then end as drops, so the ledger is closed."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+        if self._thread:
+            self._thread.join()
+        with self._condition:
+            open_frames = [*self._flights]
+            if self._waiting:
+                open_frames.append(self._waiting.number)
+            self._flights.clear()
+            self._waiting = None
+        for number in open_frames:
+            self.ledger.end_with_drop(number, SHUTDOWN)
+
+    # --- the inference thread -------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while True:
+            job = self._next_job()
+            if job is None:
+                return
+            try:
+                if isinstance(job, Flight):
+                    self._fall_back(job)
+                else:
+                    self._begin(*job)
+            except Exception as error:
+                # Whatever one frame does, the car drives on; the frame is accounted for.
+                log.exception("frame %d could not be computed", _number(job))
+                with contextlib.suppress(LedgerError):  # it had ended, only publishing failed
+                    self.ledger.end_with_drop(_number(job), f"{FAILED}: {type(error).__name__}")
+
+    def _next_job(self) -> Flight | tuple[_Waiting, HeadProgram, bool] | None:
+        """Wait for the next thing to do: a frame that has to be finished here, or a new one."""
+        with self._condition:
+            self._busy = False
+            while not self._stopping:
+                now = self._clock()
+                due = min(self._flights.values(), key=lambda f: f.fallback_at_s, default=None)
+                if due is not None and due.fallback_at_s <= now:
+                    self._busy = True
+                    return self._flights.pop(due.number)
+                wake_s = due.fallback_at_s if due is not None else math.inf
+                if self._waiting is not None:
+                    waiting, program = self._waiting, self._program
+                    room = not program.boundary or (
+                        len(self._flights) < self._settings.max_in_flight
+                    )
+                    alone_at_s = self._alone_at(waiting, program)
+                    if room or alone_at_s <= now:
+                        self._waiting = None
+                        self._busy = True
+                        return waiting, program, room
+                    wake_s = min(wake_s, alone_at_s)
+                self._condition.wait(None if math.isinf(wake_s) else max(0.0, wake_s - now))
+            return None
+
+    def _alone_at(self, waiting: _Waiting, program: HeadProgram) -> float:
+        """When a frame that finds the window full is begun, to be finished here."""
+        whole_s = self._seconds(program.head_profiled_s) + self._seconds(
+            program.finish_profiled_s.get(program.plan.exit_number, 0.0)
+        )
+        if whole_s < self._frame_interval_s:
+            # The car keeps up with the camera by itself: a frame need not wait for the window.
+            return waiting.accepted_s
+        settings = self._settings
+        return waiting.accepted_s + max(0.0, settings.deadline_s - settings.margin_s - whole_s)
+
+    def _seconds(self, profiled_s: float) -> float:
+        """What profiled seconds take now; 0 where there is no profile."""
+        return 0.0 if math.isnan(profiled_s) else profiled_s * self._car_slowdown
+
+    def _begin(self, waiting: _Waiting, program: HeadProgram, may_send: bool) -> None:
+        import torch
+
+        started_s = self._clock()
+        plan = program.plan
+        try:
+            image = torch.from_numpy(self._load(waiting.payload))
+        except FrameError as error:
+            log.warning("frame %d: %s", waiting.number, error)
+            self.ledger.end_with_drop(waiting.number, f"bad image: {error}")
+            return
+        network = self._network
+        loaded_s = self._clock()
+        values: dict[str, Any] = {}
+        given = {network.dag.input: image}
+        for number, values in enumerate(network.model.runner.run_stages(given, program.stages)):
+            if number == 0 and plan.gate is not None:
+                gate = network.classify(values[program.stages[0][0]], plan.gate)
+                if gate.score >= plan.gate_threshold:
+                    slowdown = self._note_slowdown(loaded_s, program.gate_profiled_s)
+                    self._finish_here(waiting, program, gate, plan.gate, started_s, slowdown)
+                    return
+        slowdown = self._note_slowdown(loaded_s, program.head_profiled_s)
+        if program.sink is not None:
+            answer = network.classify(values[program.sink], plan.exit_number)
+            self._finish_here(waiting, program, answer, plan.exit_number, started_s, slowdown)
+            return
+        flight = Flight(
+            number=waiting.number,
+            context=waiting.payload,
+            plan=plan,
+            accepted_s=waiting.accepted_s,
+            deadline_at_s=waiting.accepted_s + self._settings.deadline_s,
+            fallback_at_s=math.inf,
+            sent_s=math.nan,
+            head_s=0.0,
+            sent_bytes=0,
+            kept={name: values[name] for name in program.kept},
+            program=program,
+            car_slowdown=slowdown,
+        )
+        if not may_send:
+            flight.detail = "the window to the edge is full"
+            flight.head_s = self._clock() - started_s
+            self._fall_back(flight)
+            return
+        specs, data = encode({name: values[name].numpy() for name in program.boundary}, plan.codec)
+        flight.sent_bytes = len(data)
+        flight.sent_s = self._clock()
+        flight.head_s = flight.sent_s - started_s
+        finish_s = {exit_: self._seconds(s) for exit_, s in program.finish_profiled_s.items()}
+        flight.fallback_at_s = fallback_time(
+            flight.sent_s,
+            flight.deadline_at_s - self._settings.margin_s,
+            plan.predicted_remote_s,
+            deepest_s=finish_s[plan.exit_number],
+            quickest_s=min(finish_s.values()),
+        )
+        with self._condition:
+            # Before it is sent: on one machine the answer can be back before send() returns.
+            self._flights[flight.number] = flight
+        frame = HeadFrame(
+            number=waiting.number,
+            session=self.session,
+            sent_s=flight.sent_s,
+            model_id=network.model.card.model_id,
+            exit_number=plan.exit_number,
+            codec=plan.codec,
+            specs=specs,
+            data=data,
+            context=waiting.payload,
+        )
+        try:
+            self._send(frame)
+        except Exception as error:
+            log.exception("frame %d could not be sent", flight.number)
+            with self._condition:
+                flight.fallback_at_s = self._clock()
+                flight.detail = f"could not be sent: {error}"
+
+    def _fall_back(self, flight: Flight) -> None:
+        """Finish a frame here, at the deepest exit that still fits its deadline."""
+        program = flight.program
+        left_s = flight.deadline_at_s - self._clock()
+        exits = program.finish_profiled_s
+        fitting = [exit_ for exit_, s in exits.items() if self._seconds(s) <= left_s]
+        # Nothing fits: the quickest is the least late.
+        exit_number = max(fitting) if fitting else min(exits, key=lambda e: (exits[e], e))
+        logits = self._network.finish(flight.kept, program, exit_number)
+        answer = self._network.classify(logits, exit_number)
+        if not flight.detail:
+            flight.detail = "no answer from the edge in time"
+        self._end(flight, answer, exit_number, Place.CAR_FALLBACK, self._clock())
+
+    def _note_slowdown(self, since_s: float, profiled_s: float) -> float:
+        if not profiled_s > 0:
+            return math.nan
+        slowdown = (self._clock() - since_s) / profiled_s
+        self._car_slowdown += 0.2 * (slowdown - self._car_slowdown)
+        return slowdown
+
+    def _finish_here(
+        self,
+        waiting: _Waiting,
+        program: HeadProgram,
+        answer: Classification,
+        exit_number: int,
+        started_s: float,
+        slowdown: float,
+    ) -> None:
+        now = self._clock()
+        flight = Flight(
+            number=waiting.number,
+            context=waiting.payload,
+            plan=program.plan,
+            accepted_s=waiting.accepted_s,
+            deadline_at_s=waiting.accepted_s + self._settings.deadline_s,
+            fallback_at_s=math.inf,
+            sent_s=math.nan,
+            head_s=now - started_s,
+            sent_bytes=0,
+            kept={},
+            program=program,
+            car_slowdown=slowdown,
+        )
+        self._end(flight, answer, exit_number, Place.CAR, now)
+
+    def _end(
+        self,
+        flight: Flight,
+        classification: Classification,
+        exit_number: int,
+        place: Place,
+        now: float,
+        *,
+        transfer_s: float = 0.0,
+        tail_s: float = 0.0,
+        residence_s: float = 0.0,
+        edge_slowdown: float = math.nan,
+    ) -> None:
+        """Close the frame in the ledger and publish its one result."""
+        self.ledger.end_with_result(flight.number, place, missed=now > flight.deadline_at_s)
+        self._publish(
+            FrameResult(
+                number=flight.number,
+                session=self.session,
+                plan=flight.plan,
+                classification=classification,
+                exit_number=exit_number,
+                place=place,
+                detail=flight.detail,
+                head_s=flight.head_s,
+                transfer_s=transfer_s,
+                tail_s=tail_s,
+                latency_s=now - flight.accepted_s,
+                sent_bytes=flight.sent_bytes,
+                deadline_s=flight.deadline_at_s - flight.accepted_s,
+                car_slowdown=flight.car_slowdown,
+                edge_slowdown=edge_slowdown,
+                residence_s=residence_s,
+                sent_s=flight.sent_s,
+                context=flight.context,
+            )
+        )
+
+
+def _number(job: Flight | tuple[_Waiting, HeadProgram, bool]) -> int:
+    return job.number if isinstance(job, Flight) else job[0].number
+
+
+__all__ = ["FrameError", "GraphError", "HeadRuntime", "HeadSettings"]

@@ -1,0 +1,41 @@
+"""How long the car waits for the edge before it finishes a frame itself."""
+
+from __future__ import annotations
+
+import math
+
+# An answer that took this much longer than predicted probably does not come at all.
+PATIENCE = 1.5
+SLACK_S = 0.02
+
+
+def fallback_time(
+    sent_s: float,
+    done_by_s: float,
+    predicted_remote_s: float,
+    *,
+    deepest_s: float,
+    quickest_s: float,
+) -> float:
+    """When to give up on the edge.
+
+    Waiting longer can save a frame's remote answer but costs depth: what is left until the
+    deadline has to hold the exit that the car then computes. So the wait ends where the planned
+    exit just fits, but not before the edge had half again its predicted time, and never so late
+    that not even the quickest exit fits.
+
+    Args:
+        sent_s: when the frame was sent.
+        done_by_s: when its result has to be there, margin taken off.
+        predicted_remote_s: predicted T_t + T_e; NaN if unknown.
+        deepest_s: seconds the car takes to finish at the planned exit.
+        quickest_s: seconds it takes to finish at its quickest exit.
+
+    Returns:
+        The time to start the fallback, on the clock of ``sent_s``, not before it.
+    """
+    patient_until_s = sent_s
+    if not math.isnan(predicted_remote_s):
+        patient_until_s += PATIENCE * predicted_remote_s + SLACK_S
+    start_s = max(done_by_s - deepest_s, patient_until_s)
+    return max(sent_s, min(start_s, done_by_s - quickest_s))
