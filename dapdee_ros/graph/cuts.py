@@ -6,7 +6,7 @@ holds every predecessor of its members: a down-set of that part's partial order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dapdee_ros.graph.dag import GraphError, ModelDag, Node
@@ -97,6 +97,32 @@ def head_masks(dag: ModelDag, exit_number: int, *, limit: int = MAX_CUTS) -> lis
         stack.append((head | lowest, undecided ^ lowest))
     masks.sort(key=int.bit_count)
     return masks
+
+
+def head_of(dag: ModelDag, exit_number: int, boundary: Sequence[str]) -> frozenset[str]:
+    """The head of a boundary: all that its tensors depend on, or the exit's whole part if empty.
+
+    No other head has this boundary: every node of a head lies on a way to the exit, and that way
+    leaves the head at a boundary tensor.
+
+    Raises:
+        GraphError: if the names are not exactly the boundary of a legal cut of this exit.
+    """
+    part = dag.ancestors([dag.exit_sink(exit_number)])
+    if not boundary:
+        return part
+    head = dag.ancestors(boundary)
+    if not head <= part:
+        raise GraphError(
+            f"{sorted(set(boundary) - part)} are not in the part that exit {exit_number} needs"
+        )
+    sent = dag.boundary(head, exit_number)
+    if set(sent) != set(boundary):
+        raise GraphError(
+            f"{list(boundary)} is not a boundary of exit {exit_number}: a head that computes these "
+            f"has to send {list(sent)}"
+        )
+    return head
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,171 @@
+"""Candidates laid out for the scan of ``decide``: some hard conditions, falling accuracy."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import numpy as np
+
+from dapdee_ros.partition.candidates import BYTES, SENDS, Candidates, Floats, Ints
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.errors import NoPlanError, PlanningError
+
+# Accuracies closer than this are the same number, computed in two ways.
+_ROUNDING = 1e-9
+# Periods within this factor are the same period, summed in another order.
+_SAME = 1 + 1e-12
+
+
+@dataclass(frozen=True)
+class View:
+    """The candidates that some hard conditions leave, from the most accurate down.
+
+    Attributes:
+        rows: which candidates, ``(n,)``.
+        worst: their costs for a frame that no gate ends, ``(4, n)``.
+        expected: the same in the mean over the frames; None where no gate makes a difference.
+        starts: where each level of equal accuracy begins.
+        bounds: the same, and the end.
+        falling: minus each level's accuracy, so that it rises.
+    """
+
+    rows: Ints
+    worst: Floats
+    expected: Floats | None
+    starts: Ints
+    bounds: tuple[int, ...]
+    falling: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, candidates: Candidates, gates: bool, keep_raw: bool, alone: bool, floor: float
+    ) -> View:
+        """The candidates that are allowed.
+
+        Args:
+            candidates: all of them, from the most accurate down.
+            gates: whether plans with a gate are.
+            keep_raw: whether plans that send the input are not.
+            alone: whether only plans that send nothing are.
+            floor: the lowest accuracy.
+
+        Raises:
+            PlanningError: if the floor is not 0 to 1.
+            NoPlanError: if none is left.
+        """
+        c = candidates
+        keep = np.ones(len(c), bool)
+        if not gates:
+            keep &= c.gates < 0
+        if keep_raw:
+            keep &= ~c.boundaries[:, 0]
+        if alone:
+            keep &= c.worst[SENDS] == 0
+        best = c.accuracy[keep].max()
+        keep &= c.accuracy >= check_ratio("accuracy_floor", floor) - _ROUNDING
+        rows = np.flatnonzero(keep)
+        if not len(rows):
+            raise NoPlanError(
+                f"no plan that is possible now has an accuracy of {floor:.3g} or more, the best "
+                f"reaches {best:.3g}: lower accuracy_floor"
+            )
+        accuracy = c.accuracy[rows]
+        starts = np.flatnonzero(np.diff(accuracy, prepend=np.inf) < 0)
+        gated = bool((c.gates[rows] >= 0).any())
+        return cls(
+            rows=rows,
+            worst=np.ascontiguousarray(c.worst[:, rows]),
+            expected=np.ascontiguousarray(c.expected[:, rows]) if gated else None,
+            starts=starts,
+            bounds=(*starts.tolist(), len(rows)),
+            falling=tuple((-accuracy[starts]).tolist()),
+        )
+
+    def choose(
+        self,
+        weights: Floats,
+        judging: Floats,
+        deadline_s: float,
+        mode: str,
+        tolerance: float,
+    ) -> tuple[int, bool]:
+        """The best candidate and whether it is late.
+
+        Args:
+            weights: what a unit of each cost takes, in s (``link_weights``).
+            judging: the same for judging the deadline.
+            deadline_s: the deadline.
+            mode: ``latency`` or ``throughput``.
+            tolerance: accuracy that counts as nothing.
+        """
+        latency_s = judging @ self.worst
+        in_time = np.minimum.reduceat(latency_s, self.starts) <= deadline_s
+        level = int(in_time.argmax())
+        if not in_time[level]:
+            return int(latency_s.argmin()), True
+        # No level above this one has a candidate in time, and these levels lie in one slice.
+        first = self.bounds[level]
+        last = self.bounds[bisect_right(self.falling, self.falling[level] + tolerance + _ROUNDING)]
+        latency_s = latency_s[first:last]
+        means = (self.worst if self.expected is None else self.expected)[:, first:last]
+        if mode == "latency":
+            if self.expected is None and weights is judging:
+                return first + int(latency_s.argmin()), False
+            objective_s = weights @ means
+            objective_s[latency_s > deadline_s] = np.inf
+            return first + int(objective_s.argmin()), False
+        period_s = (means[:SENDS] * weights[:SENDS, None]).max(axis=0)
+        period_s[latency_s > deadline_s] = np.inf
+        best = np.flatnonzero(period_s <= period_s.min() * _SAME)
+        if len(best) > 1:
+            return first + int(best[(weights @ means[:, best]).argmin()]), False
+        return first + int(best[0]), False
+
+    def without(self, at: int) -> View | None:
+        """The same without one candidate; None if it was the last."""
+        keep = np.arange(len(self.rows)) != at
+        if not keep.any():
+            return None
+        accuracy = -np.repeat(self.falling, np.diff(self.bounds))[keep]
+        starts = np.flatnonzero(np.diff(accuracy, prepend=np.inf) < 0)
+        return View(
+            rows=self.rows[keep],
+            worst=self.worst[:, keep],
+            expected=None if self.expected is None else self.expected[:, keep],
+            starts=starts,
+            bounds=(*starts.tolist(), int(keep.sum())),
+            falling=tuple((-accuracy[starts]).tolist()),
+        )
+
+
+def link_weights(link: LinkState, load: LoadState) -> Floats:
+    """Seconds that one profiled car second, byte, profiled edge second and sent frame take."""
+    if not link.usable:
+        return np.array([load.car_slowdown, 0.0, 0.0, 0.0])
+    return np.array([load.car_slowdown, 8 / link.uplink_bps, load.edge_slowdown, link.rtt_s])
+
+
+def judging_weights(weights: Floats, link: LinkState, risk: float) -> Floats:
+    """The weights to judge a deadline by, at the rate that the link undercuts with this risk.
+
+    Returns ``weights`` itself where they are the same.
+
+    Raises:
+        PlanningError: if the risk is not above 0 and at most 0.5.
+    """
+    if risk == 0.5:
+        return weights
+    rate_bps = link.pessimistic_bps(risk)
+    if not link.usable:
+        return weights
+    careful = weights.copy()
+    careful[BYTES] = 8 / rate_bps
+    return careful
+
+
+def check_ratio(name: str, value: float) -> float:
+    """The value, if it is 0 to 1; else PlanningError."""
+    if not 0 <= value <= 1:
+        raise PlanningError(f"{name} is {value}; expected 0 to 1")
+    return value
