@@ -6,10 +6,16 @@ import logging
 import os
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import (
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+)
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -44,9 +50,9 @@ class StopProcess(Exception):
 def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = None) -> int:
     """Start nodes, spin them on one thread, and shut everything down in order.
 
-    SIGINT and SIGTERM both end the spinning; each node's ``destroy_node`` then closes its threads.
-    A lifecycle node with ``autostart`` is configured and activated first; if that fails the process
-    ends with status 1, its reason in the log.
+    SIGINT and SIGTERM both end the spinning; each node's ``destroy_node`` then closes its threads,
+    while it can still publish. A lifecycle node with ``autostart`` is configured and activated
+    first; if that fails the process ends with status 1, its reason in the log.
 
     Args:
         make: creates the nodes, after ``rclpy.init``. A ValueError it raises is a wrong parameter.
@@ -58,45 +64,76 @@ def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = N
     # Publishing large tensors must not hold up the thread that computes: let Fast DDS send them
     # on a thread of its own. Whoever set it differently has a reason.
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
-    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=_NO_HANDLERS)
-    # Both signals end the process by the same way, from wherever it is.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    rclpy.init(
+        args=list(args) if args is not None else None,
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    # rclpy's own handlers would close the context before the nodes have said their last word.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     nodes: list[Node] = []
-    executor = SingleThreadedExecutor()
-    status = 0
+    spinner: _Spinner | None = None
     try:
         try:
             nodes = list(make())
         except ValueError as error:
             print(f"{sys.argv[0]}: {error}", file=sys.stderr)
             return 2
-        handler = _RosHandler(nodes[0])
-        logging.getLogger("dapdee_ros").addHandler(handler)
-        logging.getLogger("dapdee_ros").setLevel(logging.INFO)
-        for node in nodes:
-            executor.add_node(node)
+        logger = logging.getLogger("dapdee_ros")
+        logger.addHandler(_RosHandler(nodes[0]))
+        logger.setLevel(logging.INFO)
         for node in nodes:
             if isinstance(node, LifecycleNode) and not _autostart(node):
                 return 1
-        executor.spin()
+        spinner = _Spinner(nodes)
+        # The main thread only waits: Python runs signal handlers there, and at once.
+        return spinner.wait()
     except KeyboardInterrupt:
-        pass
-    except ExternalShutdownException:
-        pass
-    except StopProcess as stop:
-        status = stop.status
+        return 0
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if spinner:
+            spinner.stop()
         for node in reversed(nodes):
             node.destroy_node()
-        executor.shutdown(timeout_sec=1.0)
         rclpy.try_shutdown()
-    return status
 
 
-_NO_HANDLERS = SignalHandlerOptions.NO
+class _Spinner:
+    """Runs the callbacks of some nodes on one thread of their own."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._executor = SingleThreadedExecutor()
+        for node in nodes:
+            self._executor.add_node(node)
+        self._ended = threading.Event()
+        self._status = 0
+        self._thread = threading.Thread(target=self._spin, name="callbacks", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> int:
+        """Wait until a callback ends the process; returns its exit status."""
+        self._ended.wait()
+        return self._status
+
+    def stop(self) -> None:
+        """End the thread after the callback that it is in."""
+        self._executor.shutdown(timeout_sec=5.0)
+        self._thread.join(timeout=5.0)
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except StopProcess as stop:
+            self._status = stop.status
+        except (ExternalShutdownException, ShutdownException):
+            pass
+        except Exception:
+            traceback.print_exc()
+            self._status = 1
+        finally:
+            self._ended.set()
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -1,0 +1,268 @@
+"""Messages to the runtime's types and back; nothing is decided here."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
+
+from dapdee_ros import msg
+from dapdee_ros.codec import TensorSpec
+from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.plan import NO_CODEC, Plan
+from dapdee_ros.runtime.frames import (
+    Classification,
+    FramePlan,
+    FrameResult,
+    HeadFrame,
+    Status,
+    TailAnswer,
+)
+from dapdee_ros.runtime.ledger import LedgerSummary
+
+
+def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:
+    """A frame as it goes to the edge, under its image's header."""
+    tensors = [
+        msg.TensorSpec(
+            name=spec.name,
+            dtype=spec.dtype,
+            shape=list(spec.shape),
+            scale=array("f", spec.scale),
+            zero_point=array("f", spec.zero_point),
+            offset=spec.offset,
+            length=spec.length,
+        )
+        for spec in frame.specs
+    ]
+    message = msg.HeadTensor(
+        header=header,
+        frame_number=frame.number,
+        session=frame.session,
+        sent_s=frame.sent_s,
+        model_id=frame.model_id,
+        exit=frame.exit_number,
+        codec=frame.codec,
+        tensors=tensors,
+    )
+    message.data = frame.data
+    return message
+
+
+def message_to_head_frame(message: msg.HeadTensor) -> HeadFrame:
+    """A frame as it came; nothing in it is trusted yet. The data is not copied."""
+    return HeadFrame(
+        number=message.frame_number,
+        session=message.session,
+        sent_s=message.sent_s,
+        model_id=message.model_id,
+        exit_number=message.exit,
+        codec=message.codec,
+        specs=[
+            TensorSpec(
+                name=t.name,
+                dtype=t.dtype,
+                shape=tuple(t.shape),
+                scale=t.scale,
+                zero_point=t.zero_point,
+                offset=t.offset,
+                length=t.length,
+            )
+            for t in message.tensors
+        ],
+        data=message.data,
+        context=message.header,
+    )
+
+
+def _fill_classification(
+    message: msg.InferenceResult, classification: Classification | None, card: ModelCard
+) -> None:
+    if classification is None:
+        message.class_id = -1
+        return
+    message.class_id = classification.class_id
+    message.label = card.labels[classification.class_id]
+    message.score = classification.score
+    message.top_classes = array("i", classification.top_classes)
+    message.top_scores = array("f", classification.top_scores)
+
+
+def tail_answer_to_message(answer: TailAnswer, card: ModelCard) -> msg.InferenceResult:
+    """The edge's answer to a head."""
+    message = msg.InferenceResult(
+        header=answer.context,
+        frame_number=answer.number,
+        session=answer.session,
+        status=int(answer.status),
+        detail=answer.detail,
+        exit=answer.exit_number,
+        place=msg.InferenceResult.PLACE_EDGE,
+        tail_s=answer.tail_s,
+        residence_s=answer.residence_s,
+        sent_echo_s=answer.sent_echo_s,
+        car_slowdown=math.nan,
+        edge_slowdown=answer.edge_slowdown,
+    )
+    _fill_classification(message, answer.classification, card)
+    return message
+
+
+def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
+    """An answer as it came from the edge."""
+    known = message.status in Status._value2member_map_
+    ok = message.status == Status.OK and message.class_id >= 0
+    return TailAnswer(
+        number=message.frame_number,
+        session=message.session,
+        status=Status(message.status) if known else Status.ERROR,
+        detail=message.detail,
+        classification=Classification(
+            class_id=message.class_id,
+            score=message.score,
+            top_classes=tuple(message.top_classes),
+            top_scores=tuple(message.top_scores),
+        )
+        if ok
+        else None,
+        exit_number=message.exit,
+        tail_s=message.tail_s,
+        residence_s=message.residence_s,
+        sent_echo_s=message.sent_echo_s,
+        edge_slowdown=message.edge_slowdown,
+    )
+
+
+def frame_result_to_message(
+    result: FrameResult, header: Header, card: ModelCard
+) -> msg.InferenceResult:
+    """The one result of a frame, for the autonomy stack."""
+    sent = result.sent_bytes > 0
+    message = msg.InferenceResult(
+        header=header,
+        frame_number=result.number,
+        session=result.session,
+        status=msg.InferenceResult.STATUS_OK,
+        detail=result.detail,
+        exit=result.exit_number,
+        place=int(result.place),
+        plan_epoch=result.plan.epoch,
+        boundary=list(result.plan.boundary) if sent else [],
+        codec=result.plan.codec if sent else "",
+        head_s=result.head_s,
+        transfer_s=result.transfer_s,
+        tail_s=result.tail_s,
+        latency_s=result.latency_s,
+        sent_bytes=result.sent_bytes,
+        car_slowdown=result.car_slowdown,
+        edge_slowdown=result.edge_slowdown,
+        residence_s=result.residence_s,
+        sent_echo_s=result.sent_s,
+    )
+    _fill_classification(message, result.classification, card)
+    return message
+
+
+def plan_to_message(
+    plan: Plan,
+    *,
+    stamp: Time,
+    epoch: int,
+    model_id: str,
+    deadline_s: float,
+    load_score: float,
+    policy: str,
+) -> msg.PartitionPlan:
+    """A decided plan as the head gets it."""
+    throughput = plan.mode == "throughput"
+    return msg.PartitionPlan(
+        header=Header(stamp=stamp),
+        epoch=epoch,
+        model_id=model_id,
+        exit=plan.exit_number,
+        boundary=list(plan.boundary),
+        codec="" if plan.codec == NO_CODEC else plan.codec,
+        gate=plan.gate or 0,
+        gate_threshold=plan.gate_threshold or 0.0,
+        mode=msg.PartitionPlan.MODE_THROUGHPUT if throughput else msg.PartitionPlan.MODE_LATENCY,
+        load_score=load_score,
+        deadline_s=deadline_s,
+        predicted_head_s=plan.head_s,
+        predicted_transfer_s=plan.transfer_s,
+        predicted_tail_s=plan.edge_s,
+        predicted_latency_s=plan.expected_latency_s,
+        predicted_period_s=plan.period_s,
+        predicted_bytes=round(plan.boundary_bytes),
+        predicted_accuracy=plan.accuracy,
+        late=plan.late,
+        policy=policy,
+        reason=plan.reason,
+    )
+
+
+def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
+    """What of a plan the head acts on; whether it fits the model is checked there."""
+    return FramePlan(
+        epoch=message.epoch,
+        exit_number=message.exit,
+        boundary=tuple(message.boundary),
+        codec=message.codec,
+        gate=message.gate or None,
+        gate_threshold=message.gate_threshold,
+        predicted_remote_s=message.predicted_transfer_s + message.predicted_tail_s,
+    )
+
+
+def profile_to_message(profile: DeviceProfile, stamp: Time) -> msg.DeviceProfile:
+    """A profile to be latched."""
+    return msg.DeviceProfile(
+        header=Header(stamp=stamp),
+        model_id=profile.model_id,
+        device=profile.device,
+        threads=profile.threads,
+        node_names=list(profile.node_seconds),
+        node_seconds=array("d", profile.node_seconds.values()),
+        created=profile.created,
+    )
+
+
+def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
+    """A profile as it came.
+
+    Raises:
+        ProfileError: if it makes no sense.
+    """
+    return DeviceProfile(
+        model_id=message.model_id,
+        device=message.device,
+        threads=message.threads,
+        node_seconds=dict(zip(message.node_names, message.node_seconds, strict=False)),
+        created=message.created,
+    )
+
+
+def ledger_to_message(summary: LedgerSummary, session: int, stamp: Time) -> msg.FrameLedger:
+    """The ledger, to be published."""
+    places = summary.places
+    result = msg.InferenceResult
+    return msg.FrameLedger(
+        header=Header(stamp=stamp),
+        session=session,
+        accepted=summary.accepted,
+        results=summary.results,
+        drops=summary.drops,
+        in_flight=summary.in_flight,
+        results_car=sum(n for place, n in places.items() if place == result.PLACE_CAR),
+        results_edge=sum(n for place, n in places.items() if place == result.PLACE_EDGE),
+        results_fallback=sum(
+            n for place, n in places.items() if place == result.PLACE_CAR_FALLBACK
+        ),
+        deadline_misses=summary.deadline_misses,
+        late_answers=summary.late_answers,
+        rejected=summary.rejected,
+        drop_reasons=list(summary.reasons),
+        drop_counts=array("Q", summary.reasons.values()),
+    )
