@@ -142,7 +142,7 @@ def clutter(draws: Draws, image: Image, count: int) -> None:
         x, y = draws.uniform(0, width), draws.uniform(0, height)
         w, h = unit * draws.uniform(0.03, 0.35), unit * draws.uniform(0.03, 0.35)
         if draws.chance(0.4):
-            colour = vivid[draws.below(5)]
+            colour: tuple[float, float, float] = vivid[draws.below(5)]
         else:
             grey, tint = draws.uniform(40, 200), draws.uniform(-30, 30)
             colour = (grey + tint, grey, grey - tint)

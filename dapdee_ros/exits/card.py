@@ -173,6 +173,18 @@ def _check(card: ModelCard) -> None:
                 f"{path} names {len(card.labels)} labels, but exit {number} ({sink!r}) puts out "
                 f"shape {shape}"
             )
+    taps = card.architecture.get("taps", [])
+    if len(taps) + 1 != len(exits):
+        raise ModelFolderError(
+            f"{path} names {len(taps)} taps, which makes {len(taps) + 1} exits; {GRAPH_FILE} has "
+            f"{len(exits)}"
+        )
+    unknown = [tap for tap in taps if f"backbone.{tap}" not in card.dag.by_name]
+    if unknown:
+        raise ModelFolderError(
+            f"{path} puts an exit on {unknown[0]!r}, but {GRAPH_FILE} has no node "
+            f"'backbone.{unknown[0]}'"
+        )
     if len(card.exit_accuracy) != len(exits):
         raise ModelFolderError(
             f"{path} gives {len(card.exit_accuracy)} accuracies for {len(exits)} exits"

@@ -1,0 +1,248 @@
+"""Train a network with exits and write it to a model folder.
+
+Frames come from the road-sign renderer (roadsigns), CIFAR-10 (cifar10:DIR, torchvision's layout or
+folders of images) or any folder of images (folder:DIR, with train/<class>/ and test/<class>/, or
+<class>/ alone). The folder named by --out holds the checkpoint while the training runs and the
+model at the end. Started again with the same options, a stopped training goes on where it was;
+Ctrl-C saves first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shlex
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from dapdee_ros.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from dapdee_ros.datasets.split import DataSource
+    from dapdee_ros.exits.training import Recipe, Training
+
+SUMMARY = "train a network with exits: roadsigns, CIFAR-10 or your own folders of images"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add(
+        "--model", required=True, help="roadsigns, vgg16-cifar, alexnet-cifar or a torchvision name"
+    )
+    add("--data", required=True, help="roadsigns, cifar10:DIR or folder:DIR")
+    add("--out", required=True, type=Path, help="the model folder to make")
+    add("--name", help="the model's name (default: that of the folder)")
+    add("--epochs", type=int, default=30, help="epochs (default 30)")
+    add("--batch-size", type=int, default=128, help="frames a step (default 128)")
+    add("--optimiser", choices=("sgd", "adamw"), default="sgd", help="(default sgd)")
+    add("--learning-rate", type=float, default=0.1, help="highest of the cycle (default 0.1)")
+    add("--weight-decay", type=float, default=5e-4, help="(default 0.0005)")
+    add("--label-smoothing", type=float, default=0.05, help="(default 0.05)")
+    add("--taps", help="nodes that carry the exits before the deepest, from the input on: a,b,c")
+    add("--exits", type=int, help="place this many exits automatically, the deepest included")
+    add("--branch-width", type=int, default=32, help="channels in the exits (default 32)")
+    add("--branch-grid", type=int, default=2, help="map side the exits classify (default 2)")
+    add("--exit-weights", help="weights of the exits' losses: w1,w2,... (default 0.3 to 1)")
+    add("--uncertainty", action="store_true", help="learn the weights from each exit's uncertainty")
+    add("--distillation", type=float, default=0.0, help="weight of learning from the deepest exit")
+    add("--size", type=_size, help="frame size HxW (default: the data's own; 64x64 for roadsigns)")
+    add("--frames-per-epoch", type=int, default=20_000, help="for roadsigns (default 20000)")
+    add("--held-out-frames", type=int, default=5_000, help="for roadsigns (default 5000)")
+    add("--no-flip", action="store_true", help="for folder: a mirrored image is another class")
+    add("--no-bf16", action="store_true", help="compute in float32 throughout")
+    add("--seed", type=int, default=0, help="(default 0)")
+    add("--threads", type=int, help="CPU threads (default: torch's choice)")
+    add("--restart", action="store_true", help="forget the checkpoint in --out")
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected HxW such as 64x64, got {text!r}")
+    return int(height), int(width)
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise CommandError(f"{option} expects numbers with commas between, got {text!r}") from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, go on with a training, or say what is in the way."""
+    import torch
+
+    from dapdee_ros.datasets.sources import open_data
+    from dapdee_ros.datasets.split import DataError
+    from dapdee_ros.exits.builders import DEFAULT_TAPS, BuilderError
+    from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE, CheckpointError
+    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
+    from dapdee_ros.exits.training import Recipe, Training
+    from dapdee_ros.graph.dag import GraphError
+
+    for option in ("epochs", "batch_size", "frames_per_epoch", "held_out_frames", "threads"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise CommandError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
+    if args.taps and args.exits:
+        raise CommandError("give --taps or --exits, not both")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    recipe = Recipe(
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        optimiser=args.optimiser,
+        learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
+        label_smoothing=args.label_smoothing,
+        exit_weights=_numbers(args.exit_weights, "--exit-weights"),
+        uncertainty=args.uncertainty,
+        distillation=args.distillation,
+        bf16=not args.no_bf16,
+        seed=args.seed,
+    )
+    checkpoint = args.out / CHECKPOINT_FILE
+    if args.restart:
+        checkpoint.unlink(missing_ok=True)
+    try:
+        source = open_data(
+            args.data,
+            size=args.size,
+            frames_per_epoch=args.frames_per_epoch,
+            held_out_frames=args.held_out_frames,
+            flip=not args.no_flip,
+        )
+        torch.manual_seed(args.seed)
+        taps: Any = args.taps.split(",") if args.taps else DEFAULT_TAPS.get(args.model, 3)
+        if args.exits:
+            taps = args.exits - 1
+        architecture = architecture_of(
+            args.model, len(source.labels), {}, (), args.branch_width, args.branch_grid
+        )
+        architecture["taps"] = taps
+        model = build_multi_exit(architecture, source.size, source.mean, source.std)
+        architecture["taps"] = list(model.taps)
+        identity = {
+            "architecture": architecture,
+            "data": args.data,
+            "size": list(source.size),
+            "frames_per_epoch": source.frames_per_epoch(),
+        }
+        weights = recipe.exit_weights
+        if weights is not None and len(weights) != len(model.taps) + 1:
+            raise CommandError(
+                f"--exit-weights names {len(weights)} weights, the model has "
+                f"{len(model.taps) + 1} exits"
+            )
+        training = Training(model, source, recipe, args.out, identity)
+    except (DataError, BuilderError, GraphError, CheckpointError) as error:
+        raise CommandError(str(error)) from error
+    if training.step:
+        print(f"going on at step {training.step} of {training.steps}", file=sys.stderr)
+    if not _train(training, source):
+        print(f"saved {checkpoint}; the same command goes on from there", file=sys.stderr)
+        return 130
+    _finish(args, training, source, architecture, recipe)
+    return 0
+
+
+class _Stopper:
+    """Turns Ctrl-C and a polite kill into a question that the training asks between steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> _Stopper:
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        self._before = {kind: signal.signal(kind, self._ask) for kind in kinds}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for kind, handler in self._before.items():
+            signal.signal(kind, handler)
+
+    def _ask(self, _kind: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def _train(training: Training, source: DataSource) -> bool:
+    """Run the training with a progress bar; False if it was stopped before its end."""
+    from tqdm import tqdm
+
+    from dapdee_ros.exits.training import exit_accuracies
+
+    watched = source.held_out()
+    with (
+        _Stopper() as stopper,
+        tqdm(total=training.steps, initial=training.step, unit="step", mininterval=1.0) as bar,
+    ):
+        epoch_start = time.monotonic()
+        for at in training.run(lambda: stopper.asked):
+            exits = "/".join(f"{100 * a:.1f}" for a in at.accuracy)
+            bar.set_postfix_str(f"loss {at.loss:.3f}, exits {exits} %", refresh=False)
+            bar.update()
+            if at.step % training.steps_per_epoch == 0 and at.step < at.steps:
+                held = exit_accuracies(training.model, watched)
+                bar.write(
+                    f"epoch {at.epoch}: held-out "
+                    + " ".join(f"{100 * a:.2f}" for a in held)
+                    + f" %, loss {at.loss:.3f}, {time.monotonic() - epoch_start:.0f} s",
+                    file=sys.stderr,
+                )
+                epoch_start = time.monotonic()
+    return training.step == training.steps
+
+
+def _finish(
+    args: argparse.Namespace,
+    training: Training,
+    source: DataSource,
+    architecture: dict[str, Any],
+    recipe: Recipe,
+) -> None:
+    """Measure the weights as they will be stored, and write the model folder."""
+    from dataclasses import asdict
+
+    import torch
+
+    from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE
+    from dapdee_ros.exits.model_folder import half_precision, load_weights, save_model
+    from dapdee_ros.exits.training import exit_accuracies
+
+    model = training.model
+    load_weights(model, half_precision(model.state_dict()), "the trained model")
+    held_out = source.held_out()
+    accuracy = exit_accuracies(model, held_out)
+    card = save_model(
+        args.out,
+        model.cpu(),
+        name=args.name or args.out.resolve().name,
+        architecture=architecture,
+        labels=source.labels,
+        mean=source.mean,
+        std=source.std,
+        exit_accuracy=accuracy,
+        accuracy_data=held_out.description,
+        provenance={
+            "command": shlex.join(["dapdee", *sys.argv[1:]]),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "recipe": asdict(recipe),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "trained_on": f"{source.frames_per_epoch()} frames an epoch, {args.data}",
+        },
+    )
+    (args.out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    print(f"{card.path}: model {card.model_id}")
+    for number, share in enumerate(accuracy, start=1):
+        print(f"exit {number}: {100 * share:.2f} % of {len(held_out)} held-out frames")

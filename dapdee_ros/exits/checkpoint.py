@@ -1,0 +1,42 @@
+"""The state of a training in one file, replaced as a whole, without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or belongs to another training."""
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values; a kill at any moment leaves the old file or the new one."""
+    part = path.with_suffix(".part")
+    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    save_file(contiguous, str(part), metadata={"state": json.dumps(state)})
+    part.replace(path)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``save_checkpoint`` wrote.
+
+    Raises:
+        CheckpointError: if the file is torn or something else.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            state = json.loads((file.metadata() or {})["state"])
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({error}): remove it to start over"
+        ) from error

@@ -1,0 +1,281 @@
+"""Write a trained model to a folder, and read it back to run it.
+
+``model.json`` says how to build the network again, ``weights.safetensors`` holds its weights,
+``graph.json`` its DAG (so that a planner needs no torch), ``calibration.json`` what was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dapdee_ros.exits.builders import BuilderError, build_backbone
+from dapdee_ros.exits.card import (
+    CALIBRATION_FILE,
+    FORMAT,
+    GRAPH_FILE,
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    ModelCard,
+    ModelFolderError,
+    read_card,
+    structure_id,
+)
+from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
+from dapdee_ros.graph.dag import GraphError, ModelDag
+from dapdee_ros.graph.runner import GraphRunner
+from dapdee_ros.graph.trace import trace
+
+_COUNTER = ".num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that can be run.
+
+    Attributes:
+        card: what the planner knows of it; ``card.dag`` is ``runner.dag``.
+        runner: runs any part of it; the input is uint8 ``(1, H, W, 3)``, called as the DAG's
+            first node.
+    """
+
+    card: ModelCard
+    runner: GraphRunner
+
+
+def architecture_of(
+    builder: str,
+    classes: int,
+    arguments: Mapping[str, Any],
+    taps: Sequence[str],
+    branch_width: int,
+    branch_grid: int,
+) -> dict[str, Any]:
+    """The description from which ``build_multi_exit`` makes the same network again."""
+    return {
+        "builder": builder,
+        "classes": classes,
+        "arguments": dict(arguments),
+        "taps": list(taps),
+        "branch": {"width": branch_width, "grid": branch_grid},
+    }
+
+
+def build_multi_exit(
+    architecture: Mapping[str, Any],
+    input_size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> MultiExit:
+    """A network with fresh weights from its description.
+
+    ``architecture["taps"]`` may also be a number: how many exits to place.
+
+    Raises:
+        BuilderError: if the builder is unknown or refuses its arguments.
+        GraphError: if a tap is unknown or the network cannot be traced.
+    """
+    try:
+        taps, branch = architecture["taps"], architecture["branch"]
+        backbone = build_backbone(
+            architecture["builder"], int(architecture["classes"]), **architecture["arguments"]
+        )
+        return MultiExit(
+            backbone,
+            taps if isinstance(taps, int) else tuple(taps),
+            input_size=input_size,
+            mean=mean,
+            std=std,
+            branch_width=int(branch["width"]),
+            branch_grid=int(branch["grid"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise BuilderError(
+            f"the architecture lacks an entry or holds a wrong one: {type(error).__name__}: {error}"
+        ) from error
+
+
+def runner_of(model: MultiExit) -> GraphRunner:
+    """A runner of the model as it stands, batch norms folded."""
+    example = torch.zeros(1, *model.input_size, 3, dtype=torch.uint8)
+    return GraphRunner(trace(model.eval(), example, leaf_modules=[ImageInput]))
+
+
+def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as they are stored: matrices and kernels in float16, all else as it is.
+
+    Vectors (biases, batch norms' statistics) stay in float32: they are small, and a variance may
+    leave float16's range.
+    """
+    return {
+        name: (t.half() if t.is_floating_point() and t.ndim > 1 else t).cpu().contiguous()
+        for name, t in state.items()
+        if not name.endswith(_COUNTER)
+    }
+
+
+def load_weights(model: MultiExit, stored: Mapping[str, Tensor], where: str) -> None:
+    """Put stored weights into a model, as float32.
+
+    Raises:
+        ModelFolderError: if names or shapes differ, or a number is not finite.
+    """
+    state = model.state_dict()
+    expected = {name for name in state if not name.endswith(_COUNTER)}
+    missing, foreign = sorted(expected - set(stored)), sorted(set(stored) - expected)
+    if missing or foreign:
+        raise ModelFolderError(
+            f"{where} does not fit the architecture in {MODEL_FILE}: missing {missing[:3] or 'none'}"
+            f" ({len(missing)}), not part of it {foreign[:3] or 'none'} ({len(foreign)})"
+        )
+    for name, tensor in stored.items():
+        if tensor.shape != state[name].shape:
+            raise ModelFolderError(
+                f"{where}: {name} has shape {tuple(tensor.shape)}, the architecture in "
+                f"{MODEL_FILE} needs {tuple(state[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise ModelFolderError(f"{where}: {name} holds numbers that are not finite")
+        state[name] = tensor.to(state[name].dtype)
+    model.load_state_dict(state)
+
+
+def save_model(
+    folder: Path | str,
+    model: MultiExit,
+    *,
+    name: str,
+    architecture: Mapping[str, Any],
+    labels: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    exit_accuracy: Sequence[float],
+    accuracy_data: str,
+    provenance: Mapping[str, Any],
+) -> ModelCard:
+    """Write a model folder and read its card back.
+
+    The weights are written in half precision and put into ``model`` as they were written, so what
+    is in memory afterwards is what a reader gets. A calibration of the model that was in the
+    folder before is removed.
+
+    Args:
+        folder: is made if it is not there.
+        model: on any device; its taps replace those of ``architecture``.
+        name: the model's name.
+        architecture: see ``architecture_of``.
+        labels: class names.
+        mean: the normalisation of ``model``.
+        std: the normalisation of ``model``.
+        exit_accuracy: measured with the weights in half precision.
+        accuracy_data: what on, in words.
+        provenance: JSON values.
+
+    Raises:
+        ModelFolderError: if the parts do not fit each other.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = half_precision(model.state_dict())
+    load_weights(model, stored, str(folder / WEIGHTS_FILE))
+    weights = save(stored)
+    digest = hashlib.sha256(weights).hexdigest()
+    architecture = {**architecture, "taps": list(model.taps)}
+    labels = tuple(labels)
+    mean, std = tuple(map(float, mean)), tuple(map(float, std))
+    values = {
+        "format": FORMAT,
+        "name": name,
+        "model_id": structure_id(architecture, labels, model.input_size, mean, std, digest),
+        "architecture": architecture,
+        "input": {"size": list(model.input_size), "mean": list(mean), "std": list(std)},
+        "labels": list(labels),
+        "accuracy": {"exits": list(exit_accuracy), "data": accuracy_data},
+        "weights": {"sha256": digest, "bytes": len(weights)},
+        "provenance": dict(provenance),
+    }
+    dag = runner_of(model).dag
+    (folder / CALIBRATION_FILE).unlink(missing_ok=True)
+    _replace(folder / WEIGHTS_FILE, weights)
+    _replace(folder / GRAPH_FILE, _json(dag.to_dict(), indent=None))
+    _replace(folder / MODEL_FILE, _json(values, indent=1))
+    return read_card(folder)
+
+
+def _json(values: Mapping[str, Any], indent: int | None) -> bytes:
+    return (json.dumps(values, indent=indent) + "\n").encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def load_module(folder: Path | str) -> tuple[ModelCard, MultiExit]:
+    """The card and the network as a torch module in evaluation mode: for whole batches.
+
+    Raises:
+        ModelFolderError: naming the file and what is wrong with it.
+    """
+    card = read_card(folder)
+    path = card.path / WEIGHTS_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFolderError(f"{path} cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise ModelFolderError(
+            f"{path} ({len(content)} bytes) is not the file that {MODEL_FILE} was saved with: it is "
+            "torn or of another model; copy the folder again"
+        )
+    try:
+        stored = load(content)
+    except SafetensorError as error:
+        raise ModelFolderError(f"{path} is not a safetensors file: {error}") from error
+    try:
+        model = build_multi_exit(card.architecture, card.input_size, card.mean, card.std)
+    except (BuilderError, GraphError) as error:
+        raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
+    load_weights(model, stored, str(path))
+    return card, model.eval()
+
+
+def load_model(folder: Path | str) -> LoadedModel:
+    """A model ready to run, its weights once in memory as float32.
+
+    Raises:
+        ModelFolderError: naming the file and what is wrong with it.
+    """
+    card, model = load_module(folder)
+    runner = runner_of(model)
+    difference = _difference(card.dag, runner.dag)
+    if difference:
+        raise ModelFolderError(
+            f"{card.path / GRAPH_FILE} is not the graph of this network as it is traced here: "
+            f"{difference}; plans made from it would not fit. Save the model again with this version"
+        )
+    return LoadedModel(card, runner)
+
+
+def _difference(written: ModelDag, traced: ModelDag) -> str:
+    """What differs between two DAGs, in words; empty if nothing that a plan depends on does."""
+    if written.exits != traced.exits:
+        return f"exits {written.exits} there, {traced.exits} here"
+    if len(written.nodes) != len(traced.nodes):
+        return f"{len(written.nodes)} nodes there, {len(traced.nodes)} here"
+    for there, here in zip(written.nodes, traced.nodes, strict=True):
+        a = (there.name, there.inputs, there.shape, there.dtype)
+        b = (here.name, here.inputs, here.shape, here.dtype)
+        if a != b:
+            return f"node {a} there, {b} here"
+    return ""

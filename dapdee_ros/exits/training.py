@@ -1,0 +1,303 @@
+"""Train a backbone and its exits together, so that a training can be stopped and gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dapdee_ros.datasets.split import DataSource, Split
+from dapdee_ros.exits.checkpoint import (
+    CHECKPOINT_FILE,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
+from dapdee_ros.exits.losses import JointLoss, rising_weights
+from dapdee_ros.exits.multi_exit import MultiExit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: how often the source's frames are gone through.
+        batch_size: frames a step.
+        optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adamw``.
+        learning_rate: the highest of the one-cycle schedule (L. Smith and N. Topin,
+            "Super-Convergence", 2018).
+        weight_decay: on weights of convolutions and linear layers only.
+        label_smoothing: see ``JointLoss``.
+        exit_weights: one per exit, or None for ``rising_weights``.
+        uncertainty: learn the weights, see ``JointLoss``.
+        distillation: weight of learning from the deepest exit.
+        bf16: compute forward and backward in bfloat16 where torch finds it safe.
+        seed: of initial weights, order of frames and augmentation.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.05
+    exit_weights: tuple[float, ...] | None = None
+    uncertainty: bool = False
+    distillation: float = 0.0
+    bf16: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a training stands after a step.
+
+    Attributes:
+        step: steps done, from 1.
+        steps: steps of the whole training.
+        epoch: epoch of this step, from 1.
+        loss: running mean of the joint loss.
+        accuracy: running mean of each exit's accuracy on the training frames.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    accuracy: tuple[float, ...]
+
+
+def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Move each frame by up to ``shift`` pixels each way and mirror every second one.
+
+    Args:
+        images: uint8 ``(B, H, W, 3)``; edges are repeated where a frame moves in.
+        shift: in pixels.
+        flip: whether to mirror.
+        generator: source of the draws.
+    """
+    count, height, width, _ = images.shape
+    if not shift and not flip:
+        return images
+    down = torch.randint(-shift, shift + 1, (count, 1), generator=generator)
+    right = torch.randint(-shift, shift + 1, (count, 1), generator=generator)
+    mirror = torch.rand(count, 1, generator=generator) < (0.5 if flip else 0.0)
+    rows = (torch.arange(height) + down).clamp_(0, height - 1)
+    columns = torch.arange(width).expand(count, width)
+    columns = torch.where(mirror, width - 1 - columns, columns) + right
+    columns = columns.clamp_(0, width - 1)
+    frame = torch.arange(count)[:, None, None]
+    return images[frame, rows[:, :, None], columns[:, None, :]]
+
+
+def logits_of(
+    model: nn.Module, images: NDArray[np.uint8], batch_size: int = 256
+) -> list[NDArray[np.float32]]:
+    """Logits of every exit for uint8 ``(N, H, W, 3)``, float32 ``(N, K)`` each."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    rows: list[list[Tensor]] = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            batch = torch.from_numpy(images[start : start + batch_size]).to(device)
+            rows.append([exit_logits.float().cpu() for exit_logits in model(batch)])
+    model.train(was_training)
+    return [torch.cat(parts).numpy() for parts in zip(*rows, strict=True)]
+
+
+def exit_accuracies(model: nn.Module, split: Split) -> tuple[float, ...]:
+    """Share of frames that each exit gets right, shallowest first."""
+    return tuple(
+        round(float((logits.argmax(1) == split.labels).mean()), 6)
+        for logits in logits_of(model, split.images)
+    )
+
+
+class Training:
+    """A training that stands between two steps and can be written down there.
+
+    Args:
+        model: fresh, built after ``torch.manual_seed(recipe.seed)``.
+        source: frames.
+        recipe: how.
+        out: folder of the checkpoint.
+        identity: what the training is of, in JSON values; a checkpoint of anything else is refused.
+
+    Raises:
+        CheckpointError: if ``out`` holds a checkpoint of another training or a torn one.
+    """
+
+    def __init__(
+        self,
+        model: MultiExit,
+        source: DataSource,
+        recipe: Recipe,
+        out: Path,
+        identity: dict[str, Any],
+    ) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.to(self.device)
+        # The layout that convolutions are fastest in, on both kinds of device.
+        for parameter in model.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.source = source
+        self.recipe = recipe
+        self.out = out
+        # As JSON would give it back, so that it can be compared with a checkpoint's.
+        self.identity = {**identity, "recipe": _plain(asdict(recipe))}
+        exits = len(model.taps) + 1
+        weights = recipe.exit_weights or rising_weights(exits)
+        self.loss = JointLoss(
+            weights,
+            label_smoothing=recipe.label_smoothing,
+            uncertainty=recipe.uncertainty,
+            distillation=recipe.distillation,
+        ).to(self.device)
+        self.steps_per_epoch = max(1, source.frames_per_epoch() // recipe.batch_size)
+        self.steps = self.steps_per_epoch * recipe.epochs
+        self.optimiser = _optimiser(model, self.loss, recipe)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            max_lr=recipe.learning_rate,
+            total_steps=self.steps + 1,
+            pct_start=0.25,
+            # Momentum stays, so that the schedule's whole state is the number of steps done.
+            cycle_momentum=False,
+        )
+        self.step = 0
+        self._running = np.zeros(1 + exits)
+        if (out / CHECKPOINT_FILE).exists():
+            self._resume()
+
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
+        """Train to the end, one item a step, with a checkpoint after each epoch.
+
+        When ``should_stop`` says so, the state is saved after the step at hand and the iteration
+        ends early.
+        """
+        while self.step < self.steps:
+            epoch, first = divmod(self.step, self.steps_per_epoch)
+            frames = self.source.train(epoch)
+            size = self.recipe.batch_size
+            order = torch.randperm(len(frames), generator=self._generator(epoch, 0)).numpy()
+            self.model.train()
+            for place in range(first, self.steps_per_epoch):
+                chosen = np.sort(order[place * size : (place + 1) * size])
+                yield self._one_step(frames.images[chosen], frames.labels[chosen], epoch)
+                if should_stop():
+                    self.save()
+                    return
+            self.save()
+
+    def _generator(self, epoch: int, purpose: int) -> torch.Generator:
+        # A generator of its own for every use needs no state in the checkpoint.
+        words = np.random.SeedSequence((self.recipe.seed, epoch, purpose)).generate_state(2)
+        return torch.Generator().manual_seed(int(words[0]) << 20 ^ int(words[1]))
+
+    def _one_step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], epoch: int) -> Step:
+        batch = augment(
+            torch.from_numpy(images),
+            self.source.shift,
+            self.source.flip,
+            self._generator(self.step, 1),
+        ).to(self.device)
+        target = torch.from_numpy(labels).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            logits = self.model(batch)
+        loss = self.loss(logits, target)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        self.step += 1
+        right = [float((row.argmax(1) == target).float().mean()) for row in logits]
+        now = np.array([float(loss.detach()), *right])
+        share = max(0.02, 1 / self.step)
+        self._running += share * (now - self._running)
+        return Step(
+            self.step,
+            self.steps,
+            epoch + 1,
+            float(self._running[0]),
+            tuple(float(value) for value in self._running[1:]),
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"loss.{k}": v for k, v in self.loss.state_dict().items()}
+        for place, values in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{place}.{k}": v for k, v in values.items() if v is not None}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        state = {"step": self.step, "running": self._running.tolist(), "identity": self.identity}
+        self.out.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(self.out / CHECKPOINT_FILE, tensors, state)
+
+    def _resume(self) -> None:
+        path = self.out / CHECKPOINT_FILE
+        tensors, state = load_checkpoint(path)
+        saved = state["identity"]
+        differing = sorted(
+            key for key in {*saved, *self.identity} if saved.get(key) != self.identity.get(key)
+        )
+        if differing:
+            raise CheckpointError(
+                f"{path} is of another training: it differs in "
+                + ", ".join(
+                    f"{k} ({saved.get(k)} there, {self.identity.get(k)} here)" for k in differing
+                )
+                + "; train with the same options, into another folder, or with --restart"
+            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            whole = f"{prefix}."
+            return {k.removeprefix(whole): v for k, v in tensors.items() if k.startswith(whole)}
+
+        self.model.load_state_dict(part("model"))
+        self.loss.load_state_dict(part("loss"))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part("optimiser").items():
+            place, _, key = name.partition(".")
+            slots.setdefault(int(place), {})[key] = tensor
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        self.step = int(state["step"])
+        self._running = np.array(state["running"])
+        # The learning rate depends on the number of steps alone.
+        self.schedule.last_epoch = self.step - 1
+        self.schedule.step()
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _optimiser(model: nn.Module, loss: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [*model.parameters(), *loss.parameters()]
+    groups = [
+        {
+            "params": [p for p in parameters if p.ndim > 1],
+            "weight_decay": recipe.weight_decay,
+        },
+        # Biases, batch norms and loss weights: decay would only pull them from where they belong.
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    raise ValueError(f"optimiser {recipe.optimiser!r}: expected sgd or adamw")
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
