@@ -155,9 +155,8 @@ def contract(dag: ModelDag) -> Contraction:
     themselves. The same bound holds for the period, which a cut between v and y could balance
     better although it is behind in car seconds and bytes.
 
-    Examples are activations, normalisation, additions of equally large skips' last operand,
-    dropout, reshaping, the float conversion of a uint8 input, and concatenation. The input and the
-    exits' sinks are never merged.
+    Examples are activations, normalisation, dropout, reshaping, concatenation and the float
+    conversion of a uint8 input. The input and the exits' sinks are never merged.
     """
     protected = {dag.input, *dag.exits}
     block_of: dict[str, str] = {}

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from random_networks import random_dag, random_profile
+
+from dapdee_ros.graph.dag import ModelDag, Node
+from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption, MeasuredCodec, TensorCost
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import TableError
+from dapdee_ros.partition.table import CandidateTable
+
+
+def trunk_with_early_exit() -> tuple[ModelDag, DeviceProfile, DeviceProfile]:
+    """image -> a -> b -> late, and early on a: car seconds 1, 2, 4, 0.5; edge a tenth of it."""
+    reads = {"image": (), "a": ("image",), "early": ("a",), "b": ("a",), "late": ("b",)}
+    sizes = {"image": 100, "a": 400, "early": 4, "b": 40, "late": 4}
+    seconds = {"image": 0.0, "a": 1.0, "early": 0.5, "b": 2.0, "late": 4.0}
+    dag = ModelDag(
+        tuple(Node(n, "op", r, (1,), "float32", sizes[n], 1) for n, r in reads.items()),
+        ("early", "late"),
+    )
+    car = DeviceProfile("two", "car", 1, seconds, "now")
+    edge = DeviceProfile("two", "edge", 1, {n: s / 10 for n, s in seconds.items()}, "now")
+    return dag, car, edge
+
+
+GATE = GateOption(gate=1, exit_number=2, threshold=0.8, share=0.6, accuracy=0.89)
+
+
+def test_a_gate_is_paid_by_every_frame_and_saves_its_share_of_the_rest() -> None:
+    dag, car, edge = trunk_with_early_exit()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
+    link, load = LinkState(uplink_bps=800.0, rtt_s=0.1), LoadState(2.0, 3.0)
+    plan = table.price(2, ["b"], "f32", link, load, 99.0, "latency", gate=1)
+    # A frame that goes on: car 2 * (1 + 0.5 + 2), 40 bytes at 100 bytes/s, edge 3 * 0.4.
+    assert plan.head_s == pytest.approx(7.0)
+    assert plan.transfer_s == pytest.approx(0.5)
+    assert plan.edge_s == pytest.approx(1.2)
+    assert plan.latency_s == pytest.approx(8.7)
+    # In the mean: car 2 * (1.5 + 0.4 * 2), and 0.4 of transfer and edge.
+    assert plan.expected_latency_s == pytest.approx(4.6 + 0.4 * (0.5 + 1.2))
+    assert plan.period_s == pytest.approx(4.6)
+    assert plan.accuracy == pytest.approx(0.89)
+    # The deadline is judged without the gate.
+    assert table.price(2, ["b"], "f32", link, load, 8.6, gate=1).late
+    with pytest.raises(TableError, match="not inside this head"):
+        table.price(2, ["image"], "f32", link, load, 99.0, gate=1)
+
+
+def test_a_gate_on_the_car_alone_ends_frames_before_the_rest_runs() -> None:
+    dag, car, edge = trunk_with_early_exit()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
+    plan = table.decide(
+        LinkState(0.0), LoadState(), 99.0, "latency", accuracy_tolerance=0.02, accuracy_floor=0.8
+    )
+    assert (plan.gate, plan.exit_number, plan.device_only) == (1, 2, True)
+    assert plan.latency_s == pytest.approx(7.5)
+    assert plan.expected_latency_s == pytest.approx(1.5 + 0.4 * 6)
+    without = table.decide(LinkState(0.0), LoadState(), 99.0, "latency", gates=False)
+    assert (without.gate, without.latency_s) == (None, 7.0)
+
+
+def test_a_codec_trades_time_and_accuracy_for_bytes() -> None:
+    dag, car, edge = trunk_with_early_exit()
+    half = MeasuredCodec(
+        "half",
+        {n: TensorCost(dag.by_name[n].output_bytes / 2, 0.01, 0.02) for n in ("a", "b")},
+        {(2, ("a",)): 0.03},
+        default_loss=0.01,
+    )
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], codecs=[AsIs(), half])
+    link, load = LinkState(800.0), LoadState(2.0, 3.0)
+    plan = table.price(2, ["a"], "half", link, load, 99.0)
+    assert plan.boundary_bytes == 200
+    assert plan.head_s == pytest.approx(2 * 1.01)
+    assert plan.transfer_s == pytest.approx(2.0)
+    assert plan.edge_s == pytest.approx(3 * (0.6 + 0.02))
+    assert plan.accuracy == pytest.approx(0.87)
+    assert table.price(2, ["b"], "half", link, load, 99.0).accuracy == pytest.approx(0.89)
+    with pytest.raises(TableError, match="not measured"):
+        table.price(2, ["image"], "half", link, load, 99.0)
+
+
+def random_codecs(rng: random.Random, dag: ModelDag) -> list[CodecCost]:
+    some = [node for node in dag.nodes if rng.random() < 0.8]
+    return [
+        AsIs(),
+        MeasuredCodec(
+            "small",
+            {n.name: TensorCost(n.output_bytes / 4, rng.choice((0, 1e-3)), 1e-4) for n in some},
+            default_loss=rng.choice((0.0, 0.01)),
+        ),
+    ]
+
+
+def test_dropping_dominated_candidates_changes_no_decision_in_10_000_situations() -> None:
+    rng = random.Random(10)
+    dropped = 0
+    for _ in range(100):
+        dag = random_dag(rng, most_nodes=11)
+        car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
+        exits = range(1, len(dag.exits) + 1)
+        build = {
+            "exit_accuracy": [rng.choice((0.7, 0.8, 0.9)) for _ in exits],
+            "codecs": random_codecs(rng, dag),
+            "gates": [
+                GateOption(k, n, 0.9, rng.uniform(0.1, 0.9), rng.choice((0.75, 0.8, 0.9)))
+                for n in exits
+                for k in range(1, n)
+            ],
+        }
+        few = CandidateTable.build(dag, car, edge, **build)  # type: ignore[arg-type]
+        every = CandidateTable.build(dag, car, edge, **build, prune=False)  # type: ignore[arg-type]
+        dropped += len(every) - len(few)
+        for _ in range(100):
+            link = LinkState(
+                rng.choice((0.0, 10 ** rng.uniform(4.5, 8))),
+                rng.uniform(0, 0.1),
+                relative_spread=rng.uniform(0, 0.5),
+            )
+            load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
+            deadline_s = 10 ** rng.uniform(-2, 1)
+            wishes = {
+                "mode": rng.choice(("latency", "throughput")),
+                "accuracy_tolerance": rng.choice((0.0, 0.05)),
+                "keep_raw_on_car": rng.random() < 0.3,
+                "gates": rng.random() < 0.7,
+                "risk": rng.choice((0.5, 0.1)),
+            }
+            chosen = few.decide(link, load, deadline_s, **wishes)  # type: ignore[arg-type]
+            best = every.decide(link, load, deadline_s, **wishes)  # type: ignore[arg-type]
+            assert chosen.late == best.late
+            if chosen.late:
+                assert chosen.latency_s == pytest.approx(best.latency_s, rel=1e-12)
+            else:
+                assert chosen.objective_s == pytest.approx(best.objective_s, rel=1e-12)
+            assert chosen.accuracy >= best.accuracy
+    assert dropped > 1000
+
+
+def test_ranked_plans_follow_the_rule_of_decide() -> None:
+    dag, car, edge = trunk_with_early_exit()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9])
+    link, load = LinkState(8000.0), LoadState()
+    plans = table.ranked(99, link, load, 2.0, "latency")
+    assert plans[0] == table.decide(link, load, 2.0, "latency")
+    assert len(plans) == len(table)
+    assert len({plan.key for plan in plans}) == len(plans)
+    in_time = [p for p in plans if not p.late]
+    assert plans[: len(in_time)] == in_time
+    assert in_time == sorted(in_time, key=lambda p: (-p.accuracy, p.latency_s))
+    assert {p.exit_number for p in in_time} == {1, 2}
+
+
+def test_what_does_not_fit_the_model_is_refused() -> None:
+    dag, car, edge = trunk_with_early_exit()
+    for accuracy in ([0.9], [0.9, 1.2], [0.9, float("nan")]):
+        with pytest.raises(TableError, match="exit accuracies"):
+            CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+    with pytest.raises(TableError, match="share a name"):
+        CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], codecs=[AsIs(), AsIs()])
+    with pytest.raises(TableError, match="before a later exit"):
+        CandidateTable.build(
+            dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE._replace(gate=2)]
+        )
