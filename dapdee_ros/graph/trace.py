@@ -1,0 +1,145 @@
+"""See any torch network as a DAG of operators.
+
+``trace`` records the network with torch.fx in evaluation mode, removes side effects, and runs it
+on an example to learn shapes, layouts and costs. Names are those of torchvision's tracer: module
+paths (``layer1.0.conv1``), which are the same whenever the same code is traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.graph.facts import (
+    Kind,
+    Layout,
+    amend,
+    dag_of,
+    facts_of,
+    tensors_in,
+)
+from dapdee_ros.graph.flops import FlopCounter
+from dapdee_ros.graph.functional import make_functional
+from dapdee_ros.graph.symbolic import WAY_OUT, Leaf, TraceError, evaluation_copy, symbolic_graph
+
+__all__ = ["TraceError", "TracedModel", "trace"]
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A traced network.
+
+    Attributes:
+        graph_module: the network without side effects; shares the parameters of the model it came
+            from. Each node carries its facts (``dapdee_ros.graph.facts``).
+    """
+
+    graph_module: fx.GraphModule
+
+    @cached_property
+    def dag(self) -> ModelDag:
+        """The network as a DAG, exits in the order of the network's outputs."""
+        return dag_of(self.graph_module.graph)
+
+
+def trace(
+    model: nn.Module, example: torch.Tensor, *, leaf_modules: Iterable[Leaf] = ()
+) -> TracedModel:
+    """Trace a network into a DAG.
+
+    The model itself is not changed, not even its training mode. Its parameters are shared, so
+    trace after loading the weights.
+
+    Args:
+        model: takes one tensor, returns one tensor or a tuple or list of them, one per exit,
+            shallowest first.
+        example: an input of batch size 1, of the shape, dtype and strides that every run will have.
+        leaf_modules: classes of modules, or paths of modules, to keep as one node: for what
+            can't be traced, or shouldn't be split.
+
+    Returns:
+        The traced model.
+
+    Raises:
+        TraceError: if the model can't be traced; names the line and the way out.
+    """
+    if example.ndim == 0 or example.shape[0] != 1:
+        raise TraceError(
+            f"the example has shape {tuple(example.shape)}: expected a batch of 1, since that is "
+            "what costs and boundary sizes are stated for"
+        )
+    graph_module, names, defaults = symbolic_graph(model, leaf_modules)
+    make_functional(graph_module, names, example, defaults)
+    _measure(graph_module, example)
+    _compare(model, example, graph_module)
+    return TracedModel(graph_module)
+
+
+class _Measuring(fx.Interpreter):
+    """Runs the graph and amends each node's facts with the layout of what it produced."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.op != "output" and facts_of(n).kind in (Kind.INPUT, Kind.TENSOR):
+            layout = Layout.of(value)
+            if not hasattr(np, layout.dtype_name):
+                raise TraceError(
+                    f"{facts_of(n).name!r} has dtype {value.dtype}, which NumPy doesn't have, so "
+                    "it couldn't be sent; convert the model to float32 first"
+                )
+            if value.layout is not torch.strided:
+                raise TraceError(
+                    f"{facts_of(n).name!r} is a {value.layout} tensor: only dense ones can be sent"
+                )
+            amend(n, layout=layout)
+        return value
+
+
+class _Counting(fx.Interpreter):
+    """Runs the graph and amends each node's facts with its floating-point operations."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op in ("output", "placeholder"):
+            return super().run_node(n)
+        with FlopCounter() as counter:
+            value = super().run_node(n)
+        facts = facts_of(n)
+        if counter.data_dependent and facts.kind is not Kind.STATIC:
+            raise TraceError(
+                f"{facts.name!r} gives a tensor whose shape depends on the data "
+                f"({counter.data_dependent[0]}), so its size can't be planned with; {WAY_OUT}"
+            )
+        amend(n, flops=counter.flops)
+        return value
+
+
+def _measure(graph_module: fx.GraphModule, example: torch.Tensor) -> None:
+    inputs = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
+    arguments = [example, *(facts_of(n).value for n in inputs[1:])]
+    with torch.no_grad():
+        _Measuring(graph_module).run(*arguments)
+        # Separately, because counting may take other kernels, with other layouts.
+        _Counting(graph_module).run(*arguments)
+
+
+def _compare(model: nn.Module, example: torch.Tensor, graph_module: fx.GraphModule) -> None:
+    """Refuse a trace that doesn't compute what the model computes."""
+    inputs = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
+    arguments = [example, *(facts_of(n).value for n in inputs[1:])]
+    with torch.no_grad():
+        expected = list(tensors_in(evaluation_copy(model)(example.clone())))
+        came = list(tensors_in(fx.Interpreter(graph_module).run(*arguments)))
+    for number, (a, b) in enumerate(zip(expected, came, strict=True), start=1):
+        if a.shape != b.shape or not torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise TraceError(
+                f"output {number} of the trace differs from the model's own: something in its "
+                "forward was recorded as a constant (NumPy, a Python number taken from a tensor, "
+                f"state kept between calls); {WAY_OUT}"
+            )
