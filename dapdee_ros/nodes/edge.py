@@ -1,0 +1,84 @@
+"""The edge's node: finishes what the head of a car began."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+
+import dapdee_ros.msg as msg
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
+from dapdee_ros.nodes.model_lifecycle import ModelLifecycleNode
+from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.runtime.frames import TailAnswer
+from dapdee_ros.runtime.tail import TailRuntime
+
+
+class Edge(ModelLifecycleNode):
+    """Subscribes head_tensor and probe, publishes edge_result and probe_echo."""
+
+    def __init__(self) -> None:
+        super().__init__("edge", "edge/profile")
+        self._runtime: TailRuntime | None = None
+        self._handles: list[Any] = []
+        self._results: Any = None
+        # The link can be measured whatever state the model is in.
+        self._echoes = self.create_publisher(msg.Probe, "probe_echo", qos.PROBE)
+        self.create_subscription(msg.Probe, "probe", self._echo, qos.PROBE)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to take frames."""
+        if self.network is None:
+            return TransitionCallbackReturn.FAILURE
+        reliable = self.get_parameter("reliable").value
+        self._results = self.create_publisher(
+            msg.InferenceResult, "edge_result", qos.tensor_qos(reliable, 10)
+        )
+        self._runtime = TailRuntime(self.network, self._answer)
+        self._runtime.start()
+        self._handles = [
+            self.create_subscription(
+                msg.HeadTensor, "head_tensor", self._take, qos.tensor_qos(reliable, 2)
+            )
+        ]
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to take frames; the one in work is still answered."""
+        self.stop_runtime()
+        return super().on_deactivate(state)
+
+    def stop_runtime(self) -> None:
+        """End the inference thread, if there is one."""
+        for handle in self._handles:
+            self.destroy_subscription(handle)
+        self._handles = []
+        if self._runtime is not None:
+            runtime, self._runtime = self._runtime, None
+            runtime.stop()
+            refused = sum(runtime.refused.values())
+            self.get_logger().info(f"{runtime.computed} frames answered, {refused} refused")
+            self.destroy_publisher(self._results)
+
+    def _take(self, message: msg.HeadTensor) -> None:
+        if self._runtime is not None:
+            self._runtime.submit(message_to_head_frame(message))
+
+    def _answer(self, answer: TailAnswer) -> None:
+        if self.network is not None:
+            self._results.publish(tail_answer_to_message(answer, self.network.model.card))
+
+    def _echo(self, probe: msg.Probe) -> None:
+        probe.padding = b""
+        self._echoes.publish(probe)
+
+
+def main() -> int:
+    """Run the edge node until it is told to stop."""
+    return run_nodes(lambda: [Edge()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The car's inference node: runs the head, sends the boundary, publishes one result a frame."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import Image
+
+import dapdee_ros.msg as msg
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.conversions import (
+    frame_result_to_message,
+    head_frame_to_message,
+    ledger_to_message,
+    message_to_frame_plan,
+    message_to_tail_answer,
+)
+from dapdee_ros.nodes.images import ImageError, image_to_rgb
+from dapdee_ros.nodes.model_lifecycle import ModelLifecycleNode
+from dapdee_ros.nodes.parameters import declare, on_change
+from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.runtime.frames import FrameResult, HeadFrame
+from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
+from dapdee_ros.runtime.network_input import network_input
+
+
+class Head(ModelLifecycleNode):
+    """Subscribes image_raw, plan and edge_result; publishes head_tensor, inference and ledger."""
+
+    def __init__(self) -> None:
+        super().__init__("head", "car/profile")
+        defaults = HeadSettings()
+        declare(
+            self,
+            "deadline_s",
+            defaults.deadline_s,
+            "Seconds from receiving an image to its result. If the edge has not answered in time "
+            "the car finishes the frame itself.",
+            bounds=(0.001, 60.0),
+            live=True,
+        )
+        declare(
+            self,
+            "max_in_flight",
+            defaults.max_in_flight,
+            "Most frames that may be on their way between head and edge.",
+            bounds=(1, 16),
+            live=True,
+        )
+        declare(
+            self,
+            "margin_s",
+            defaults.margin_s,
+            "How long before the deadline a frame that the edge did not answer shall be done.",
+            bounds=(0.0, 1.0),
+            live=True,
+        )
+        declare(
+            self,
+            "ledger_period_s",
+            1.0,
+            "Seconds between two publications of the frame ledger.",
+            bounds=(0.1, 60.0),
+        )
+        on_change(self, self._set_parameters)
+        self._runtime: HeadRuntime | None = None
+        self._tensors: Any = None
+        self._results = self.create_publisher(msg.InferenceResult, "inference", qos.RESULT)
+        self._ledgers = self.create_publisher(msg.FrameLedger, "ledger", qos.LATCHED)
+        self._inputs: list[Any] = []
+        self._timer: Any = None
+        self._last_plan: msg.PartitionPlan | None = None
+        self._refused_model = ""
+        self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to take frames."""
+        if self.network is None:
+            return TransitionCallbackReturn.FAILURE
+        reliable = self.get_parameter("reliable").value
+        settings = self._settings({})
+        self._tensors = self.create_publisher(
+            msg.HeadTensor, "head_tensor", qos.tensor_qos(reliable, settings.max_in_flight)
+        )
+        self._runtime = HeadRuntime(
+            self.network,
+            load=self._load,
+            send=self._send,
+            publish=self._publish,
+            session=secrets.randbits(32),
+            settings=settings,
+        )
+        if self._last_plan is not None:
+            self._take_plan(self._last_plan)
+        self._runtime.start()
+        self._inputs = [
+            self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE),
+            self.create_subscription(
+                msg.InferenceResult, "edge_result", self._take_answer, qos.tensor_qos(reliable, 10)
+            ),
+        ]
+        self._timer = self.create_timer(
+            self.get_parameter("ledger_period_s").value, self._publish_ledger
+        )
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to take frames; open ones end as drops."""
+        self.stop_runtime()
+        return super().on_deactivate(state)
+
+    def stop_runtime(self) -> None:
+        """End the inference thread, close the ledger and publish it."""
+        for handle in self._inputs:
+            self.destroy_subscription(handle)
+        self._inputs = []
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
+        if self._runtime is None:
+            return
+        self._runtime.stop()
+        self._publish_ledger()
+        summary = self._runtime.ledger.summary()
+        self.get_logger().info(
+            f"ledger: {summary.accepted} accepted = {summary.results} results + {summary.drops} "
+            f"drops + {summary.in_flight} in flight"
+        )
+        self._runtime = None
+        self.destroy_publisher(self._tensors)
+
+    def _settings(self, changed: dict[str, Any]) -> HeadSettings:
+        names = ("deadline_s", "max_in_flight", "margin_s")
+        values = {name: self.get_parameter(name).value for name in names}
+        values.update({name: changed[name] for name in names if name in changed})
+        return replace(HeadSettings(), **values)
+
+    def _set_parameters(self, changed: dict[str, Any]) -> None:
+        if self._runtime is not None:
+            self._runtime.settings = self._settings(changed)
+
+    def _take_image(self, image: Image) -> None:
+        if self._runtime is not None:
+            self._runtime.accept(image)
+
+    def _take_answer(self, message: msg.InferenceResult) -> None:
+        if self._runtime is not None:
+            self._runtime.answer(message_to_tail_answer(message))
+
+    def _take_plan(self, message: msg.PartitionPlan) -> None:
+        self._last_plan = message
+        if self._runtime is None or self.network is None:
+            return
+        card = self.network.model.card
+        if message.model_id != card.model_id:
+            if message.model_id != self._refused_model:
+                self.get_logger().error(
+                    f"plans come for model {message.model_id[:12]}, this head runs {card.name} "
+                    f"({card.model_id[:12]}): start the manager with the same model"
+                )
+            self._refused_model = message.model_id
+            return
+        try:
+            self._runtime.set_plan(message_to_frame_plan(message))
+        except GraphError as error:
+            self.get_logger().error(f"plan {message.epoch} is not used: {error}")
+
+    def _load(self, image: Image) -> NDArray[np.uint8]:
+        assert self.network is not None  # the runtime lives no longer than the network
+        try:
+            return network_input(image_to_rgb(image), self.network.model.card.input_size)
+        except ImageError as error:
+            raise FrameError(str(error)) from error
+
+    def _send(self, frame: HeadFrame) -> None:
+        self._tensors.publish(head_frame_to_message(frame, frame.context.header))
+
+    def _publish(self, result: FrameResult) -> None:
+        if self.network is not None:
+            card = self.network.model.card
+            self._results.publish(frame_result_to_message(result, result.context.header, card))
+
+    def _publish_ledger(self) -> None:
+        if self._runtime is not None:
+            self._ledgers.publish(
+                ledger_to_message(
+                    self._runtime.ledger.summary(),
+                    self._runtime.session,
+                    self.get_clock().now().to_msg(),
+                )
+            )
+
+
+def main() -> int:
+    """Run the head node until it is told to stop."""
+    return run_nodes(lambda: [Head()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What head and edge share: a lifecycle node that holds a model while it is configured."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+import dapdee_ros.msg as msg
+from dapdee_ros.exits.card import ModelFolderError, find_model
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.conversions import profile_to_message
+from dapdee_ros.nodes.parameters import declare
+from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.runtime.own_profile import own_profile
+from dapdee_ros.runtime.split_network import SplitNetwork
+
+
+class ModelLifecycleNode(LifecycleNode):
+    """Loads a model and profiles it on configure, frees it on cleanup.
+
+    Subclasses say what happens with it on activate and deactivate.
+    """
+
+    def __init__(self, name: str, profile_topic: str) -> None:
+        super().__init__(name)
+        declare(self, "autostart", True, "Configure and activate without being told to.")
+        declare(
+            self,
+            "model",
+            "roadsigns",
+            "Model to run: the name of one that is installed, or the path of a model folder. "
+            "Car and edge need the same one.",
+        )
+        declare(
+            self,
+            "threads",
+            0,
+            "Threads that compute the network; 0 takes half of the cores.",
+            bounds=(0, 256),
+        )
+        declare(
+            self,
+            "reliable",
+            True,
+            "Send tensors reliably, so that lost packets are sent again; false: best effort. Both "
+            "sides must agree.",
+        )
+        self.network: SplitNetwork | None = None
+        self._profile_topic = profile_topic
+        self._profile_publisher: Any = None
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and measure it, or say why that is impossible."""
+        import torch
+
+        started_s = time.monotonic()
+        threads = self.get_parameter("threads").value or max(1, (os.cpu_count() or 1) // 2)
+        torch.set_num_threads(threads)
+        try:
+            # Here, not above: an import of torch takes a second, and --help needs none.
+            from dapdee_ros.exits.model_folder import load_model
+
+            model = load_model(find_model(self.get_parameter("model").value))
+            loaded_s = time.monotonic()
+            profile = own_profile(model, threads)
+        except (ModelFolderError, GraphError, ProfileError) as error:
+            self.get_logger().error(f"cannot use the model: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self.network = SplitNetwork(model, profile)
+        self._profile_publisher = self.create_publisher(
+            msg.DeviceProfile, self._profile_topic, qos.LATCHED
+        )
+        self._profile_publisher.publish(
+            profile_to_message(profile, self.get_clock().now().to_msg())
+        )
+        self.get_logger().info(
+            f"model {model.card.name} ({model.card.model_id[:12]}), "
+            f"{len(model.card.dag.exits)} exits, loaded in {loaded_s - started_s:.1f} s; the whole "
+            f"network takes {1e3 * profile.total_s:.1f} ms here on {threads} thread(s)"
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model."""
+        self.network = None
+        if self._profile_publisher is not None:
+            self.destroy_publisher(self._profile_publisher)
+            self._profile_publisher = None
+        gc.collect()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything, from whatever state."""
+        self.stop_runtime()
+        return self.on_cleanup(state)
+
+    def stop_runtime(self) -> None:
+        """End the inference thread, if there is one."""
+        raise NotImplementedError
+
+    def destroy_node(self) -> None:
+        """End the inference thread, then the node."""
+        self.stop_runtime()
+        super().destroy_node()

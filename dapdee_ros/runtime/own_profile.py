@@ -1,0 +1,84 @@
+"""This machine's profile of a model: measured once, then kept under the user's ROS home."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import ProfileError
+
+if TYPE_CHECKING:
+    from dapdee_ros.exits.model_folder import LoadedModel
+
+log = logging.getLogger(__name__)
+
+
+def ros_home() -> Path:
+    """The folder that ROS keeps a user's files in: ``$ROS_HOME``, else ``~/.ros``."""
+    return Path(os.environ.get("ROS_HOME") or Path.home() / ".ros")
+
+
+def machine_name() -> str:
+    """This machine in words: host, processor, cores."""
+    processor = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            # x86 says "model name", a Raspberry Pi "Model".
+            if line.lower().startswith("model name") or line.startswith("Model"):
+                processor = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    return f"{platform.node()}: {processor}, {os.cpu_count()} cores"
+
+
+def own_profile(
+    model: LoadedModel,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> DeviceProfile:
+    """The profile of a model on this machine, from the cache or measured now.
+
+    Args:
+        model: the loaded model.
+        threads: inference threads, as set for torch.
+        progress: called with steps done and steps to do while measuring.
+
+    Raises:
+        ProfileError: if the model could not be measured.
+    """
+    import torch
+
+    from dapdee_ros.graph.profiling import measure_profile
+
+    device = machine_name()
+    key = hashlib.sha256(f"{device} {threads} {torch.__version__}".encode()).hexdigest()[:12]
+    path = ros_home() / "dapdee" / "profiles" / f"{model.card.model_id[:16]}-{key}.json"
+    try:
+        profile = DeviceProfile.load(path)
+        profile.check_fits((n.name for n in model.card.dag.nodes), model.card.model_id)
+        return profile
+    except ProfileError as error:
+        if path.exists():
+            log.warning("measuring again, the kept profile cannot be used: %s", error)
+    height, width = model.card.input_size
+    example = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
+    profile = measure_profile(
+        model.runner,
+        example,
+        model_id=model.card.model_id,
+        device=device,
+        threads=threads,
+        progress=progress,
+    )
+    try:
+        profile.save(path)
+    except OSError as error:
+        log.warning("the profile is not kept for next time: %s", error)
+    return profile
