@@ -1,0 +1,193 @@
+"""A small ROS world for one test: a domain of its own, nodes, and processes that surely end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+ROOT = Path(__file__).resolve().parents[2]
+HIGHEST_DOMAIN = 101  # domains above it would use ports that Linux gives to other connections
+
+
+class DomainLease:
+    """A ROS domain that no other test on this machine uses, until it is closed."""
+
+    def __init__(self) -> None:
+        first = os.getpid() % HIGHEST_DOMAIN
+        folder = Path(tempfile.gettempdir())
+        for step in range(HIGHEST_DOMAIN):
+            # Domain 0 is where real robots are.
+            domain_id = 1 + (first + step) % HIGHEST_DOMAIN
+            lock = (folder / f"dapdee_ros_test_domain_{domain_id}.lock").open("a")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                continue
+            self.domain_id, self._lock = domain_id, lock
+            return
+        raise RuntimeError(f"all {HIGHEST_DOMAIN} ROS domains are in use by tests")
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+class Program:
+    """A node's executable, started; what it printed is kept in a file."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            # A session of its own, so that whatever it starts can be ended with it.
+            self.process = subprocess.Popen(
+                command,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def output(self) -> str:
+        """What it has printed so far, both streams."""
+        return self.log.read_text(errors="replace")
+
+    def wait(self, timeout_s: float = 10.0) -> int:
+        """Its exit status; fails the test if it does not end in time."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"{self.process.args!r} did not end within {timeout_s} s; it printed:\n"
+                + self.output()
+            ) from None
+
+    def stop(self, timeout_s: float = 10.0, with_signal: signal.Signals = signal.SIGINT) -> int:
+        """Ask it to end as Ctrl-C does, and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(with_signal)
+        return self.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End it and what it started, whatever state it is in."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+
+    def memory_bytes(self) -> int:
+        """Its resident memory (VmRSS)."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError(f"process {self.pid} has ended:\n{self.output()}")
+
+
+class RosWorld:
+    """What a test sees of ROS: rclpy's default context on a domain of the test's own.
+
+    Attributes:
+        domain_id: that domain.
+        env: environment for processes that shall be in it.
+        executor: spins the test's nodes.
+    """
+
+    def __init__(self, domain_id: int, folder: Path) -> None:
+        self.domain_id = domain_id
+        self._folder = folder
+        self.env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        rclpy.init(args=[], domain_id=domain_id)
+        self.context = rclpy.get_default_context()
+        self.executor = SingleThreadedExecutor()
+        self._nodes: list[Node] = []
+        self._programs: list[Program] = []
+
+    def add(self, node: Node) -> Any:
+        """Spin this node with the others, and destroy it after the test."""
+        self._nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def node(self, name: str = "test", **options: Any) -> Node:
+        """A new node."""
+        return self.add(Node(name, **options))
+
+    def collect(self, message_type: type, topic: str, qos: Any, node: Node | None = None) -> list:
+        """Subscribe, and return the list to which messages are appended as they come."""
+        received: list = []
+        node = node or self.node(f"collect_{len(self._nodes)}")
+        node.create_subscription(message_type, topic, received.append, qos)
+        return received
+
+    def spin_until(
+        self, condition: Callable[[], Any], timeout_s: float = 10.0, what: str = ""
+    ) -> Any:
+        """Spin until the condition is true and return its value; fail the test after timeout_s."""
+        end = time.monotonic() + timeout_s
+        while not (value := condition()):
+            if time.monotonic() > end:
+                printed = "".join(
+                    f"\n--- {program.log.name}\n{program.output()}" for program in self._programs
+                )
+                raise AssertionError(f"not within {timeout_s} s: {what or condition}{printed}")
+            self.executor.spin_once(timeout_sec=0.02)
+        return value
+
+    def spin_for(self, duration_s: float) -> None:
+        """Spin for so long: only to show that something does not happen."""
+        end = time.monotonic() + duration_s
+        while (left := end - time.monotonic()) > 0:
+            self.executor.spin_once(timeout_sec=left)
+
+    def start(
+        self,
+        executable: str,
+        parameters: Mapping[str, Any] | None = None,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+    ) -> Program:
+        """Start one of ``scripts/``.
+
+        Args:
+            executable: its name.
+            parameters: node parameters by name.
+            arguments: further arguments after ``--ros-args`` (``-r``, ``name:=other``, ...).
+            env: further environment variables.
+        """
+        command = [sys.executable, str(ROOT / "scripts" / executable), "--ros-args"]
+        for name, value in (parameters or {}).items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            if isinstance(value, str):
+                text = "'" + value.replace("'", "''") + "'"
+            command += ["-p", f"{name}:={text}"]
+        command += arguments
+        log = self._folder / f"{len(self._programs)}_{executable}.txt"
+        program = Program(command, {**self.env, **(env or {})}, log)
+        self._programs.append(program)
+        return program
+
+    def close(self) -> None:
+        """End all processes and nodes."""
+        try:
+            for program in self._programs:
+                program.kill()
+        finally:
+            for node in reversed(self._nodes):
+                node.destroy_node()
+            self.executor.shutdown(timeout_sec=1.0)
+            rclpy.try_shutdown()
