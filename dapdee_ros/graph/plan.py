@@ -172,7 +172,7 @@ def make_plan(
 def _needed_operations(
     operations: Sequence[Operation | None], there: set[int], stages: Sequence[Sequence[int]]
 ) -> list[list[Operation]]:
-    """For each stage what has to run, in order, given what is there before and from earlier ones."""
+    """For each stage what has to run, in order; what earlier stages computed is there."""
     runs = []
     for wanted in stages:
         needed: dict[int, Operation] = {}

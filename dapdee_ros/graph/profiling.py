@@ -1,0 +1,146 @@
+"""Measure how long each node of a network takes on this device."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from dapdee_ros.graph.runner import GraphRunner
+from dapdee_ros.partition.device_profile import DeviceProfile
+
+Progress = Callable[[int, int], None]
+
+# Whole runs are timed in blocks of at least this length: two periods of the usual CPU quota
+# (100 ms), so that a block holds its share of the stalls that a quota makes.
+_BLOCK_S = 0.2
+
+
+def device_name() -> str:
+    """This machine's processor in words, for a profile's ``device``."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model") and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def measure_profile(
+    runner: GraphRunner,
+    example: torch.Tensor,
+    *,
+    model_id: str,
+    device: str | None = None,
+    threads: int = 1,
+    repeats: int = 30,
+    budget_s: float = 2.5,
+    progress: Progress | None = None,
+    note: str = "",
+) -> DeviceProfile:
+    """Time every node of a network, all exits included.
+
+    A node's time is the median over the repeats. The medians are then scaled by one factor so that
+    their sum is the time of whole runs, which are measured in turn with them: a median of single
+    operators leaves out what hits only some of them (under a CPU quota most operators see no stall
+    though every run does) and adds the cost of reading the clock.
+
+    Args:
+        runner: the network.
+        example: an input of the network.
+        model_id: id of the model, for the profile.
+        device: what this is measured on, in words; None names the processor.
+        threads: compute threads to use; the process's own setting is put back afterwards.
+        repeats: how often to run at most; no fewer than 3.
+        budget_s: seconds after which to stop, once 3 repeats are done.
+        progress: told (repeats done, repeats expected) after each.
+        note: kept in the profile.
+
+    Returns:
+        The profile, with a time for every node of ``runner.dag``.
+
+    Raises:
+        ValueError: if ``repeats`` is below 3 or ``threads`` below 1.
+        GraphError: if the example doesn't fit the network.
+    """
+    if repeats < 3 or threads < 1:
+        raise ValueError(f"expected 3 repeats and 1 thread or more, got {repeats} and {threads}")
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        nodes, whole_s = _measure(runner, example, repeats, budget_s, progress)
+    finally:
+        torch.set_num_threads(threads_before)
+    medians = {name: median(times) for name, times in nodes.items()}
+    scale = whole_s / sum(medians.values())
+    return DeviceProfile(
+        model_id=model_id,
+        device=device if device is not None else device_name(),
+        threads=threads,
+        node_seconds={node.name: medians.get(node.name, 0.0) * scale for node in runner.dag.nodes},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        note=note,
+    )
+
+
+def _measure(
+    runner: GraphRunner,
+    example: torch.Tensor,
+    repeats: int,
+    budget_s: float,
+    progress: Progress | None,
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds of each node in each repeat, and of a whole run."""
+    given, exits = {runner.dag.input: example}, list(runner.dag.exits)
+    clock = time.perf_counter
+    started = clock()
+    # The first runs allocate memory and let oneDNN prepare its kernels.
+    runner.run(given, exits)
+    began = clock()
+    runner.run(given, exits)
+    one_s = clock() - began
+    block = max(1, round(_BLOCK_S / max(one_s, 1e-6)))
+    block = min(block, max(1, int(budget_s / 6 / max(one_s, 1e-6))))
+
+    nodes: dict[str, list[float]] = {}
+    whole: list[float] = []
+    expected = min(repeats, max(3, int((budget_s - 2 * one_s) / (2 * block * one_s))))
+    for done in range(1, repeats + 1):
+        began = clock()
+        for _ in range(block):
+            runner.run(given, exits)
+        whole.append((clock() - began) / block)
+        for _ in range(block):
+            run: dict[str, float] = {}
+
+            def timed(name: str, operation: Callable[[], Any], run: dict[str, float] = run) -> Any:
+                began = clock()
+                result = operation()
+                run[name] = run.get(name, 0.0) + clock() - began
+                return result
+
+            runner.run_observed(given, exits, timed)
+            for name, seconds in run.items():
+                nodes.setdefault(name, []).append(seconds)
+        if progress is not None:
+            progress(min(done, expected), expected)
+        if done >= expected:
+            break
+        if done >= 3 and clock() - started > budget_s:
+            if progress is not None:
+                progress(expected, expected)
+            break
+    return nodes, median(whole)
