@@ -11,9 +11,10 @@ from dapdee_ros.simulation.link_trace import LinkTrace
 class ShapedLink:
     """One direction of a radio link, told the time by its caller.
 
-    A token bucket over the trace's capacity: an idle link saves up to ``burst_bytes`` of it, so
-    that a small message does not wait for a packet slot; all else leaves at the trace's rate. A
-    message counts as out when its last byte is. A message that finds the queue full is dropped
+    A token bucket over the trace's capacity: an idle link saves up to ``burst_bytes`` of it, all
+    else leaves at the trace's rate. By default nothing is saved, as on a radio link; a bucket makes
+    small messages look as if the link were infinitely fast. A message counts as out when its last
+    byte is. A message that finds the queue full is dropped
     whole, as a full queue drops it on a real link; one that finds the link idle is taken whatever
     its size, since a real sender would hand it over piece by piece.
 
@@ -30,7 +31,7 @@ class ShapedLink:
         trace: LinkTrace,
         delay_s: float = 0.0,
         queue_bytes: int = 1 << 20,
-        burst_bytes: int = 3000,
+        burst_bytes: int = 0,
     ) -> None:
         if delay_s < 0 or queue_bytes < 1 or burst_bytes < 0:
             raise ValueError(

@@ -1,0 +1,280 @@
+"""How fast, how far and how alive the way from car to edge is, from what was answered."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from dapdee_ros.estimation.change import ChangeDetector
+from dapdee_ros.estimation.round_trip import Outstanding, RoundTripFloor
+
+_MOST_VARIANCE = 4.0  # of the logarithm: beyond a factor of 7 either way it means "don't know"
+
+
+@dataclass(frozen=True)
+class LinkEstimate:
+    """What is believed of the link at one moment.
+
+    Attributes:
+        uplink_bps: rate from the car to the edge, bit/s; NaN until something was measured.
+        rtt_s: round-trip time of an empty message, seconds; NaN until something was measured.
+        loss_ratio: share of recent messages that got no answer, 0..1.
+        connected: the edge has answered, and not been silent for too long since.
+        age_s: seconds since the last measurement of the rate; infinite before the first.
+        relative_spread: relative standard deviation of ``uplink_bps``; infinite before the first
+            measurement; grows with age.
+        measurements: how many measurements of the rate went into it.
+    """
+
+    uplink_bps: float
+    rtt_s: float
+    loss_ratio: float
+    connected: bool
+    age_s: float
+    relative_spread: float
+    measurements: int
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """Parameters of ``LinkEstimator``; ours, tuned on ``bench/link_estimator.py``.
+
+    Attributes:
+        overhead_bytes: what headers add to every message on the wire, 0 to 2000.
+        timing_noise_s: standard deviation of a transfer's measured time, 1e-4 to 0.1. A message
+            that takes no longer than twice this tells only that the link is at least so fast.
+        least_bytes: smaller messages say nothing about the rate, only about the floor, 100 to
+            5000: a small one that stood behind a frame would look like a very slow link.
+        rate_noise: relative deviation of one message's rate from the link's, 0.01 to 1.
+        rate_drift: relative change of the rate in one second (standard deviation), 0.01 to 2.
+        change_floor: smallest relative change that may count as a step, 0.05 to 1.
+        change_sigmas: standard deviations beyond the mean that make a step, 1 to 5.
+        silence_s: silence after which the link counts as dead, on top of twice the time that what
+            is on its way should take, 0.1 to 10.
+        longest_silence_s: bound on that sum, at least ``silence_s``, up to 30.
+        floor_window_s: how long a round trip counts for the floor, 1 to 120.
+        slowest_bps: the least rate that is ever reported, 100 to 1e5.
+    """
+
+    overhead_bytes: int = 120
+    timing_noise_s: float = 0.002
+    least_bytes: int = 500
+    rate_noise: float = 0.1
+    rate_drift: float = 0.5
+    change_floor: float = 0.25
+    change_sigmas: float = 2.0
+    silence_s: float = 0.5
+    longest_silence_s: float = 2.0
+    floor_window_s: float = 10.0
+    slowest_bps: float = 1000.0
+
+
+class LinkEstimator:
+    """Follows uplink rate, round-trip floor, loss and liveness of one link.
+
+    Every answered message of n bytes took R + 8·n / B over the link, its round trip less its
+    residence on the edge. Small messages give the floor R, the smallest seen lately; all else
+    gives a sample of B. Where a message had to wait for the one before it, its time counts from
+    that one's arrival (packets-pair spacing), so that queueing is not taken for slowness.
+
+    The logarithm of B is filtered by a scalar Kalman filter: a sample's variance comes from its
+    duration against the timing noise, so short messages weigh little. An innovation beyond mean
+    plus two standard deviations of the recent ones is held back to that bound; when the next one
+    agrees with it, it was no outlier but a step, and the filter starts anew from there.
+
+    All times are the caller's, on one clock, in seconds; they may come from different threads only
+    if the caller takes a lock. Nothing here reads a clock.
+    """
+
+    def __init__(self, settings: LinkSettings | None = None) -> None:
+        self.settings = settings or LinkSettings()
+        s = self.settings
+        self._changes = ChangeDetector(math.log1p(s.change_floor), s.change_sigmas)
+        self._floor = RoundTripFloor(s.floor_window_s)
+        self._outstanding = Outstanding()
+        self._outcomes: deque[bool] = deque(maxlen=50)
+        self._log_rate = math.nan
+        self._variance = math.inf
+        self._rated_s = -math.inf
+        self._heard_s = -math.inf
+        self._arrived_s = -math.inf
+        self._residence_s = 0.0
+        self._suspect = 0
+        self._measurements = 0
+        self._alive = False
+
+    def on_sent(self, now_s: float, sent_bytes: int, key: Hashable) -> None:
+        """Something was sent that should be answered; ``key`` is given again with the answer."""
+        self._outstanding.add(key, now_s, sent_bytes + self.settings.overhead_bytes)
+
+    def on_probe(
+        self, now_s: float, rtt_s: float, sent_bytes: int = 0, key: Hashable | None = None
+    ) -> None:
+        """A probe's echo arrived.
+
+        Args:
+            now_s: when.
+            rtt_s: since it was sent.
+            sent_bytes: its size; the large ones measure the rate as well.
+            key: as given to ``on_sent``, if it was.
+        """
+        self._answered(now_s, sent_bytes, rtt_s, 0.0, key)
+
+    def on_transfer(
+        self,
+        now_s: float,
+        sent_bytes: int,
+        transfer_s: float,
+        residence_s: float = 0.0,
+        key: Hashable | None = None,
+    ) -> None:
+        """A frame's answer arrived.
+
+        Args:
+            now_s: when.
+            sent_bytes: how many bytes the frame took on the way to the edge.
+            transfer_s: its round trip less its residence on the edge.
+            residence_s: that residence; lets frames that queued behind each other be told apart.
+            key: as given to ``on_sent``, if it was.
+        """
+        self._residence_s += 0.2 * (residence_s - self._residence_s)
+        self._answered(now_s, sent_bytes, transfer_s, residence_s, key)
+
+    def on_unanswered(
+        self, now_s: float, sent_bytes: int, waited_s: float, key: Hashable | None = None
+    ) -> None:
+        """A frame was given up after ``waited_s``: the link is slower than that, or dead."""
+        n_bytes = sent_bytes + self.settings.overhead_bytes
+        self._outcomes.append(False)
+        self._outstanding.give_up(key, now_s - waited_s, n_bytes)
+        spent_s = waited_s - self._known_rtt() - self._residence_s
+        if spent_s > 0 and math.isfinite(self._log_rate):
+            # Its last byte has not arrived before now, or it was lost: at best so fast.
+            limit = math.log(max(8 * n_bytes / spent_s, self.settings.slowest_bps))
+            if limit < self._log_rate:
+                self._follow(now_s, limit, self.settings.rate_noise)
+
+    def estimate(self, now_s: float) -> LinkEstimate:
+        """The state of the link as of now."""
+        s = self.settings
+        self._judge_silence(now_s)
+        lost = self._outstanding.expire(now_s - s.longest_silence_s - s.silence_s)
+        self._outcomes.extend([False] * lost)
+        age_s = now_s - self._rated_s
+        known = math.isfinite(self._log_rate)
+        return LinkEstimate(
+            uplink_bps=self._overdue_rate(now_s),
+            rtt_s=self._floor.rtt_s(self._rate()),
+            loss_ratio=self._outcomes.count(False) / max(1, len(self._outcomes)),
+            connected=self._alive,
+            age_s=age_s,
+            relative_spread=math.sqrt(self._aged_variance(age_s)) if known else math.inf,
+            measurements=self._measurements,
+        )
+
+    def _rate(self) -> float:
+        return math.exp(self._log_rate)
+
+    def _known_rtt(self) -> float:
+        rtt_s = self._floor.rtt_s(self._rate())
+        return rtt_s if math.isfinite(rtt_s) else 0.0
+
+    def _aged_variance(self, age_s: float) -> float:
+        drifted = self._variance + self.settings.rate_drift**2 * max(0.0, age_s)
+        return min(drifted, _MOST_VARIANCE)
+
+    def _answered(
+        self,
+        now_s: float,
+        sent_bytes: int,
+        spent_s: float,
+        residence_s: float,
+        key: Hashable | None,
+    ) -> None:
+        s = self.settings
+        arrived_s = now_s - residence_s
+        sent_s = arrived_s - spent_s
+        self._alive = True
+        self._heard_s = now_s
+        self._outcomes.append(True)
+        self._outstanding.answer(key, sent_s)
+        # A peer whose residence exceeds the round trip is alive, but its numbers mean nothing.
+        if not (0 < spent_s < math.inf and residence_s >= 0):
+            return
+        n_bytes = sent_bytes + s.overhead_bytes
+        if sent_bytes < s.least_bytes:
+            self._floor.add(now_s, spent_s, 8.0 * n_bytes)
+            return
+        self._floor.cap(spent_s)
+        free_s = sent_s + self._known_rtt()
+        if self._arrived_s < arrived_s:
+            free_s = max(free_s, self._arrived_s)
+            self._arrived_s = arrived_s
+        on_link_s = arrived_s - free_s
+        if on_link_s > 2 * s.timing_noise_s:
+            noise = math.hypot(
+                s.rate_noise,
+                s.timing_noise_s / on_link_s,
+                s.overhead_bytes / n_bytes / 2,
+            )
+            self._follow(now_s, math.log(8 * n_bytes / on_link_s), noise)
+            return
+        least = math.log(8 * n_bytes / (2 * s.timing_noise_s))
+        if not least <= self._log_rate:
+            self._follow(now_s, least, 0.5)
+
+    def _follow(self, now_s: float, log_rate: float, noise: float) -> None:
+        """One step of the filter towards a measured (natural logarithm of the) rate."""
+        log_rate = max(log_rate, math.log(self.settings.slowest_bps))
+        self._measurements += 1
+        age_s = now_s - self._rated_s
+        self._rated_s = now_s
+        if not math.isfinite(self._log_rate):
+            self._log_rate, self._variance = log_rate, noise**2
+            return
+        variance = self._aged_variance(age_s)
+        innovation = log_rate - self._log_rate
+        # What the estimate's own age explains is no surprise.
+        bound = max(self._changes.threshold, 2 * math.hypot(math.sqrt(variance), noise))
+        side = 0 if abs(innovation) <= bound else int(math.copysign(1, innovation))
+        if side and side == self._suspect:
+            self._log_rate, self._variance = log_rate, noise**2
+            self._changes.reset()
+            self._suspect = 0
+            return
+        innovation = min(max(innovation, -bound), bound)
+        self._changes.remember(innovation)
+        gain = variance / (variance + noise**2)
+        self._log_rate += gain * innovation
+        self._variance = (1 - gain) * variance
+        self._suspect = side
+
+    def _judge_silence(self, now_s: float) -> None:
+        waiting = self._outstanding.waiting()
+        if not waiting:
+            return
+        s = self.settings
+        allowed_s = s.silence_s
+        if math.isfinite(self._log_rate):
+            n_bytes = sum(sent.n_bytes for sent in waiting)
+            allowed_s += 2 * (self._known_rtt() + 8 * n_bytes / self._rate())
+        silent_s = now_s - max(self._heard_s, waiting[0].sent_s)
+        if silent_s > min(allowed_s, s.longest_silence_s):
+            self._alive = False
+
+    def _overdue_rate(self, now_s: float) -> float:
+        """The rate, lowered by what a frame that is still not answered says against it."""
+        rate = self._rate()
+        s = self.settings
+        for sent in self._outstanding.waiting():
+            if sent.n_bytes < s.least_bytes or sent.given_up:
+                continue
+            since_s = max(sent.sent_s, self._arrived_s)
+            waited_s = now_s - since_s - self._known_rtt() - self._residence_s
+            usual_s = 8 * sent.n_bytes / rate
+            if waited_s > 1.5 * usual_s + self._residence_s + 10 * s.timing_noise_s:
+                return max(8 * sent.n_bytes / waited_s, s.slowest_bps)
+            break
+        return rate

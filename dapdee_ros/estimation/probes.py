@@ -1,0 +1,113 @@
+"""When to probe the link and how large, without taking more than a sliver of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dapdee_ros.estimation.link import LinkEstimate
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Parameters of ``ProbeSchedule``; ours.
+
+    Attributes:
+        share: most of the link's rate that probes take, 0.001 to 0.1.
+        most_bytes_per_s: most that they take whatever the rate, 100 to 1e5.
+        slowest_bps: the rate that the budget assumes while the link's is unknown or it is dead,
+            1e4 to 1e7.
+        overhead_bytes: what headers add to every probe on the wire, 0 to 2000.
+        interval_s: least time between probes, 0.05 to 5.
+        quiet_s: frames answered within this time make probes needless, 0.1 to 5.
+        refresh_s: even then one small probe in this time renews the round-trip floor, 1 to 600.
+        measuring_s: a large probe should take so long on the link, 0.002 to 0.2.
+        least_bytes: smallest padding that measures the rate, 100 to 5000.
+        most_bytes: largest padding, ``least_bytes`` to 60,000 (one UDP datagram).
+    """
+
+    share: float = 0.02
+    most_bytes_per_s: float = 2000.0
+    slowest_bps: float = 0.13e6
+    overhead_bytes: int = 120
+    interval_s: float = 0.5
+    quiet_s: float = 0.4
+    refresh_s: float = 10.0
+    measuring_s: float = 0.01
+    least_bytes: int = 600
+    most_bytes: int = 8000
+
+
+class ProbeSchedule:
+    """Decides, asked again and again, whether a probe is due and how long its padding is.
+
+    - While frames are answered they are the probes; one small probe in ``refresh_s`` renews the
+      round-trip floor, which frames cannot tell from their own transfer time.
+    - Otherwise small probes show that the link lives, and within 40 % of the budget at most, so
+      that what is left pays for a large one now and then, which measures the rate.
+    - On a dead link only small ones, for the first echo to come soon after it is back.
+
+    The budget is a token bucket: ``share`` of the estimated rate or ``most_bytes_per_s``,
+    whichever is smaller, saved for at most 4 s.
+    """
+
+    _SMALL_SHARE = 0.4
+    _SAVING_S = 4.0
+
+    def __init__(self, settings: ProbeSettings | None = None) -> None:
+        self.settings = settings or ProbeSettings()
+        self._asked_s = math.nan
+        self._tokens_bytes = 0.0
+        self._frame_s = -math.inf
+        self._probe_s = -math.inf
+
+    def on_answer(self, now_s: float) -> None:
+        """A frame was answered."""
+        self._frame_s = now_s
+
+    def budget_bytes_per_s(self, estimate: LinkEstimate) -> float:
+        """What probes may take of a link in that state."""
+        s = self.settings
+        known = estimate.connected and math.isfinite(estimate.uplink_bps)
+        rate = estimate.uplink_bps if known else s.slowest_bps
+        return min(s.most_bytes_per_s, s.share * rate / 8)
+
+    def due(self, now_s: float, estimate: LinkEstimate) -> int | None:
+        """Padding in bytes of the probe to send now, None for no probe.
+
+        Asking for a probe takes it as sent.
+        """
+        s = self.settings
+        budget = self.budget_bytes_per_s(estimate)
+        if math.isfinite(self._asked_s):
+            self._tokens_bytes += budget * max(0.0, now_s - self._asked_s)
+            most = max(self._SAVING_S * budget, s.least_bytes + s.overhead_bytes)
+            self._tokens_bytes = min(self._tokens_bytes, most)
+        else:
+            self._tokens_bytes = float(s.overhead_bytes)
+        self._asked_s = now_s
+        since_s = now_s - self._probe_s
+        if now_s - self._frame_s < s.quiet_s:
+            return self._send(now_s, 0) if since_s >= s.refresh_s else None
+        if since_s < s.interval_s:
+            return None
+        if not estimate.connected:
+            return self._send(now_s, 0)
+        large = s.least_bytes
+        if math.isfinite(estimate.uplink_bps):
+            large = int(estimate.uplink_bps * s.measuring_s / 8)
+        affordable = int(self._SAVING_S * budget) - s.overhead_bytes
+        large = max(s.least_bytes, min(large, s.most_bytes, affordable))
+        if estimate.age_s > s.interval_s and self._tokens_bytes >= large + s.overhead_bytes:
+            return self._send(now_s, large)
+        if since_s >= s.overhead_bytes / (self._SMALL_SHARE * budget):
+            return self._send(now_s, 0)
+        return None
+
+    def _send(self, now_s: float, padding_bytes: int) -> int | None:
+        cost = padding_bytes + self.settings.overhead_bytes
+        if cost > self._tokens_bytes:
+            return None
+        self._tokens_bytes -= cost
+        self._probe_s = now_s
+        return padding_bytes

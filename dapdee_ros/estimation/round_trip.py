@@ -1,0 +1,97 @@
+"""What is on its way, and how long the way is when nothing stands in it."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+LEAST_SAMPLES = 3
+"""The floor rests on at least so many round trips, however old, so that one alone can't lift it."""
+
+MOST_OUTSTANDING = 1024
+
+
+class RoundTripFloor:
+    """The smallest recent round trip of small messages, less the time their own bytes took.
+
+    A minimum, because queueing only ever adds; recent, because a handover may lengthen the path.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._samples: deque[tuple[float, float, float]] = deque()
+
+    def add(self, now_s: float, rtt_s: float, bits: float) -> None:
+        """A message of so many bits on the wire came back after ``rtt_s``."""
+        self._samples.append((now_s, rtt_s, bits))
+        while len(self._samples) > LEAST_SAMPLES and self._samples[0][0] < now_s - self._window_s:
+            self._samples.popleft()
+
+    def cap(self, rtt_s: float) -> None:
+        """Whatever took only so long shows that the floor is no higher."""
+        self._samples = deque((t, min(r, rtt_s), b) for t, r, b in self._samples)
+
+    def rtt_s(self, rate_bps: float) -> float:
+        """The floor in seconds if the link has that rate; NaN before the first round trip."""
+        if not self._samples:
+            return math.nan
+        per_bit_s = 1 / rate_bps if rate_bps > 0 else 0.0
+        return max(0.0, min(rtt - bits * per_bit_s for _, rtt, bits in self._samples))
+
+
+@dataclass
+class Sent:
+    """A message that waits for its answer.
+
+    Attributes:
+        sent_s: when it was sent.
+        n_bytes: its size on the wire.
+        given_up: its loss has been counted already.
+    """
+
+    sent_s: float
+    n_bytes: int
+    given_up: bool = False
+
+
+class Outstanding:
+    """Messages without an answer, oldest first.
+
+    The link keeps its order: what was sent before something that has arrived is no longer on the
+    link, it was lost or is being computed on. ``waiting`` therefore looks only at the rest.
+    """
+
+    def __init__(self) -> None:
+        self._sent: OrderedDict[Hashable, Sent] = OrderedDict()
+        self._passed_s = -math.inf
+
+    def add(self, key: Hashable, sent_s: float, n_bytes: int) -> None:
+        """Remember a message; a key that is used again replaces the old message."""
+        self._sent.pop(key, None)
+        self._sent[key] = Sent(sent_s, n_bytes)
+        if len(self._sent) > MOST_OUTSTANDING:
+            self._sent.popitem(last=False)
+
+    def give_up(self, key: Hashable | None, sent_s: float, n_bytes: int) -> None:
+        """Note that a message's loss is counted; an unknown one is remembered as such."""
+        if key is None or key not in self._sent:
+            key = ("given up", sent_s)
+            self.add(key, sent_s, n_bytes)
+        self._sent[key].given_up = True
+
+    def answer(self, key: Hashable | None, sent_s: float) -> None:
+        """A message sent at ``sent_s`` has arrived."""
+        if key is not None:
+            self._sent.pop(key, None)
+        self._passed_s = max(self._passed_s, sent_s)
+
+    def expire(self, before_s: float) -> int:
+        """Forget what was sent before then; returns how many losses had not been counted."""
+        old = [key for key, sent in self._sent.items() if sent.sent_s < before_s]
+        return sum(not self._sent.pop(key).given_up for key in old)
+
+    def waiting(self) -> list[Sent]:
+        """What may still be on the link, oldest first."""
+        return [sent for sent in self._sent.values() if sent.sent_s > self._passed_s]
