@@ -100,8 +100,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_card(folder: Path | str) -> ModelCard:
+def read_card(folder: Path | str, *, with_calibration: bool = True) -> ModelCard:
     """Read and check a model folder, all but its weights.
+
+    Args:
+        folder: the model folder.
+        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
 
     Raises:
         ModelFolderError: if a file is missing, not JSON, incomplete, of another format version,
@@ -132,7 +136,7 @@ def read_card(folder: Path | str) -> ModelCard:
             input_size=(height, width),
             exit_accuracy=tuple(float(a) for a in values["accuracy"]["exits"]),
             accuracy_data=str(values["accuracy"]["data"]),
-            calibration=_read_calibration(folder / CALIBRATION_FILE),
+            calibration=_read_calibration(folder) if with_calibration else None,
             architecture=dict(values["architecture"]),
             mean=(red, green, blue),
             std=(red_std, green_std, blue_std),
@@ -149,7 +153,8 @@ def read_card(folder: Path | str) -> ModelCard:
     return card
 
 
-def _read_calibration(path: Path) -> Calibration | None:
+def _read_calibration(folder: Path) -> Calibration | None:
+    path = folder / CALIBRATION_FILE
     if not path.exists():
         return None
     try:

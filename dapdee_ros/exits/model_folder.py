@@ -134,8 +134,8 @@ def load_weights(model: MultiExit, stored: Mapping[str, Tensor], where: str) -> 
     missing, foreign = sorted(expected - set(stored)), sorted(set(stored) - expected)
     if missing or foreign:
         raise ModelFolderError(
-            f"{where} does not fit the architecture in {MODEL_FILE}: missing {missing[:3] or 'none'}"
-            f" ({len(missing)}), not part of it {foreign[:3] or 'none'} ({len(foreign)})"
+            f"{where} does not fit the architecture in {MODEL_FILE}: {len(missing)} tensors are "
+            f"missing {missing[:3]}, {len(foreign)} are not part of it {foreign[:3]}"
         )
     for name, tensor in stored.items():
         if tensor.shape != state[name].shape:
@@ -221,13 +221,19 @@ def _replace(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def load_module(folder: Path | str) -> tuple[ModelCard, MultiExit]:
+def load_module(
+    folder: Path | str, *, with_calibration: bool = True
+) -> tuple[ModelCard, MultiExit]:
     """The card and the network as a torch module in evaluation mode: for whole batches.
+
+    Args:
+        folder: the model folder.
+        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
 
     Raises:
         ModelFolderError: naming the file and what is wrong with it.
     """
-    card = read_card(folder)
+    card = read_card(folder, with_calibration=with_calibration)
     path = card.path / WEIGHTS_FILE
     try:
         content = path.read_bytes()
@@ -235,8 +241,8 @@ def load_module(folder: Path | str) -> tuple[ModelCard, MultiExit]:
         raise ModelFolderError(f"{path} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != card.weights_sha256:
         raise ModelFolderError(
-            f"{path} ({len(content)} bytes) is not the file that {MODEL_FILE} was saved with: it is "
-            "torn or of another model; copy the folder again"
+            f"{path} ({len(content)} bytes) is not the file that {MODEL_FILE} was saved with: it "
+            "is torn or of another model; copy the folder again"
         )
     try:
         stored = load(content)
@@ -262,7 +268,7 @@ def load_model(folder: Path | str) -> LoadedModel:
     if difference:
         raise ModelFolderError(
             f"{card.path / GRAPH_FILE} is not the graph of this network as it is traced here: "
-            f"{difference}; plans made from it would not fit. Save the model again with this version"
+            f"{difference}; plans made from it would not fit. Save the model again here"
         )
     return LoadedModel(card, runner)
 
