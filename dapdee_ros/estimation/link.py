@@ -61,8 +61,8 @@ class LinkSettings:
     overhead_bytes: int = 120
     timing_noise_s: float = 0.002
     least_bytes: int = 500
-    rate_noise: float = 0.1
-    rate_drift: float = 0.5
+    rate_noise: float = 0.2
+    rate_drift: float = 0.3
     change_floor: float = 0.25
     change_sigmas: float = 2.0
     silence_s: float = 0.5
@@ -96,6 +96,7 @@ class LinkEstimator:
         self._outstanding = Outstanding()
         self._outcomes: deque[bool] = deque(maxlen=50)
         self._log_rate = math.nan
+        self._heard_log_rate = math.nan
         self._variance = math.inf
         self._rated_s = -math.inf
         self._heard_s = -math.inf
@@ -121,6 +122,7 @@ class LinkEstimator:
             key: as given to ``on_sent``, if it was.
         """
         self._answered(now_s, sent_bytes, rtt_s, 0.0, key)
+        self._heard_log_rate = self._log_rate
 
     def on_transfer(
         self,
@@ -141,6 +143,7 @@ class LinkEstimator:
         """
         self._residence_s += 0.2 * (residence_s - self._residence_s)
         self._answered(now_s, sent_bytes, transfer_s, residence_s, key)
+        self._heard_log_rate = self._log_rate
 
     def on_unanswered(
         self, now_s: float, sent_bytes: int, waited_s: float, key: Hashable | None = None
@@ -149,9 +152,13 @@ class LinkEstimator:
         n_bytes = sent_bytes + self.settings.overhead_bytes
         self._outcomes.append(False)
         self._outstanding.give_up(key, now_s - waited_s, n_bytes)
-        spent_s = waited_s - self._known_rtt() - self._residence_s
+        # What was sent before it and is on the link as well shared the time with it.
+        ahead = [sent for sent in self._outstanding.waiting() if sent.sent_s <= now_s - waited_s]
+        since_s = max(ahead[0].sent_s if ahead else now_s, self._arrived_s)
+        spent_s = now_s - since_s - self._known_rtt() - self._residence_s
         if spent_s > 0 and math.isfinite(self._log_rate):
             # Its last byte has not arrived before now, or it was lost: at best so fast.
+            n_bytes = sum(sent.n_bytes for sent in ahead)
             limit = math.log(max(8 * n_bytes / spent_s, self.settings.slowest_bps))
             if limit < self._log_rate:
                 self._follow(now_s, limit, self.settings.rate_noise)
@@ -205,9 +212,14 @@ class LinkEstimator:
             return
         n_bytes = sent_bytes + s.overhead_bytes
         if sent_bytes < s.least_bytes:
-            self._floor.add(now_s, spent_s, 8.0 * n_bytes)
+            # Behind a frame it tells nothing about an empty link, unless it was quick even so.
+            if sent_s + self._known_rtt() < self._arrived_s and self._floor.is_known:
+                self._floor.cap(spent_s)
+            else:
+                self._floor.add(now_s, spent_s, 8.0 * n_bytes)
             return
         self._floor.cap(spent_s)
+        self._floor.discard(sent_s, arrived_s - self._known_rtt())
         free_s = sent_s + self._known_rtt()
         if self._arrived_s < arrived_s:
             free_s = max(free_s, self._arrived_s)
@@ -257,9 +269,11 @@ class LinkEstimator:
             return
         s = self.settings
         allowed_s = s.silence_s
-        if math.isfinite(self._log_rate):
+        if math.isfinite(self._heard_log_rate):
+            # At the rate of when it was last heard: silence lowers the estimate, and must not
+            # thereby excuse itself.
             n_bytes = sum(sent.n_bytes for sent in waiting)
-            allowed_s += 2 * (self._known_rtt() + 8 * n_bytes / self._rate())
+            allowed_s += 2 * (self._known_rtt() + 8 * n_bytes / math.exp(self._heard_log_rate))
         silent_s = now_s - max(self._heard_s, waiting[0].sent_s)
         if silent_s > min(allowed_s, s.longest_silence_s):
             self._alive = False

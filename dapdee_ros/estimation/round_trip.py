@@ -17,17 +17,30 @@ class RoundTripFloor:
     """The smallest recent round trip of small messages, less the time their own bytes took.
 
     A minimum, because queueing only ever adds; recent, because a handover may lengthen the path.
+    Round trips that are known to have stood behind a frame are left out as long as there are
+    others.
     """
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._samples: deque[tuple[float, float, float]] = deque()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there has been a round trip."""
+        return bool(self._samples)
+
     def add(self, now_s: float, rtt_s: float, bits: float) -> None:
         """A message of so many bits on the wire came back after ``rtt_s``."""
         self._samples.append((now_s, rtt_s, bits))
         while len(self._samples) > LEAST_SAMPLES and self._samples[0][0] < now_s - self._window_s:
             self._samples.popleft()
+
+    def discard(self, from_s: float, to_s: float) -> None:
+        """What was sent between these times had to wait for something large."""
+        clean = [s for s in self._samples if not from_s <= s[0] - s[1] < to_s]
+        if clean:
+            self._samples = deque(clean)
 
     def cap(self, rtt_s: float) -> None:
         """Whatever took only so long shows that the floor is no higher."""

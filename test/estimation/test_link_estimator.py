@@ -1,0 +1,269 @@
+"""The estimate of a link, fed by hand and over simulated links."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dapdee_ros.estimation.link import LinkEstimator, LinkSettings
+
+RTT_S = 0.03
+OVERHEAD = LinkSettings().overhead_bytes
+
+
+class Road:
+    """An estimator on a link of known rate; frames go one at a time unless told otherwise."""
+
+    def __init__(self, rate_bps: float = 1e6) -> None:
+        self.estimator = LinkEstimator()
+        self.rate_bps = rate_bps
+        self.now_s = 0.0
+        self._noise = random.Random(1)
+        self._key = 0
+
+    def probe(self, n_bytes: int = 0) -> None:
+        took_s = RTT_S + 8 * (n_bytes + OVERHEAD) / self.rate_bps
+        self.now_s += took_s
+        self.estimator.on_probe(self.now_s, took_s, n_bytes)
+
+    def frame(self, n_bytes: int = 10_000, noise: float = 0.0) -> None:
+        took_s = RTT_S + 8 * (n_bytes + OVERHEAD) / self.rate_bps
+        took_s *= math.exp(self._noise.gauss(0, noise)) if noise else 1
+        self.now_s += took_s + 0.01
+        self.estimator.on_transfer(self.now_s, n_bytes, took_s, 0.01)
+        self.now_s += 0.02
+
+    @property
+    def rate(self) -> float:
+        return self.estimator.estimate(self.now_s).uplink_bps
+
+
+def test_nothing_is_known_before_the_first_answer() -> None:
+    estimate = LinkEstimator().estimate(12.0)
+    assert math.isnan(estimate.uplink_bps) and math.isnan(estimate.rtt_s)
+    assert not estimate.connected
+    assert estimate.age_s == math.inf and estimate.relative_spread == math.inf
+    assert estimate.measurements == 0 and estimate.loss_ratio == 0
+
+
+@pytest.mark.parametrize("rate_bps", [0.13e6, 1.1e6, 5.85e6, 18.88e6])
+def test_a_steady_link_is_known_exactly(rate_bps: float) -> None:
+    road = Road(rate_bps)
+    for _ in range(5):
+        road.probe()
+    for _ in range(10):
+        road.frame(30_000)
+    estimate = road.estimator.estimate(road.now_s)
+    assert estimate.uplink_bps == pytest.approx(rate_bps, rel=0.01)
+    assert estimate.rtt_s == pytest.approx(RTT_S, abs=1e-3)
+    assert estimate.connected and estimate.loss_ratio == 0
+    assert estimate.relative_spread < 0.3
+    assert estimate.measurements == 10
+
+
+def test_large_probes_alone_measure_the_rate() -> None:
+    road = Road(1.1e6)
+    for _ in range(4):
+        road.probe()
+        road.probe(2000)
+    assert road.rate == pytest.approx(1.1e6, rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [10, 0.1])
+def test_a_step_by_ten_is_followed_in_three_frames(factor: float) -> None:
+    road = Road(1e6)
+    road.probe()
+    for _ in range(30):
+        road.frame(noise=0.1)
+    road.rate_bps *= factor
+    for _ in range(3):
+        road.frame(30_000, noise=0.05)
+    assert road.rate == pytest.approx(1e6 * factor, rel=0.3)
+
+
+def test_one_outlier_moves_little() -> None:
+    road = Road(1e6)
+    road.probe()
+    for _ in range(30):
+        road.frame(noise=0.05)
+    before = road.rate
+    road.rate_bps = 0.1e6
+    road.frame()
+    # Ten times slower once: held back to the bound of what noise explains.
+    assert road.rate > before / 2
+    road.rate_bps = 1e6
+    for _ in range(4):
+        road.frame()
+    assert road.rate == pytest.approx(1e6, rel=0.15)
+
+
+def test_noise_is_smoothed() -> None:
+    road = Road(1e6)
+    road.probe()
+    rates = []
+    for _ in range(200):
+        road.frame(30_000, noise=0.2)
+        rates.append(math.log(road.rate / 1e6))
+    tail = rates[20:]
+    assert abs(sum(tail) / len(tail)) < 0.1
+    assert math.sqrt(sum(r * r for r in tail) / len(tail)) < 0.2
+
+
+def test_queueing_behind_another_frame_is_not_slowness() -> None:
+    rate, n_bytes = 1e6, 10_000
+    on_link_s = 8 * (n_bytes + OVERHEAD) / rate
+    estimator = LinkEstimator()
+    estimator.on_probe(0.5, RTT_S)
+    # Two frames at the same moment, again and again: the second waits for the first.
+    for turn in range(1, 11):
+        estimator.on_transfer(turn + RTT_S + on_link_s, n_bytes, RTT_S + on_link_s)
+        estimator.on_transfer(turn + RTT_S + 2 * on_link_s, n_bytes, RTT_S + 2 * on_link_s)
+    assert estimator.estimate(11.5).uplink_bps == pytest.approx(rate, rel=0.02)
+
+
+def test_a_probe_behind_a_frame_does_not_lift_the_floor() -> None:
+    road = Road(1e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+        # Sent just after the next frame, echoed before the edge has answered that frame.
+        sent_s = road.now_s
+        road.estimator.on_probe(sent_s + 0.11, 0.11)
+        road.estimator.on_transfer(sent_s + 0.12, 10_000, 0.11, 0.01)
+        road.now_s = sent_s + 5
+    assert road.estimator.estimate(road.now_s).rtt_s == pytest.approx(RTT_S, abs=2e-3)
+
+
+def test_the_floor_follows_a_longer_path() -> None:
+    estimator = LinkEstimator()
+    for tick in range(10):
+        estimator.on_probe(tick * 0.5, 0.03)
+    for tick in range(10, 50):
+        estimator.on_probe(tick * 0.5, 0.08)
+    assert estimator.estimate(25.0).rtt_s == pytest.approx(0.08)
+
+
+def test_short_messages_bound_a_fast_link_from_below_only() -> None:
+    road = Road(18.88e6)
+    road.probe()
+    for _ in range(5):
+        road.frame(20_000)
+    for _ in range(20):
+        road.frame(600)
+    assert road.rate == pytest.approx(18.88e6, rel=0.05)
+    assert road.estimator.estimate(road.now_s).measurements == 5
+
+
+def test_silence_disconnects_and_the_first_echo_connects() -> None:
+    road = Road(1e6)
+    road.probe()
+    road.frame()
+    estimator, start_s = road.estimator, road.now_s
+    # Nothing sent, nothing expected.
+    assert estimator.estimate(start_s + 60).connected
+    sent_s = start_s + 60
+    estimator.on_sent(sent_s, 0, "probe 1")
+    assert estimator.estimate(sent_s + 0.4).connected
+    dead = estimator.estimate(sent_s + 0.7)
+    assert not dead.connected
+    # It stays so, also when the probe itself is forgotten as lost.
+    later = estimator.estimate(sent_s + 30)
+    assert not later.connected and later.loss_ratio > 0
+    assert later.age_s > 90 and later.relative_spread > dead.relative_spread / 2
+    estimator.on_sent(sent_s + 31, 0, "probe 2")
+    estimator.on_probe(sent_s + 31.03, 0.03, 0, "probe 2")
+    assert estimator.estimate(sent_s + 31.03).connected
+
+
+def test_silence_is_bounded_even_on_a_very_slow_link() -> None:
+    road = Road(0.02e6)
+    road.probe()
+    for _ in range(4):
+        road.frame(1000)
+    road.estimator.on_sent(road.now_s, 100_000, 1)
+    longest = LinkSettings().longest_silence_s
+    assert road.estimator.estimate(road.now_s + longest - 0.1).connected
+    assert not road.estimator.estimate(road.now_s + longest + 0.1).connected
+
+
+def test_an_old_echo_out_of_a_tunnel_connects_for_good() -> None:
+    estimator = LinkEstimator()
+    estimator.on_probe(0.1, RTT_S, 0)
+    for tick in range(1, 11):
+        estimator.on_sent(tick * 0.5, 0, tick)
+        estimator.estimate(tick * 0.5)
+    assert not estimator.estimate(5.1).connected
+    # All ten had waited in a queue and come out together.
+    for tick in range(1, 11):
+        now_s = 5.2 + tick * 0.001
+        estimator.on_probe(now_s, now_s - tick * 0.5, 0, tick)
+        assert estimator.estimate(now_s).connected
+    assert estimator.estimate(5.3).connected
+
+
+def test_frames_given_up_lower_the_rate_and_end_the_connection() -> None:
+    road = Road(5e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    before = road.rate
+    for _ in range(2):
+        road.now_s += 0.2
+        road.estimator.on_unanswered(road.now_s, 10_000, 0.2)
+    assert road.rate < before / 5
+    road.now_s += 0.5
+    road.estimator.on_unanswered(road.now_s, 10_000, 0.2)
+    estimate = road.estimator.estimate(road.now_s)
+    assert not estimate.connected and estimate.loss_ratio > 0.1
+
+
+def test_an_overdue_frame_speaks_before_it_is_answered() -> None:
+    road = Road(5e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    road.estimator.on_sent(road.now_s, 10_000, "late")
+    rates = [road.estimator.estimate(road.now_s + w).uplink_bps for w in (0.05, 0.2, 0.4)]
+    assert rates[0] == pytest.approx(5e6, rel=0.01)
+    assert rates[2] < rates[1] < 1e6
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["sent", "probe", "transfer", "unanswered", "estimate"]),
+            st.floats(-1, 5),
+            st.integers(0, 10**8),
+            st.floats(allow_nan=True, allow_infinity=True),
+            st.floats(allow_nan=True, allow_infinity=True),
+            st.one_of(st.none(), st.integers(0, 5)),
+        ),
+        max_size=60,
+    )
+)
+def test_nothing_a_peer_reports_breaks_it(
+    events: list[tuple[str, float, int, float, float, int | None]],
+) -> None:
+    estimator = LinkEstimator()
+    now_s = 100.0
+    for what, pause_s, n_bytes, one, other, key in events:
+        now_s += pause_s
+        if what == "sent":
+            estimator.on_sent(now_s, n_bytes, key)
+        elif what == "probe":
+            estimator.on_probe(now_s, one, n_bytes, key)
+        elif what == "transfer":
+            estimator.on_transfer(now_s, n_bytes, one, other, key)
+        elif what == "unanswered":
+            estimator.on_unanswered(now_s, n_bytes, one, key)
+        estimate = estimator.estimate(now_s)
+        assert estimate.uplink_bps > 0 or math.isnan(estimate.uplink_bps)
+        assert not math.isinf(estimate.uplink_bps)
+        assert 0 <= estimate.rtt_s < math.inf or math.isnan(estimate.rtt_s)
+        assert 0 <= estimate.loss_ratio <= 1
+        assert estimate.relative_spread >= 0
