@@ -8,7 +8,7 @@ from array import array
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from dapdee_ros import msg
+import dapdee_ros.msg as msg
 from dapdee_ros.codec import TensorSpec
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -102,6 +102,7 @@ def tail_answer_to_message(answer: TailAnswer, card: ModelCard) -> msg.Inference
         exit=answer.exit_number,
         place=msg.InferenceResult.PLACE_EDGE,
         tail_s=answer.tail_s,
+        sent_bytes=answer.received_bytes,
         residence_s=answer.residence_s,
         sent_echo_s=answer.sent_echo_s,
         car_slowdown=math.nan,
@@ -132,6 +133,7 @@ def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
         tail_s=message.tail_s,
         residence_s=message.residence_s,
         sent_echo_s=message.sent_echo_s,
+        received_bytes=message.sent_bytes,
         edge_slowdown=message.edge_slowdown,
     )
 

@@ -112,6 +112,7 @@ class TailAnswer:
         tail_s: T_e, seconds of decoding and computing.
         residence_s: seconds between arrival and answer, waiting included.
         sent_echo_s: ``sent_s`` of the frame.
+        received_bytes: coded tensor bytes that came.
         edge_slowdown: measured over profiled seconds; NaN without a profile.
         context: the frame's context.
     """
@@ -125,6 +126,7 @@ class TailAnswer:
     tail_s: float
     residence_s: float
     sent_echo_s: float
+    received_bytes: int = 0
     edge_slowdown: float = math.nan
     context: Any = None
 

@@ -152,6 +152,7 @@ class TailRuntime:
                 tail_s=now - started_s,
                 residence_s=now - received_s,
                 sent_echo_s=frame.sent_s,
+                received_bytes=len(frame.data),
                 edge_slowdown=slowdown,
                 context=frame.context,
             )
@@ -170,6 +171,7 @@ class TailRuntime:
                 tail_s=0.0,
                 residence_s=self._clock() - received_s,
                 sent_echo_s=frame.sent_s,
+                received_bytes=len(frame.data),
                 context=frame.context,
             )
         )

@@ -1,0 +1,185 @@
+"""The node that knows the link: from answered frames and probes to LinkQuality. No torch."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import sys
+import time
+from collections import deque
+
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+import dapdee_ros.msg as msg
+from dapdee_ros.estimation.link import LinkEstimate, LinkEstimator, LinkSettings
+from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.parameters import declare
+from dapdee_ros.nodes.process import run_nodes
+
+FRAME_HEADER_BYTES = 250
+"""What a HeadTensor takes beside its data: header, model id, one or two tensor specs."""
+
+_ANSWERS_REMEMBERED = 64
+_LEAST_CHANGE = 0.02
+
+
+class LinkMonitor(Node):
+    """Sends probes, subscribes their echoes and all results, publishes link_quality.
+
+    Probes and frames are stamped with this machine's monotonic clock and echoed, so every time is
+    measured on one clock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("link_monitor")
+        link, probes = LinkSettings(), ProbeSettings()
+        silence_s = declare(
+            self,
+            "silence_s",
+            link.silence_s,
+            "Silence after which the link counts as dead, in seconds, on top of twice the time "
+            "that what is on its way should take.",
+            bounds=(0.1, 10.0),
+        )
+        period_s = declare(
+            self,
+            "check_period_s",
+            0.1,
+            "Seconds between two looks at whether a probe is due or the link went silent.",
+            bounds=(0.02, 1.0),
+        )
+        share = declare(
+            self,
+            "probe_share",
+            probes.share,
+            "Most of the link's rate that probes may take.",
+            bounds=(0.001, 0.1),
+        )
+        most = declare(
+            self,
+            "probe_most_bytes_per_s",
+            probes.most_bytes_per_s,
+            "Most bytes a second that probes may take, whatever the rate.",
+            bounds=(100.0, 1e5),
+        )
+        reliable = declare(
+            self,
+            "reliable",
+            True,
+            "Answers come reliably; as set for head and edge.",
+        )
+        self._publish_period_s = declare(
+            self,
+            "publish_period_s",
+            1.0,
+            "Seconds after which the estimate is published even if it has not changed.",
+            bounds=(0.1, 60.0),
+        )
+        self._estimator = LinkEstimator(LinkSettings(silence_s=silence_s))
+        self._schedule = ProbeSchedule(ProbeSettings(share=share, most_bytes_per_s=most))
+        self._session = secrets.randbits(32)
+        self._sequence = 0
+        self._answered: deque[tuple[int, int]] = deque(maxlen=_ANSWERS_REMEMBERED)
+        self._last: LinkEstimate | None = None
+        self._published_s = -math.inf
+        self._qualities = self.create_publisher(msg.LinkQuality, "link_quality", qos.STATE)
+        self._probes = self.create_publisher(msg.Probe, "probe", qos.PROBE)
+        self.create_subscription(msg.Probe, "probe_echo", self._take_echo, qos.PROBE)
+        self.create_subscription(
+            msg.InferenceResult, "edge_result", self._take_answer, qos.tensor_qos(reliable, 10)
+        )
+        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+        self.create_timer(period_s, self._check)
+
+    def _take_answer(self, answer: msg.InferenceResult) -> None:
+        now = time.monotonic()
+        key = (answer.session, answer.frame_number)
+        self._answered.append(key)
+        self._schedule.on_answer(now)
+        self._estimator.on_transfer(
+            now,
+            answer.sent_bytes + FRAME_HEADER_BYTES,
+            now - answer.sent_echo_s - answer.residence_s,
+            answer.residence_s,
+            key,
+        )
+        self._publish(now)
+
+    def _take_result(self, result: msg.InferenceResult) -> None:
+        if result.place != msg.InferenceResult.PLACE_CAR_FALLBACK or not result.sent_bytes:
+            return
+        key = (result.session, result.frame_number)
+        if key in self._answered:
+            return  # refused by the edge, so the link is not to blame
+        now = time.monotonic()
+        self._estimator.on_unanswered(
+            now, result.sent_bytes + FRAME_HEADER_BYTES, now - result.sent_echo_s, key
+        )
+        self._publish(now)
+
+    def _take_echo(self, probe: msg.Probe) -> None:
+        if probe.session != self._session:
+            return
+        now = time.monotonic()
+        self._estimator.on_probe(
+            now, now - probe.sent_s, probe.padding_bytes, ("probe", probe.sequence)
+        )
+        self._publish(now)
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        padding = self._schedule.due(now, self._estimator.estimate(now))
+        if padding is not None:
+            self._sequence += 1
+            self._estimator.on_sent(now, padding, ("probe", self._sequence))
+            probe = msg.Probe(
+                session=self._session,
+                sequence=self._sequence,
+                sent_s=now,
+                padding_bytes=padding,
+            )
+            probe.padding = bytes(padding)
+            self._probes.publish(probe)
+        self._publish(now)
+
+    def _publish(self, now: float) -> None:
+        """Publish the estimate if it says anything new."""
+        new, old = self._estimator.estimate(now), self._last
+        if (
+            old is not None
+            and now - self._published_s < self._publish_period_s
+            and new.connected == old.connected
+            and not _differs(new.uplink_bps, old.uplink_bps)
+            and not _differs(new.rtt_s, old.rtt_s)
+        ):
+            return
+        self._last, self._published_s = new, now
+        self._qualities.publish(
+            msg.LinkQuality(
+                header=Header(stamp=self.get_clock().now().to_msg()),
+                uplink_bps=new.uplink_bps,
+                rtt_s=new.rtt_s,
+                loss_ratio=new.loss_ratio,
+                connected=new.connected,
+                age_s=new.age_s,
+                uplink_spread=new.relative_spread,
+                measurements=new.measurements,
+            )
+        )
+
+
+def _differs(new: float, old: float) -> bool:
+    if math.isnan(new) or math.isnan(old):
+        return math.isnan(new) != math.isnan(old)
+    return abs(new - old) > _LEAST_CHANGE * abs(old)
+
+
+def main() -> int:
+    """Run the link monitor alone."""
+    return run_nodes(lambda: [LinkMonitor()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

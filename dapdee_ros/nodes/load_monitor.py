@@ -1,0 +1,117 @@
+"""The node that knows how busy a machine is: psutil and results to NodeLoad. No torch."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+from typing import Any
+
+import psutil
+from rclpy.node import Node
+from sensor_msgs.msg import BatteryState
+from std_msgs.msg import Header
+
+import dapdee_ros.msg as msg
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.parameters import declare
+from dapdee_ros.nodes.process import run_nodes
+
+_SMOOTHING = 0.2
+
+
+class LoadMonitor(Node):
+    """Publishes car/load or edge/load."""
+
+    def __init__(self, machine: str = "car") -> None:
+        super().__init__("load_monitor")
+        self._side = declare(
+            self,
+            "machine",
+            machine,
+            "Which side of the link this machine is on: it publishes <machine>/load.",
+            choices=("car", "edge"),
+        )
+        period_s = declare(
+            self,
+            "period_s",
+            1.0,
+            "Seconds between two measurements.",
+            bounds=(0.1, 60.0),
+        )
+        reliable = declare(
+            self, "reliable", True, "Answers come reliably; as set for head and edge."
+        )
+        self._slowdown = math.nan
+        self._queue_depth = 0
+        self._battery_ratio = math.nan
+        self._loads = self.create_publisher(msg.NodeLoad, f"{self._side}/load", qos.STATE)
+        if self._side == "car":
+            self.create_subscription(
+                msg.InferenceResult, "inference", self._take_result, qos.RESULT
+            )
+            self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+            self.create_subscription(BatteryState, "battery_state", self._take_battery, qos.IMAGE)
+        else:
+            self.create_subscription(
+                msg.InferenceResult,
+                "edge_result",
+                self._take_result,
+                qos.tensor_qos(reliable, 10),
+            )
+        psutil.cpu_percent()  # the first call only starts the measurement
+        self.create_timer(period_s, self._publish)
+
+    def _take_result(self, result: msg.InferenceResult) -> None:
+        slowdown = result.car_slowdown if self._side == "car" else result.edge_slowdown
+        if math.isfinite(slowdown):
+            old = self._slowdown if math.isfinite(self._slowdown) else slowdown
+            self._slowdown = old + _SMOOTHING * (slowdown - old)
+
+    def _take_ledger(self, ledger: msg.FrameLedger) -> None:
+        self._queue_depth = ledger.in_flight
+
+    def _take_battery(self, battery: BatteryState) -> None:
+        self._battery_ratio = battery.percentage
+
+    def _publish(self) -> None:
+        battery = self._battery_ratio
+        if math.isnan(battery):
+            state = _sensors("sensors_battery")
+            battery = state.percent / 100 if state else math.nan
+        self._loads.publish(
+            msg.NodeLoad(
+                header=Header(stamp=self.get_clock().now().to_msg()),
+                machine=platform.node(),
+                cpu_ratio=psutil.cpu_percent() / 100,
+                memory_ratio=psutil.virtual_memory().percent / 100,
+                battery_ratio=battery,
+                temperature_c=max(
+                    (
+                        s.current
+                        for chip in (_sensors("sensors_temperatures") or {}).values()
+                        for s in chip
+                    ),
+                    default=math.nan,
+                ),
+                slowdown=self._slowdown,
+                queue_depth=self._queue_depth,
+            )
+        )
+
+
+def _sensors(name: str) -> Any:
+    """What psutil reads from the machine's sensors; None where it has none or can't."""
+    try:
+        return getattr(psutil, name)()
+    except (AttributeError, OSError):
+        return None
+
+
+def main() -> int:
+    """Run the load monitor alone, as beside the edge."""
+    return run_nodes(lambda: [LoadMonitor()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,345 @@
+"""The node that decides: from link, loads and profiles to the plan that the head follows.
+
+It runs on the car all the time and must stay small: no torch, no networkx.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+
+import dapdee_ros.msg as msg
+from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.conversions import message_to_profile, plan_to_message
+from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
+from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import PlanningError, ProfileError
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
+from dapdee_ros.partition.pinned import parse_pinned
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.partition.wire_codecs import wire_codecs
+
+_LIVE = (
+    "deadline_s",
+    "priority",
+    "mode",
+    "accuracy_floor",
+    "accuracy_tolerance",
+    "keep_raw_on_car",
+    "pinned_plan",
+    "risk",
+    "plan_margin",
+    "min_dwell_s",
+)
+# A machine that is measured slower or faster than its profile by more than this is believed to be
+# so by this much only: one stall must not make a side look dead.
+_SLOWDOWN_BOUNDS = (0.2, 20.0)
+
+
+class PartitionManager(Node):
+    """Subscribes profiles, link quality, loads and results; publishes the plan, latched."""
+
+    def __init__(self) -> None:
+        super().__init__("partition_manager")
+        declare(self, "model", "roadsigns", "Model to plan for: a name, or a model folder's path.")
+        declare(
+            self,
+            "deadline_s",
+            0.3,
+            "Seconds from an image to its result that a plan has to meet.",
+            bounds=(0.001, 60.0),
+            live=True,
+        )
+        declare(
+            self,
+            "priority",
+            False,
+            "The task has priority: plan for the lowest latency whatever the load.",
+            live=True,
+        )
+        declare(
+            self,
+            "mode",
+            "auto",
+            "What to minimise: the latency of a frame, or the period between frames; auto chooses "
+            "by the load score.",
+            choices=("auto", "latency", "throughput"),
+            live=True,
+        )
+        declare(
+            self,
+            "accuracy_floor",
+            0.0,
+            "Least accuracy that a plan may have.",
+            bounds=(0.0, 1.0),
+            live=True,
+        )
+        declare(
+            self,
+            "accuracy_tolerance",
+            0.005,
+            "Accuracy that may be given up for a lower latency or period.",
+            bounds=(0.0, 1.0),
+            live=True,
+        )
+        declare(
+            self,
+            "keep_raw_on_car",
+            False,
+            "Never send the image itself, for privacy.",
+            live=True,
+        )
+        declare(
+            self,
+            "pinned_plan",
+            "",
+            "A plan to hold on to, such as 'exit=4 boundary=image codec=f32'; without boundary the "
+            "car finishes alone. Empty: decide.",
+            live=True,
+        )
+        declare(
+            self,
+            "risk",
+            0.5,
+            "Judge the deadline at the rate that the link falls below with this probability; 0.5 "
+            "is the estimate itself, smaller is more careful.",
+            bounds=(0.01, 0.5),
+            live=True,
+        )
+        declare(
+            self,
+            "plan_margin",
+            0.1,
+            "Share of latency or period that a new plan has to save to be worth a change.",
+            bounds=(0.0, 1.0),
+            live=True,
+        )
+        declare(
+            self,
+            "min_dwell_s",
+            0.5,
+            "Seconds that a plan stays at least, unless it cannot be kept.",
+            bounds=(0.0, 60.0),
+            live=True,
+        )
+        declare(
+            self,
+            "codecs",
+            ["f32", "f16", "u8"],
+            "Codecs that a plan may use for what it sends. One that loses something is used only "
+            "if the model's calibration says how much.",
+        )
+        try:
+            self._card: ModelCard = read_card(find_model(self.get_parameter("model").value))
+        except ModelFolderError as error:
+            raise ParameterError(f"parameter model: {error}") from error
+        self._profiles: dict[str, DeviceProfile] = {}
+        self._table: CandidateTable | None = None
+        self._link: msg.LinkQuality | None = None
+        self._loads: dict[str, msg.NodeLoad] = {}
+        self._slowdowns = {"car": 1.0, "edge": 1.0}
+        self._keeper = PlanKeeper()
+        self._epoch = 0
+        self._complaint = ""
+        self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in _LIVE}
+        self._check_settings(self._settings)
+        on_change(self, self._set_parameters)
+        self._plans = self.create_publisher(msg.PartitionPlan, "plan", qos.LATCHED)
+        for side in ("car", "edge"):
+            self.create_subscription(
+                msg.DeviceProfile,
+                f"{side}/profile",
+                partial(self._take_profile, side),
+                qos.LATCHED,
+            )
+            self.create_subscription(
+                msg.NodeLoad,
+                f"{side}/load",
+                partial(self._take_load, side),
+                qos.STATE,
+            )
+        self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
+        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def _set_parameters(self, changed: dict[str, Any]) -> None:
+        new = {**self._settings, **{n: v for n, v in changed.items() if n in _LIVE}}
+        self._check_settings(new)
+        self._settings = new
+        self._decide("a parameter was set")
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        parse_pinned(settings["pinned_plan"])
+        if settings["mode"] not in ("auto", "latency", "throughput"):
+            raise ParameterError(
+                f"mode is {settings['mode']!r}, expected auto, latency or throughput"
+            )
+        self._keeper.settings = KeeperSettings(settings["plan_margin"], settings["min_dwell_s"])
+
+    def _take_profile(self, side: str, message: msg.DeviceProfile) -> None:
+        try:
+            profile = message_to_profile(message)
+            profile.check_fits((n.name for n in self._card.dag.nodes), self._card.model_id)
+        except ProfileError as error:
+            self.get_logger().error(f"profile of the {side} is not used: {error}")
+            return
+        self._profiles[side] = profile
+        self._slowdowns[side] = 1.0
+        if len(self._profiles) < 2:
+            return
+        started_s = time.monotonic()
+        try:
+            self._table = CandidateTable.build(
+                self._card.dag,
+                self._profiles["car"],
+                self._profiles["edge"],
+                exit_accuracy=self._card.exit_accuracy,
+                codecs=wire_codecs(
+                    self._card.dag, self.get_parameter("codecs").value, self._card.calibration
+                ),
+            )
+        except (PlanningError, GraphError) as error:
+            self.get_logger().error(f"cannot plan: {error}")
+            return
+        self.get_logger().info(
+            f"{len(self._table)} candidate plans, worked out in "
+            f"{1e3 * (time.monotonic() - started_s):.0f} ms"
+        )
+        self._decide("profiles of car and edge are there")
+
+    def _take_link(self, message: msg.LinkQuality) -> None:
+        self._link = message
+        self._decide(None)
+
+    def _take_load(self, side: str, message: msg.NodeLoad) -> None:
+        self._loads[side] = message
+
+    def _take_result(self, result: msg.InferenceResult) -> None:
+        for side, slowdown in (("car", result.car_slowdown), ("edge", result.edge_slowdown)):
+            if math.isfinite(slowdown):
+                low, high = _SLOWDOWN_BOUNDS
+                bounded = min(max(slowdown, low), high)
+                self._slowdowns[side] += 0.1 * (bounded - self._slowdowns[side])
+
+    # --- what goes out --------------------------------------------------------------------------
+
+    def _link_state(self) -> LinkState:
+        link = self._link
+        if link is None or not link.connected or not link.uplink_bps > 0:
+            return LinkState(0.0, connected=False)
+        return LinkState(
+            uplink_bps=link.uplink_bps,
+            rtt_s=link.rtt_s if math.isfinite(link.rtt_s) else 0.0,
+            relative_spread=link.uplink_spread if math.isfinite(link.uplink_spread) else 1.0,
+        )
+
+    def _load_state(self) -> LoadState:
+        return LoadState(car_slowdown=self._slowdowns["car"], edge_slowdown=self._slowdowns["edge"])
+
+    def _decide(self, occasion: str | None) -> None:
+        """Work out the best plan as of now and publish it if it is worth a change."""
+        if self._table is None:
+            return
+        settings, link, load = self._settings, self._link_state(), self._load_state()
+        try:
+            new = self._best(link, load)
+            current = self._reprice(self._keeper.plan, link, load)
+        except (PlanningError, GraphError) as error:
+            # The head keeps what it has: the last good plan is better than none.
+            if str(error) != self._complaint:
+                self.get_logger().error(f"no new plan: {error}")
+            self._complaint = str(error)
+            return
+        self._complaint = ""
+        why = self._keeper.consider(time.monotonic(), new, current)
+        if why is None:
+            return
+        self._epoch += 1
+        text = f"{occasion or why}; {new.reason}"
+        message = plan_to_message(
+            new,
+            stamp=self.get_clock().now().to_msg(),
+            epoch=self._epoch,
+            model_id=self._card.model_id,
+            deadline_s=settings["deadline_s"],
+            load_score=load.score,
+            policy="pinned" if settings["pinned_plan"] else "exact",
+        )
+        message.reason = text
+        self._plans.publish(message)
+        where = f"send {', '.join(new.boundary)} as {new.codec}" if new.boundary else "all on car"
+        self.get_logger().info(
+            f"plan {self._epoch}: exit {new.exit_number}, {where}, "
+            f"{1e3 * new.expected_latency_s:.0f} ms at "
+            f"{link.uplink_bps / 1e6:.2f} Mbit/s ({text})"
+        )
+
+    def _best(self, link: LinkState, load: LoadState) -> Plan:
+        assert self._table is not None
+        settings = self._settings
+        pinned = parse_pinned(settings["pinned_plan"])
+        if pinned is not None:
+            return self._table.price(
+                pinned.exit_number,
+                pinned.boundary,
+                pinned.codec,
+                link,
+                load,
+                settings["deadline_s"],
+                settings["mode"],
+                gate=pinned.gate,
+                gate_threshold=pinned.gate_threshold,
+            )
+        return self._table.decide(
+            link,
+            load,
+            settings["deadline_s"],
+            settings["mode"],
+            priority=settings["priority"],
+            accuracy_floor=settings["accuracy_floor"],
+            accuracy_tolerance=settings["accuracy_tolerance"],
+            keep_raw_on_car=settings["keep_raw_on_car"],
+            risk=settings["risk"],
+        )
+
+    def _reprice(self, plan: Plan | None, link: LinkState, load: LoadState) -> Plan | None:
+        """The plan in force at present prices; None if it cannot be kept."""
+        assert self._table is not None
+        if plan is None or (plan.boundary and not link.usable):
+            return None
+        settings = self._settings
+        if settings["keep_raw_on_car"] and self._card.dag.input in plan.boundary:
+            return None
+        if plan.accuracy < settings["accuracy_floor"]:
+            return None
+        return self._table.price(
+            plan.exit_number,
+            plan.boundary,
+            plan.codec,
+            link,
+            load,
+            settings["deadline_s"],
+            settings["mode"],
+            gate=plan.gate,
+            gate_threshold=plan.gate_threshold,
+        )
+
+
+def main() -> int:
+    """Run the partition manager alone, without the monitors."""
+    return run_nodes(lambda: [PartitionManager()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

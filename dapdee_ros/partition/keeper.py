@@ -1,0 +1,70 @@
+"""When a better plan is worth changing to: not for every flicker, but at once if need be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dapdee_ros.partition.plan import Plan
+
+
+@dataclass(frozen=True)
+class KeeperSettings:
+    """How reluctantly plans change.
+
+    Attributes:
+        margin: share of the objective that a new plan has to save, 0 to 1.
+        min_dwell_s: seconds that a plan stays at least, unless it cannot be kept.
+    """
+
+    margin: float = 0.1
+    min_dwell_s: float = 0.5
+
+
+class PlanKeeper:
+    """Holds the plan in force and judges those that want its place. Told the time by its caller."""
+
+    def __init__(self, settings: KeeperSettings | None = None) -> None:
+        self.settings = settings or KeeperSettings()
+        self.plan: Plan | None = None
+        self._since_s = float("-inf")
+
+    def consider(self, now_s: float, new: Plan, current: Plan | None) -> str | None:
+        """Judge a new plan against the one in force.
+
+        Args:
+            now_s: the time.
+            new: what would be decided now.
+            current: the plan in force as it would be priced now; None if there is none, or if it
+                cannot be kept (its link is gone, it does not fit any more).
+
+        Returns:
+            Why to change, in words, or None to stay. If a reason is returned the new plan is the
+            one in force from now on.
+        """
+        why = self._why(now_s, new, current)
+        if why is not None:
+            self.plan = new
+            self._since_s = now_s
+        return why
+
+    def _why(self, now_s: float, new: Plan, current: Plan | None) -> str | None:
+        if self.plan is None:
+            return "first plan"
+        if current is None:
+            return "the plan in force cannot be kept"
+        if new.key == current.key:
+            return None
+        if current.late and not new.late:
+            return "the plan in force would miss the deadline"
+        if now_s - self._since_s < self.settings.min_dwell_s:
+            return None
+        if new.mode != self.plan.mode:
+            return f"mode {new.mode}"
+        if new.late and not current.late:
+            return None
+        if new.accuracy > current.accuracy + 1e-9 and not new.late:
+            return f"accuracy {new.accuracy:.3f} instead of {current.accuracy:.3f} fits now"
+        saved = 1 - new.objective_s / current.objective_s if current.objective_s > 0 else 0.0
+        if saved > self.settings.margin:
+            return f"saves {saved:.0%} of the {'latency' if new.mode == 'latency' else 'period'}"
+        return None
