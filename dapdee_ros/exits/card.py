@@ -100,16 +100,24 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_card(folder: Path | str, *, with_calibration: bool = True) -> ModelCard:
+def read_card(folder: Path | str) -> ModelCard:
     """Read and check a model folder, all but its weights.
-
-    Args:
-        folder: the model folder.
-        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
 
     Raises:
         ModelFolderError: if a file is missing, not JSON, incomplete, of another format version,
             or contradicts the others.
+    """
+    card = read_parts(folder)
+    check_id(card)
+    return card
+
+
+def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCard:
+    """As ``read_card``, but the model id is taken as it stands.
+
+    Args:
+        folder: the model folder.
+        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
     """
     folder = Path(folder)
     path = folder / MODEL_FILE
@@ -184,12 +192,6 @@ def _check(card: ModelCard) -> None:
             f"{path} names {len(taps)} taps, which makes {len(taps) + 1} exits; {GRAPH_FILE} has "
             f"{len(exits)}"
         )
-    unknown = [tap for tap in taps if f"backbone.{tap}" not in card.dag.by_name]
-    if unknown:
-        raise ModelFolderError(
-            f"{path} puts an exit on {unknown[0]!r}, but {GRAPH_FILE} has no node "
-            f"'backbone.{unknown[0]}'"
-        )
     if len(card.exit_accuracy) != len(exits):
         raise ModelFolderError(
             f"{path} gives {len(card.exit_accuracy)} accuracies for {len(exits)} exits"
@@ -199,14 +201,6 @@ def _check(card: ModelCard) -> None:
         raise ModelFolderError(
             f"{path} says the input is uint8 of size {card.input_size}, {GRAPH_FILE} says "
             f"{first.dtype} {first.shape}"
-        )
-    expected = structure_id(
-        card.architecture, card.labels, card.input_size, card.mean, card.std, card.weights_sha256
-    )
-    if card.model_id != expected:
-        raise ModelFolderError(
-            f"{path}: model id {card.model_id!r} does not fit its contents ({expected!r}): the "
-            "file was changed by hand; save the model again"
         )
     calibration = card.calibration
     if calibration is not None and calibration.model_id != card.model_id:
@@ -218,6 +212,23 @@ def _check(card: ModelCard) -> None:
         raise ModelFolderError(
             f"{card.path / CALIBRATION_FILE} is about {len(calibration.exit_accuracy)} exits, the "
             f"model has {len(exits)}"
+        )
+
+
+def check_id(card: ModelCard) -> None:
+    """Hold a card's id against its contents.
+
+    Raises:
+        ModelFolderError: if they differ.
+    """
+    path = card.path / MODEL_FILE
+    expected = structure_id(
+        card.architecture, card.labels, card.input_size, card.mean, card.std, card.weights_sha256
+    )
+    if card.model_id != expected:
+        raise ModelFolderError(
+            f"{path}: model id {card.model_id!r} does not fit its contents ({expected!r}): the "
+            "file was changed by hand; save the model again"
         )
 
 

@@ -27,7 +27,9 @@ from dapdee_ros.exits.card import (
     WEIGHTS_FILE,
     ModelCard,
     ModelFolderError,
+    check_id,
     read_card,
+    read_parts,
     structure_id,
 )
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
@@ -233,7 +235,7 @@ def load_module(
     Raises:
         ModelFolderError: naming the file and what is wrong with it.
     """
-    card = read_card(folder, with_calibration=with_calibration)
+    card = read_parts(folder, with_calibration=with_calibration)
     path = card.path / WEIGHTS_FILE
     try:
         content = path.read_bytes()
@@ -252,6 +254,8 @@ def load_module(
         model = build_multi_exit(card.architecture, card.input_size, card.mean, card.std)
     except (BuilderError, GraphError) as error:
         raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
+    # Only now: what cannot be built is named as that, not as an id that does not fit.
+    check_id(card)
     load_weights(model, stored, str(path))
     return card, model.eval()
 
