@@ -154,6 +154,18 @@ class CostBasis:
     def _index(self) -> Mapping[str, int]:
         return {node.name: i for i, node in enumerate(self.dag.nodes)}
 
+    def codec(self, name: str) -> CodecCost:
+        """The codec of that name.
+
+        Raises:
+            TableError: if there is none.
+        """
+        for codec in self.codecs:
+            if codec.name == name:
+                return codec
+        names = ", ".join(codec.name for codec in self.codecs)
+        raise TableError(f"codec {name!r} is unknown; there are {names}")
+
     def part(self, exit_number: int) -> Bools:
         """G_n: which nodes the exit depends on, ``(nodes,)``."""
         needed = self.dag.ancestors([self.dag.exit_sink(exit_number)])

@@ -103,9 +103,8 @@ def price_plan(
     """
     check_deadline(deadline_s)
     mode = resolve_mode(mode, load)
-    names = [c.name for c in basis.codecs]
-    if boundary and codec not in names:
-        raise TableError(f"codec {codec!r} is unknown; there are {', '.join(names)}")
+    if boundary:
+        basis.codec(codec)
     head = head_of(basis.dag, exit_number, boundary)
     in_order = tuple(node.name for node in basis.dag.nodes if node.name in frozenset(boundary))
     wanted = replace(

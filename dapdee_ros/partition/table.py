@@ -225,6 +225,23 @@ class CandidateTable:
             gate=gate, gate_threshold=gate_threshold, reason=reason,
         )  # fmt: skip
 
+    def plan_at(
+        self,
+        row: int,
+        link: LinkState,
+        load: LoadState,
+        mode: str,
+        late: bool = False,
+        reason: str = "",
+    ) -> Plan:
+        """The candidate in this row as a plan, with the times it takes under a link and a load."""
+        boundary = self._boundaries.get(row)
+        if boundary is None:
+            sent = np.flatnonzero(self.candidates.boundaries[row])
+            boundary = tuple(self.dag.nodes[i].name for i in sent)
+            self._boundaries[row] = boundary
+        return plan_of(self.basis, self.candidates, row, boundary, link, load, mode, late, reason)
+
     def save(self, path: str | Path) -> None:
         """Write the table as JSON, with the model id and all that its prices are made of."""
         from dapdee_ros.partition.table_file import save_table
@@ -262,12 +279,6 @@ class CandidateTable:
         deadline_s: float,
         mode: str,
     ) -> Plan:
-        row = view.rows.item(at)
-        boundary = self._boundaries.get(row)
-        if boundary is None:
-            sent = np.flatnonzero(self.candidates.boundaries[row])
-            boundary = tuple(self.dag.nodes[i].name for i in sent)
-            self._boundaries[row] = boundary
         if late:
             reason = f"nothing meets {deadline_s:.3g} s: the fastest of {len(view.rows)} candidates"
         else:
@@ -275,7 +286,7 @@ class CandidateTable:
             reason = f"lowest {what} at the best accuracy that fits {deadline_s:.3g} s"
         if not link.usable:
             reason = "no link, the car finishes alone: " + reason
-        return plan_of(self.basis, self.candidates, row, boundary, link, load, mode, late, reason)
+        return self.plan_at(view.rows.item(at), link, load, mode, late, reason)
 
 
 def _unpack(masks: Sequence[int], nodes: int) -> Bools:

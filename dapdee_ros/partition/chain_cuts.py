@@ -1,0 +1,40 @@
+"""Cuts of the nodes in topological order: a network seen as a chain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dapdee_ros.partition.candidates import BYTES, SENDS, Candidates
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.policy import Problem, Situation
+from dapdee_ros.partition.pricing import plan_of
+from dapdee_ros.partition.view import link_weights
+
+
+class ChainCuts:
+    """All cuts of one exit after the n-th node in topological order, priced once."""
+
+    def __init__(self, problem: Problem, exit_number: int) -> None:
+        """Price them for the problem's codecs, without gates."""
+        self._basis = problem.basis
+        part = np.flatnonzero(self._basis.part(exit_number))
+        heads = np.zeros((len(part), len(problem.dag.nodes)), bool)
+        for count, row in enumerate(heads, start=1):
+            row[part[:count]] = True
+        every: Candidates = self._basis.price(exit_number, heads)
+        self._candidates = every.take(every.gates < 0)
+        self._names = [node.name for node in problem.dag.nodes]
+
+    def fastest(self, situation: Situation, reason: str) -> Plan:
+        """The one with the lowest latency now."""
+        c = self._candidates
+        latency_s = link_weights(situation.link, situation.load) @ c.worst
+        if not situation.link.usable:
+            latency_s[c.worst[SENDS] > 0] = np.inf
+        row = int(latency_s.argmin())
+        late = bool(latency_s[row] > situation.deadline_s)
+        boundary = tuple(self._names[i] for i in np.flatnonzero(c.boundaries[row]))
+        return plan_of(
+            self._basis, c, row, boundary, situation.link, situation.load, situation.objective,
+            late, f"{reason}: {c.worst[BYTES, row]:.0f} bytes",
+        )  # fmt: skip

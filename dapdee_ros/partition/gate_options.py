@@ -1,0 +1,55 @@
+"""Which settings of the calibrated gates the planner looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dapdee_ros.partition.codec_cost import GateOption
+
+# Accuracy that a gate may cost against the later exit alone, in the order of looking. One setting
+# a loss and pair of exits: more would enlarge the candidate table for differences nobody can see.
+LOSSES = (0.0, 0.005, 0.01, 0.02)
+
+
+class GateCurves(Protocol):
+    """What calibration knows about gates (``exits.gates.Calibration``)."""
+
+    @property
+    def exit_accuracy(self) -> tuple[float, ...]:
+        """Accuracy of each exit, shallowest first."""
+
+    def thresholds(self, gate: int) -> tuple[float, ...]:
+        """The measured thresholds of a gate."""
+
+    def share(self, gate: int, threshold: float) -> float:
+        """Share of frames that it ends."""
+
+    def accuracy(self, gate: int, later_exit: int, threshold: float) -> float:
+        """Accuracy over all frames with that later exit."""
+
+
+def gate_options(curves: GateCurves, losses: Sequence[float] = LOSSES) -> list[GateOption]:
+    """For every gate, later exit and loss the setting that ends the most frames.
+
+    Settings that end no frame are left out, and so is one that another loss has already given.
+
+    Args:
+        curves: the calibration.
+        losses: accuracy that the pair may lose against the later exit alone, 0 to 1.
+    """
+    exits = len(curves.exit_accuracy)
+    options: list[GateOption] = []
+    for gate in range(1, exits):
+        for later in range(gate + 1, exits + 1):
+            measured = [
+                GateOption(gate, later, t, curves.share(gate, t), curves.accuracy(gate, later, t))
+                for t in curves.thresholds(gate)
+            ]
+            for loss in losses:
+                floor = curves.exit_accuracy[later - 1] - loss
+                allowed = [o for o in measured if o.accuracy >= floor - 1e-12 and o.share > 0]
+                best = max(allowed, key=lambda o: (o.share, o.accuracy), default=None)
+                if best is not None and best not in options:
+                    options.append(best)
+    return options

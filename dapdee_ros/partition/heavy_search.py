@@ -1,0 +1,133 @@
+"""Algorithms 2 and 3 of DAPDEE: the search for the highest throughput by scaled minimum cuts.
+
+N. Ding, J. Wang, C. Ji, C. Hu, L. Xu: Dynamic Adaptive Partitioning of Deep Neural Networks Based
+on Early Exit Mechanism under Edge-End Collaboration, Journal of Electronics & Information
+Technology, 2025, doi:10.11999/JEIT250291; the grid after Hu et al. (see ``min_cut``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.partition.min_cut import CutCosts, Split, minimum_cut, split_of
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found and what it took.
+
+    Attributes:
+        split: the split with the smallest maximum of the three times.
+        alpha: factor on the car's times that led to it.
+        gamma: factor on the edge server's times.
+        cuts: minimum cuts computed.
+        capped: True if the cap forced a coarser grid or ended the refinement.
+    """
+
+    split: Split
+    alpha: float
+    gamma: float
+    cuts: int
+    capped: bool
+
+
+@dataclass
+class _Search:
+    dag: ModelDag
+    exit_number: int
+    costs: CutCosts
+    flow_func: Callable[..., Any] | None
+    best: Split
+    alpha: float = 1.0
+    gamma: float = 1.0
+    cuts: int = 0
+
+    def try_grid(self, alphas: list[float], gammas: list[float]) -> None:
+        """Algorithm 3 over this grid, keeping the best of all grids so far."""
+        for alpha in alphas:
+            for gamma in gammas:
+                head = minimum_cut(
+                    self.dag,
+                    self.costs,
+                    car_factor=alpha,
+                    edge_factor=gamma,
+                    flow_func=self.flow_func,
+                )
+                self.cuts += 1
+                split = split_of(self.dag, self.exit_number, head, self.costs)
+                if split.period_s < self.best.period_s:
+                    self.best, self.alpha, self.gamma = split, alpha, gamma
+
+
+def heavy_search(
+    dag: ModelDag,
+    exit_number: int,
+    costs: CutCosts,
+    *,
+    step: float = 1.0,
+    refine: int = 4,
+    epsilon_s: float = 1e-4,
+    max_cuts: int = 400,
+    flow_func: Callable[..., Any] | None = None,
+) -> SearchResult:
+    """Algorithm 2: the grid of algorithm 3, refined around its best point.
+
+    Alpha runs from 0 to the sum of the car's times over the shortest transfer, gamma likewise for
+    the edge server, both in steps of ``step``; then the step is divided by ``refine`` around the
+    best point, again and again, until the maximum of the three times improves by less than
+    ``epsilon_s``. The starting best is the car alone, which is a legal split whatever the link (the
+    printed text initialises another variable; infinity would do the same). Where nothing can be
+    sent the car alone is all there is.
+
+    Args:
+        dag: the network.
+        exit_number: the exit.
+        costs: what its nodes and tensors cost.
+        step: delta of the first grid.
+        refine: K, by which the step is divided.
+        epsilon_s: improvement that ends the refinement, in s.
+        max_cuts: cap on the minimum cuts: the first grid is made coarser to stay within half of
+            it, and the refinement ends at it.
+        flow_func: a flow function of networkx.
+    """
+    alone = split_of(dag, exit_number, frozenset(costs.car_s), costs)
+    search = _Search(dag, exit_number, costs, flow_func, alone)
+    shortest_s = min((s for s in costs.on_air_s.values() if s > 0), default=0.0)
+    if not shortest_s:
+        return SearchResult(alone, 1.0, 1.0, 0, False)
+    spans = [sum(times.values()) / shortest_s for times in (costs.car_s, costs.edge_s)]
+    counts = [math.floor(span / step) + 1 for span in spans]
+    capped = counts[0] * counts[1] > max(1, max_cuts // 2)
+    if capped:
+        counts = _fit(counts, max(1, max_cuts // 2))
+    steps = [
+        span / (count - 1) if capped and count > 1 else step
+        for span, count in zip(spans, counts, strict=True)
+    ]
+    search.try_grid(*[[i * d for i in range(n)] for d, n in zip(steps, counts, strict=True)])
+    while True:
+        before_s = search.best.period_s
+        steps = [d / refine for d in steps]
+        offsets = range(-refine, refine + 1)
+        grid = [
+            [centre + i * d for i in offsets if centre + i * d >= 0]
+            for centre, d in zip((search.alpha, search.gamma), steps, strict=True)
+        ]
+        if search.cuts + len(grid[0]) * len(grid[1]) > max_cuts:
+            capped = True
+            break
+        search.try_grid(*grid)
+        if before_s - search.best.period_s < epsilon_s:
+            break
+    return SearchResult(search.best, search.alpha, search.gamma, search.cuts, capped)
+
+
+def _fit(counts: list[int], most: int) -> list[int]:
+    """Points an axis, in proportion where possible, whose product is at most ``most``."""
+    side = max(1, math.isqrt(most))
+    first = min(counts[0], max(side, most // max(1, counts[1])))
+    return [first, min(counts[1], max(1, most // first))]

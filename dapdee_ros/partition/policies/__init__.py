@@ -1,0 +1,1 @@
+"""The policies, one a file; `partition.policy` finds them by name."""

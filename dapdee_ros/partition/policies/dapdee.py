@@ -1,0 +1,70 @@
+"""DAPDEE: algorithm 4, exit and cut together, with algorithms 1 to 3 below it.
+
+N. Ding, J. Wang, C. Ji, C. Hu, L. Xu: Dynamic Adaptive Partitioning of Deep Neural Networks Based
+on Early Exit Mechanism under Edge-End Collaboration, Journal of Electronics & Information
+Technology, 2025, doi:10.11999/JEIT250291. Resolved here: as printed, a priority task under a heavy
+load runs both algorithms, the second overwriting the first (here: the first only), and if no exit
+meets the deadline whatever came last is returned (here: the fastest seen).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dapdee_ros.partition.cost import HEAVY_LOAD_SCORE
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.policies.light_cut import heavy_plan, light_plan
+from dapdee_ros.partition.policy import Problem, Situation
+
+
+class Dapdee:
+    """From the deepest exit up: score the load, cut for latency or throughput, stop in time.
+
+    The mode of the situation, unless it is ``auto``, overrules the score.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        codec: str = "f32",
+        max_cuts: int = 400,
+        score: Callable[[Situation], float] | None = None,
+    ) -> None:
+        """Plan for this problem.
+
+        Args:
+            problem: the model and the devices.
+            codec: how the boundary is coded.
+            max_cuts: minimum cuts a search at most.
+            score: the load score of a situation, 0 to 1; None takes ``situation.load.score``.
+        """
+        self._problem = problem.with_codecs(codec)
+        self._max_cuts = max_cuts
+        self._score = score or (lambda situation: situation.load.score)
+
+    def plan(self, situation: Situation) -> Plan:
+        """The deepest exit in time, else the fastest."""
+        seen = []
+        for number in range(len(self._problem.dag.exits), 0, -1):
+            plan = self._cut(number, situation)
+            if not plan.late:
+                return plan
+            seen.append(plan)
+        return min(seen, key=lambda plan: plan.latency_s)
+
+    def _cut(self, number: int, situation: Situation) -> Plan:
+        score = self._score(situation)
+        light = situation.priority or score < HEAVY_LOAD_SCORE
+        if situation.mode != "auto":
+            light = situation.mode == "latency"
+        if light:
+            return light_plan(
+                self._problem, number, situation, f"algorithm 1 (load {score:.2f}), deepest in time"
+            )
+        return heavy_plan(
+            self._problem,
+            number,
+            situation,
+            f"algorithm 2 (load {score:.2f}), deepest in time,",
+            max_cuts=self._max_cuts,
+        )

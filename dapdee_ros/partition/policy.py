@@ -1,0 +1,262 @@
+"""What a policy is given and has to return, and where policies come from."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from dapdee_ros.graph.cuts import head_of
+from dapdee_ros.graph.dag import GraphError, ModelDag
+from dapdee_ros.partition.candidates import CostBasis
+from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
+from dapdee_ros.partition.cost import LinkState, LoadState, check_deadline, resolve_mode
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import PlanningError, PolicyError
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.pricing import price_plan
+from dapdee_ros.partition.table import CandidateTable
+
+ENTRY_POINTS = "dapdee_ros.policies"
+
+# Loaded only when asked for, so that the default policy's process never imports networkx.
+_BUILT_IN = {
+    "device-only": "dapdee_ros.partition.policies.device_only:DeviceOnly",
+    "edge-only": "dapdee_ros.partition.policies.edge_only:EdgeOnly",
+    "edge-only-jpeg": "dapdee_ros.partition.policies.edge_only:EdgeOnlyJpeg",
+    "neurosurgeon": "dapdee_ros.partition.policies.neurosurgeon:Neurosurgeon",
+    "dads": "dapdee_ros.partition.policies.dads:Dads",
+    "branchynet": "dapdee_ros.partition.policies.branchynet:BranchyNet",
+    "edgent": "dapdee_ros.partition.policies.edgent:Edgent",
+    "eddi": "dapdee_ros.partition.policies.eddi:Eddi",
+    "dapdee": "dapdee_ros.partition.policies.dapdee:Dapdee",
+    "exact": "dapdee_ros.partition.policies.exact:Exact",
+    "oracle": "dapdee_ros.partition.policies.oracle:Oracle",
+}
+
+# Given the car seconds and the bytes of some plans, (n,) each: seconds from the end of each head
+# to the arrival of its result, the edge server's own seconds left out, (n,).
+TrueTransfer = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What does not change from plan to plan: the model and the two devices.
+
+    Attributes:
+        dag: the network.
+        car: profile of the car.
+        edge: profile of the edge server.
+        exit_accuracy: accuracy of each exit, shallowest first, 0 to 1.
+        codecs: how a boundary may be coded.
+        gates: calibrated gate settings.
+    """
+
+    dag: ModelDag
+    car: DeviceProfile
+    edge: DeviceProfile
+    exit_accuracy: Sequence[float]
+    codecs: Sequence[CodecCost] = (AsIs(),)
+    gates: Sequence[GateOption] = ()
+
+    @cached_property
+    def basis(self) -> CostBasis:
+        """Prices as vectors; raises ProfileError or TableError if the parts do not fit."""
+        return CostBasis.of(
+            self.dag, self.car, self.edge, self.codecs, self.exit_accuracy, self.gates
+        )
+
+    @cached_property
+    def table(self) -> CandidateTable:
+        """The candidate table, built when it is first asked for."""
+        return CandidateTable.build(
+            self.dag,
+            self.car,
+            self.edge,
+            exit_accuracy=self.exit_accuracy,
+            codecs=self.codecs,
+            gates=self.gates,
+        )
+
+    def codec_names(self, wanted: str) -> tuple[str, ...]:
+        """The codec of that name, or all for ``any``.
+
+        Raises:
+            PolicyError: if there is none of that name.
+        """
+        names = tuple(codec.name for codec in self.codecs)
+        if wanted == "any":
+            return names
+        if wanted not in names:
+            raise PolicyError(f"codec {wanted!r} is unknown; there are {', '.join(names)} and any")
+        return (wanted,)
+
+    def with_codecs(self, wanted: str) -> Problem:
+        """The same with only the codec of that name (all for ``any``)."""
+        names = self.codec_names(wanted)
+        codecs = tuple(codec for codec in self.codecs if codec.name in names)
+        return Problem(self.dag, self.car, self.edge, self.exit_accuracy, codecs, self.gates)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a plan is asked for; the fields are those of ``CandidateTable.decide``.
+
+    Attributes:
+        link: the link as estimated.
+        load: slowdowns of both sides and the load score.
+        deadline_s: seconds from image to result.
+        mode: ``latency``, ``throughput`` or ``auto``.
+        priority: a priority task is planned for latency whatever the load.
+        accuracy_floor: plans below this accuracy are not considered.
+        accuracy_tolerance: accuracy that may be given up for a lower objective.
+        keep_raw_on_car: never send the input itself.
+        gates: whether plans with a gate are considered.
+        risk: judge the deadline at the rate that the link undercuts with this probability.
+        true_transfer_s: the link's future, which only an experiment knows; for the oracle.
+
+    Raises:
+        PlanningError: at construction, for a deadline or mode that makes no sense.
+    """
+
+    link: LinkState
+    load: LoadState
+    deadline_s: float
+    mode: str = "auto"
+    priority: bool = False
+    accuracy_floor: float = 0.0
+    accuracy_tolerance: float = 0.0
+    keep_raw_on_car: bool = False
+    gates: bool = True
+    risk: float = 0.5
+    true_transfer_s: TrueTransfer | None = None
+
+    def __post_init__(self) -> None:
+        check_deadline(self.deadline_s)
+        resolve_mode(self.mode, self.load)
+
+    @property
+    def objective(self) -> str:
+        """``latency`` or ``throughput``: what the mode comes down to."""
+        return resolve_mode(self.mode, self.load, self.priority)
+
+    def price(
+        self,
+        problem: Problem,
+        exit_number: int,
+        boundary: Sequence[str],
+        codec: str,
+        reason: str,
+        *,
+        gate: int | None = None,
+        gate_threshold: float | None = None,
+    ) -> Plan:
+        """A plan with what it costs now; see ``pricing.price_plan`` for what it raises."""
+        return price_plan(
+            problem.basis,
+            exit_number,
+            boundary,
+            codec,
+            self.link,
+            self.load,
+            self.deadline_s,
+            self.objective,
+            gate=gate,
+            gate_threshold=gate_threshold,
+            reason=reason,
+        )
+
+
+class Policy(Protocol):
+    """Chooses plans. Made once for a problem, asked again whenever something changes."""
+
+    def plan(self, situation: Situation) -> Plan:
+        """The plan to follow from now on."""
+
+
+# Anything that makes a policy from a problem: usually the policy's class.
+PolicyFactory = Callable[..., Policy]
+
+
+def policy_names() -> list[str]:
+    """Names of all policies: the built-in ones and those of installed packages."""
+    return [*_BUILT_IN, *sorted(set(_installed()) - set(_BUILT_IN))]
+
+
+def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
+    """A policy by name.
+
+    Args:
+        name: a built-in name, one of an installed package's entry points (group
+            ``dapdee_ros.policies``), or a dotted path ``package.module:Factory``; followed by
+            ``+codec`` (or ``+any``) where the boundary is not to be sent as it is.
+        problem: what it plans for.
+        options: keyword arguments of the policy.
+
+    Raises:
+        PolicyError: if there is no such policy, or it cannot be loaded or made.
+    """
+    base, _, codec = name.partition("+")
+    if codec:
+        options["codec"] = codec
+    factory = _factory(base)
+    try:
+        return factory(problem, **options)
+    except PlanningError:
+        raise
+    except Exception as error:
+        raise PolicyError(
+            f"policy {name!r} cannot be made: {type(error).__name__}: {error}"
+        ) from error
+
+
+def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
+    """A policy's plan, checked: a faulty policy must not stop or mislead whoever asks.
+
+    Raises:
+        PolicyError: if the policy raises, or returns what is no plan for this model. The caller
+            keeps the last good plan.
+    """
+    name = type(policy).__name__
+    try:
+        plan = policy.plan(situation)
+    except PlanningError:
+        raise
+    except Exception as error:
+        raise PolicyError(f"policy {name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(plan, Plan):
+        raise PolicyError(f"policy {name} returned {type(plan).__name__}, expected a Plan")
+    try:
+        head_of(problem.dag, plan.exit_number, plan.boundary)
+    except GraphError as error:
+        raise PolicyError(f"policy {name} returned a plan that cannot run: {error}") from error
+    return plan
+
+
+def _installed() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _factory(name: str) -> PolicyFactory:
+    path = _BUILT_IN.get(name, name)
+    try:
+        if ":" in path:
+            module, _, attribute = path.partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        point = _installed().get(name)
+        if point is not None:
+            return point.load()
+    except Exception as error:
+        raise PolicyError(
+            f"policy {name!r} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    raise PolicyError(
+        f"policy {name!r} is unknown; there are {', '.join(policy_names())}, or give "
+        "package.module:Class"
+    )
