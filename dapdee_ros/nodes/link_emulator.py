@@ -1,0 +1,173 @@
+"""A radio link for those who have none: relays between car and edge as a trace allows.
+
+The car's side uses the usual topic names; the edge listens and answers below ``far_prefix``. What
+passes is the serialised message, untouched, so its size is what a link would carry.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+import sys
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
+
+import dapdee_ros.msg as msg
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.parameters import ParameterError, declare
+from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.simulation.link_text import parse_link
+from dapdee_ros.simulation.link_trace import LinkTraceError
+from dapdee_ros.simulation.shaper import ShapedLink
+
+PACKET_BYTES = 1500
+PACKET_HEADER_BYTES = 28  # IPv4 and UDP
+_TRUTH_PERIOD_S = 0.2
+
+
+class LinkEmulator(Node):
+    """Relays head_tensor and probe to the edge, edge_result and probe_echo back to the car."""
+
+    def __init__(self) -> None:
+        super().__init__("link_emulator")
+        text = declare(
+            self,
+            "link",
+            "drive",
+            "The link: cat1, 3g, 4g, wifi; a rate such as 8.5mbit; drive or drive:seed=7 (a "
+            "synthetic drive with handovers and a tunnel); steps:5.85@0,1.1@10,0@20 (Mbit/s at "
+            "seconds); or the path of a trace in Mahimahi's format.",
+        )
+        delay_s = declare(
+            self,
+            "delay_s",
+            0.01,
+            "Propagation delay of each direction, in seconds.",
+            bounds=(0.0, 10.0),
+        )
+        queue_bytes = declare(
+            self,
+            "queue_bytes",
+            100_000,
+            "Bytes that may wait for the link in each direction; what does not fit is dropped.",
+            bounds=(1500, 100_000_000),
+        )
+        self._loss = declare(
+            self,
+            "loss_ratio",
+            0.0,
+            "Share of the messages that are lost on the way.",
+            bounds=(0.0, 1.0),
+        )
+        downlink = declare(
+            self,
+            "downlink",
+            "",
+            "The way back, in the same words as link; empty: as the uplink.",
+        )
+        seed = declare(self, "seed", 0, "Seed of the random losses.", bounds=(0, 2**31 - 1))
+        prefix = declare(
+            self, "far_prefix", "emulated", "Prefix of the topics on the edge's side of the link."
+        )
+        reliable = declare(
+            self, "reliable", True, "Relay tensors reliably; as set for head and edge."
+        )
+        try:
+            self._trace = parse_link(text)
+            back = parse_link(downlink) if downlink else self._trace
+        except LinkTraceError as error:
+            raise ParameterError(f"parameter link: {error}") from error
+        self._up = ShapedLink(self._trace, delay_s, queue_bytes)
+        self._down = ShapedLink(back, delay_s, queue_bytes)
+        self._random = random.Random(seed)
+        self._start_s = time.monotonic()
+        self._condition = threading.Condition()
+        self._due: list[tuple[float, int, Any, bytes]] = []
+        self._order = itertools.count()
+        self._stopping = False
+        self.relayed = 0
+        tensors, answers = qos.tensor_qos(reliable, 4), qos.tensor_qos(reliable, 10)
+        ways: list[tuple[ShapedLink, type, str, str, QoSProfile]] = [
+            (self._up, msg.HeadTensor, "head_tensor", f"{prefix}/head_tensor", tensors),
+            (self._up, msg.Probe, "probe", f"{prefix}/probe", qos.PROBE),
+            (self._down, msg.InferenceResult, f"{prefix}/edge_result", "edge_result", answers),
+            (self._down, msg.Probe, f"{prefix}/probe_echo", "probe_echo", qos.PROBE),
+        ]
+        for link, kind, source, target, profile in ways:
+            publisher = self.create_publisher(kind, target, profile)
+            self.create_subscription(
+                kind, source, partial(self._take, link, publisher), profile, raw=True
+            )
+        self._truths = self.create_publisher(msg.LinkQuality, "link_truth", qos.STATE)
+        self.create_timer(_TRUTH_PERIOD_S, self._publish_truth)
+        self._thread = threading.Thread(target=self._deliver, name="link", daemon=True)
+        self._thread.start()
+        self.get_logger().info(f"link: {self._trace.describe()}, delay {1e3 * delay_s:.0f} ms")
+
+    def _take(self, link: ShapedLink, publisher: Any, data: bytes) -> None:
+        if self._loss and self._random.random() < self._loss:
+            return
+        packets = math.ceil(len(data) / (PACKET_BYTES - PACKET_HEADER_BYTES))
+        at = link.send(self._now(), len(data) + packets * PACKET_HEADER_BYTES)
+        if at is None or math.isinf(at):
+            return
+        with self._condition:
+            heapq.heappush(self._due, (at, next(self._order), publisher, data))
+            self._condition.notify()
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start_s
+
+    def _deliver(self) -> None:
+        while True:
+            with self._condition:
+                while not self._stopping and not (self._due and self._due[0][0] <= self._now()):
+                    self._condition.wait(
+                        max(0.0, self._due[0][0] - self._now()) if self._due else None
+                    )
+                if self._stopping:
+                    return
+                _, _, publisher, data = heapq.heappop(self._due)
+            publisher.publish(data)
+            self.relayed += 1
+
+    def _publish_truth(self) -> None:
+        now = self._now()
+        rate_bps = self._trace.rate_bps(now)
+        self._truths.publish(
+            msg.LinkQuality(
+                header=Header(stamp=self.get_clock().now().to_msg()),
+                uplink_bps=rate_bps,
+                rtt_s=self._up.delay_s + self._down.delay_s,
+                loss_ratio=self._loss,
+                connected=rate_bps > 0,
+            )
+        )
+
+    def destroy_node(self) -> None:
+        """End the delivering thread, then the node."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        self._thread.join()
+        self.get_logger().info(
+            f"{self.relayed} messages relayed, {self._up.dropped + self._down.dropped} dropped"
+        )
+        super().destroy_node()
+
+
+def main() -> int:
+    """Run the link emulator until it is told to stop."""
+    return run_nodes(lambda: [LinkEmulator()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The node that writes down a run: frames with their truth, plans, link, ledger."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+from rclpy.node import Node
+
+import dapdee_ros.msg as msg
+from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.parameters import ParameterError, declare
+from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.report.run_log import FrameRecord, LinkRecord, PlanRecord, RunLog
+
+_PLACES = {
+    msg.InferenceResult.PLACE_CAR: "car",
+    msg.InferenceResult.PLACE_EDGE: "edge",
+    msg.InferenceResult.PLACE_CAR_FALLBACK: "fallback",
+}
+_TRUTHS_REMEMBERED = 1000
+
+
+class RunRecorder(Node):
+    """Subscribes everything small and writes a run log when it ends."""
+
+    def __init__(self) -> None:
+        super().__init__("run_recorder")
+        self._path = Path(declare(self, "path", "run.json", "File to write the log to."))
+        model = declare(self, "model", "roadsigns", "Model of the run, for its class names.")
+        settings = declare(
+            self, "settings", "{}", "What was run, as a JSON object, to be kept with the log."
+        )
+        self._seconds = declare(
+            self,
+            "seconds",
+            0.0,
+            "Seconds after the first result at which the process ends; 0: when told to.",
+            bounds=(0.0, 1e6),
+        )
+        self._verbose = declare(self, "print_status", False, "Print a status line every second.")
+        started_s = declare(
+            self,
+            "started_s",
+            0.0,
+            "Monotonic clock at the start of the run, in seconds; 0: now.",
+        )
+        self._start_s = started_s or time.monotonic()
+        self._log = RunLog()
+        try:
+            card = read_card(find_model(model))
+            self._log.settings = json.loads(settings)
+        except (ModelFolderError, ValueError) as error:
+            raise ParameterError(f"parameters model and settings: {error}") from error
+        self._log.labels = list(card.labels)
+        self._log.exit_count = len(card.dag.exits)
+        self._truths: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._link: msg.LinkQuality | None = None
+        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+        self.create_subscription(msg.SceneTruth, "truth", self._take_truth, qos.RESULT)
+        self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
+        self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
+        self.create_subscription(msg.LinkQuality, "link_truth", self._take_truth_link, qos.STATE)
+        self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+        self.create_timer(1.0, self._tick)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start_s
+
+    def _take_truth(self, truth: msg.SceneTruth) -> None:
+        stamp = (truth.header.stamp.sec, truth.header.stamp.nanosec)
+        label = truth.label
+        # The camera has a list of labels of its own; the name is what both share.
+        if label in self._log.labels:
+            self._truths[stamp] = self._log.labels.index(label)
+        if len(self._truths) > _TRUTHS_REMEMBERED:
+            self._truths.popitem(last=False)
+
+    def _take_result(self, result: msg.InferenceResult) -> None:
+        now = self._now()
+        if self._log.first_result_s is None:
+            self._log.first_result_s = now
+        stamp = (result.header.stamp.sec, result.header.stamp.nanosec)
+        self._log.frames.append(
+            FrameRecord(
+                at_s=now,
+                number=result.frame_number,
+                class_id=result.class_id,
+                truth=self._truths.get(stamp),
+                score=result.score,
+                exit_number=result.exit,
+                place=_PLACES.get(result.place, "unknown"),
+                plan_epoch=result.plan_epoch,
+                head_s=result.head_s,
+                transfer_s=result.transfer_s,
+                tail_s=result.tail_s,
+                latency_s=result.latency_s,
+                sent_bytes=result.sent_bytes,
+            )
+        )
+
+    def _take_plan(self, plan: msg.PartitionPlan) -> None:
+        self._log.plans.append(
+            PlanRecord(
+                at_s=self._now(),
+                epoch=plan.epoch,
+                exit_number=plan.exit,
+                boundary=list(plan.boundary),
+                codec=plan.codec,
+                late=plan.late,
+                predicted_latency_s=plan.predicted_latency_s,
+                reason=plan.reason,
+            )
+        )
+
+    def _take_link(self, link: msg.LinkQuality) -> None:
+        self._link = link
+        self._log.links.append(self._record(link))
+
+    def _take_truth_link(self, link: msg.LinkQuality) -> None:
+        self._log.link_truth.append(self._record(link))
+
+    def _record(self, link: msg.LinkQuality) -> LinkRecord:
+        return LinkRecord(
+            at_s=self._now(),
+            uplink_bps=link.uplink_bps if math.isfinite(link.uplink_bps) else None,
+            rtt_s=link.rtt_s if math.isfinite(link.rtt_s) else None,
+            connected=link.connected,
+        )
+
+    def _take_ledger(self, ledger: msg.FrameLedger) -> None:
+        names = ledger.get_fields_and_field_types()
+        values = {name: getattr(ledger, name) for name in names if name != "header"}
+        self._log.ledger = {
+            name: list(value) if name.startswith("drop_") else value
+            for name, value in values.items()
+        }
+
+    def _tick(self) -> None:
+        if self._verbose:
+            print(self._status(), flush=True)
+        first_s = self._log.first_result_s
+        if self._seconds and first_s is not None and self._now() >= first_s + self._seconds:
+            raise StopProcess
+
+    def _status(self) -> str:
+        frames = self._log.frames
+        if not frames:
+            return f"{self._now():4.0f} s  waiting for the first result"
+        last = frames[-10:]
+        latency_ms = 1e3 * sorted(f.latency_s for f in last)[len(last) // 2]
+        judged = [f for f in frames if f.truth is not None]
+        right = sum(f.truth == f.class_id for f in judged)
+        plan = self._log.plans[-1] if self._log.plans else None
+        cut = "no plan yet"
+        if plan is not None:
+            sent = (
+                f"send {'+'.join(plan.boundary)} as {plan.codec}" if plan.boundary else "all on car"
+            )
+            cut = f"exit {plan.exit_number}, {sent}"
+        link = "no link"
+        if self._link is not None and self._link.connected:
+            link = f"{self._link.uplink_bps / 1e6:5.2f} Mbit/s"
+        accuracy = f"  right {right / len(judged):4.0%}" if judged else ""
+        return (
+            f"{self._now():4.0f} s  {len(frames):4d} frames  {latency_ms:4.0f} ms  {link}  "
+            f"{last[-1].place:<8}{accuracy}  {cut}"
+        )
+
+    def destroy_node(self) -> None:
+        """Write the log, then end the node."""
+        self._log.save(self._path)
+        super().destroy_node()
+
+
+def main() -> int:
+    """Record until told to stop."""
+    return run_nodes(lambda: [RunRecorder()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

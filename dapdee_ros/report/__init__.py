@@ -1,0 +1,1 @@
+"""What a run was like: its log, its summary, its pictures."""

@@ -1,0 +1,164 @@
+"""The log of one run: every frame, plan and link estimate, as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+
+
+class RunLogError(ValueError):
+    """A file that is no log of a run; the message says why."""
+
+
+@dataclass
+class FrameRecord:
+    """One result.
+
+    Attributes:
+        at_s: when it came, seconds since the run's start.
+        number: the frame's number.
+        class_id: the answer.
+        truth: the true class, or None where it is not known.
+        score: the answer's probability, 0 to 1.
+        exit_number: exit that gave it.
+        place: ``car``, ``edge`` or ``fallback``.
+        plan_epoch: plan under which it started.
+        head_s: T_d in s.
+        transfer_s: T_t in s.
+        tail_s: T_e in s.
+        latency_s: from receiving the image to the result, in s.
+        sent_bytes: coded tensor bytes sent.
+    """
+
+    at_s: float
+    number: int
+    class_id: int
+    truth: int | None
+    score: float
+    exit_number: int
+    place: str
+    plan_epoch: int
+    head_s: float
+    transfer_s: float
+    tail_s: float
+    latency_s: float
+    sent_bytes: int
+
+
+@dataclass
+class PlanRecord:
+    """One plan, as published.
+
+    Attributes:
+        at_s: when, seconds since the run's start.
+        epoch: its number.
+        exit_number: its exit.
+        boundary: tensors that are sent.
+        codec: how.
+        late: whether it was known to miss the deadline.
+        predicted_latency_s: expected latency in s.
+        reason: why, in words.
+    """
+
+    at_s: float
+    epoch: int
+    exit_number: int
+    boundary: list[str]
+    codec: str
+    late: bool
+    predicted_latency_s: float
+    reason: str
+
+
+@dataclass
+class LinkRecord:
+    """The link at one moment.
+
+    Attributes:
+        at_s: when, seconds since the run's start.
+        uplink_bps: rate from car to edge, None if unknown.
+        rtt_s: round-trip time in s, None if unknown.
+        connected: whether the edge answers.
+    """
+
+    at_s: float
+    uplink_bps: float | None
+    rtt_s: float | None
+    connected: bool
+
+
+@dataclass
+class RunLog:
+    """Everything about one run.
+
+    Attributes:
+        settings: what was run: model, link, rate, deadline, seconds.
+        labels: class names of the model.
+        exit_count: number of exits of the model.
+        first_result_s: seconds from the start of the run to the first result, None if none came.
+        frames: results in the order in which they came.
+        plans: plans in order.
+        links: estimates of the link.
+        link_truth: the emulated link's true state, if there is one.
+        ledger: the last ledger of the head: its fields by name.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    exit_count: int = 0
+    first_result_s: float | None = None
+    frames: list[FrameRecord] = field(default_factory=list)
+    plans: list[PlanRecord] = field(default_factory=list)
+    links: list[LinkRecord] = field(default_factory=list)
+    link_truth: list[LinkRecord] = field(default_factory=list)
+    ledger: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the log; a reader never sees half a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(
+            json.dumps({"version": VERSION, **_plain(asdict(self))}) + "\n", encoding="utf-8"
+        )
+        draft.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> RunLog:
+        """Read a log.
+
+        Raises:
+            RunLogError: if it cannot be read or is not a log of this version.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data.pop("version") != VERSION:
+                raise RunLogError(f"{path} was written by another version; record the run again")
+            for name, kind in (
+                ("frames", FrameRecord),
+                ("plans", PlanRecord),
+                ("links", LinkRecord),
+                ("link_truth", LinkRecord),
+            ):
+                data[name] = [kind(**record) for record in data[name]]
+            return cls(**{f.name: data[f.name] for f in fields(cls)})
+        except RunLogError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunLogError(f"{path} is no log of a run: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The same value without NaN and infinity, which JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
