@@ -1,0 +1,202 @@
+"""Run the whole system on this machine: camera, head, link, edge, result, live picture.
+
+Starts every node as a process of its own over real DDS, with a ROS domain to itself, prints what
+happens, and leaves a folder with the log of the run, its timeline and the last live picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.cli.processes import Processes
+
+SUMMARY = "run camera, head, link, edge and viewer together on this machine"
+
+_LONGEST_START_S = 60.0
+_SETTLE_S = 0.5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long (default 60)")
+    parser.add_argument("--model", default="roadsigns", help="model name or folder (roadsigns)")
+    parser.add_argument(
+        "--link",
+        default="drive",
+        help="emulated link: cat1, 3g, 4g, wifi, 8.5mbit, drive, drive:seed=7, "
+        "steps:5.85@0,1.1@10, a trace file, or none for no emulator (default drive)",
+    )
+    parser.add_argument("--rate-hz", type=float, default=10.0, help="frames a second (default 10)")
+    parser.add_argument(
+        "--deadline-s", type=float, default=0.3, help="seconds from image to result (default 0.3)"
+    )
+    parser.add_argument(
+        "--source",
+        default="roadsigns",
+        help="camera source: roadsigns, device, video, images (default roadsigns)",
+    )
+    parser.add_argument(
+        "--path", default="", help="device, video file or image folder of that source"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="live picture on this port, 0: none (default 8080)"
+    )
+    parser.add_argument("--out", type=Path, help="folder for the results (default runs/<time>)")
+    parser.add_argument(
+        "--domain", type=int, help="ROS domain id to use (default: one that nobody uses)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; 0 if every accepted frame is accounted for and most were answered."""
+    if not args.seconds > 0 or not args.rate_hz > 0 or not args.deadline_s > 0:
+        raise CommandError("--seconds, --rate-hz and --deadline-s must be greater than 0")
+    if (
+        importlib.util.find_spec("rclpy") is None
+        or importlib.util.find_spec("dapdee_ros.msg") is None
+    ):
+        raise CommandError(
+            "the demo runs ROS 2 nodes, but rclpy or the built messages are not on the path: run "
+            "`make setup`, then `source tools/env.sh` (or source your ROS workspace)"
+        )
+    from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+
+    try:
+        card = read_card(find_model(args.model))
+    except ModelFolderError as error:
+        raise CommandError(str(error)) from error
+    out = args.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    out.mkdir(parents=True, exist_ok=True)
+    started_s = time.monotonic()
+    domain = args.domain if args.domain is not None else random.SystemRandom().randint(1, 101)
+    say = (lambda text: print(text, file=sys.stderr)) if args.json else print
+    say(f"dapdee demo: model {card.name}, link {args.link}, {args.rate_hz:g} frames/s, results in")
+    say(f"  {out}")
+    if args.port:
+        say(f"  live picture: http://127.0.0.1:{args.port} (or as viewer.log says)")
+    processes = Processes(
+        out,
+        {
+            **os.environ,
+            "ROS_DOMAIN_ID": str(domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "PYTHONUNBUFFERED": "1",
+            # One small machine plays two: more threads would only get in each other's way.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+    )
+    try:
+        _start(processes, args, out, started_s)
+        _watch(processes, args, started_s)
+    finally:
+        processes.stop(["camera"], within_s=5.0)
+        # What is on its way is answered or finished by the car within the deadline.
+        time.sleep(args.deadline_s + _SETTLE_S)
+        processes.stop(["head"], within_s=5.0)
+        time.sleep(_SETTLE_S)
+        processes.stop(within_s=8.0)
+    return _conclude(args, out, say)
+
+
+def _start(processes: Processes, args: argparse.Namespace, out: Path, started_s: float) -> None:
+    emulated = args.link != "none"
+    relayed = ("head_tensor", "edge_result", "probe", "probe_echo") if emulated else ()
+    remaps = {topic: f"emulated/{topic}" for topic in relayed}
+    model: dict[str, Any] = {"model": args.model}
+    one_thread = {**model, "threads": 1}
+    deadline = {"deadline_s": args.deadline_s}
+    # The slowest to start come first.
+    processes.start("head", {**one_thread, **deadline})
+    processes.start("edge", one_thread, remaps)
+    settings = {
+        "model": args.model,
+        "link": args.link,
+        "rate_hz": args.rate_hz,
+        "deadline_s": args.deadline_s,
+        "source": args.source,
+    }
+    processes.start(
+        "run_recorder",
+        {
+            **model,
+            "path": str(out / "run.json"),
+            "settings": json.dumps(settings),
+            "started_s": started_s,
+            "print_status": True,
+        },
+        echo=sys.stderr if args.json else sys.stdout,
+    )
+    processes.start("manager", {**model, **deadline}, names=("partition_manager",))
+    processes.start(
+        "camera",
+        {
+            "source": args.source,
+            "rate_hz": args.rate_hz,
+            **({"path": args.path} if args.path else {}),
+        },
+    )
+    processes.start("load_monitor", {"machine": "edge"}, {**remaps, "__node": "edge_load_monitor"})
+    if emulated:
+        processes.start("link_emulator", {"link": args.link})
+    processes.start(
+        "viewer",
+        {
+            **model,
+            **deadline,
+            "http_port": args.port,
+            "snapshot_path": str(out / "last_picture.png"),
+        },
+    )
+
+
+def _watch(processes: Processes, args: argparse.Namespace, started_s: float) -> None:
+    """Wait until the time is over; raise if a process ends by itself."""
+    end_s = started_s + _LONGEST_START_S
+    first = False
+    while time.monotonic() < end_s:
+        processes.check()
+        if not first and processes.has_said("run_recorder", " frames "):
+            first = True
+            end_s = time.monotonic() + args.seconds
+        time.sleep(0.1)
+    if not first:
+        raise CommandError(
+            f"no result within {_LONGEST_START_S:.0f} s; the logs of all nodes are in "
+            f"{processes.folder}"
+        )
+
+
+def _conclude(args: argparse.Namespace, out: Path, say: Any) -> int:
+    from dapdee_ros.report.run_log import RunLog, RunLogError
+    from dapdee_ros.report.summary import summarise, summary_text
+    from dapdee_ros.report.timeline import draw_timeline
+
+    try:
+        log = RunLog.load(out / "run.json")
+    except RunLogError as error:
+        raise CommandError(str(error)) from error
+    summary = summarise(log)
+    draw_timeline(log, out / "timeline.png")
+    say("")
+    say(summary_text(summary))
+    say(f"timeline {out / 'timeline.png'}")
+    if (out / "last_picture.png").exists():
+        say(f"picture  {out / 'last_picture.png'}")
+    if args.json:
+        print(json.dumps(summary))
+    if not summary["balanced"] or summary["in_flight"]:
+        print("dapdee demo: the ledger is not balanced: a defect", file=sys.stderr)
+        return 1
+    return 0 if summary["results"] else 1

@@ -1,0 +1,126 @@
+"""Node processes of a run: started together, watched, and surely ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from dapdee_ros.cli.errors import CommandError
+
+_TAIL_LINES = 15
+
+
+class Processes:
+    """Starts nodes as processes, each with a log file of its own.
+
+    Attributes:
+        folder: where the log files lie, ``<name>.log``.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._environment = dict(environment)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._readers: list[threading.Thread] = []
+
+    def start(
+        self,
+        module: str,
+        parameters: Mapping[str, Any],
+        remaps: Mapping[str, str] | None = None,
+        *,
+        names: Sequence[str] = (),
+        echo: IO[str] | None = None,
+    ) -> None:
+        """Start ``dapdee_ros.nodes.<module>``.
+
+        Args:
+            module: the node's module, and the process's name here.
+            parameters: values by name.
+            remaps: topic names to replace.
+            names: node names the parameters are for; all nodes of the process if empty.
+            echo: where to repeat what the process prints.
+        """
+        command = [sys.executable, "-m", f"dapdee_ros.nodes.{module}", "--ros-args"]
+        for key, value in parameters.items():
+            for prefix in [f"{name}:" for name in names] or [""]:
+                command += ["-p", f"{prefix}{key}:={_as_yaml(value)}"]
+        for source, target in (remaps or {}).items():
+            command += ["-r", f"{source}:={target}"]
+        log = (self.folder / f"{module}.log").open("wb")
+        with log:
+            process = subprocess.Popen(
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if echo else log,
+                stderr=log if echo else subprocess.STDOUT,
+                # Ctrl-C goes to the group of the terminal; the order of ending is ours.
+                start_new_session=True,
+            )
+        self._running[module] = process
+        if echo:
+            reader = threading.Thread(target=self._repeat, args=(module, process, echo))
+            reader.start()
+            self._readers.append(reader)
+
+    def _repeat(self, module: str, process: subprocess.Popen[bytes], echo: IO[str]) -> None:
+        assert process.stdout is not None
+        with (self.folder / f"{module}.log").open("ab") as log:
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                echo.write(line.decode(errors="replace"))
+                echo.flush()
+
+    def has_said(self, module: str, words: str) -> bool:
+        """Whether these words stand in the process's log."""
+        return words in self._log_text(module)
+
+    def _log_text(self, module: str) -> str:
+        path = self.folder / f"{module}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def check(self) -> None:
+        """Raise CommandError if a process has ended by itself, with the end of its log."""
+        for module, process in self._running.items():
+            status = process.poll()
+            if status is not None:
+                tail = "\n".join(self._log_text(module).splitlines()[-_TAIL_LINES:])
+                raise CommandError(f"{module} ended with status {status}. Its log ends:\n{tail}")
+
+    def stop(self, modules: Iterable[str] | None = None, *, within_s: float) -> None:
+        """End processes in order: interrupt, then kill what is still there after ``within_s``."""
+        chosen = [m for m in (modules or list(self._running)) if m in self._running]
+        for module in chosen:
+            process = self._running[module]
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        end_s = time.monotonic() + within_s
+        for module in chosen:
+            process = self._running.pop(module)
+            try:
+                process.wait(max(0.0, end_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                print(f"{module} did not end when asked and was killed", file=sys.stderr)
+        if not self._running:
+            for reader in self._readers:
+                reader.join(2.0)
+
+
+def _as_yaml(value: Any) -> str:
+    """A parameter's value as ``-p name:=value`` takes it (YAML)."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
