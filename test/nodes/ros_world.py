@@ -24,8 +24,12 @@ HIGHEST_DOMAIN = 101  # domains above it would use ports that Linux gives to oth
 class DomainLease:
     """A ROS domain that no other test on this machine uses, until it is closed."""
 
+    _leased = 0
+
     def __init__(self) -> None:
-        first = os.getpid() % HIGHEST_DOMAIN
+        # Another one each time, so that no test hears the last words of the one before it.
+        first = os.getpid() + DomainLease._leased
+        DomainLease._leased += 1
         folder = Path(tempfile.gettempdir())
         for step in range(HIGHEST_DOMAIN):
             # Domain 0 is where real robots are.

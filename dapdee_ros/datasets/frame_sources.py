@@ -1,0 +1,299 @@
+"""Where a camera's frames come from: rendered road signs, a device, a video, a folder. No ROS here.
+
+A source is an iterator. It gives a ``SourceFrame``, or None if there is nothing new yet (a camera
+that has not delivered since), and ends when the source does. OpenCV is imported only by the sources
+that need it, so that the rendered camera stays small.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapdee_ros.datasets.opencv_pictures import bgr_to_rgb, open_capture, read_picture
+
+log = logging.getLogger(__name__)
+
+SOURCES = ("roadsigns", "device", "video", "images")
+RENDERED_SIDE = 128
+_PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+
+
+class SourceError(ValueError):
+    """A source that cannot be opened or read; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One picture.
+
+    Attributes:
+        image: uint8 ``(H, W, 3)``, red, green, blue, contiguous.
+        label: index into the source's ``labels``, or None where the truth is not known.
+    """
+
+    image: NDArray[np.uint8]
+    label: int | None = None
+
+
+class FrameSource(Protocol):
+    """What every source offers.
+
+    Attributes:
+        labels: the classes' names, empty where the truth is not known.
+        rate_hz: the source's own rate, or None if it has none.
+        description: what it is, in words.
+    """
+
+    labels: tuple[str, ...]
+    rate_hz: float | None
+    description: str
+
+    def __iter__(self) -> Iterator[SourceFrame | None]: ...
+
+    def __next__(self) -> SourceFrame | None: ...
+
+    def close(self) -> None:
+        """Give back the device or file."""
+
+
+class RenderedSource:
+    """Endless rendered road-sign scenes, a new one each frame.
+
+    Args:
+        seed: names the series of scenes.
+        size: height and width in pixels; if one of them is 0 the picture is square, if both are it
+            has the default size.
+
+    Raises:
+        SourceError: if the seed is negative or the size too small.
+    """
+
+    rate_hz: float | None = None
+
+    def __init__(self, seed: int, size: tuple[int, int] = (0, 0)) -> None:
+        from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
+
+        usual = max(size) or RENDERED_SIDE
+        height, width = size[0] or usual, size[1] or usual
+        try:
+            self._signs = RoadSigns(seed, (height, width))
+        except ValueError as error:
+            raise SourceError(f"road signs: {error}") from error
+        self._index = 0
+        self.labels = LABELS
+        self.description = f"rendered road signs, seed {seed}, {width}x{height}"
+
+    def __iter__(self) -> Iterator[SourceFrame | None]:
+        return self
+
+    def __next__(self) -> SourceFrame:
+        frame = self._signs.frame(self._index)
+        self._index += 1
+        return SourceFrame(frame.image, frame.label)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class VideoSource:
+    """A video file, frame after frame.
+
+    Args:
+        path: the file.
+        loop: begin again at its end.
+        size: height and width to resize to; 0 keeps the video's.
+
+    Raises:
+        SourceError: if there is no such file or not one frame of it can be read.
+    """
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, *, loop: bool = False, size: tuple[int, int] = (0, 0)) -> None:
+        if not path.is_file():
+            raise SourceError(f"no video file {path}: expected the path of a file OpenCV can read")
+        self._path, self._loop, self._size = path, loop, size
+        self._capture = open_capture(str(path))
+        self._next = self._read()
+        if self._next is None:
+            raise SourceError(
+                f"{path} cannot be read as a video: it is damaged, not a video, or of a kind that "
+                "this OpenCV does not know (try to convert it to MP4 with H.264)"
+            )
+        import cv2
+
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.rate_hz = rate if 0 < rate < 1000 else None
+        height, width = self._next.shape[:2]
+        shown = f"{rate:.4g} Hz" if self.rate_hz else "of unknown rate"
+        self.description = f"video {path.name}, {width}x{height}, {shown}"
+
+    def _read(self) -> NDArray[np.uint8] | None:
+        ok, bgr = self._capture.read() if self._capture.isOpened() else (False, None)
+        return bgr_to_rgb(bgr, self._size) if ok and bgr is not None else None
+
+    def __iter__(self) -> Iterator[SourceFrame | None]:
+        return self
+
+    def __next__(self) -> SourceFrame:
+        image, self._next = self._next, None
+        if image is None:
+            image = self._read()
+        if image is None and self._loop:
+            # Opening it again works with every container; seeking does not.
+            self._capture.release()
+            self._capture = open_capture(str(self._path))
+            image = self._read()
+        if image is None:
+            raise StopIteration
+        return SourceFrame(image)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
+
+
+class FolderSource:
+    """The pictures of a folder; with class folders in it also their labels.
+
+    Pictures without labels come in the order of their names (``2`` before ``10``): they may be the
+    frames of a drive. Those with labels come in an order drawn by the seed, so that classes mix.
+
+    Args:
+        folder: pictures, or folders named after classes with pictures in them.
+        labels: the classes in the order that numbers them; empty: sorted by name.
+        loop: begin again at the end.
+        seed: draws the order of labelled pictures.
+        size: height and width to resize to; 0 keeps the picture's.
+
+    Raises:
+        SourceError: if there is no such folder, no picture in it, or a class that has no label.
+    """
+
+    rate_hz: float | None = None
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        labels: Sequence[str] = (),
+        loop: bool = False,
+        seed: int = 0,
+        size: tuple[int, int] = (0, 0),
+    ) -> None:
+        if not folder.is_dir():
+            raise SourceError(f"no folder {folder}: expected a folder with pictures")
+        self._folder, self._loop, self._size = folder, loop, size
+        classes = {
+            sub.name: pictures
+            for sub in sorted(folder.iterdir())
+            if sub.is_dir() and (pictures := _pictures(sub))
+        }
+        loose = _pictures(folder)
+        if not classes and not loose:
+            raise SourceError(
+                f"no pictures in {folder}: expected {', '.join(sorted(_PICTURE_SUFFIXES))} files, "
+                "or one folder a class with such files in it"
+            )
+        if classes and loose:
+            raise SourceError(
+                f"{folder} holds pictures ({loose[0].name}, ...) beside class folders "
+                f"({', '.join(classes)}): move them apart, it is unclear what they show"
+            )
+        self.labels = tuple(labels) or tuple(classes) if classes else ()
+        unknown = [name for name in classes if name not in self.labels]
+        if unknown:
+            raise SourceError(
+                f"{folder} has class folders {unknown} that are not among the labels {labels}"
+            )
+        self._pictures: list[tuple[Path, int | None]] = [(path, None) for path in loose]
+        for name, paths in classes.items():
+            self._pictures += [(path, self.labels.index(name)) for path in paths]
+        if classes:
+            order = np.random.default_rng(seed).permutation(len(self._pictures))
+            self._pictures = [self._pictures[place] for place in order]
+        self._place = 0
+        labelled = f" of {len(classes)} classes" if classes else ""
+        self.description = f"{len(self._pictures)} pictures{labelled} in {folder}"
+
+    def __iter__(self) -> Iterator[SourceFrame | None]:
+        return self
+
+    def __next__(self) -> SourceFrame:
+        while self._pictures:
+            if self._place >= len(self._pictures):
+                if not self._loop:
+                    raise StopIteration
+                self._place = 0
+            path, label = self._pictures[self._place]
+            image = read_picture(path, self._size)
+            if image is not None:
+                self._place += 1
+                return SourceFrame(image, label)
+            log.warning("%s cannot be read as a picture and is left out", path)
+            # For good: a loop shall not complain about it every time.
+            del self._pictures[self._place]
+        raise SourceError(f"none of the pictures in {self._folder} can be read")
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _pictures(folder: Path) -> list[Path]:
+    def by_number(path: Path) -> list[tuple[int, str]]:
+        parts = re.findall(r"\d+|\D+", path.name)
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+    found = (p for p in folder.iterdir() if p.suffix.lower() in _PICTURE_SUFFIXES and p.is_file())
+    return sorted(found, key=by_number)
+
+
+def open_source(
+    kind: str,
+    *,
+    path: str = "",
+    device: str = "0",
+    size: tuple[int, int] = (0, 0),
+    rate_hz: float = 0.0,
+    loop: bool = False,
+    seed: int = 0,
+    labels: Sequence[str] = (),
+) -> FrameSource:
+    """A source by its kind.
+
+    Args:
+        kind: one of ``SOURCES``.
+        path: file of a ``video``, folder of ``images``.
+        device: camera of ``device``.
+        size: height and width, 0 for the source's own.
+        rate_hz: rate asked of a ``device``.
+        loop: whether ``video`` and ``images`` begin again at their end.
+        seed: of ``roadsigns`` and of the order of labelled ``images``.
+        labels: order of the classes of ``images``.
+
+    Raises:
+        SourceError: if it cannot be opened.
+    """
+    if kind not in SOURCES:
+        raise SourceError(f"source {kind!r}, expected one of {', '.join(SOURCES)}")
+    if kind == "roadsigns":
+        return RenderedSource(seed, size)
+    if kind == "device":
+        from dapdee_ros.datasets.camera_device import DeviceSource
+
+        return DeviceSource(device, size=size, rate_hz=rate_hz)
+    if not path:
+        what = "video file" if kind == "video" else "folder of pictures"
+        raise SourceError(f"source {kind!r} needs a path: that of the {what}")
+    where = Path(path).expanduser()
+    if kind == "video":
+        return VideoSource(where, loop=loop, size=size)
+    return FolderSource(where, labels=labels, loop=loop, seed=seed, size=size)

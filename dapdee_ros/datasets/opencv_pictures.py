@@ -1,0 +1,66 @@
+"""Pictures and videos through OpenCV, which is imported only when the first one is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def read_picture(path: Path, size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8] | None:
+    """The picture in a file as uint8 ``(H, W, 3)`` rgb, or None if it cannot be read."""
+    cv2 = quiet_cv2()
+    try:
+        data = np.fromfile(path, np.uint8)
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):
+        return None
+    return None if bgr is None else bgr_to_rgb(bgr, size)
+
+
+def bgr_to_rgb(bgr: NDArray[Any], size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+    """OpenCV's picture as uint8 ``(H, W, 3)`` rgb.
+
+    Args:
+        bgr: uint8 ``(H, W)`` or ``(H, W, 3)``.
+        size: height and width to resize to. If one of them is 0 it follows from the other, if both
+            are the picture keeps its size.
+    """
+    import cv2
+
+    if bgr.ndim == 2:
+        bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
+    height, width = size
+    if height or width:
+        height = height or max(1, round(bgr.shape[0] * width / bgr.shape[1]))
+        width = width or max(1, round(bgr.shape[1] * height / bgr.shape[0]))
+        if (height, width) != bgr.shape[:2]:
+            shrinks = height <= bgr.shape[0] and width <= bgr.shape[1]
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            bgr = cv2.resize(bgr, (width, height), interpolation=how)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def quiet_cv2() -> Any:
+    """OpenCV on one thread and without its own messages: errors here are told in our words."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    if hasattr(cv2, "utils") and hasattr(cv2.utils, "logging"):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def open_capture(source: str, backend: int | None = None, settings: Sequence[int] = ()) -> Any:
+    """A ``cv2.VideoCapture`` of a file, device or address, opened or not.
+
+    Args:
+        source: what to open.
+        backend: one of ``cv2.CAP_*``; None leaves it to OpenCV.
+        settings: properties and their values, one after the other.
+    """
+    cv2 = quiet_cv2()
+    return cv2.VideoCapture(source, cv2.CAP_ANY if backend is None else backend, list(settings))

@@ -1,0 +1,163 @@
+"""The camera: publishes frames of a source as ``image_raw`` and what they show as ``truth``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from dapdee_ros.datasets.frame_sources import SOURCES, FrameSource, SourceError, open_source
+from dapdee_ros.msg import SceneTruth
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.images import rgb_to_image
+from dapdee_ros.nodes.parameters import declare, on_change
+from dapdee_ros.nodes.process import StopProcess, run_nodes
+
+USUAL_RATE_HZ = 10.0
+
+
+class CameraNode(Node):
+    """Publishes a frame at every tick of its timer.
+
+    Args:
+        options: passed on to ``rclpy.node.Node``.
+
+    Raises:
+        SourceError: if the source cannot be opened.
+        ParameterError: if there is no such source.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("camera", **options)
+        self._source: FrameSource | None = None
+        kind = declare(
+            self,
+            "source",
+            "roadsigns",
+            "Where frames come from; with none, another driver publishes image_raw.",
+            choices=[*SOURCES, "none"],
+        )
+        rate_hz = declare(
+            self,
+            "rate_hz",
+            USUAL_RATE_HZ,
+            "Frames per second. 0: the source's own rate, or 10 where it has none.",
+            bounds=(0.0, 240.0),
+            live=True,
+        )
+        width = declare(
+            self,
+            "width",
+            0,
+            "Width of the frames in pixels. 0: the source's own, or in proportion to the height.",
+            bounds=(0, 7680),
+        )
+        height = declare(
+            self,
+            "height",
+            0,
+            "Height of the frames in pixels. 0: the source's own, or in proportion to the width.",
+            bounds=(0, 4320),
+        )
+        path = declare(self, "path", "", "File of source video, folder of source images.")
+        device = declare(
+            self,
+            "device",
+            "/dev/video0",
+            "Camera of source device: its path, its number, or the http:// or rtsp:// address of a "
+            "network camera.",
+        )
+        loop = declare(self, "loop", True, "Begin a video or folder again at its end.")
+        seed = declare(
+            self,
+            "seed",
+            # The default model was trained on the scenes of seed 1 and is judged by others.
+            7,
+            "Seed of source roadsigns, and of the order of labelled images.",
+            bounds=(0, 2**31 - 1),
+        )
+        labels = declare(
+            self,
+            "labels",
+            [""],
+            "Class folders of source images in the order that numbers them. Empty: by name.",
+        )
+        self._frame_id = declare(
+            self, "frame_id", "camera", "Coordinate frame in the images' headers."
+        )
+        self._exit_at_end = declare(
+            self, "exit_at_end", False, "End the process when a source without loop ends."
+        )
+        if kind == "none":
+            self.get_logger().info("source none: expecting another driver to publish image_raw")
+            return
+        self._source = open_source(
+            kind,
+            path=path,
+            device=device,
+            size=(height, width),
+            rate_hz=rate_hz,
+            loop=loop,
+            seed=seed,
+            labels=[label for label in labels if label],
+        )
+        self._images = self.create_publisher(Image, "image_raw", qos.IMAGE)
+        self._truths = self.create_publisher(SceneTruth, "truth", qos.RESULT)
+        self._published = 0
+        period_s = self._period_s(rate_hz)
+        # rclpy's timer counts its ticks from the first one, so that they do not drift.
+        self._timer = self.create_timer(period_s, partial(self._tick, self._source))
+        on_change(self, self._set_rate)
+        self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s")
+
+    def _period_s(self, rate_hz: float) -> float:
+        own = self._source.rate_hz if self._source else None
+        return 1 / (rate_hz or own or USUAL_RATE_HZ)
+
+    def _set_rate(self, changes: dict[str, Any]) -> None:
+        if "rate_hz" in changes:
+            self._timer.timer_period_ns = round(1e9 * self._period_s(changes["rate_hz"]))
+            self._timer.reset()
+
+    def _tick(self, source: FrameSource) -> None:
+        try:
+            frame = next(source)
+        except StopIteration:
+            self._end(f"the source has ended after {self._published} frames")
+            return
+        except SourceError as error:
+            self._end(str(error), failed=True)
+            return
+        if frame is None:
+            return
+        stamp = self.get_clock().now().to_msg()
+        if frame.label is not None:
+            # Before the image, so that whoever scores a result already knows the truth.
+            truth = SceneTruth(class_id=frame.label, label=source.labels[frame.label])
+            truth.header.stamp = stamp
+            truth.header.frame_id = self._frame_id
+            self._truths.publish(truth)
+        self._images.publish(rgb_to_image(frame.image, stamp, self._frame_id))
+        self._published += 1
+
+    def _end(self, why: str, failed: bool = False) -> None:
+        self._timer.cancel()
+        if failed:
+            self.get_logger().error(f"{why}; no more frames are published")
+        else:
+            self.get_logger().info(why)
+        if self._exit_at_end:
+            raise StopProcess(1 if failed else 0)
+
+    def destroy_node(self) -> None:
+        """Give back the device or file, and end."""
+        if self._source is not None:
+            self._source.close()
+        super().destroy_node()
+
+
+def main() -> int:
+    """Start the camera's process."""
+    return run_nodes(lambda: [CameraNode()])

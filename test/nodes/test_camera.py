@@ -1,0 +1,161 @@
+"""The camera's process over real DDS."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from dapdee_ros.msg import SceneTruth
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from sensor_msgs.msg import Image
+
+from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.images import image_to_rgb
+
+if TYPE_CHECKING:
+    from ros_world import Program, RosWorld
+
+pytestmark = pytest.mark.ros
+
+
+def cpu_seconds(program: Program) -> float:
+    fields = Path(f"/proc/{program.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_rendered_signs_with_their_truth_at_the_rate_in_little_memory(ros: RosWorld) -> None:
+    images = ros.collect(Image, "image_raw", qos.IMAGE)
+    truths = ros.collect(SceneTruth, "truth", qos.RESULT)
+    camera = ros.start("camera", {"seed": 3, "rate_hz": 20.0, "frame_id": "front"})
+    ros.spin_until(lambda: len(images) >= 5 and len(truths) >= 5)
+    images.clear()
+    used_s, since_s = cpu_seconds(camera), time.monotonic()
+    ros.spin_until(lambda: len(images) >= 40)
+    load = (cpu_seconds(camera) - used_s) / (time.monotonic() - since_s)
+    # A busy machine may skip a tick, but ten of them that it kept take ten periods, however long
+    # rendering took.
+    stamps = np.array(
+        [truth.header.stamp.sec + truth.header.stamp.nanosec / 1e9 for truth in truths]
+    )
+    assert 0.44 < (stamps[10:] - stamps[:-10]).min() < 0.515
+    truth_of = {(t.header.stamp.sec, t.header.stamp.nanosec): t for t in truths}
+    signs = RoadSigns(3, (128, 128))
+    scenes = {signs.frame(index).image.tobytes(): signs.frame(index).label for index in range(80)}
+    for image in images:
+        truth = truth_of[image.header.stamp.sec, image.header.stamp.nanosec]
+        assert image.header.frame_id == truth.header.frame_id == "front"
+        assert truth.class_id == scenes[image_to_rgb(image).tobytes()]
+        assert truth.label == LABELS[truth.class_id]
+    assert camera.memory_bytes() < 130e6
+    assert load < 0.5  # of one core at 20 frames/s; other tests may run beside this one
+    assert camera.stop() == 0
+    assert "Traceback" not in camera.output()
+
+
+def test_pictures_end_the_process_where_asked(ros: RosWorld, tmp_path: Path) -> None:
+    for place, name in enumerate(("stop", "yield")):
+        (tmp_path / "signs" / name).mkdir(parents=True)
+        for number in range(3):
+            picture = np.full((20, 30, 3), 40 * place + number, np.uint8)
+            cv2.imwrite(str(tmp_path / "signs" / name / f"{number}.png"), picture)
+    images = ros.collect(Image, "cars/seven/image_raw", qos.IMAGE)
+    truths = ros.collect(SceneTruth, "cars/seven/truth", qos.RESULT)
+    camera = ros.start(
+        "camera",
+        {
+            "source": "images",
+            "path": str(tmp_path / "signs"),
+            "labels": ["yield", "stop"],
+            "rate_hz": 10.0,
+            "loop": False,
+            "exit_at_end": True,
+            "height": 10,
+        },
+        "-r",
+        "__ns:=/cars/seven",
+    )
+    ros.spin_until(lambda: camera.process.poll() is not None)
+    assert camera.wait() == 0
+    assert "the source has ended after 6 frames" in camera.output()
+    # What was published before the two had found each other is missed.
+    assert 1 <= len(images) <= 6 and 1 <= len(truths) <= 6
+    assert {(image.width, image.height) for image in images} == {(15, 10)}
+    for truth in truths:
+        assert truth.label == ("yield", "stop")[truth.class_id]
+
+
+def test_video_keeps_its_rate_and_the_node_stays_at_its_end(ros: RosWorld, tmp_path: Path) -> None:
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 16))
+    for grey in range(25):
+        writer.write(np.full((16, 32, 3), 8 * grey, np.uint8))
+    writer.release()
+    images = ros.collect(Image, "image_raw", qos.IMAGE)
+    camera = ros.start(
+        "camera", {"source": "video", "path": str(path), "rate_hz": 0.0, "loop": False}
+    )
+    ros.spin_until(lambda: "has ended after 25 frames" in camera.output())
+    assert "at 25 frames/s" in camera.output()
+    assert images and image_to_rgb(images[-1])[0, 0, 0] == pytest.approx(192, abs=3)
+    assert camera.process.poll() is None
+    assert camera.stop() == 0
+
+
+def request(ros: RosWorld, kind: Any, service: str, **fields: Any) -> Any:
+    client = ros.node("asking").create_client(kind, f"camera/{service}")
+    ros.spin_until(client.service_is_ready)
+    answer = client.call_async(kind.Request(**fields))
+    return ros.spin_until(lambda: answer.done() and answer.result())
+
+
+def test_parameters_are_described_and_the_rate_can_be_set(ros: RosWorld) -> None:
+    images = ros.collect(Image, "image_raw", qos.IMAGE)
+    ros.start("camera", {"rate_hz": 1.0, "width": 32})
+    names = [
+        name
+        for name in request(ros, ListParameters, "list_parameters").result.names
+        if name not in ("use_sim_time", "start_type_description_service")
+    ]
+    described = request(ros, DescribeParameters, "describe_parameters", names=names).descriptors
+    assert {"source", "rate_hz", "path", "device", "labels"} <= {d.name for d in described}
+    assert all(descriptor.description for descriptor in described)
+
+    def set_rate(rate_hz: float) -> Any:
+        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=rate_hz)
+        parameters = [Parameter(name="rate_hz", value=value)]
+        return request(ros, SetParameters, "set_parameters", parameters=parameters).results[0]
+
+    assert not set_rate(1000.0).successful
+    assert set_rate(50.0).successful
+    images.clear()
+    ros.spin_until(lambda: len(images) >= 20, timeout_s=3.0)
+
+
+def test_without_a_source_nothing_is_published(ros: RosWorld) -> None:
+    camera = ros.start("camera", {"source": "none"})
+    ros.spin_until(lambda: "another driver" in camera.output())
+    assert ros.node("looking").count_publishers("image_raw") == 0
+    assert camera.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"source": "device", "device": "/dev/video97"}, "no camera /dev/video97"),
+        ({"source": "images", "path": "/nowhere"}, "no folder /nowhere"),
+        ({"source": "radar"}, "expected one of roadsigns, device, video, images, none"),
+    ],
+)
+def test_wrong_parameters_end_it_with_a_reason(
+    ros: RosWorld, parameters: dict[str, Any], says: str
+) -> None:
+    camera = ros.start("camera", parameters)
+    assert camera.wait() == 2
+    assert says in camera.output() and "Traceback" not in camera.output()
