@@ -18,38 +18,14 @@ import torch
 from torch import fx, nn
 
 from dapdee_ros.graph.facts import Facts, Kind, attach, facts_of, tensors_in
-from dapdee_ros.graph.symbolic import WAY_OUT, TraceError
+from dapdee_ros.graph.symbolic import (
+    CHANGES_ITSELF,
+    DRAWS_RANDOM_NUMBERS,
+    WAY_OUT,
+    TraceError,
+    version_of,
+)
 
-_SHAPE_METHODS = frozenset(
-    (
-        "size",
-        "dim",
-        "ndimension",
-        "numel",
-        "nelement",
-        "stride",
-        "storage_offset",
-        "element_size",
-        "is_contiguous",
-        "is_floating_point",
-        "is_complex",
-        "get_device",
-    )
-)
-_SHAPE_ATTRIBUTES = frozenset(
-    (
-        "shape",
-        "ndim",
-        "dtype",
-        "device",
-        "layout",
-        "is_cuda",
-        "requires_grad",
-    )
-)
-_SHAPE_FUNCTIONS: frozenset[Any] = frozenset(
-    (len, torch.numel, torch.is_floating_point, torch.is_tensor, isinstance)
-)
 _OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -94,17 +70,6 @@ def clone_tensors(value: Any) -> Any:
     return value
 
 
-def _asks_for_shape(node: fx.Node) -> bool:
-    """Whether the node's value follows from shapes and dtypes alone."""
-    if node.op == "call_method":
-        return node.target in _SHAPE_METHODS
-    if node.op != "call_function":
-        return False
-    if node.target is getattr:
-        return node.args[1] in _SHAPE_ATTRIBUTES
-    return node.target in _SHAPE_FUNCTIONS
-
-
 def _op_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
     if node.op == "call_module":
         return type(graph_module.get_submodule(str(node.target))).__name__.lower()
@@ -113,11 +78,6 @@ def _op_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
     if node.op == "call_function":
         return str(getattr(node.target, "__name__", node.target))
     return str(node.target)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    # Tensors made in inference mode have no counter; only parameters can be such here.
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _storages(value: Any) -> set[int]:
@@ -202,6 +162,9 @@ class _Functionalizer:
         op = _op_name(self.graph_module, node)
         attach(node, Facts(name, kind, op, value=value if keep else None))
 
+    def _name(self, node: fx.Node) -> str:
+        return self.names.get(node, node.name)
+
     def _fresh_name(self, wanted: str) -> str:
         name, count = wanted, 1
         while name in self.taken:
@@ -211,21 +174,18 @@ class _Functionalizer:
 
     def _visit(self, node: fx.Node) -> None:
         read = [t for n in node.all_input_nodes for t in tensors_in(self.env[n])]
-        before = [(t, _version(t), t.shape, t.stride()) for t in read]
+        before = [(t, version_of(t), t.shape, t.stride()) for t in read]
         random_state = torch.get_rng_state()
         value = self.env[node] = self.interpreter.run_node(node)
         if not torch.equal(random_state, torch.get_rng_state()):
-            raise TraceError(
-                f"{self.names.get(node, node.name)!r} draws random numbers in evaluation mode, so "
-                "no two runs would agree; make it depend on self.training"
-            )
+            raise TraceError(DRAWS_RANDOM_NUMBERS.format(place=repr(self._name(node))))
         for tensor, _, shape, stride in before:
             if (tensor.shape, tensor.stride()) != (shape, stride):
                 raise TraceError(
-                    f"{self.names.get(node, node.name)!r} changes the shape of a tensor in place, "
+                    f"{self._name(node)!r} changes the shape of a tensor in place, "
                     f"which can't be split; use the form without the underscore, or {WAY_OUT}"
                 )
-        changed = {id(t) for t, version, _, _ in before if _version(t) != version}
+        changed = {id(t) for t, version, _, _ in before if version_of(t) != version}
         self._set_viewed(node, self._sharing(node, value))
         self._attach(node, self._kind(node, value))
         if changed:
@@ -256,9 +216,6 @@ class _Functionalizer:
 
     def _kind(self, node: fx.Node, value: Any) -> Kind:
         if all(facts_of(n).kind is Kind.STATIC for n in node.all_input_nodes):
-            return Kind.STATIC
-        holds_tensors = any(True for _ in tensors_in(value))
-        if _asks_for_shape(node) and not holds_tensors:
             return Kind.STATIC
         return Kind.TENSOR if isinstance(value, torch.Tensor) else Kind.GLUE
 
@@ -295,10 +252,7 @@ class _Functionalizer:
             )
         root = roots.pop()
         if root.op == "get_attr":
-            raise TraceError(
-                f"{name!r} changes the model's own {root.target!r} in evaluation mode, so a frame "
-                "would depend on the frames before it; make it depend on self.training"
-            )
+            raise TraceError(CHANGES_ITSELF.format(place=repr(name), name=root.target))
         order = {n: i for i, n in enumerate(self.graph.nodes)}
         aliases = [
             n

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import re
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,20 @@ import torch
 from torch import fx, nn
 
 from dapdee_ros.graph.dag import GraphError
-
-Leaf = str | type[nn.Module]
+from dapdee_ros.graph.recording import Leaf, PathTracer
 
 WAY_OUT = (
     "trace the submodule up to there instead, or keep the module that holds this line whole with "
     "leaf_modules=[its class or its path]"
+)
+
+CHANGES_ITSELF = (
+    "{place} changes the model's own {name!r} in evaluation mode, so a frame would depend on the "
+    "frames before it; make it depend on self.training"
+)
+DRAWS_RANDOM_NUMBERS = (
+    "{place} draws random numbers in evaluation mode, so no two runs would agree; make it depend "
+    "on self.training"
 )
 
 
@@ -26,72 +33,18 @@ class TraceError(GraphError):
     """The model can't be seen as a DAG; the message names the place and the way out."""
 
 
-class PathTracer(fx.Tracer):
-    """Names every node by the path of the module it stems from, and takes asked-for leaves whole.
-
-    The names are those of torchvision's ``get_graph_node_names`` (``layer1.0.conv1``,
-    ``layer1.0.add``, ``layer1.0.relu_1`` for the second call), with one difference: a module
-    called ``conv_1`` keeps its number.
-
-    Attributes:
-        names: name of each node.
-        place: path of the module being traced; after a failure, of the one where it happened.
-    """
-
-    def __init__(self, leaf_modules: Iterable[Leaf]) -> None:
-        super().__init__()
-        leaves = list(leaf_modules)
-        self._leaf_paths = {leaf for leaf in leaves if isinstance(leaf, str)}
-        self._leaf_types = tuple(leaf for leaf in leaves if isinstance(leaf, type))
-        self.names: dict[fx.Node, str] = {}
-        self._taken: set[str] = set()
-        self.place = ""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether the module becomes one node."""
-        return (
-            module_qualified_name in self._leaf_paths
-            or isinstance(m, self._leaf_types)
-            or super().is_leaf_module(m, module_qualified_name)
-        )
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Trace one call of a submodule, knowing where we are."""
-        outside, self.place = self.place, self.path_of_module(m)
-        result = super().call_module(m, forward, args, kwargs)
-        self.place = outside  # not in a finally clause: a failure shall leave the place behind
-        return result
-
-    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
-        """Record one operation, and its name."""
-        proxy = super().create_proxy(*args, **kwargs)
-        node = proxy.node
-        if node.op in ("call_module", "placeholder"):
-            wanted = str(node.target)
-        else:
-            # torch.fx numbers its names over the whole graph; ours count within a module.
-            own = re.sub(r"_[0-9]+$", "", node.name)
-            wanted = f"{self.place}.{own}" if self.place else own
-        name, count = wanted, 0
-        while name in self._taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._taken.add(name)
-        self.names[node] = name
-        return proxy
+def version_of(tensor: torch.Tensor) -> int:
+    """Torch's count of the writes to a tensor, which all its views share."""
+    # Tensors made in inference mode have none; only parameters and buffers can be such here.
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def evaluation_copy(module: nn.Module) -> nn.Module:
-    """The same module tree in evaluation mode, sharing every parameter and buffer.
+    """The same module tree in evaluation mode, sharing every parameter.
 
-    Only the module objects are new, so that the caller's model keeps its mode, and training it on
-    doesn't switch a traced graph back to training.
+    The module objects are new, so that the caller's model keeps its mode, and training it on
+    doesn't switch a traced graph back to training. So are the buffers, which are small and which
+    a forward may change while it is being looked at.
     """
     memo: dict[int, nn.Module] = {}
 
@@ -109,8 +62,11 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
         copy = object.__new__(type(original))
         memo[id(original)] = copy
         copy.__dict__.update(original.__dict__)
-        for name in ("_parameters", "_buffers"):
-            copy.__dict__[name] = dict(original.__dict__[name])
+        copy.__dict__["_parameters"] = dict(original._parameters)
+        copy.__dict__["_buffers"] = {
+            name: None if buffer is None else buffer.clone()
+            for name, buffer in original._buffers.items()
+        }
         copy.__dict__["_modules"] = {
             name: None if child is None else copied(child)
             for name, child in original._modules.items()
@@ -144,12 +100,13 @@ def _one_input(model: nn.Module) -> dict[str, Any]:
 
 
 def symbolic_graph(
-    model: nn.Module, leaf_modules: Iterable[Leaf] = ()
+    model: nn.Module, example: torch.Tensor, leaf_modules: Iterable[Leaf] = ()
 ) -> tuple[fx.GraphModule, dict[fx.Node, str], list[Any]]:
     """Trace ``model`` in evaluation mode.
 
     Args:
         model: any module whose forward takes one tensor.
+        example: an input; sizes follow from it, so code may depend on them.
         leaf_modules: classes or module paths to keep as one node each.
 
     Returns:
@@ -167,8 +124,9 @@ def symbolic_graph(
     defaults = _one_input(model)
     copy = evaluation_copy(model)
     tracer = PathTracer(leaves)
+    random_state = torch.get_rng_state()
     try:
-        graph = tracer.trace(copy, concrete_args=defaults or None)
+        graph = tracer.record(copy, [example.clone(), *defaults.values()], defaults)
     except TraceError:
         raise
     except Exception as error:
@@ -178,5 +136,7 @@ def symbolic_graph(
             f"{type(error).__name__}: {error}\n"
             f"What the forward does there depends on the data or on a tensor's value; {WAY_OUT}"
         ) from error
+    if not torch.equal(random_state, torch.get_rng_state()):
+        raise TraceError(DRAWS_RANDOM_NUMBERS.format(place=type(model).__name__))
     graph_module = fx.GraphModule(tracer.root, graph, type(model).__name__)
     return graph_module, tracer.names, list(defaults.values())

@@ -75,7 +75,7 @@ def trace(
             f"the example has shape {tuple(example.shape)}: expected a batch of 1, since that is "
             "what costs and boundary sizes are stated for"
         )
-    graph_module, names, defaults = symbolic_graph(model, leaf_modules)
+    graph_module, names, defaults = symbolic_graph(model, example, leaf_modules)
     make_functional(graph_module, names, example, defaults)
     _measure(graph_module, example)
     _compare(model, example, graph_module)
