@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.pricing import plan_of, price_plan
 from dapdee_ros.partition.view import View, check_ratio, judging_weights, link_weights
 
-# From this many cuts of one exit on, the DAG is contracted first.
-CONTRACT_ABOVE = 2_000
+# From this many plans to compare on (cuts, times codecs, times gates) the DAG is contracted first:
+# a scan of as many takes milliseconds, and pruning them seconds. None of the usual networks has as
+# many with one codec.
+CONTRACT_ABOVE = 50_000
 # Combinations of hard conditions that are kept laid out.
 _MAX_VIEWS = 32
 
@@ -80,8 +83,8 @@ class CandidateTable:
             exit_accuracy: accuracy of each exit, shallowest first, 0 to 1.
             codecs: how a boundary may be coded.
             gates: calibrated gate settings.
-            contract_above: contract the DAG if an exit has more cuts than this.
-            limit: cuts of one exit of the contracted DAG that are too many.
+            contract_above: contract the DAG if there are more plans to compare than this.
+            limit: cuts of one exit that are too many; contracted first, then refused.
             prune: False keeps dominated candidates (to compare).
 
         Raises:
@@ -91,10 +94,13 @@ class CandidateTable:
         """
         basis = CostBasis.of(dag, car, edge, codecs, exit_accuracy, gates)
         numbers = range(1, len(dag.exits) + 1)
+        ways = [len(codecs) * (1 + sum(o.exit_number == n for o in gates)) for n in numbers]
         priced_on, exact_up_to = basis, math.inf
-        try:
-            masks = [head_masks(dag, n, limit=min(limit, contract_above)) for n in numbers]
-        except TooManyCuts:
+        masks = []
+        with suppress(TooManyCuts):
+            masks = [head_masks(dag, n, limit=limit) for n in numbers]
+        plans = sum(len(of_exit) * w for of_exit, w in zip(masks, ways, strict=False))
+        if not masks or plans > contract_above:
             contraction = contract(dag)
             priced_on = basis.contracted(contraction)
             masks = [head_masks(contraction.dag, n, limit=limit) for n in numbers]
