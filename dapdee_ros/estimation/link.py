@@ -7,10 +7,8 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from dapdee_ros.estimation.change import ChangeDetector
+from dapdee_ros.estimation.log_filter import LogFilter
 from dapdee_ros.estimation.round_trip import Outstanding, RoundTripFloor
-
-_MOST_VARIANCE = 4.0  # of the logarithm: beyond a factor of 7 either way it means "don't know"
 
 
 @dataclass(frozen=True)
@@ -79,10 +77,8 @@ class LinkEstimator:
     gives a sample of B. Where a message had to wait for the one before it, its time counts from
     that one's arrival (packets-pair spacing), so that queueing is not taken for slowness.
 
-    The logarithm of B is filtered by a scalar Kalman filter: a sample's variance comes from its
-    duration against the timing noise, so short messages weigh little. An innovation beyond mean
-    plus two standard deviations of the recent ones is held back to that bound; when the next one
-    agrees with it, it was no outlier but a step, and the filter starts anew from there.
+    B is followed by a ``LogFilter``, which tells steps from outliers; a sample's noise comes from
+    its duration against the timing noise, so short messages weigh little.
 
     All times are the caller's, on one clock, in seconds; they may come from different threads only
     if the caller takes a lock. Nothing here reads a clock.
@@ -91,19 +87,17 @@ class LinkEstimator:
     def __init__(self, settings: LinkSettings | None = None) -> None:
         self.settings = settings or LinkSettings()
         s = self.settings
-        self._changes = ChangeDetector(math.log1p(s.change_floor), s.change_sigmas)
+        self._rate = LogFilter(s.rate_drift, s.change_floor, s.change_sigmas)
         self._floor = RoundTripFloor(s.floor_window_s)
         self._outstanding = Outstanding()
         self._outcomes: deque[bool] = deque(maxlen=50)
-        self._log_rate = math.nan
-        self._heard_log_rate = math.nan
-        self._variance = math.inf
-        self._rated_s = -math.inf
+        self._heard_bps = math.nan
         self._heard_s = -math.inf
         self._arrived_s = -math.inf
+        self._revived_s = -math.inf
         self._residence_s = 0.0
-        self._suspect = 0
         self._measurements = 0
+        self._unanswered = 0
         self._alive = False
 
     def on_sent(self, now_s: float, sent_bytes: int, key: Hashable) -> None:
@@ -122,7 +116,7 @@ class LinkEstimator:
             key: as given to ``on_sent``, if it was.
         """
         self._answered(now_s, sent_bytes, rtt_s, 0.0, key)
-        self._heard_log_rate = self._log_rate
+        self._heard_bps = self._rate.value
 
     def on_transfer(
         self,
@@ -141,27 +135,29 @@ class LinkEstimator:
             residence_s: that residence; lets frames that queued behind each other be told apart.
             key: as given to ``on_sent``, if it was.
         """
-        self._residence_s += 0.2 * (residence_s - self._residence_s)
         self._answered(now_s, sent_bytes, transfer_s, residence_s, key)
-        self._heard_log_rate = self._log_rate
+        self._heard_bps = self._rate.value
 
     def on_unanswered(
         self, now_s: float, sent_bytes: int, waited_s: float, key: Hashable | None = None
     ) -> None:
         """A frame was given up after ``waited_s``: the link is slower than that, or dead."""
         n_bytes = sent_bytes + self.settings.overhead_bytes
+        self._unanswered += 1
         self._outcomes.append(False)
         self._outstanding.give_up(key, now_s - waited_s, n_bytes)
-        # What was sent before it and is on the link as well shared the time with it.
-        ahead = [sent for sent in self._outstanding.waiting() if sent.sent_s <= now_s - waited_s]
-        since_s = max(ahead[0].sent_s if ahead else now_s, self._arrived_s)
-        spent_s = now_s - since_s - self._known_rtt() - self._residence_s
-        if spent_s > 0 and math.isfinite(self._log_rate):
-            # Its last byte has not arrived before now, or it was lost: at best so fast.
-            n_bytes = sum(sent.n_bytes for sent in ahead)
-            limit = math.log(max(8 * n_bytes / spent_s, self.settings.slowest_bps))
-            if limit < self._log_rate:
-                self._follow(now_s, limit, self.settings.rate_noise)
+        waiting = self._outstanding.waiting()
+        if not waiting or not self._rate.is_known:
+            return
+        # The oldest has the link first. Its last byte has not arrived before now, or it was lost:
+        # at best so fast.
+        first = waiting[0]
+        spent_s = now_s - max(first.sent_s, self._arrived_s) - self._known_rtt() - self._residence_s
+        if first.n_bytes < self.settings.least_bytes or spent_s <= 0:
+            return
+        limit = max(8 * first.n_bytes / spent_s, self.settings.slowest_bps)
+        # One alone may have been lost on a good link; the second in a row is believed.
+        self._rate.lower(limit, share=0.5 if self._unanswered == 1 else 1.0)
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """The state of the link as of now."""
@@ -169,28 +165,19 @@ class LinkEstimator:
         self._judge_silence(now_s)
         lost = self._outstanding.expire(now_s - s.longest_silence_s - s.silence_s)
         self._outcomes.extend([False] * lost)
-        age_s = now_s - self._rated_s
-        known = math.isfinite(self._log_rate)
         return LinkEstimate(
             uplink_bps=self._overdue_rate(now_s),
-            rtt_s=self._floor.rtt_s(self._rate()),
+            rtt_s=self._floor.rtt_s(self._rate.value),
             loss_ratio=self._outcomes.count(False) / max(1, len(self._outcomes)),
             connected=self._alive,
-            age_s=age_s,
-            relative_spread=math.sqrt(self._aged_variance(age_s)) if known else math.inf,
+            age_s=self._rate.age_s(now_s),
+            relative_spread=self._rate.relative_spread(now_s),
             measurements=self._measurements,
         )
 
-    def _rate(self) -> float:
-        return math.exp(self._log_rate)
-
     def _known_rtt(self) -> float:
-        rtt_s = self._floor.rtt_s(self._rate())
+        rtt_s = self._floor.rtt_s(self._rate.value)
         return rtt_s if math.isfinite(rtt_s) else 0.0
-
-    def _aged_variance(self, age_s: float) -> float:
-        drifted = self._variance + self.settings.rate_drift**2 * max(0.0, age_s)
-        return min(drifted, _MOST_VARIANCE)
 
     def _answered(
         self,
@@ -201,19 +188,27 @@ class LinkEstimator:
         key: Hashable | None,
     ) -> None:
         s = self.settings
-        arrived_s = now_s - residence_s
-        sent_s = arrived_s - spent_s
-        self._alive = True
+        if not self._alive:
+            self._alive = True
+            self._revived_s = now_s
         self._heard_s = now_s
         self._outcomes.append(True)
-        self._outstanding.answer(key, sent_s)
+        self._unanswered = 0
         # A peer whose residence exceeds the round trip is alive, but its numbers mean nothing.
-        if not (0 < spent_s < math.inf and residence_s >= 0):
+        sound = 0 < spent_s < math.inf and 0 <= residence_s < math.inf
+        arrived_s = now_s - residence_s
+        sent_s = arrived_s - spent_s
+        self._outstanding.answer(key, sent_s if sound else -math.inf)
+        if not sound:
             return
+        self._residence_s += 0.2 * (residence_s - self._residence_s) if residence_s else 0.0
         n_bytes = sent_bytes + s.overhead_bytes
+        waited_out_a_silence = sent_s < self._revived_s
         if sent_bytes < s.least_bytes:
-            # Behind a frame it tells nothing about an empty link, unless it was quick even so.
-            if sent_s + self._known_rtt() < self._arrived_s and self._floor.is_known:
+            # Behind a frame or in a tunnel it tells nothing about an empty link, unless it was
+            # quick even so.
+            queued = sent_s + self._known_rtt() < self._arrived_s or waited_out_a_silence
+            if queued and self._floor.is_known:
                 self._floor.cap(spent_s)
             else:
                 self._floor.add(now_s, spent_s, 8.0 * n_bytes)
@@ -224,6 +219,10 @@ class LinkEstimator:
         if self._arrived_s < arrived_s:
             free_s = max(free_s, self._arrived_s)
             self._arrived_s = arrived_s
+        # A short silence may just be a slow link; a longer one was a tunnel, and what stood in it
+        # says nothing about the road behind.
+        if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
+            return
         on_link_s = arrived_s - free_s
         if on_link_s > 2 * s.timing_noise_s:
             noise = math.hypot(
@@ -231,37 +230,15 @@ class LinkEstimator:
                 s.timing_noise_s / on_link_s,
                 s.overhead_bytes / n_bytes / 2,
             )
-            self._follow(now_s, math.log(8 * n_bytes / on_link_s), noise)
+            self._follow(now_s, 8 * n_bytes / on_link_s, noise)
             return
-        least = math.log(8 * n_bytes / (2 * s.timing_noise_s))
-        if not least <= self._log_rate:
+        least = 8 * n_bytes / (2 * s.timing_noise_s)
+        if not least <= self._rate.value:
             self._follow(now_s, least, 0.5)
 
-    def _follow(self, now_s: float, log_rate: float, noise: float) -> None:
-        """One step of the filter towards a measured (natural logarithm of the) rate."""
-        log_rate = max(log_rate, math.log(self.settings.slowest_bps))
+    def _follow(self, now_s: float, rate_bps: float, noise: float) -> None:
         self._measurements += 1
-        age_s = now_s - self._rated_s
-        self._rated_s = now_s
-        if not math.isfinite(self._log_rate):
-            self._log_rate, self._variance = log_rate, noise**2
-            return
-        variance = self._aged_variance(age_s)
-        innovation = log_rate - self._log_rate
-        # What the estimate's own age explains is no surprise.
-        bound = max(self._changes.threshold, 2 * math.hypot(math.sqrt(variance), noise))
-        side = 0 if abs(innovation) <= bound else int(math.copysign(1, innovation))
-        if side and side == self._suspect:
-            self._log_rate, self._variance = log_rate, noise**2
-            self._changes.reset()
-            self._suspect = 0
-            return
-        innovation = min(max(innovation, -bound), bound)
-        self._changes.remember(innovation)
-        gain = variance / (variance + noise**2)
-        self._log_rate += gain * innovation
-        self._variance = (1 - gain) * variance
-        self._suspect = side
+        self._rate.follow(now_s, max(rate_bps, self.settings.slowest_bps), noise)
 
     def _judge_silence(self, now_s: float) -> None:
         waiting = self._outstanding.waiting()
@@ -269,18 +246,18 @@ class LinkEstimator:
             return
         s = self.settings
         allowed_s = s.silence_s
-        if math.isfinite(self._heard_log_rate):
+        if math.isfinite(self._heard_bps):
             # At the rate of when it was last heard: silence lowers the estimate, and must not
             # thereby excuse itself.
             n_bytes = sum(sent.n_bytes for sent in waiting)
-            allowed_s += 2 * (self._known_rtt() + 8 * n_bytes / math.exp(self._heard_log_rate))
+            allowed_s += 2 * (self._known_rtt() + 8 * n_bytes / self._heard_bps)
         silent_s = now_s - max(self._heard_s, waiting[0].sent_s)
         if silent_s > min(allowed_s, s.longest_silence_s):
             self._alive = False
 
     def _overdue_rate(self, now_s: float) -> float:
         """The rate, lowered by what a frame that is still not answered says against it."""
-        rate = self._rate()
+        rate = self._rate.value
         s = self.settings
         for sent in self._outstanding.waiting():
             if sent.n_bytes < s.least_bytes or sent.given_up:

@@ -41,8 +41,9 @@ class ProbeSettings:
 class ProbeSchedule:
     """Decides, asked again and again, whether a probe is due and how long its padding is.
 
-    - While frames are answered they are the probes; one small probe in ``refresh_s`` renews the
-      round-trip floor, which frames cannot tell from their own transfer time.
+    - While frames are answered they are the probes; one small probe in ``refresh_s``, and a few
+      after every interruption, renew the round-trip floor, which frames cannot tell from their own
+      transfer time.
     - Otherwise small probes show that the link lives, and within 40 % of the budget at most, so
       that what is left pays for a large one now and then, which measures the rate.
     - On a dead link only small ones, for the first echo to come soon after it is back.
@@ -53,6 +54,7 @@ class ProbeSchedule:
 
     _SMALL_SHARE = 0.4
     _SAVING_S = 4.0
+    _RENEWALS = 3
 
     def __init__(self, settings: ProbeSettings | None = None) -> None:
         self.settings = settings or ProbeSettings()
@@ -60,6 +62,8 @@ class ProbeSchedule:
         self._tokens_bytes = 0.0
         self._frame_s = -math.inf
         self._probe_s = -math.inf
+        self._was_connected = False
+        self._renewals = 0
 
     def on_answer(self, now_s: float) -> None:
         """A frame was answered."""
@@ -87,8 +91,14 @@ class ProbeSchedule:
             self._tokens_bytes = float(s.overhead_bytes)
         self._asked_s = now_s
         since_s = now_s - self._probe_s
+        if estimate.connected and not self._was_connected:
+            self._renewals = self._RENEWALS
+        self._was_connected = estimate.connected
         if now_s - self._frame_s < s.quiet_s:
-            return self._send(now_s, 0) if since_s >= s.refresh_s else None
+            if since_s < (s.interval_s if self._renewals else s.refresh_s):
+                return None
+            self._renewals = max(0, self._renewals - 1)
+            return self._send(now_s, 0)
         if since_s < s.interval_s:
             return None
         if not estimate.connected:

@@ -205,6 +205,42 @@ def test_an_old_echo_out_of_a_tunnel_connects_for_good() -> None:
     assert estimator.estimate(5.3).connected
 
 
+def test_what_waited_in_a_tunnel_measures_nothing() -> None:
+    road = Road(5e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    estimator, start_s = road.estimator, road.now_s
+    for tick in range(60):
+        estimator.on_sent(start_s + tick * 0.5, 0, tick)
+        estimator.estimate(start_s + tick * 0.5)
+    before = estimator.estimate(start_s + 30)
+    assert not before.connected
+    for tick in range(60):
+        now_s = start_s + 30 + tick * 0.001
+        estimator.on_probe(now_s, now_s - start_s - tick * 0.5, 0, tick)
+    estimator.on_transfer(start_s + 30.1, 10_000, 25.0)
+    after = estimator.estimate(start_s + 30.1)
+    assert after.connected
+    assert after.rtt_s == pytest.approx(RTT_S, abs=1e-3)
+    assert after.uplink_bps == before.uplink_bps
+
+
+@pytest.mark.parametrize("residence_s", [math.nan, math.inf, -math.inf, -1.0, 1e9])
+def test_a_lying_residence_shows_life_and_nothing_else(residence_s: float) -> None:
+    road = Road(5e6)
+    road.probe()
+    road.frame()
+    before = road.estimator.estimate(road.now_s)
+    now_s = road.now_s + 0.1
+    road.estimator.on_sent(now_s, 20_000, 1)
+    road.estimator.on_transfer(now_s + 0.05, 20_000, 0.05 - residence_s, residence_s, 0)
+    after = road.estimator.estimate(now_s + 0.05)
+    assert (after.uplink_bps, after.rtt_s) == (before.uplink_bps, before.rtt_s)
+    # What is on its way is still waited for.
+    assert not road.estimator.estimate(now_s + 2.2).connected
+
+
 def test_frames_given_up_lower_the_rate_and_end_the_connection() -> None:
     road = Road(5e6)
     road.probe()

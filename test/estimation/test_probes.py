@@ -60,7 +60,8 @@ def test_frames_that_are_answered_are_the_probes() -> None:
             schedule.on_answer(tick / 20)
         if (padding := schedule.due(tick / 20, linked(5e6, 0.1))) is not None:
             probes.append((tick / 20, padding))
-    assert 5 <= len(probes) <= 7
+    # Three at the start, as after every interruption, then one in ten seconds.
+    assert 7 <= len(probes) <= 9
     assert all(padding == 0 for _, padding in probes)
     # As soon as the frames are not answered any more, probes come again.
     assert sent(schedule, linked(5e6), 60.0, 61.1)
@@ -72,6 +73,17 @@ def test_a_dead_link_is_tried_twice_a_second(estimate: LinkEstimate) -> None:
     assert probes[0][0] == 0.0
     assert all(b[0] - a[0] <= 0.7 for a, b in pairwise(probes))
     assert all(padding == 0 for _, padding in probes)
+
+
+def test_after_an_interruption_the_floor_is_renewed_at_once() -> None:
+    schedule = ProbeSchedule()
+    sent(schedule, replace(linked(5e6), connected=False), 0.0, 5.0)
+    probes = []
+    for tick in range(100, 200):
+        schedule.on_answer(tick / 20)
+        if schedule.due(tick / 20, linked(5e6, 0.1)) is not None:
+            probes.append(tick / 20)
+    assert len(probes) == 3 and probes[-1] < 7.0
 
 
 def test_time_that_stands_still_or_runs_back_earns_nothing() -> None:
