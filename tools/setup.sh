@@ -9,6 +9,10 @@ root=$PWD
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
+# Two at once (two shells, a test beside a demo) would take each other's build folder away.
+exec 9>.setup.lock
+if command -v flock >/dev/null; then flock 9; fi
+
 # --- What kind of machine is this? -----------------------------------------------------------------------------------
 if [[ -n "${DAPDEE_ENV:-}" && -s .venv/dapdee-mode ]]; then
     # tools/env.sh is sourced here, and with it a ROS environment of our own making: what was decided before holds.

@@ -19,6 +19,7 @@ from typing import Any
 
 from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.processes import Processes
+from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
 
 SUMMARY = "run camera, head, link, edge and viewer together on this machine"
 
@@ -35,6 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="drive",
         help="emulated link: cat1, 3g, 4g, wifi, 8.5mbit, drive, drive:seed=7, "
         "steps:5.85@0,1.1@10, a trace file, or none for no emulator (default drive)",
+    )
+    parser.add_argument(
+        "--car-slowdown",
+        type=float,
+        default=8.0,
+        help="how many times slower than this machine the car shall be; 8 makes a desktop a "
+        "Raspberry Pi 4, 1 is no emulation (default 8)",
     )
     parser.add_argument("--rate-hz", type=float, default=10.0, help="frames a second (default 10)")
     parser.add_argument(
@@ -62,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if every accepted frame is accounted for and most were answered."""
     if not args.seconds > 0 or not args.rate_hz > 0 or not args.deadline_s > 0:
         raise CommandError("--seconds, --rate-hz and --deadline-s must be greater than 0")
+    if not 1 <= args.car_slowdown <= MOST_SLOWDOWN:
+        raise CommandError(f"--car-slowdown must be between 1 and {MOST_SLOWDOWN:g}")
     if (
         importlib.util.find_spec("rclpy") is None
         or importlib.util.find_spec("dapdee_ros.msg") is None
@@ -118,7 +128,7 @@ def _start(processes: Processes, args: argparse.Namespace, out: Path, started_s:
     one_thread = {**model, "threads": 1}
     deadline = {"deadline_s": args.deadline_s}
     # The slowest to start come first.
-    processes.start("head", {**one_thread, **deadline})
+    processes.start("head", {**one_thread, **deadline, "emulated_slowdown": args.car_slowdown})
     processes.start("edge", one_thread, remaps)
     settings = {
         "model": args.model,
@@ -126,6 +136,7 @@ def _start(processes: Processes, args: argparse.Namespace, out: Path, started_s:
         "rate_hz": args.rate_hz,
         "deadline_s": args.deadline_s,
         "source": args.source,
+        "car_slowdown": args.car_slowdown,
     }
     processes.start(
         "run_recorder",

@@ -32,29 +32,29 @@ class Processes:
 
     def start(
         self,
-        module: str,
+        executable: str,
         parameters: Mapping[str, Any],
         remaps: Mapping[str, str] | None = None,
         *,
         names: Sequence[str] = (),
         echo: IO[str] | None = None,
     ) -> None:
-        """Start ``dapdee_ros.nodes.<module>``.
+        """Start an executable of the package, the same one that ``ros2 run`` starts.
 
         Args:
-            module: the node's module, and the process's name here.
+            executable: the executable's name, and the process's name here.
             parameters: values by name.
             remaps: topic names to replace.
             names: node names the parameters are for; all nodes of the process if empty.
             echo: where to repeat what the process prints.
         """
-        command = [sys.executable, "-m", f"dapdee_ros.nodes.{module}", "--ros-args"]
+        command = [str(find_executable(executable)), "--ros-args"]
         for key, value in parameters.items():
             for prefix in [f"{name}:" for name in names] or [""]:
                 command += ["-p", f"{prefix}{key}:={_as_yaml(value)}"]
         for source, target in (remaps or {}).items():
             command += ["-r", f"{source}:={target}"]
-        log = (self.folder / f"{module}.log").open("wb")
+        log = (self.folder / f"{executable}.log").open("wb")
         with log:
             process = subprocess.Popen(
                 command,
@@ -65,56 +65,74 @@ class Processes:
                 # Ctrl-C goes to the group of the terminal; the order of ending is ours.
                 start_new_session=True,
             )
-        self._running[module] = process
+        self._running[executable] = process
         if echo:
-            reader = threading.Thread(target=self._repeat, args=(module, process, echo))
+            reader = threading.Thread(target=self._repeat, args=(executable, process, echo))
             reader.start()
             self._readers.append(reader)
 
-    def _repeat(self, module: str, process: subprocess.Popen[bytes], echo: IO[str]) -> None:
+    def _repeat(self, executable: str, process: subprocess.Popen[bytes], echo: IO[str]) -> None:
         assert process.stdout is not None
-        with (self.folder / f"{module}.log").open("ab") as log:
+        with (self.folder / f"{executable}.log").open("ab") as log:
             for line in process.stdout:
                 log.write(line)
                 log.flush()
                 echo.write(line.decode(errors="replace"))
                 echo.flush()
 
-    def has_said(self, module: str, words: str) -> bool:
+    def has_said(self, executable: str, words: str) -> bool:
         """Whether these words stand in the process's log."""
-        return words in self._log_text(module)
+        return words in self._log_text(executable)
 
-    def _log_text(self, module: str) -> str:
-        path = self.folder / f"{module}.log"
+    def _log_text(self, executable: str) -> str:
+        path = self.folder / f"{executable}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def check(self) -> None:
         """Raise CommandError if a process has ended by itself, with the end of its log."""
-        for module, process in self._running.items():
+        for executable, process in self._running.items():
             status = process.poll()
             if status is not None:
-                tail = "\n".join(self._log_text(module).splitlines()[-_TAIL_LINES:])
-                raise CommandError(f"{module} ended with status {status}. Its log ends:\n{tail}")
+                tail = "\n".join(self._log_text(executable).splitlines()[-_TAIL_LINES:])
+                raise CommandError(
+                    f"{executable} ended with status {status}. Its log ends:\n{tail}"
+                )
 
-    def stop(self, modules: Iterable[str] | None = None, *, within_s: float) -> None:
+    def stop(self, executables: Iterable[str] | None = None, *, within_s: float) -> None:
         """End processes in order: interrupt, then kill what is still there after ``within_s``."""
-        chosen = [m for m in (modules or list(self._running)) if m in self._running]
-        for module in chosen:
-            process = self._running[module]
+        chosen = [m for m in (executables or list(self._running)) if m in self._running]
+        for executable in chosen:
+            process = self._running[executable]
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
         end_s = time.monotonic() + within_s
-        for module in chosen:
-            process = self._running.pop(module)
+        for executable in chosen:
+            process = self._running.pop(executable)
             try:
                 process.wait(max(0.0, end_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                print(f"{module} did not end when asked and was killed", file=sys.stderr)
+                print(f"{executable} did not end when asked and was killed", file=sys.stderr)
         if not self._running:
             for reader in self._readers:
                 reader.join(2.0)
+
+
+def find_executable(name: str) -> Path:
+    """An installed executable of this package.
+
+    Raises:
+        CommandError: if the package was not built, or its environment is not sourced.
+    """
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        path = Path(prefix) / "lib" / "dapdee_ros" / name
+        if prefix and path.is_file():
+            return path
+    raise CommandError(
+        f"the executable {name} of dapdee_ros is not installed: run `make setup`, then `source "
+        "tools/env.sh` (or build and source your ROS workspace)"
+    )
 
 
 def _as_yaml(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -78,7 +77,3 @@ class Edge(ModelLifecycleNode):
 def main() -> int:
     """Run the edge node until it is told to stop."""
     return run_nodes(lambda: [Edge()])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

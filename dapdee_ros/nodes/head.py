@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -201,7 +200,3 @@ class Head(ModelLifecycleNode):
 def main() -> int:
     """Run the head node until it is told to stop."""
     return run_nodes(lambda: [Head()])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ import heapq
 import itertools
 import math
 import random
-import sys
 import threading
 import time
 from functools import partial
@@ -167,7 +166,3 @@ class LinkEmulator(Node):
 def main() -> int:
     """Run the link emulator until it is told to stop."""
     return run_nodes(lambda: [LinkEmulator()])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import sys
 import time
 from collections import deque
 
@@ -179,7 +178,3 @@ def _differs(new: float, old: float) -> bool:
 def main() -> int:
     """Run the link monitor alone."""
     return run_nodes(lambda: [LinkMonitor()])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

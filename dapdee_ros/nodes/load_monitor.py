@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import sys
 from typing import Any
 
 import psutil
@@ -111,7 +110,3 @@ def _sensors(name: str) -> Any:
 def main() -> int:
     """Run the load monitor alone, as beside the edge."""
     return run_nodes(lambda: [LoadMonitor()])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

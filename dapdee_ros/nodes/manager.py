@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from dapdee_ros.nodes.link_monitor import LinkMonitor
 from dapdee_ros.nodes.load_monitor import LoadMonitor
 from dapdee_ros.nodes.partition_manager import PartitionManager
@@ -13,7 +11,3 @@ from dapdee_ros.nodes.process import run_nodes
 def main() -> int:
     """Run the three nodes on one thread until the process is told to stop."""
     return run_nodes(lambda: [PartitionManager(), LinkMonitor(), LoadMonitor("car")])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,8 @@ from dapdee_ros.nodes.conversions import profile_to_message
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.runtime.own_profile import own_profile
-from dapdee_ros.runtime.split_network import SplitNetwork
+from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN, SlowRunner, slowed_down
+from dapdee_ros.runtime.split_network import Runner, SplitNetwork
 
 
 class ModelLifecycleNode(LifecycleNode):
@@ -50,6 +51,14 @@ class ModelLifecycleNode(LifecycleNode):
             "Send tensors reliably, so that lost packets are sent again; false: best effort. Both "
             "sides must agree.",
         )
+        declare(
+            self,
+            "emulated_slowdown",
+            1.0,
+            "Play a processor so many times slower than this one, by waiting after every "
+            "computation; 1 is off. For trying things without the slow machine.",
+            bounds=(1.0, MOST_SLOWDOWN),
+        )
         self.network: SplitNetwork | None = None
         self._profile_topic = profile_topic
         self._profile_publisher: Any = None
@@ -71,7 +80,12 @@ class ModelLifecycleNode(LifecycleNode):
         except (ModelFolderError, GraphError, ProfileError) as error:
             self.get_logger().error(f"cannot use the model: {error}")
             return TransitionCallbackReturn.FAILURE
-        self.network = SplitNetwork(model, profile)
+        slowdown = self.get_parameter("emulated_slowdown").value
+        runner: Runner = model.runner
+        if slowdown > 1:
+            runner, profile = SlowRunner(runner, slowdown), slowed_down(profile, slowdown)
+            self.get_logger().warning(f"plays a processor {slowdown:g} times slower than this one")
+        self.network = SplitNetwork(model, profile, runner)
         self._profile_publisher = self.create_publisher(
             msg.DeviceProfile, self._profile_topic, qos.LATCHED
         )

@@ -6,7 +6,6 @@ It runs on the car all the time and must stay small: no torch, no networkx.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -339,7 +338,3 @@ class PartitionManager(Node):
 def main() -> int:
     """Run the partition manager alone, without the monitors."""
     return run_nodes(lambda: [PartitionManager()])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

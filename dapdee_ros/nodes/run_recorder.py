@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -181,7 +180,3 @@ class RunRecorder(Node):
 def main() -> int:
     """Record until told to stop."""
     return run_nodes(lambda: [RunRecorder()])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

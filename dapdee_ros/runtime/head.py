@@ -302,7 +302,7 @@ class HeadRuntime:
         loaded_s = self._clock()
         values: dict[str, Any] = {}
         given = {network.dag.input: image}
-        for number, values in enumerate(network.model.runner.run_stages(given, program.stages)):
+        for number, values in enumerate(network.runner.run_stages(given, program.stages)):
             if number == 0 and plan.gate is not None:
                 gate = network.classify(values[program.stages[0][0]], plan.gate)
                 if gate.score >= plan.gate_threshold:

@@ -24,20 +24,6 @@ def ros_home() -> Path:
     return Path(os.environ.get("ROS_HOME") or Path.home() / ".ros")
 
 
-def machine_name() -> str:
-    """This machine in words: host, processor, cores."""
-    processor = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            # x86 says "model name", a Raspberry Pi "Model".
-            if line.lower().startswith("model name") or line.startswith("Model"):
-                processor = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    return f"{platform.node()}: {processor}, {os.cpu_count()} cores"
-
-
 def own_profile(
     model: LoadedModel,
     threads: int,
@@ -55,9 +41,9 @@ def own_profile(
     """
     import torch
 
-    from dapdee_ros.graph.profiling import measure_profile
+    from dapdee_ros.graph.profiling import device_name, measure_profile
 
-    device = machine_name()
+    device = f"{platform.node()}: {device_name()}, {os.cpu_count()} cores"
     key = hashlib.sha256(f"{device} {threads} {torch.__version__}".encode()).hexdigest()[:12]
     path = ros_home() / "dapdee" / "profiles" / f"{model.card.model_id[:16]}-{key}.json"
     try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from dapdee_ros.partition.device_profile import DeviceProfile
 
 TOP_K = 5
+
+
+class Runner(Protocol):
+    """What computes parts of the network; see ``graph.runner.GraphRunner``."""
+
+    def run(self, given: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
+        """Compute some tensors from others."""
+
+    def run_stages(
+        self, given: Mapping[str, Tensor], stages: Sequence[Sequence[str]]
+    ) -> Iterator[dict[str, Tensor]]:
+        """The same in stages."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +86,17 @@ class SplitNetwork:
         model: the loaded model.
         dag: its DAG.
         profile: seconds per node on this machine, or None.
+        runner: what computes; the model's own unless something else was given.
     """
 
-    def __init__(self, model: LoadedModel, profile: DeviceProfile | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        profile: DeviceProfile | None = None,
+        runner: Runner | None = None,
+    ) -> None:
         self.model = model
+        self.runner: Runner = runner or model.runner
         self.dag: ModelDag = model.card.dag
         self.profile = profile
         calibration = model.card.calibration
@@ -189,7 +208,7 @@ class SplitNetwork:
         nodes = self.dag.ancestors(head.boundary)
         given = {name: kept[name] for name in self.dag.boundary(nodes, exit_number)}
         sink = self.dag.exit_sink(exit_number)
-        return self.model.runner.run(given, [sink])[sink]
+        return self.runner.run(given, [sink])[sink]
 
     def _tail_program(self, exit_number: int, names: frozenset[str]) -> TailProgram:
         sink = self.dag.exit_sink(exit_number)

@@ -133,7 +133,7 @@ class TailRuntime:
             return
         given = {name: torch.from_numpy(values) for name, values in arrays.items()}
         decoded_s = self._clock()
-        logits = network.model.runner.run(given, [program.sink])[program.sink]
+        logits = network.runner.run(given, [program.sink])[program.sink]
         ended_s = self._clock()
         classification = network.classify(logits, frame.exit_number)
         slowdown = math.nan
