@@ -1,0 +1,56 @@
+"""How much slower a machine is now than when it was profiled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dapdee_ros.estimation.log_filter import LogFilter
+
+
+@dataclass(frozen=True)
+class SlowdownSettings:
+    """Parameters of ``SlowdownFilter``; ours.
+
+    Attributes:
+        noise: relative deviation of one frame's slowdown, 0.01 to 1.
+        drift: relative change in one second, 0.01 to 1.
+        change_floor: smallest relative change that may count as a step, 0.05 to 1.
+        lowest: the least that is believed, 0.01 to 1.
+        highest: the most that is believed, 1 to 1000: one stall must not make a side look dead.
+    """
+
+    noise: float = 0.15
+    drift: float = 0.05
+    change_floor: float = 0.2
+    lowest: float = 0.1
+    highest: float = 50.0
+
+
+class SlowdownFilter:
+    """Measured over profiled seconds of the nodes that one side ran, followed over time.
+
+    The slowdowns s_d and s_e of the cost model. A stall of one frame moves it little, another
+    process that starts to compete is followed from the second frame on.
+    """
+
+    def __init__(self, settings: SlowdownSettings | None = None) -> None:
+        self.settings = settings or SlowdownSettings()
+        s = self.settings
+        self._filter = LogFilter(s.drift, s.change_floor)
+
+    def on_frame(self, now_s: float, slowdown: float) -> None:
+        """A frame's ratio; what is not a finite number above 0 says nothing and is ignored."""
+        s = self.settings
+        if math.isfinite(slowdown) and slowdown > 0:
+            self._filter.follow(now_s, min(max(slowdown, s.lowest), s.highest), s.noise)
+
+    @property
+    def slowdown(self) -> float:
+        """The present ratio, 1 (as profiled) until something was measured."""
+        return self._filter.value if self._filter.is_known else 1.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was measured."""
+        return self._filter.is_known
