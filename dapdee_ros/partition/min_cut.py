@@ -158,12 +158,12 @@ def minimum_cut(
         flow_func: a flow function of networkx; None takes its default.
     """
     graph = cut_graph(dag, costs, car_factor, edge_factor, one_way, pin_input)
-    _, (car_side, _) = networkx.minimum_cut(graph, _CAR, _EDGE, flow_func=flow_func)
+    _, (car_side, _) = networkx.minimum_cut(graph, CAR_SIDE, EDGE_SIDE, flow_func=flow_func)
     return frozenset(name for kind, name in car_side if kind == "node")
 
 
-# Vertices are pairs, so that no node's name can collide with another kind of vertex.
-_CAR, _EDGE = ("side", "car"), ("side", "edge")
+# Source and sink. Vertices are pairs, so that no node's name can collide with another kind of vertex.
+CAR_SIDE, EDGE_SIDE = ("side", "car"), ("side", "edge")
 
 
 def cut_graph(
@@ -188,8 +188,8 @@ def cut_graph(
     graph = networkx.DiGraph()
     for name in car:
         vertex = ("node", name)
-        graph.add_edge(_CAR, vertex, capacity=edge[name])
-        graph.add_edge(vertex, _EDGE, capacity=car[name])
+        graph.add_edge(CAR_SIDE, vertex, capacity=edge[name])
+        graph.add_edge(vertex, EDGE_SIDE, capacity=car[name])
         readers = [("node", reader) for reader in dag.readers[name] if reader in car]
         if not readers:
             continue
@@ -203,7 +203,7 @@ def cut_graph(
             if one_way:
                 graph.add_edge(reader, vertex, capacity=never)
     if pin_input:
-        graph.add_edge(_CAR, ("node", dag.input), capacity=never)
+        graph.add_edge(CAR_SIDE, ("node", dag.input), capacity=never)
     return graph
 
 
