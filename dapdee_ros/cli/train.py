@@ -10,6 +10,7 @@ Ctrl-C saves first.
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import shlex
 import signal
@@ -44,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=float, default=0.1, help="highest of the cycle (default 0.1)")
     add("--weight-decay", type=float, default=5e-4, help="(default 0.0005)")
     add("--label-smoothing", type=float, default=0.05, help="(default 0.05)")
+    add("--argument", action="append", default=[], help="for the network's builder: NAME=VALUE")
     add("--taps", help="nodes that carry the exits before the deepest, from the input on: a,b,c")
     add("--exits", type=int, help="place this many exits automatically, the deepest included")
     add("--branch-width", type=int, default=32, help="channels in the exits (default 32)")
@@ -75,6 +77,20 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise CommandError(f"{option} expects numbers with commas between, got {text!r}") from None
+
+
+def _builder_arguments(texts: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` pairs, values as JSON where they are (0.5, true), else as text."""
+    arguments: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise CommandError(f"--argument expects NAME=VALUE, got {text!r}")
+        try:
+            arguments[name] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[name] = value
+    return arguments
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,7 +142,12 @@ def run(args: argparse.Namespace) -> int:
         if args.exits:
             taps = args.exits - 1
         architecture = architecture_of(
-            args.model, len(source.labels), {}, (), args.branch_width, args.branch_grid
+            args.model,
+            len(source.labels),
+            _builder_arguments(args.argument),
+            (),
+            args.branch_width,
+            args.branch_grid,
         )
         architecture["taps"] = taps
         model = build_multi_exit(architecture, source.size, source.mean, source.std)

@@ -1,0 +1,51 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dapdee_ros.cli.main import main
+from dapdee_ros.exits.card import read_card
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models") / "tiny"
+    options = [
+        "train", "--model", "roadsigns", "--argument", "width=0.25",
+        "--data", "roadsigns", "--size", "32x32",
+        "--epochs", "1", "--batch-size", "32", "--frames-per-epoch", "64",
+        "--held-out-frames", "20", "--learning-rate", "0.01", "--threads", "1", "--out", str(out),
+    ]  # fmt: skip
+    assert main(options) == 0
+    return out
+
+
+def test_calibration_is_written_and_shown(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "tiny")
+    capsys.readouterr()
+    command = ["calibrate", "--model", str(folder), "--data", "roadsigns", "--frames", "200"]
+    assert main([*command, "--threads", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "exit  accuracy  temperature" in out
+    calibration = read_card(folder).calibration
+    assert calibration is not None
+    assert calibration.frames == 200
+    assert sorted(calibration.gates) == [1, 2, 3, 4]
+    # A calibration left over from other weights stops nothing: it is what gets replaced.
+    text = (folder / "calibration.json").read_text()
+    (folder / "calibration.json").write_text(text.replace(calibration.model_id, "0" * 16))
+    assert main([*command, "--threads", "1"]) == 0
+    assert read_card(folder).calibration == calibration
+
+
+def test_a_model_or_data_that_does_not_fit_is_named(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", "--model", "no_such", "--data", "roadsigns"]) == 2
+    assert "no model 'no_such'" in capsys.readouterr().err
+    assert main(["calibrate", "--model", str(trained), "--data", f"folder:{tmp_path}"]) == 2
+    assert "holds 0 class folders" in capsys.readouterr().err
+    assert main(["calibrate", "--model", str(trained), "--data", "roadsigns", "--frames", "0"]) == 2
+    assert "--frames must be at least 1" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dapdee_ros.cli.main import main
+from dapdee_ros.exits.card import read_card
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _options(out: Path, *more: str) -> list[str]:
+    return [
+        "train", "--model", "roadsigns", "--argument", "width=0.25",
+        "--data", "roadsigns", "--size", "32x32",
+        "--epochs", "2", "--batch-size", "16", "--frames-per-epoch", "64",
+        "--held-out-frames", "20", "--learning-rate", "0.01", "--threads", "1",
+        "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def _start(out: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dapdee_ros.cli.main", *_options(out, *more)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_killed_interrupted_and_started_again_gives_the_same_model(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main(_options(whole, "--epochs", "3")) == 0
+    checkpoint = broken / "checkpoint.safetensors"
+    # Once without any warning, after the first epoch.
+    process = _start(broken, "--epochs", "3")
+    _wait_for(checkpoint, process)
+    process.kill()
+    process.communicate()
+    first = checkpoint.stat().st_mtime_ns
+    # Once with Ctrl-C, as soon as it has gone on.
+    process = _start(broken, "--epochs", "3")
+    assert process.stderr is not None
+    assert "going on at step" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    if process.returncode == 130 and "the same command goes on from there" in said:
+        assert checkpoint.stat().st_mtime_ns > first
+    process = _start(broken, "--epochs", "3")
+    out, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "exit 5:" in out
+    ids = [read_card(folder).model_id for folder in (whole, broken)]
+    assert ids[0] == ids[1]
+    assert not checkpoint.exists()
+    values = json.loads((broken / "model.json").read_text())
+    assert values["provenance"]["command"].startswith("dapdee train --model roadsigns")
+    assert "20 frames" in values["accuracy"]["data"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "roadsign"], "expected roadsigns, cifar10:DIR or folder:DIR"),
+        (["--data", "folder:/nowhere/at/all"], "is not a folder"),
+        (["--model", "lenet"], "no network called 'lenet'"),
+        (["--taps", "stage9"], "no node 'stage9' to put an exit on"),
+        (["--taps", "stem.2", "--exits", "3"], "--taps or --exits, not both"),
+        (["--exits", "30"], "29 exits before the deepest asked for"),
+        (["--exit-weights", "1,2"], "names 2 weights, the model has 5 exits"),
+        (["--exit-weights", "1,x"], "--exit-weights expects numbers"),
+        (["--argument", "depth=3"], "cannot be built with {'width': 0.25, 'depth': 3}"),
+        (["--argument", "depth"], "--argument expects NAME=VALUE, got 'depth'"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(_options(tmp_path, *options)) == 2
+    assert message in capsys.readouterr().err

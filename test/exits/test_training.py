@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dapdee_ros.datasets.sources import StoredImages
+from dapdee_ros.datasets.split import Split
+from dapdee_ros.exits.checkpoint import CheckpointError
+from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
+from dapdee_ros.exits.training import Recipe, Training, augment, exit_accuracies, one_cycle
+
+
+def _colours() -> StoredImages:
+    """Three classes of noisy grey frames that differ in which channel is bright."""
+    draws = np.random.default_rng(0)
+    splits = []
+    for count in (48, 24):
+        labels = draws.integers(0, 3, count)
+        images = draws.integers(0, 120, (count, 32, 32, 3))
+        images[np.arange(count), :, :, labels] += 80
+        splits.append(Split(images.astype(np.uint8), labels, f"{count} grey frames"))
+    return StoredImages(splits[0], splits[1], ("r", "g", "b"), flip=True)
+
+
+def _training(out: Path, **changes: object) -> Training:
+    recipe = Recipe(**{"epochs": 3, "batch_size": 16, "uncertainty": True, **changes})  # type: ignore[arg-type]
+    torch.manual_seed(recipe.seed)
+    # This network has dropout, so that a resumed training must also find its random numbers again.
+    taps = ("stage1.neck.2", "stage3.neck.2")
+    architecture = architecture_of("roadsigns", 3, {"width": 0.25}, taps, 8, 2)
+    source = _colours()
+    model = build_multi_exit(architecture, source.size, source.mean, source.std)
+    return Training(model, source, recipe, out, {"data": "colours"})
+
+
+def _after(steps: int) -> Callable[[], bool]:
+    left = [steps]
+
+    def stop() -> bool:
+        left[0] -= 1
+        return left[0] == 0
+
+    return stop
+
+
+@pytest.mark.parametrize(("optimiser", "bf16"), [("sgd", True), ("adamw", False)])
+def test_stopped_twice_and_resumed_ends_with_the_same_weights(
+    tmp_path: Path, optimiser: str, bf16: bool
+) -> None:
+    options = {"optimiser": optimiser, "bf16": bf16, "learning_rate": 0.01}
+    whole = _training(tmp_path / "whole", **options)
+    last = list(whole.run())[-1]
+    assert last.step == last.steps == 9
+    for steps in (2, 5):  # in the middle of the first epoch, then at the end of the second
+        part = _training(tmp_path / "parts", **options)
+        for _ in part.run(_after(steps)):
+            pass
+    assert part.step == 7
+    rest = _training(tmp_path / "parts", **options)
+    assert rest.step == 7
+    again = list(rest.run())[-1]
+    assert again == last
+    expected, came = whole.model.state_dict(), rest.model.state_dict()
+    assert all(torch.equal(expected[name], came[name]) for name in expected)
+
+
+def test_a_kill_between_checkpoints_goes_back_to_the_last(tmp_path: Path) -> None:
+    whole = _training(tmp_path / "whole")
+    list(whole.run())
+    killed = _training(tmp_path / "killed")
+    steps = killed.run()
+    for _ in range(5):  # three steps make an epoch; the two after it are lost
+        next(steps)
+    del steps
+    resumed = _training(tmp_path / "killed")
+    assert resumed.step == 3
+    list(resumed.run())
+    expected, came = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(expected[name], came[name]) for name in expected)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    training = _training(tmp_path, epochs=10, learning_rate=0.02, uncertainty=False)
+    steps = list(training.run())
+    assert steps[-1].loss < steps[0].loss
+    assert min(exit_accuracies(training.model, training.source.held_out())) > 0.9
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    next(_training(tmp_path).run(lambda: True))
+    training = _training(tmp_path)
+    for _ in training.run(lambda: True):
+        pass
+    with pytest.raises(CheckpointError, match=r"differs in recipe .*'seed': 0.*'seed': 4"):
+        _training(tmp_path, seed=4)
+
+
+def test_a_torn_checkpoint_is_named(tmp_path: Path) -> None:
+    for _ in _training(tmp_path).run(lambda: True):
+        pass
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        _training(tmp_path)
+
+
+def test_augmentation_moves_and_mirrors() -> None:
+    frames = torch.arange(6 * 5 * 7 * 3, dtype=torch.uint8).reshape(6, 5, 7, 3)
+    draws = torch.Generator().manual_seed(1)
+    assert torch.equal(augment(frames, 0, False, draws), frames)
+    moved = augment(frames, 1, False, draws)
+    assert not torch.equal(moved, frames)
+    for frame, original in zip(moved, frames, strict=True):
+        padded = torch.nn.functional.pad(
+            original.permute(2, 0, 1).float(), (1, 1, 1, 1), mode="replicate"
+        ).permute(1, 2, 0)
+        places = [padded[y : y + 5, x : x + 7] for y in range(3) for x in range(3)]
+        assert any(torch.equal(frame.float(), place) for place in places)
+    mirrored = augment(frames, 0, True, torch.Generator().manual_seed(2))
+    flips = [torch.equal(a, b.flip(1)) for a, b in zip(mirrored, frames, strict=True)]
+    same = [torch.equal(a, b) for a, b in zip(mirrored, frames, strict=True)]
+    assert any(flips)
+    assert any(same)
+    assert all(a or b for a, b in zip(flips, same, strict=True))
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [one_cycle(step, 100, 0.5) for step in range(100)]
+    assert rates[0] == pytest.approx(0.02)
+    assert max(rates) == rates[25] == pytest.approx(0.5)
+    assert rates[:26] == sorted(rates[:26])
+    assert rates[25:] == sorted(rates[25:], reverse=True)
+    assert rates[-1] == pytest.approx(0.5 / 250_000)
+    assert one_cycle(0, 1, 0.5) > 0
