@@ -18,6 +18,7 @@ import torch
 from torch import fx, nn
 
 from dapdee_ros.graph.facts import Facts, Kind, attach, facts_of, tensors_in
+from dapdee_ros.graph.recording import AUGMENTED
 from dapdee_ros.graph.symbolic import (
     CHANGES_ITSELF,
     DRAWS_RANDOM_NUMBERS,
@@ -75,9 +76,8 @@ def _op_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
         return type(graph_module.get_submodule(str(node.target))).__name__.lower()
     if node.op == "placeholder":
         return "input"
-    if node.op == "call_function":
-        return str(getattr(node.target, "__name__", node.target))
-    return str(node.target)
+    name = str(getattr(node.target, "__name__", node.target))
+    return AUGMENTED.get(name, name).removesuffix("_")
 
 
 def _storages(value: Any) -> set[int]:
@@ -143,7 +143,8 @@ class _Functionalizer:
             raise TraceError("the model returns nothing: expected one tensor or one per exit")
         for number, node in enumerate(exits, start=1):
             if not isinstance(node, fx.Node) or not isinstance(self.env[node], torch.Tensor):
-                kind = type(self.env[node] if isinstance(node, fx.Node) else node).__name__
+                value = self.env[node] if isinstance(node, fx.Node) else node
+                kind = type(value).__name__.removeprefix("immutable_")
                 raise TraceError(
                     f"output {number} of the model is a {kind}: expected one tensor, or a tuple or "
                     "list of tensors, one per exit, shallowest first"

@@ -59,9 +59,9 @@ def measure_profile(
         model_id: id of the model, for the profile.
         device: what this is measured on, in words; None names the processor.
         threads: compute threads to use; the process's own setting is put back afterwards.
-        repeats: how often to run at most; no fewer than 3.
-        budget_s: seconds after which to stop, once 3 repeats are done.
-        progress: told (repeats done, repeats expected) after each.
+        repeats: rounds at most, each a block of whole runs and one of timed nodes; no fewer than 3.
+        budget_s: seconds after which to stop, once 3 rounds are done.
+        progress: told (rounds done, rounds expected) after each.
         note: kept in the profile.
 
     Returns:
@@ -112,35 +112,44 @@ def _measure(
     began = clock()
     runner.run(given, exits)
     one_s = clock() - began
-    block = max(1, round(_BLOCK_S / max(one_s, 1e-6)))
-    block = min(block, max(1, int(budget_s / 6 / max(one_s, 1e-6))))
+    block_s = min(_BLOCK_S, budget_s / 6)
+    expected = max(3, min(repeats, int(budget_s / (2 * max(block_s, one_s)))))
 
     nodes: dict[str, list[float]] = {}
     whole: list[float] = []
-    expected = min(repeats, max(3, int((budget_s - 2 * one_s) / (2 * block * one_s))))
-    for done in range(1, repeats + 1):
-        began = clock()
-        for _ in range(block):
+    for done in range(1, expected + 1):
+        runs, began = 0, clock()
+        while runs == 0 or clock() - began < block_s:
             runner.run(given, exits)
-        whole.append((clock() - began) / block)
-        for _ in range(block):
-            run: dict[str, float] = {}
-
-            def timed(name: str, operation: Callable[[], Any], run: dict[str, float] = run) -> Any:
-                began = clock()
-                result = operation()
-                run[name] = run.get(name, 0.0) + clock() - began
-                return result
-
-            runner.run_observed(given, exits, timed)
+            runs += 1
+        whole.append((clock() - began) / runs)
+        began = clock()
+        run: dict[str, float] = {}
+        while not run or clock() - began < block_s:
+            run = _observed(runner, given, exits)
             for name, seconds in run.items():
                 nodes.setdefault(name, []).append(seconds)
         if progress is not None:
-            progress(min(done, expected), expected)
-        if done >= expected:
-            break
+            progress(done, expected)
         if done >= 3 and clock() - started > budget_s:
-            if progress is not None:
+            if progress is not None and done < expected:
                 progress(expected, expected)
             break
     return nodes, median(whole)
+
+
+def _observed(
+    runner: GraphRunner, given: dict[str, torch.Tensor], exits: list[str]
+) -> dict[str, float]:
+    """Seconds of each node in one run."""
+    clock = time.perf_counter
+    run: dict[str, float] = {}
+
+    def timed(name: str, operation: Callable[[], Any]) -> Any:
+        began = clock()
+        result = operation()
+        run[name] = run.get(name, 0.0) + clock() - began
+        return result
+
+    runner.run_observed(given, exits, timed)
+    return run

@@ -19,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 Leaf = str | type[nn.Module]
 
+# ``x += 1`` bears the name that plain torch.fx gives it.
+AUGMENTED = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}
 _SIZE_METHODS = frozenset(
     (
         "size", "dim", "ndimension", "numel", "nelement", "stride", "storage_offset",
@@ -249,6 +251,7 @@ class PathTracer(fx.Tracer):
         else:
             # torch.fx numbers its names over the whole graph; ours count within a module.
             own = re.sub(r"_[0-9]+$", "", node.name)
+            own = AUGMENTED.get(own, own)
             wanted = f"{self.place}.{own}" if self.place else own
         name, count = wanted, 0
         while name in self._taken:
