@@ -68,6 +68,7 @@ class TokenExits(nn.Module):
         self.branches = nn.ModuleList(nn.Linear(dag.by_name[t].shape[-1], 1000) for t in taps)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Logits of every exit for uint8 ``(1, H, W, 3)``."""
         features = self.backbone(self.normalise(image))
         early = [
             branch(features[tap].mean(1))
@@ -124,9 +125,9 @@ def seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:
 
 def decide_s(table: CandidateTable, where: Sequence[Situation], mode: str) -> float:
     """Median seconds of a decision."""
-    table.decide(*where[0], mode)
+    table.decide(*where[0])
     return median(
-        seconds([lambda s=s: table.decide(*s, mode) for s in where])  # type: ignore[misc]
+        seconds([lambda s=s: table.decide(s[0], s[1], s[2], mode) for s in where])  # type: ignore[misc]
     )
 
 

@@ -162,7 +162,7 @@ def minimum_cut(
     return frozenset(name for kind, name in car_side if kind == "node")
 
 
-# Source and sink. Vertices are pairs, so that no node's name can collide with another kind of vertex.
+# Source and sink. Vertices are pairs, so that no node's name can be that of another kind of vertex.
 CAR_SIDE, EDGE_SIDE = ("side", "car"), ("side", "edge")
 
 

@@ -1,0 +1,265 @@
+"""Plan a model for a link and a deadline: which exit, which cut, which codec, which gate.
+
+Needs no hardware and no torch: profiles of car and edge server come from `dapdee profile`, or from
+the samples in config/profiles. --sweep shows how the plan moves over the link's rate or the
+deadline, --draw shows the network with its two sides; both write a PNG and an SVG.
+
+  dapdee plan roadsigns --link 3g --deadline-s 0.2
+  dapdee plan roadsigns --link 3g --policy neurosurgeon+u8 --json
+  dapdee plan roadsigns --link 4g --sweep deadline --draw --out pictures/roadsigns
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dapdee_ros.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from dapdee_ros.exits.card import ModelCard
+    from dapdee_ros.partition.cost import LinkState
+    from dapdee_ros.partition.plan import Plan
+    from dapdee_ros.partition.policy import Problem, Situation
+    from dapdee_ros.partition.sweep import Sweep
+
+SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="model folder or name")
+    add("--link", default="4g", help="cat1, 3g, 4g, wifi, 8.5mbit, 300kbit or none (default 4g)")
+    add("--rtt-s", type=float, default=0.0, help="round trip of a small packet in s (default 0)")
+    add("--link-spread", type=float, default=0.0, help="relative spread of the rate (default 0)")
+    add("--deadline-s", type=float, default=0.3, help="from image to result in s (default 0.3)")
+    add(
+        "--mode",
+        choices=("auto", "latency", "throughput"),
+        default="auto",
+        help="what to minimise; auto: by --load-score (default auto)",
+    )
+    add("--load-score", type=float, default=0.0, help="0 idle to 1; heavy from 0.4 (default 0)")
+    add("--car-slowdown", type=float, default=1.0, help="now over profiled time (default 1)")
+    add("--edge-slowdown", type=float, default=1.0, help="the same for the edge (default 1)")
+    add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
+    add("--edge-profile", help="the same for the edge server (default: a sample)")
+    add(
+        "--policy",
+        default="exact",
+        help="who plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, device-only, "
+        "edge-only, an installed one or package.module:Class; +codec or +any behind the name "
+        "where the boundary is not to be sent as float32 (default exact)",
+    )
+    add("--codecs", help="codecs to consider, a,b,c (default: all that can be planned with)")
+    add("--accuracy-floor", type=float, default=0.0, help="0 to 1 (default 0)")
+    add(
+        "--accuracy-tolerance",
+        type=float,
+        default=0.0,
+        help="accuracy to give up for speed, 0 to 1 (default 0)",
+    )
+    add("--keep-raw-on-car", action="store_true", help="never send the camera's picture itself")
+    add("--no-gates", action="store_true", help="consider no early exit on the car")
+    add("--risk", type=float, default=0.5, help="judge the deadline at this quantile of the rate")
+    add("--best", type=int, default=5, help="how many of the best plans to show (default 5)")
+    add("--sweep", choices=("link", "deadline"), help="draw how the plan moves over it")
+    add("--draw", action="store_true", help="draw the network with the plan's two sides")
+    add("--out", type=Path, help="beginning of the pictures' names (default plan-MODEL)")
+    add("--json", action="store_true", help="one JSON object instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan and print."""
+    from dapdee_ros.codec import CodecError
+    from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+    from dapdee_ros.graph.dag import GraphError
+    from dapdee_ros.partition.errors import PlanningError
+    from dapdee_ros.simulation.link_trace import LinkTraceError
+
+    try:
+        return _run(args, read_card(find_model(args.model)))
+    except (PlanningError, GraphError, ModelFolderError, CodecError, LinkTraceError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _run(args: argparse.Namespace, card: ModelCard) -> int:
+    from dapdee_ros.codec import CODEC_NAMES
+    from dapdee_ros.partition.cost import LoadState
+    from dapdee_ros.partition.from_card import choose_profiles, problem_of
+    from dapdee_ros.partition.policy import Situation, ask, make_policy
+
+    if args.best < 1:
+        raise CommandError(f"--best is {args.best}; expected 1 or more")
+    situation = Situation(
+        _link(args.link, args.rtt_s, args.link_spread),
+        LoadState(args.car_slowdown, args.edge_slowdown, args.load_score),
+        args.deadline_s,
+        args.mode,
+        accuracy_floor=args.accuracy_floor,
+        accuracy_tolerance=args.accuracy_tolerance,
+        keep_raw_on_car=args.keep_raw_on_car,
+        gates=not args.no_gates,
+        risk=args.risk,
+    )
+    car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
+    codecs = args.codecs.split(",") if args.codecs else CODEC_NAMES
+    problem = problem_of(card, car, edge, codecs)
+    policy = make_policy(args.policy, problem)
+    plan = ask(policy, situation, problem)
+    others = _others(problem, situation, plan, args.best)
+
+    stem = args.out or Path(f"plan-{card.name}")
+    title = f"{card.name}, {args.policy}, {situation.objective}"
+    files: list[Path] = []
+    swept = None
+    if args.sweep:
+        from dapdee_ros.partition.sweep import sweep
+        from dapdee_ros.partition.sweep_chart import draw_sweep
+
+        swept = sweep(problem, policy, situation, args.sweep)
+        fixed = f"deadline {args.deadline_s:g} s" if args.sweep == "link" else f"link {args.link}"
+        files += draw_sweep(
+            swept, len(card.dag.exits), f"{title}, {fixed}", _named(stem, args.sweep)
+        )
+    if args.draw:
+        from dapdee_ros.partition.drawing import draw_plan
+
+        sizes = _sizes(problem, plan)
+        words = f"{title}, link {args.link}: {_words(plan)}, {plan.latency_s:.3g} s"
+        files += draw_plan(card.dag, plan, sizes, words, _named(stem, "cut"))
+
+    if args.json:
+        print(json.dumps(_values(args, card, problem, situation, plan, others, swept, files)))
+    else:
+        _show(args, card, problem, situation, plan, others, swept, files)
+    return 0
+
+
+def _link(text: str, rtt_s: float, spread: float) -> LinkState:
+    from dapdee_ros.partition.cost import LinkState
+    from dapdee_ros.simulation.link_text import parse_link
+
+    if text == "none":
+        return LinkState(0.0, rtt_s, connected=False)
+    trace = parse_link(text)
+    if len(trace.rates_bps) > 1:
+        raise CommandError(
+            f"--link {text}: a plan is made for one rate; give cat1, 3g, 4g, wifi or 8.5mbit"
+        )
+    return LinkState(float(trace.rates_bps[0]), rtt_s, relative_spread=spread)
+
+
+def _others(problem: Problem, situation: Situation, plan: Plan, count: int) -> list[Plan]:
+    """The best plans that are not the one chosen; none where they are too many to list."""
+    from dapdee_ros.graph.cuts import TooManyCuts
+
+    s = situation
+    try:
+        ranked = problem.table.ranked(
+            count, s.link, s.load, s.deadline_s, s.mode, accuracy_floor=s.accuracy_floor,
+            accuracy_tolerance=s.accuracy_tolerance, keep_raw_on_car=s.keep_raw_on_car,
+            gates=s.gates, risk=s.risk,
+        )  # fmt: skip
+    except TooManyCuts:
+        return []
+    return [other for other in ranked if other.key != plan.key][: count - 1]
+
+
+def _sizes(problem: Problem, plan: Plan) -> dict[str, float]:
+    sizes = {}
+    for name in plan.boundary:
+        cost = problem.basis.codec(plan.codec).tensor(problem.dag.by_name[name])
+        sizes[name] = cost.coded_bytes if cost else 0.0
+    return sizes
+
+
+def _named(stem: Path, what: str) -> Path:
+    return stem.with_name(f"{stem.name}-{what}")
+
+
+def _words(plan: Plan) -> str:
+    where = "car alone" if plan.device_only else f"send {' '.join(plan.boundary)} as {plan.codec}"
+    gate = f", gate {plan.gate} at {plan.gate_threshold:.3g}" if plan.gate else ""
+    return f"exit {plan.exit_number}, {where}{gate}"
+
+
+def _values(
+    args: argparse.Namespace,
+    card: ModelCard,
+    problem: Problem,
+    situation: Situation,
+    plan: Plan,
+    others: Sequence[Plan],
+    swept: Sweep | None,
+    files: Sequence[Path],
+) -> dict[str, Any]:
+    return {
+        "model": card.name,
+        "model_id": card.model_id,
+        "policy": args.policy,
+        "mode": situation.objective,
+        "deadline_s": situation.deadline_s,
+        "uplink_bps": situation.link.uplink_bps,
+        "rtt_s": situation.link.rtt_s,
+        "car": problem.car.device,
+        "edge": problem.edge.device,
+        "codecs": [codec.name for codec in problem.codecs],
+        "plan": plan.to_dict(),
+        "next_best": [other.to_dict() for other in others],
+        "sweep": [point.to_dict() for point in swept.points] if swept else None,
+        "files": [str(path) for path in files],
+    }
+
+
+def _show(
+    args: argparse.Namespace,
+    card: ModelCard,
+    problem: Problem,
+    situation: Situation,
+    plan: Plan,
+    others: Sequence[Plan],
+    swept: Sweep | None,
+    files: Sequence[Path],
+) -> None:
+    link = situation.link
+    print(
+        f"{card.name} ({card.model_id}), link {args.link} ({link.uplink_bps / 1e6:g} Mbit/s, round "
+        f"trip {link.rtt_s * 1e3:g} ms), deadline {situation.deadline_s:g} s, "
+        f"{situation.objective}, policy {args.policy}"
+    )
+    for role, profile in (("car ", problem.car), ("edge", problem.edge)):
+        note = f" ({profile.note})" if profile.note else ""
+        print(f"{role}: {profile.device}, {profile.threads} threads, {profile.created}{note}")
+    print(f"codecs: {', '.join(codec.name for codec in problem.codecs)}")
+    print(
+        f"\n  {'car':>8} {'link':>8} {'edge':>8} {'latency':>8} {'mean':>8} {'period':>8} "
+        f"{'bytes':>9} {'accuracy':>8}"
+    )
+    for mark, row in (("*", plan), *((" ", other) for other in others)):
+        times = (
+            row.head_s, row.transfer_s, row.edge_s, row.latency_s, row.expected_latency_s,
+            row.period_s,
+        )  # fmt: skip
+        late = " LATE" if row.late else ""
+        print(
+            f"{mark} {' '.join(f'{1e3 * t:>6.1f}ms' for t in times)} {row.boundary_bytes:>9,.0f} "
+            f"{row.accuracy:>8.3f}  {_words(row)}{late}"
+        )
+    print(f"\n{plan.reason}")
+    if swept:
+        print(f"\nThe plan over the {swept.what}:")
+        for point in swept.changes():
+            value = (
+                f"{point.value / 1e6:9.3g} Mbit/s"
+                if swept.what == "link"
+                else f"{point.value:9.3g} s"
+            )
+            late = ", late" if point.plan.late else ""
+            print(f"{value}  {point.car_share:4.0%} on the car  {_words(point.plan)}{late}")
+    for path in files:
+        print(f"wrote {path}")
