@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,25 +55,37 @@ class _Stage(nn.Module):
 class RoadSignNet(nn.Module):
     """A small residual network for 64x64 frames whose stages end in narrow necks.
 
-    Input float32 ``(B, 3, 64, 64)``. The tensors at the necks are 16, 8, 4 and 2 kB in float32
-    against 12 kB for the uint8 frame, so there is something to gain from cutting late.
+    Input float32 ``(B, 3, H, W)``, H and W multiples of 32. At 64x64 the maps at the necks have
+    sides 16, 8, 8 and 4: with the usual channels 16, 8, 4 and 2 kB in float32, against 12 kB for
+    the uint8 frame, so there is something to gain from cutting late.
+
+    Args:
+        classes: number of classes.
+        width: what every width is multiplied by.
+        widths: channels of the stem and of the five stages.
+        blocks: residual blocks in the first four stages.
+        necks: channels of the four necks.
     """
 
-    def __init__(self, classes: int, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        classes: int,
+        width: float = 1.0,
+        widths: Sequence[int] = (32, 32, 64, 128, 128, 192),
+        blocks: Sequence[int] = (1, 2, 2, 3),
+        necks: Sequence[int] = (16, 32, 16, 32),
+    ) -> None:
         super().__init__()
-
-        def wide(channels: int) -> int:
-            return max(8, int(channels * width))
-
-        self.stem = _conv(3, wide(32), stride=2)
-        self.stage1 = _Stage(wide(32), wide(32), 1, 16, pool=True)
-        self.stage2 = _Stage(16, wide(64), 2, 32, pool=True)
-        self.stage3 = _Stage(32, wide(128), 2, 16, pool=False)
-        self.stage4 = _Stage(16, wide(128), 3, 32, pool=True)
-        self.stage5 = nn.Sequential(_conv(32, wide(192)), _Residual(wide(192)))
+        stem, first, second, third, fourth, fifth = (max(8, int(w * width)) for w in widths)
+        self.stem = _conv(3, stem, stride=2)
+        self.stage1 = _Stage(stem, first, blocks[0], necks[0], pool=True)
+        self.stage2 = _Stage(necks[0], second, blocks[1], necks[1], pool=True)
+        self.stage3 = _Stage(necks[1], third, blocks[2], necks[2], pool=False)
+        self.stage4 = _Stage(necks[2], fourth, blocks[3], necks[3], pool=True)
+        self.stage5 = nn.Sequential(_conv(necks[3], fifth), _Residual(fifth))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.1)
-        self.classifier = nn.Linear(wide(192), classes)
+        self.classifier = nn.Linear(fifth, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, classes)``."""
