@@ -1,6 +1,6 @@
 """Boundary tensors to bytes and back. NumPy only; an image library is imported when used."""
 
-from dapdee_ros.codec.table import CODEC_NAMES, codec_named, size_is_fixed
+from dapdee_ros.codec.table import CODEC_NAMES, codec_named, is_lossless, size_is_fixed
 from dapdee_ros.codec.tensor_spec import CodecError, TensorSpec
 from dapdee_ros.codec.wire import decode, encode, encoded_bytes
 
@@ -12,5 +12,6 @@ __all__ = [
     "decode",
     "encode",
     "encoded_bytes",
+    "is_lossless",
     "size_is_fixed",
 ]

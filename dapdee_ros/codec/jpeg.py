@@ -23,20 +23,13 @@ class Jpeg:
 
     def accepts(self, shape: Sequence[int], dtype: str) -> bool:
         """True for one non-empty uint8 rgb image."""
-        return (
-            dtype == "uint8"
-            and len(shape) == 4
-            and shape[0] == 1
-            and shape[3] == 3
-            and 0 < shape[1] < 65536
-            and 0 < shape[2] < 65536
-        )
+        return is_rgb_image(shape, dtype)
 
     def length_bounds(self, shape: Sequence[int], dtype: str) -> tuple[int, int]:
         """Anything up to what noise at full quality can take, with room for headers."""
         _, height, width, _ = shape
         blocks = ((height + 15) // 16) * ((width + 15) // 16) * 256
-        return 0, 6 * blocks + _HEADER_ROOM_BYTES
+        return 1, 6 * blocks + _HEADER_ROOM_BYTES
 
     def scale_count(self, shape: Sequence[int], dtype: str) -> int:
         """None needed."""
@@ -48,7 +41,7 @@ class Jpeg:
         Raises:
             CodecError: if OpenCV is not there.
         """
-        cv2 = _opencv()
+        cv2 = opencv("jpeg")
         done, data = cv2.imencode(
             ".jpg", cv2.cvtColor(values[0], cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
         )
@@ -72,14 +65,19 @@ class Jpeg:
         found = jpeg_size(data)
         if found != (shape[1], shape[2], 3):
             raise CodecError(f"expected a JPEG of {shape[1:]}, its header says {found}")
-        cv2 = _opencv()
-        try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        except cv2.error as error:
-            raise CodecError(f"OpenCV refuses the JPEG: {error}") from error
-        if image is None or image.shape != tuple(shape[1:]):
-            raise CodecError("the JPEG is damaged")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[None]
+        return opened(data, shape, "jpeg")
+
+
+def is_rgb_image(shape: Sequence[int], dtype: str) -> bool:
+    """Whether a tensor is one non-empty uint8 rgb image, ``(1, H, W, 3)``."""
+    return (
+        dtype == "uint8"
+        and len(shape) == 4
+        and shape[0] == 1
+        and shape[3] == 3
+        and 0 < shape[1] < 65536
+        and 0 < shape[2] < 65536
+    )
 
 
 def jpeg_size(data: Bytes) -> tuple[int, int, int] | None:
@@ -112,12 +110,33 @@ def jpeg_size(data: Bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _opencv() -> ModuleType:
+def opened(data: Bytes, shape: Sequence[int], codec: str) -> NDArray:
+    """An image file whose declared size has been checked, as a uint8 rgb tensor.
+
+    Raises:
+        CodecError: if OpenCV refuses it or finds another size.
+    """
+    cv2 = opencv(codec)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise CodecError(f"OpenCV refuses the {codec}: {error}") from error
+    if image is None or image.shape != tuple(shape[1:]):
+        raise CodecError(f"the {codec} is damaged")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[None]
+
+
+def opencv(codec: str) -> ModuleType:
+    """OpenCV, imported when an image codec is first used.
+
+    Raises:
+        CodecError: if it is not installed.
+    """
     try:
         import cv2
     except ImportError as error:
         raise CodecError(
-            "the jpeg codec needs OpenCV (python3-opencv or opencv-python-headless), which is "
+            f"the {codec} codec needs OpenCV (python3-opencv or opencv-python-headless), which is "
             "not installed"
         ) from error
     return cv2

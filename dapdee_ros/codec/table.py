@@ -7,13 +7,18 @@ from enum import StrEnum
 from functools import lru_cache
 
 from dapdee_ros.codec.affine import Affine
+from dapdee_ros.codec.deflated import Deflated
 from dapdee_ros.codec.jpeg import Jpeg
 from dapdee_ros.codec.plain import Half, Identity
 from dapdee_ros.codec.tensor_spec import Codec, CodecError
+from dapdee_ros.codec.webp import WebP
 
 
 class CodecName(StrEnum):
-    """Codecs by the name they have on the wire; ``u8c`` and ``u4c`` have a scale a channel."""
+    """Codecs by the name they have on the wire.
+
+    ``u8c`` and ``u4c`` have a scale a channel; what ends in ``z`` is entropy-coded as well.
+    """
 
     F32 = "f32"
     F16 = "f16"
@@ -21,7 +26,14 @@ class CodecName(StrEnum):
     U8C = "u8c"
     U4 = "u4"
     U4C = "u4c"
+    F32Z = "f32z"
+    F16Z = "f16z"
+    U8Z = "u8z"
+    U8CZ = "u8cz"
+    U4Z = "u4z"
+    U4CZ = "u4cz"
     JPEG = "jpeg"
+    WEBP = "webp"
 
 
 _CODECS: dict[CodecName, Callable[[], Codec]] = {
@@ -31,7 +43,14 @@ _CODECS: dict[CodecName, Callable[[], Codec]] = {
     CodecName.U8C: lambda: Affine(8, per_channel=True),
     CodecName.U4: lambda: Affine(4, per_channel=False),
     CodecName.U4C: lambda: Affine(4, per_channel=True),
+    CodecName.F32Z: lambda: Deflated(Identity()),
+    CodecName.F16Z: lambda: Deflated(Half()),
+    CodecName.U8Z: lambda: Deflated(Affine(8, per_channel=False)),
+    CodecName.U8CZ: lambda: Deflated(Affine(8, per_channel=True)),
+    CodecName.U4Z: lambda: Deflated(Affine(4, per_channel=False)),
+    CodecName.U4CZ: lambda: Deflated(Affine(4, per_channel=True)),
     CodecName.JPEG: Jpeg,
+    CodecName.WEBP: WebP,
 }
 
 CODEC_NAMES: tuple[str, ...] = tuple(name.value for name in CodecName)
@@ -55,6 +74,20 @@ def codec_named(name: str) -> Codec:
 
 
 def size_is_fixed(name: str) -> bool:
-    """Whether the codec's size depends on shape and dtype alone, so that it can be planned with."""
+    """Whether a coded tensor's size depends on its shape and dtype alone, not on its content.
+
+    Raises:
+        CodecError: if there is no such codec.
+    """
     fewest, most = codec_named(name).length_bounds((1, 1, 1, 3), "uint8")
     return fewest == most
+
+
+def is_lossless(name: str) -> bool:
+    """Whether every tensor comes back bit for bit.
+
+    Raises:
+        CodecError: if there is no such codec.
+    """
+    codec_named(name)
+    return name in (CodecName.F32, CodecName.F32Z)
