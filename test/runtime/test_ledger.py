@@ -1,0 +1,53 @@
+import threading
+
+import pytest
+
+from dapdee_ros.runtime.frames import Place
+from dapdee_ros.runtime.ledger import FrameLedger, LedgerError
+
+
+def test_every_frame_ends_once_and_the_sums_agree() -> None:
+    ledger = FrameLedger()
+    numbers = [ledger.accept() for _ in range(5)]
+    assert numbers == [1, 2, 3, 4, 5]
+    ledger.end_with_result(1, Place.EDGE, missed=False)
+    ledger.end_with_result(2, Place.CAR_FALLBACK, missed=True)
+    ledger.end_with_drop(3, "superseded")
+    summary = ledger.summary()
+    assert (summary.accepted, summary.results, summary.drops, summary.in_flight) == (5, 2, 1, 2)
+    assert summary.places == {Place.EDGE: 1, Place.CAR_FALLBACK: 1}
+    assert summary.reasons == {"superseded": 1}
+    assert summary.deadline_misses == 1
+
+
+@pytest.mark.parametrize("number", [1, 7])
+def test_a_frame_that_is_not_open_cannot_end(number: int) -> None:
+    ledger = FrameLedger()
+    ledger.accept()
+    ledger.end_with_drop(1, "first end")
+    with pytest.raises(LedgerError, match=f"frame {number}"):
+        ledger.end_with_result(number, Place.CAR, missed=False)
+    assert ledger.summary().results == 0
+
+
+def test_counts_hold_under_many_threads() -> None:
+    ledger = FrameLedger()
+
+    def work() -> None:
+        for _ in range(500):
+            number = ledger.accept()
+            if number % 3:
+                ledger.end_with_result(number, Place.CAR, missed=False)
+            else:
+                ledger.end_with_drop(number, "every third")
+            ledger.summary()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    summary = ledger.summary()
+    assert summary.accepted == 2000
+    assert summary.in_flight == 0
+    assert summary.drops == 666

@@ -1,0 +1,24 @@
+import math
+
+import pytest
+
+from dapdee_ros.runtime.patience import PATIENCE, SLACK_S, fallback_time
+
+
+def test_waits_until_the_planned_exit_just_fits() -> None:
+    at = fallback_time(10.0, 10.3, 0.05, deepest_s=0.1, quickest_s=0.02)
+    assert at == pytest.approx(10.2)
+
+
+def test_gives_the_edge_half_again_its_predicted_time() -> None:
+    at = fallback_time(10.0, 10.3, 0.12, deepest_s=0.25, quickest_s=0.02)
+    assert at == pytest.approx(10.0 + PATIENCE * 0.12 + SLACK_S)
+
+
+def test_never_waits_so_long_that_nothing_fits() -> None:
+    at = fallback_time(10.0, 10.3, 5.0, deepest_s=0.25, quickest_s=0.04)
+    assert at == pytest.approx(10.26)
+
+
+def test_is_not_before_sending_even_if_all_is_late() -> None:
+    assert fallback_time(10.0, 10.01, math.nan, deepest_s=1.0, quickest_s=0.5) == 10.0
