@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -92,19 +93,36 @@ def _layout(dag: ModelDag) -> dict[str, tuple[float, float]]:
             lane += 1
         used.add(lane)
         lanes[node.name] = lane
-    columns = math.ceil((max(depth.values()) + 1) / _ROWS)
-    rows = math.ceil((max(depth.values()) + 1) / columns)
+    tops = _column_tops(dag, depth)
+    column_of = {name: bisect_right(tops, d) - 1 for name, d in depth.items()}
     widths = [
-        1 + max(lanes[name] for name, d in depth.items() if d // rows == column)
-        for column in range(columns)
+        1 + max(lanes[name] for name, column in column_of.items() if column == wanted)
+        for wanted in range(len(tops))
     ]
     return {
         name: (
-            _LANE_WIDTH * (sum(widths[: d // rows]) + lanes[name]),
-            -_ROW_HEIGHT * (d % rows),
+            _LANE_WIDTH * (sum(widths[: column_of[name]]) + lanes[name]),
+            -_ROW_HEIGHT * (d - tops[column_of[name]]),
         )
         for name, d in depth.items()
     }
+
+
+def _column_tops(dag: ModelDag, depth: Mapping[str, int]) -> list[int]:
+    """The depths at which columns begin, where the fewest arrows lead from one to the next."""
+    last = max(depth.values())
+    passing = [0] * (last + 2)
+    for node in dag.nodes:
+        for reader in dag.readers[node.name]:
+            for d in range(depth[node.name] + 1, depth[reader] + 1):
+                passing[d] += 1
+    columns = math.ceil((last + 1) / _ROWS)
+    tops = [0]
+    for column in range(1, columns):
+        ideal = round((last + 1) * column / columns)
+        near = range(max(tops[-1] + 1, ideal - 6), min(last, ideal + 6) + 1)
+        tops.append(min(near, key=lambda d: (passing[d], abs(d - ideal))))
+    return tops
 
 
 def _node(axes: Axes, at: tuple[float, float], name: str, colour: str, is_exit: bool) -> None:
@@ -135,6 +153,8 @@ def _arrow(
             connectionstyle="arc3,rad=0.25" if skips else "arc3,rad=0",
             color=_SENT if sent else "#777777" if used else _UNUSED,
             linewidth=1.8 if sent else 0.7,
+            # From the foot of one column to the head of the next.
+            linestyle="dotted" if end[1] > start[1] else "solid",
             zorder=2 if sent else 1,
         )
     )

@@ -68,7 +68,7 @@ def draw_sweep(sweep: Sweep, exits: int, title: str, stem: Path) -> list[Path]:
     bottom.plot(x, limits, "--", color="#c0392b", label="deadline")
     bottom.set_ylim(0, 1.15 * max(p.latency_s for p in plans))
     bottom.set_ylabel("latency in s")
-    bottom.legend(loc="upper right" if sweep.what == "link" else "upper left", fontsize=8)
+    bottom.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
     bottom.set_xscale("log")
     bottom.set_xlim(x[0], x[-1])
     bottom.set_xlabel(unit)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from random_networks import random_dag, random_profile
+from partition.random_networks import random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption, MeasuredCodec, TensorCost

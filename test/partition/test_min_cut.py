@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from random_networks import chain_of_design, random_dag, random_profile
+from partition.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, MeasuredCodec, TensorCost
 from dapdee_ros.partition.cost import LinkState, LoadState

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import chain_of_design, random_dag, random_profile
+from partition.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.codec_cost import AsIs, GateOption, MeasuredCodec, TensorCost

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from random_networks import chain_of_design, random_dag, random_profile
+from partition.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.cost import LinkState, LoadState
