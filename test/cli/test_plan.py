@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dapdee_ros.cli.main import main
+from dapdee_ros.exits.card import structure_id
+from dapdee_ros.graph.dag import ModelDag, Node
+from dapdee_ros.partition.device_profile import DeviceProfile
+
+# Name: (inputs, output bytes, seconds on the car).
+NODES: dict[str, tuple[tuple[str, ...], int, float]] = {
+    "image": ((), 12_288, 0.0),
+    "stem": (("image",), 65_536, 0.03),
+    "neck": (("stem",), 2_048, 0.01),
+    "early": (("neck",), 12, 0.005),
+    "left": (("neck",), 1_024, 0.04),
+    "right": (("neck",), 1_024, 0.04),
+    "late": (("left", "right"), 12, 0.02),
+}
+SHAPES = {"image": (1, 64, 64, 3), "early": (1, 3), "late": (1, 3)}
+
+
+def small_model(folder: Path) -> str:
+    """Write a model folder of 7 nodes and 2 exits; returns its id."""
+    dag = ModelDag(
+        tuple(
+            Node(
+                name,
+                "input" if not inputs else "conv2d",
+                inputs,
+                SHAPES.get(name, (1, size // 4)),
+                "float32" if inputs else "uint8",
+                size,
+                1000,
+            )
+            for name, (inputs, size, _) in NODES.items()
+        ),
+        ("early", "late"),
+    )
+    architecture = {
+        "builder": "none",
+        "classes": 3,
+        "arguments": {},
+        "taps": ["neck"],
+        "branch": {"width": 8, "grid": 2},
+    }
+    labels, size, mean, std = ("a", "b", "c"), (64, 64), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+    model_id = structure_id(architecture, labels, size, mean, std, "0" * 64)
+    folder.mkdir(parents=True)
+    (folder / "graph.json").write_text(json.dumps(dag.to_dict()))
+    (folder / "model.json").write_text(
+        json.dumps(
+            {
+                "format": 1,
+                "name": "small",
+                "model_id": model_id,
+                "architecture": architecture,
+                "labels": labels,
+                "input": {"size": size, "mean": mean, "std": std},
+                "accuracy": {"exits": [0.8, 0.95], "data": "none"},
+                "weights": {"sha256": "0" * 64},
+                "provenance": {},
+            }
+        )
+    )
+    return model_id
+
+
+@pytest.fixture
+def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run ``dapdee plan`` on the small model; the JSON it prints, or what it complains about."""
+    model_id = small_model(tmp_path / "small")
+    for device, scale in (("car", 1.0), ("edge", 0.1)):
+        seconds = {name: scale * s for name, (_, _, s) in NODES.items()}
+        DeviceProfile(model_id, device, 1, seconds, "2026-11-20").save(tmp_path / f"{device}.json")
+    profiles = [f"--{d}-profile={tmp_path / d}.json" for d in ("car", "edge")]
+
+    def run(*arguments: str, text: bool = False) -> Any:
+        words = ["plan", str(tmp_path / "small"), *profiles, *arguments]
+        status = main(words if text else [*words, "--json"])
+        printed = capsys.readouterr()
+        if status:
+            return status, printed.err
+        return printed.out if text else json.loads(printed.out)
+
+    return run
+
+
+def test_the_plan_and_the_next_best(plan: Callable[..., Any]) -> None:
+    found = plan("--link", "3g", "--deadline-s", "0.2", "--codecs", "f32")
+    # 40 ms of head, 2,048 bytes at 1.1 Mbit/s, a tenth of 100 ms of tail.
+    assert found["plan"]["boundary"] == ["neck"]
+    assert found["plan"]["latency_s"] == pytest.approx(0.04 + 8 * 2048 / 1.1e6 + 0.01)
+    assert found["plan"]["exit_number"] == 2
+    assert len(found["next_best"]) == 4
+    latencies = [p["latency_s"] for p in (found["plan"], *found["next_best"])]
+    assert latencies == sorted(latencies)
+    assert plan("--link", "none")["plan"]["boundary"] == []
+    assert plan("--link", "wifi", "--car-slowdown", "9")["plan"]["boundary"] == ["image"]
+
+
+def test_the_text_names_the_cut_and_the_times(plan: Callable[..., Any]) -> None:
+    text = plan("--link", "3g", "--codecs", "f32", "--sweep", "deadline", text=True)
+    assert "* " in text
+    assert "exit 2, send neck as f32" in text
+    assert "64.9ms" in text
+    assert "The plan over the deadline" in text
+
+
+def test_sweeps_and_drawings(plan: Callable[..., Any], tmp_path: Path) -> None:
+    stem = str(tmp_path / "pictures" / "small")
+    deadline = plan("--link", "3g", "--sweep", "deadline", "--draw", "--out", stem)
+    exits = [point["plan"]["exit_number"] for point in deadline["sweep"]]
+    assert (exits[0], exits[-1]) == (1, 2)
+    assert exits == sorted(exits), "a looser deadline leads to a deeper exit"
+    link = plan("--sweep", "link", "--deadline-s", "1", "--out", stem)
+    shares = [point["car_share"] for point in link["sweep"]]
+    assert shares[0] == 1.0
+    assert shares == sorted(shares, reverse=True), "a faster link moves the cut to the server"
+    assert [Path(f).name for f in deadline["files"] + link["files"]] == [
+        "small-deadline.png", "small-deadline.svg", "small-cut.png", "small-cut.svg",
+        "small-link.png", "small-link.svg",
+    ]  # fmt: skip
+    for name in deadline["files"] + link["files"]:
+        start = Path(name).read_bytes()[:300]
+        assert start.startswith(b"\x89PNG") or b"<?xml" in start
+    drawn = (tmp_path / "pictures" / "small-cut.svg").read_text()
+    assert "2,048 bytes" in drawn
+
+
+def test_policies_by_name(plan: Callable[..., Any]) -> None:
+    assert plan("--policy", "device-only", "--link", "3g")["plan"]["boundary"] == []
+    assert plan("--policy", "edge-only", "--link", "3g")["plan"]["boundary"] == ["image"]
+    assert plan("--policy", "neurosurgeon", "--link", "3g")["plan"]["boundary"] == ["neck"]
+    assert plan("--policy", "dapdee", "--load-score", "0.6")["mode"] == "throughput"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--link", "5g"], "'5g' is no link"),
+        (["--link", "drive"], "a plan is made for one rate"),
+        (["--deadline-s", "0"], "deadline_s is 0.0; expected a finite number above 0"),
+        (["--deadline-s", "nan"], "deadline_s is nan"),
+        (["--rtt-s", "-1"], "rtt_s is -1.0"),
+        (["--policy", "best"], "policy 'best' is unknown; there are device-only"),
+        (["--policy", "dads+zip"], "codec 'zip' is unknown"),
+        (["--codecs", "zip"], "no codec 'zip'"),
+        (["--accuracy-floor", "0.99"], "the best reaches 0.95"),
+        (["--car-slowdown", "0"], "car_slowdown is 0.0"),
+        (["--best", "0"], "--best is 0"),
+        (["--car-profile", "nowhere.json"], "cannot read a device profile from nowhere.json"),
+    ],
+)
+def test_what_the_user_can_mend(
+    plan: Callable[..., Any], arguments: list[str], message: str
+) -> None:
+    status, complaint = plan(*arguments)
+    assert status == 2
+    assert message in complaint
+
+
+def test_the_profile_of_another_model(plan: Callable[..., Any], tmp_path: Path) -> None:
+    other = DeviceProfile("other", "car", 1, dict.fromkeys(NODES, 0.0), "2026-11-20")
+    other.save(tmp_path / "other.json")
+    status, complaint = plan("--car-profile", str(tmp_path / "other.json"))
+    assert status == 2
+    assert "was measured with model other" in complaint
+
+
+def test_without_profiles_it_says_how_to_get_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_model(tmp_path / "small")
+    assert main(["plan", str(tmp_path / "small")]) == 2
+    assert "dapdee profile" in capsys.readouterr().err
+
+
+def test_planning_needs_no_torch(plan: Callable[..., Any], tmp_path: Path) -> None:
+    words = [
+        "plan", str(tmp_path / "small"), "--car-profile", str(tmp_path / "car.json"),
+        "--edge-profile", str(tmp_path / "edge.json"),
+    ]  # fmt: skip
+    script = (
+        "import sys\n"
+        "from dapdee_ros.cli.main import main\n"
+        f"sys.exit(main({words!r}) or 'torch' in sys.modules)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=root, capture_output=True)
