@@ -32,29 +32,15 @@ _OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
+    torch.relu_: torch.relu,
 }
 # Written out, because a trailing underscore alone doesn't promise a twin with the same meaning.
 _IN_PLACE_METHODS = frozenset(
     (
-        "relu_",
-        "sigmoid_",
-        "tanh_",
-        "clamp_",
-        "clamp_min_",
-        "clamp_max_",
-        "add_",
-        "sub_",
-        "mul_",
-        "div_",
-        "exp_",
-        "sqrt_",
-        "neg_",
-        "abs_",
-        "square_",
-        "hardtanh_",
-        "pow_",
+        "relu_", "sigmoid_", "tanh_", "clamp_", "clamp_min_", "clamp_max_", "hardtanh_", "add_",
+        "sub_", "mul_", "div_", "pow_", "exp_", "sqrt_", "neg_", "abs_", "square_",
     )
-)
+)  # fmt: skip
 
 
 def clone_tensors(value: Any) -> Any:
@@ -286,7 +272,8 @@ class _Functionalizer:
         """Switch the node to the form that returns a new tensor, where there is one."""
         if node.op == "call_module":
             module = self.graph_module.get_submodule(str(node.target))
-            if getattr(module, "inplace", None) is not True or list(module.children()):
+            own = type(module).__module__.startswith("torch.nn.modules.")
+            if not own or getattr(module, "inplace", None) is not True:
                 return False
             # A copy of its own for this call: another call of the module may be a replayed one,
             # which has to go on changing what it is given.

@@ -52,7 +52,7 @@ def lay_out(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
     if (
         tensor.stride() == layout.stride
         and tensor.data_ptr() % ALIGNMENT_BYTES == layout.misalignment_bytes
-    ):
+    ) or tensor.numel() == 0:
         return tensor
     offset = layout.misalignment_bytes // layout.dtype.itemsize
     extent = sum((d - 1) * s for d, s in zip(layout.shape, layout.stride, strict=True)) + 1

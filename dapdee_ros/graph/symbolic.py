@@ -15,7 +15,7 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.graph.recording import Leaf, PathTracer
 
 WAY_OUT = (
-    "trace the submodule up to there instead, or keep the module that holds this line whole with "
+    "trace a submodule that ends before it, or keep the module that holds it whole with "
     "leaf_modules=[its class or its path]"
 )
 
@@ -86,12 +86,19 @@ def _blamed_line(error: BaseException) -> str:
     return "a line that could not be found"
 
 
-def _one_input(model: nn.Module) -> dict[str, Any]:
-    """Defaults of the forward's further parameters, which are traced as they stand."""
+def check_takes_one_tensor(model: nn.Module) -> dict[str, Any]:
+    """Check that the forward can be called with one argument.
+
+    Returns:
+        Its further parameters with their defaults, which are traced as they stand.
+
+    Raises:
+        TraceError: if it takes none or needs more.
+    """
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     required = [p.name for p in named[1:] if p.default is p.empty]
-    if not parameters or required:
+    if not named or required:
         raise TraceError(
             f"{type(model).__name__}.forward takes {[p.name for p in parameters]}: a model takes "
             "exactly one tensor; wrap it in a module whose forward does"
@@ -121,7 +128,7 @@ def symbolic_graph(
     unknown = [leaf for leaf in leaves if isinstance(leaf, str) and leaf not in paths]
     if unknown:
         raise TraceError(f"leaf_modules names {unknown}, the model has {sorted(paths)[1:]}")
-    defaults = _one_input(model)
+    defaults = check_takes_one_tensor(model)
     copy = evaluation_copy(model)
     tracer = PathTracer(leaves)
     random_state = torch.get_rng_state()
@@ -134,7 +141,8 @@ def symbolic_graph(
         raise TraceError(
             f"{type(model).__name__} can't be traced{place} at {_blamed_line(error)}\n"
             f"{type(error).__name__}: {error}\n"
-            f"What the forward does there depends on the data or on a tensor's value; {WAY_OUT}"
+            "A forward can be traced if what it does depends on sizes only, not on the values of "
+            f"tensors, and if its submodules are attributes. Otherwise {WAY_OUT}"
         ) from error
     if not torch.equal(random_state, torch.get_rng_state()):
         raise TraceError(DRAWS_RANDOM_NUMBERS.format(place=type(model).__name__))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx, nn
 
@@ -27,7 +26,14 @@ from dapdee_ros.graph.facts import (
 )
 from dapdee_ros.graph.flops import FlopCounter
 from dapdee_ros.graph.functional import make_functional
-from dapdee_ros.graph.symbolic import WAY_OUT, Leaf, TraceError, evaluation_copy, symbolic_graph
+from dapdee_ros.graph.recording import Leaf
+from dapdee_ros.graph.symbolic import (
+    WAY_OUT,
+    TraceError,
+    check_takes_one_tensor,
+    evaluation_copy,
+    symbolic_graph,
+)
 
 __all__ = ["TraceError", "TracedModel", "trace"]
 
@@ -75,10 +81,12 @@ def trace(
             f"the example has shape {tuple(example.shape)}: expected a batch of 1, since that is "
             "what costs and boundary sizes are stated for"
         )
+    check_takes_one_tensor(model)
+    expected = _run_whole(model, example)
     graph_module, names, defaults = symbolic_graph(model, example, leaf_modules)
     make_functional(graph_module, names, example, defaults)
     _measure(graph_module, example)
-    _compare(model, example, graph_module)
+    _compare(graph_module, example, expected)
     return TracedModel(graph_module)
 
 
@@ -88,17 +96,8 @@ class _Measuring(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if n.op != "output" and facts_of(n).kind in (Kind.INPUT, Kind.TENSOR):
-            layout = Layout.of(value)
-            if not hasattr(np, layout.dtype_name):
-                raise TraceError(
-                    f"{facts_of(n).name!r} has dtype {value.dtype}, which NumPy doesn't have, so "
-                    "it couldn't be sent; convert the model to float32 first"
-                )
-            if value.layout is not torch.strided:
-                raise TraceError(
-                    f"{facts_of(n).name!r} is a {value.layout} tensor: only dense ones can be sent"
-                )
-            amend(n, layout=layout)
+            _check_sendable(facts_of(n).name, value)
+            amend(n, layout=Layout.of(value))
         return value
 
 
@@ -129,12 +128,39 @@ def _measure(graph_module: fx.GraphModule, example: torch.Tensor) -> None:
         _Counting(graph_module).run(*arguments)
 
 
-def _compare(model: nn.Module, example: torch.Tensor, graph_module: fx.GraphModule) -> None:
+def _check_sendable(name: str, tensor: torch.Tensor) -> None:
+    """Refuse tensors that a message couldn't hold."""
+    if tensor.layout is not torch.strided:
+        raise TraceError(f"{name!r} is a {tensor.layout} tensor: only dense ones can be sent")
+    try:
+        torch.empty(0, dtype=tensor.dtype).numpy()
+    except TypeError:
+        raise TraceError(
+            f"{name!r} has dtype {tensor.dtype}, which NumPy doesn't have, so it couldn't be sent; "
+            "convert the model to float32 first"
+        ) from None
+
+
+def _run_whole(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
+    """What the model itself gives, before anything is made of it."""
+    with torch.no_grad():
+        try:
+            return list(tensors_in(evaluation_copy(model)(example.clone())))
+        except Exception as error:
+            raise TraceError(
+                f"{type(model).__name__} itself fails on an example of "
+                f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _compare(
+    graph_module: fx.GraphModule, example: torch.Tensor, expected: list[torch.Tensor]
+) -> None:
     """Refuse a trace that doesn't compute what the model computes."""
     inputs = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
     arguments = [example, *(facts_of(n).value for n in inputs[1:])]
     with torch.no_grad():
-        expected = list(tensors_in(evaluation_copy(model)(example.clone())))
         came = list(tensors_in(fx.Interpreter(graph_module).run(*arguments)))
     for number, (a, b) in enumerate(zip(expected, came, strict=True), start=1):
         if a.shape != b.shape or not torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from graph_networks import over_the_wire, randomise
+from graph.graph_networks import over_the_wire, randomise
 from torch import Tensor, nn
 
 from dapdee_ros.graph.cuts import cuts

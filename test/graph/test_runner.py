@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from graph_networks import build
+from graph.graph_networks import build
 from torch import Tensor, nn
 
 from dapdee_ros.graph import runner as runner_module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from graph_networks import NETWORKS, build, over_the_wire, some_boundaries
+from graph.graph_networks import NETWORKS, build, over_the_wire, some_boundaries
 from torch import Tensor
 
 from dapdee_ros.graph.runner import GraphRunner

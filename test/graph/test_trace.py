@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 import torch
-from graph_networks import build
+from graph.graph_networks import build
 from torch import Tensor, nn
 
 from dapdee_ros.graph.dag import ModelDag
@@ -67,11 +67,8 @@ def test_names_are_module_paths_and_survive_a_retrace() -> None:
     model, image = build("resnet18")
     first, second = trace(model, image).dag, trace(model, image).dag
     assert first == second
-    feature_extraction = importlib.import_module(
-        f"{torchvision.__name__}.models.feature_extraction"
-    )
-    with pytest.warns(UserWarning, match="subsequence"):
-        theirs = feature_extraction.get_graph_node_names(model)[1]
+    extraction = importlib.import_module(f"{torchvision.__name__}.models.feature_extraction")
+    theirs = extraction.get_graph_node_names(model)[1]
     assert [node.name for node in first.nodes] == theirs
     assert {"layer1.0.relu", "layer1.0.relu_1", "layer1.0.add"} <= {n.name for n in first.nodes}
     assert ModelDag.from_dict(first.to_dict()) == first
@@ -206,9 +203,26 @@ def test_wrong_requests() -> None:
     with pytest.raises(TraceError, match=r"leaf_modules names \['other'\].*'inner'"):
         trace(model, torch.zeros(1, 4), leaf_modules=["other"])
 
+    with pytest.raises(TraceError, match=r"Linear itself fails on .* float32 \(1, 5\)"):
+        trace(nn.Linear(4, 4), torch.zeros(1, 5))
+
     class Two(nn.Module):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return x + y
 
     with pytest.raises(TraceError, match="exactly one tensor"):
         trace(Two(), torch.zeros(1, 4))
+
+
+def test_state_kept_between_calls_is_noticed() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = [0]
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls[0] += 1
+            return x * self.calls[0]
+
+    with pytest.raises(TraceError, match="recorded as a constant"):
+        trace(Counting(), torch.ones(1, 4))
