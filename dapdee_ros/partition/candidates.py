@@ -1,4 +1,4 @@
-"""Pricing of many splits at once, and the argument by which most gates and codecs drop out."""
+"""The price of many splits at once, with every codec and gate."""
 
 from __future__ import annotations
 
@@ -276,40 +276,3 @@ class CostBasis:
                 np.maximum(option.accuracy - going_on * loss[rows], 0.0),
             )
         return found
-
-
-def undominated(candidates: Candidates) -> Ints:
-    """Indices of the candidates that no other one makes superfluous, in their order.
-
-    Latency and period rise with each of car seconds, bytes, edge seconds and the share that is
-    sent, whatever the slowdowns, the rate and the round trip. So a candidate that is no better than
-    another in any of them (neither for a frame that goes on nor in the mean) and no more accurate
-    can never be the only best one. The other one must also be allowed wherever this one is: it
-    sends nothing, keeps the raw input on the car and does without a gate if this one does.
-    """
-    worst, expected = candidates.worst, candidates.expected
-    columns = np.array(
-        [
-            *worst,
-            *expected,
-            -candidates.accuracy,
-            candidates.boundaries[:, 0].astype(np.float64),
-            (candidates.gates >= 0).astype(np.float64),
-        ]
-    )
-    # In lexicographic order whatever makes a candidate superfluous stands before it.
-    order = np.lexsort(columns[::-1])
-    kept = np.empty(len(order), np.intp)
-    kept_columns = np.empty_like(columns)
-    count = 0
-    for row in order:
-        column = columns[:, row]
-        # On most pairs car and edge seconds disagree: looking at these first settles them.
-        rivals = np.flatnonzero(kept_columns[EDGE, :count] <= column[EDGE])
-        rivals = rivals[kept_columns[BYTES, rivals] <= column[BYTES]]
-        if len(rivals) and (kept_columns[:, rivals] <= column[:, None]).all(axis=0).any():
-            continue
-        kept[count] = row
-        kept_columns[:, count] = column
-        count += 1
-    return np.sort(kept[:count])

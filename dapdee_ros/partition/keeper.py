@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from dapdee_ros.partition.plan import Plan
 
 
+PINNED = "pinned"
+"""Reason of a plan that a person chose, as ``CandidateTable.price`` gives it."""
+
+
 @dataclass(frozen=True)
 class KeeperSettings:
     """How reluctantly plans change.
@@ -54,6 +58,8 @@ class PlanKeeper:
             return "the plan in force cannot be kept"
         if new.key == current.key:
             return None
+        if new.reason == PINNED:
+            return "another plan is pinned"
         if current.late and not new.late:
             return "the plan in force would miss the deadline"
         if now_s - self._since_s < self.settings.min_dwell_s:

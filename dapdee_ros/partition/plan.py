@@ -9,6 +9,9 @@ from typing import Any
 # The codec of a plan that sends nothing.
 NO_CODEC = "none"
 
+# Exit, boundary, codec, gate, threshold.
+PlanKey = tuple[int, tuple[str, ...], str, int | None, float | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -64,7 +67,7 @@ class Plan:
         return not self.boundary
 
     @property
-    def key(self) -> tuple[int, tuple[str, ...], str, int | None, float | None]:
+    def key(self) -> PlanKey:
         """What the runtime has to do differently when it changes; predictions are not in it."""
         return (self.exit_number, self.boundary, self.codec, self.gate, self.gate_threshold)
 

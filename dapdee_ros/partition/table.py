@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts, contract, head_masks
+from dapdee_ros.graph.cuts import MAX_CUTS
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.partition.candidates import Bools, Candidates, CostBasis, undominated
+from dapdee_ros.partition.candidates import Candidates, CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
 from dapdee_ros.partition.cost import LinkState, LoadState, check_deadline, resolve_mode
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.enumeration import CONTRACT_ABOVE, enumerate_candidates
+from dapdee_ros.partition.plan import NO_CODEC, Plan, PlanKey
 from dapdee_ros.partition.pricing import plan_of, price_plan
 from dapdee_ros.partition.view import View, check_ratio, judging_weights, link_weights
 
-# From this many plans to compare on (cuts, times codecs, times gates) the DAG is contracted first:
-# a scan of as many takes milliseconds, and pruning them seconds. None of the usual networks has as
-# many with one codec.
-CONTRACT_ABOVE = 50_000
 # Combinations of hard conditions that are kept laid out.
 _MAX_VIEWS = 32
 
@@ -56,6 +53,7 @@ class CandidateTable:
         self.exact_up_to = exact_up_to
         self._views: dict[tuple[bool, bool, bool, float], View] = {}
         self._boundaries: dict[int, tuple[str, ...]] = {}
+        self._row_by_key: dict[PlanKey, int] = {}
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -93,30 +91,10 @@ class CandidateTable:
             TooManyCuts: if even the contracted DAG has more than ``limit`` for one exit.
         """
         basis = CostBasis.of(dag, car, edge, codecs, exit_accuracy, gates)
-        numbers = range(1, len(dag.exits) + 1)
-        ways = [len(codecs) * (1 + sum(o.exit_number == n for o in gates)) for n in numbers]
-        priced_on, exact_up_to = basis, math.inf
-        masks = []
-        with suppress(TooManyCuts):
-            masks = [head_masks(dag, n, limit=limit) for n in numbers]
-        plans = sum(len(of_exit) * w for of_exit, w in zip(masks, ways, strict=False))
-        if not masks or plans > contract_above:
-            contraction = contract(dag)
-            priced_on = basis.contracted(contraction)
-            masks = [head_masks(contraction.dag, n, limit=limit) for n in numbers]
-            merged = np.array([node.name not in contraction.members for node in dag.nodes])
-            merged &= basis.edge_s > 0
-            ratios = basis.car_s[merged] / basis.edge_s[merged]
-            exact_up_to = float(ratios.min(initial=math.inf))
-        parts = []
-        for number, of_exit in zip(numbers, masks, strict=True):
-            part = priced_on.price(number, _unpack(of_exit, len(priced_on.dag.nodes)))
-            # Once for each exit first: the comparison below then has fewer rows to look at.
-            parts.append(part.take(undominated(part)) if prune else part)
-        candidates = Candidates.join(parts)
-        if prune:
-            candidates = candidates.take(undominated(candidates))
-        return cls(basis, car.model_id, candidates, priced_on.dag, exact_up_to)
+        candidates, cut_dag, exact_up_to = enumerate_candidates(
+            basis, contract_above=contract_above, limit=limit, prune=prune
+        )
+        return cls(basis, car.model_id, candidates, cut_dag, exact_up_to)
 
     def decide(
         self,
@@ -226,10 +204,32 @@ class CandidateTable:
         reason: str = "pinned",
     ) -> Plan:
         """What any plan would cost, candidate or not; see ``pricing.price_plan``."""
+        row = self._row_of(exit_number, tuple(boundary), codec, gate, gate_threshold)
+        if row is not None:
+            # The plan in force is usually a candidate, and it is priced again all the time.
+            check_deadline(deadline_s)
+            plan = self.plan_at(row, link, load, resolve_mode(mode, load), False, reason)
+            return replace(plan, late=True) if plan.latency_s > deadline_s else plan
         return price_plan(
             self.basis, exit_number, boundary, codec, link, load, deadline_s, mode,
             gate=gate, gate_threshold=gate_threshold, reason=reason,
         )  # fmt: skip
+
+    def _row_of(
+        self,
+        exit_number: int,
+        boundary: tuple[str, ...],
+        codec: str,
+        gate: int | None,
+        gate_threshold: float | None,
+    ) -> int | None:
+        """The candidate that is exactly this plan."""
+        if not self._row_by_key:
+            idle, calm = LinkState(0.0), LoadState()
+            for row in range(len(self.candidates)):
+                self._row_by_key[self.plan_at(row, idle, calm, "latency").key] = row
+        sent_as = codec if boundary else NO_CODEC
+        return self._row_by_key.get((exit_number, boundary, sent_as, gate, gate_threshold))
 
     def plan_at(
         self,
@@ -293,10 +293,3 @@ class CandidateTable:
         if not link.usable:
             reason = "no link, the car finishes alone: " + reason
         return self.plan_at(view.rows.item(at), link, load, mode, late, reason)
-
-
-def _unpack(masks: Sequence[int], nodes: int) -> Bools:
-    width = (nodes + 7) // 8
-    packed = np.frombuffer(b"".join(m.to_bytes(width, "little") for m in masks), np.uint8)
-    bits = np.unpackbits(packed.reshape(len(masks), width), axis=1, bitorder="little")
-    return bits[:, :nodes].astype(bool)

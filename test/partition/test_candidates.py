@@ -10,6 +10,7 @@ from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption, Measure
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import TableError
+from dapdee_ros.partition.pricing import price_plan
 from dapdee_ros.partition.table import CandidateTable
 
 
@@ -153,6 +154,19 @@ def test_ranked_plans_follow_the_rule_of_decide() -> None:
     assert plans[: len(in_time)] == in_time
     assert in_time == sorted(in_time, key=lambda p: (-p.accuracy, p.latency_s))
     assert {p.exit_number for p in in_time} == {1, 2}
+
+
+def test_a_candidate_has_the_same_price_as_any_plan() -> None:
+    dag, car, edge = trunk_with_early_exit()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
+    link, load = LinkState(8000.0, 0.1), LoadState(2.0, 3.0)
+    for plan in table.ranked(99, link, load, 3.0, "throughput"):
+        where = (plan.exit_number, plan.boundary, plan.codec, link, load, 3.0, "throughput")
+        gate = {"gate": plan.gate, "gate_threshold": plan.gate_threshold, "reason": plan.reason}
+        assert table.price(*where, **gate) == plan  # type: ignore[arg-type]
+        anew = price_plan(table.basis, *where, **gate)  # type: ignore[arg-type]
+        assert anew.late == plan.late
+        assert anew.expected_latency_s == pytest.approx(plan.expected_latency_s)
 
 
 def test_what_does_not_fit_the_model_is_refused() -> None:
