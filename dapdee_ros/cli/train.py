@@ -25,7 +25,8 @@ from dapdee_ros.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.datasets.split import DataSource
-    from dapdee_ros.exits.training import Recipe, Training
+    from dapdee_ros.exits.recipe import Recipe
+    from dapdee_ros.exits.training import Training
 
 SUMMARY = "train a network with exits: roadsigns, CIFAR-10 or your own folders of images"
 
@@ -60,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--no-bf16", action="store_true", help="compute in float32 throughout")
     add("--seed", type=int, default=0, help="(default 0)")
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
-    add("--restart", action="store_true", help="forget the checkpoint in --out")
+    add("--restart", action="store_true", help="forget the checkpoint or the model in --out")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -100,9 +101,11 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.exits.builders import DEFAULT_TAPS, BuilderError
+    from dapdee_ros.exits.card import MODEL_FILE
     from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE, CheckpointError
     from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
-    from dapdee_ros.exits.training import Recipe, Training
+    from dapdee_ros.exits.recipe import Recipe
+    from dapdee_ros.exits.training import Training
     from dapdee_ros.graph.dag import GraphError
 
     for option in ("epochs", "batch_size", "frames_per_epoch", "held_out_frames", "threads"):
@@ -129,6 +132,10 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.out / CHECKPOINT_FILE
     if args.restart:
         checkpoint.unlink(missing_ok=True)
+    elif (args.out / MODEL_FILE).exists() and not checkpoint.exists():
+        raise CommandError(
+            f"{args.out} holds a finished model: choose another folder, or --restart to replace it"
+        )
     try:
         source = open_data(
             args.data,

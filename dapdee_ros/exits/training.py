@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,38 +21,7 @@ from dapdee_ros.exits.checkpoint import (
 )
 from dapdee_ros.exits.losses import JointLoss, rising_weights
 from dapdee_ros.exits.multi_exit import MultiExit
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        epochs: how often the source's frames are gone through.
-        batch_size: frames a step.
-        optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adamw``.
-        learning_rate: the highest of the one-cycle schedule (L. Smith and N. Topin,
-            "Super-Convergence", 2018).
-        weight_decay: on weights of convolutions and linear layers only.
-        label_smoothing: see ``JointLoss``.
-        exit_weights: one per exit, or None for ``rising_weights``.
-        uncertainty: learn the weights, see ``JointLoss``.
-        distillation: weight of learning from the deepest exit.
-        bf16: compute forward and backward in bfloat16 where torch finds it safe.
-        seed: of initial weights, order of frames and augmentation.
-    """
-
-    epochs: int = 30
-    batch_size: int = 128
-    optimiser: str = "sgd"
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.05
-    exit_weights: tuple[float, ...] | None = None
-    uncertainty: bool = False
-    distillation: float = 0.0
-    bf16: bool = True
-    seed: int = 0
+from dapdee_ros.exits.recipe import Recipe, make_optimiser, one_cycle
 
 
 @dataclass(frozen=True)
@@ -73,20 +41,6 @@ class Step:
     epoch: int
     loss: float
     accuracy: tuple[float, ...]
-
-
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """The learning rate of a step: a quarter of the way up to ``peak``, the rest down to nothing.
-
-    Both along half a cosine, from a twenty-fifth of the peak to a ten-thousandth of that. It
-    depends on nothing but the step, so a resumed training needs no schedule's state.
-    """
-    rise = max(1, round(0.25 * steps))
-    low, end = peak / 25, peak / 250_000
-    if step < rise:
-        return low + (peak - low) * (1 - math.cos(math.pi * step / rise)) / 2
-    fall = (step - rise) / max(1, steps - 1 - rise)
-    return end + (peak - end) * (1 + math.cos(math.pi * min(1.0, fall))) / 2
 
 
 def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -179,7 +133,7 @@ class Training:
         ).to(self.device)
         self.steps_per_epoch = max(1, source.frames_per_epoch() // recipe.batch_size)
         self.steps = self.steps_per_epoch * recipe.epochs
-        self.optimiser = _optimiser(model, self.loss, recipe)
+        self.optimiser = make_optimiser(model, self.loss, recipe)
         self.step = 0
         self._running = np.zeros(1 + exits)
         if (out / CHECKPOINT_FILE).exists():
@@ -285,23 +239,6 @@ class Training:
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"])
-
-
-def _optimiser(model: nn.Module, loss: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [*model.parameters(), *loss.parameters()]
-    groups = [
-        {
-            "params": [p for p in parameters if p.ndim > 1],
-            "weight_decay": recipe.weight_decay,
-        },
-        # Biases, batch norms and loss weights: decay would only pull them from where they belong.
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    raise ValueError(f"optimiser {recipe.optimiser!r}: expected sgd or adamw")
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

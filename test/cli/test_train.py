@@ -68,6 +68,8 @@ def test_killed_interrupted_and_started_again_gives_the_same_model(tmp_path: Pat
     ids = [read_card(folder).model_id for folder in (whole, broken)]
     assert ids[0] == ids[1]
     assert not checkpoint.exists()
+    # Trained is trained: the same command doesn't start all over.
+    assert main(_options(whole, "--epochs", "3")) == 2
     values = json.loads((broken / "model.json").read_text())
     assert values["provenance"]["command"].startswith("dapdee train --model roadsigns")
     assert "20 frames" in values["accuracy"]["data"]

@@ -9,7 +9,8 @@ from dapdee_ros.datasets.sources import StoredImages
 from dapdee_ros.datasets.split import Split
 from dapdee_ros.exits.checkpoint import CheckpointError
 from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
-from dapdee_ros.exits.training import Recipe, Training, augment, exit_accuracies, one_cycle
+from dapdee_ros.exits.recipe import Recipe, one_cycle
+from dapdee_ros.exits.training import Training, augment, exit_accuracies
 
 
 def _colours() -> StoredImages:

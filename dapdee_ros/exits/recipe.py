@@ -1,0 +1,77 @@
+"""How to train: the numbers, the learning rate over time, the optimiser."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: how often the source's frames are gone through.
+        batch_size: frames a step.
+        optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adamw``.
+        learning_rate: the highest of the one-cycle schedule (L. Smith and N. Topin,
+            "Super-Convergence", 2018).
+        weight_decay: on weights of convolutions and linear layers only.
+        label_smoothing: see ``JointLoss``.
+        exit_weights: one per exit, or None for ``rising_weights``.
+        uncertainty: learn the weights, see ``JointLoss``.
+        distillation: weight of learning from the deepest exit.
+        bf16: compute forward and backward in bfloat16 where torch finds it safe.
+        seed: of initial weights, order of frames and augmentation.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.05
+    exit_weights: tuple[float, ...] | None = None
+    uncertainty: bool = False
+    distillation: float = 0.0
+    bf16: bool = True
+    seed: int = 0
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """The learning rate of a step: a quarter of the way up to ``peak``, the rest down to nothing.
+
+    Both along half a cosine, from a twenty-fifth of the peak to a ten-thousandth of that. It
+    depends on nothing but the step, so a resumed training needs no schedule's state.
+    """
+    rise = max(1, round(0.25 * steps))
+    low, end = peak / 25, peak / 250_000
+    if step < rise:
+        return low + (peak - low) * (1 - math.cos(math.pi * step / rise)) / 2
+    fall = (step - rise) / max(1, steps - 1 - rise)
+    return end + (peak - end) * (1 + math.cos(math.pi * min(1.0, fall))) / 2
+
+
+def make_optimiser(model: nn.Module, loss: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the weights of the network and of the loss.
+
+    Raises:
+        ValueError: if the recipe names another optimiser than ``sgd`` and ``adamw``.
+    """
+    parameters = [*model.parameters(), *loss.parameters()]
+    groups = [
+        {
+            "params": [p for p in parameters if p.ndim > 1],
+            "weight_decay": recipe.weight_decay,
+        },
+        # Biases, batch norms and loss weights: decay would only pull them from where they belong.
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    raise ValueError(f"optimiser {recipe.optimiser!r}: expected sgd or adamw")
