@@ -1,0 +1,90 @@
+"""The live picture: what the camera saw, what the network said, and the panel. No ROS here."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dapdee_ros.nodes.drawing import RIGHT, TEXT, TRACK, WRONG, Canvas, Picture, fitted, width_of
+from dapdee_ros.nodes.panel import draw_panel
+from dapdee_ros.nodes.shown import HEIGHT, MARGIN, Shown
+
+
+def draw(shown: Shown) -> Picture:
+    """The whole picture, uint8 ``(480, W, 3)`` rgb: the scene beside the panel."""
+    return np.hstack([draw_scene(shown), draw_panel(shown)])
+
+
+def draw_scene(shown: Shown) -> Picture:
+    """What the camera saw, with the answer over it; uint8 ``(480, W, 3)`` rgb."""
+    canvas = Canvas(_enlarged(shown.image))
+    width = canvas.pixels.shape[1]
+    answer = shown.answer
+    if answer is None:
+        _shade(canvas, 64)
+        waiting = "no picture yet" if shown.image is None else "waiting for the first result"
+        canvas.text(MARGIN, HEIGHT - 24, waiting, 20)
+        return canvas.finish()
+    colour = {True: RIGHT, False: WRONG, None: TEXT}[answer.right]
+    truth_line = 26 if answer.right is False else 0
+    _shade(canvas, 92 + truth_line)
+    base = HEIGHT - 28 - truth_line
+    left = MARGIN
+    if answer.right is not None:
+        _mark(canvas, left + 13, base - 11, answer.right)
+        left += 40
+    score = f"{100 * answer.score:.0f} %"
+    room = width - left - MARGIN - width_of(score, 24) - 16
+    size = next((s for s in (32, 26, 21) if width_of(answer.label, s, True) <= room), 18)
+    label = fitted(answer.label, room, size, True)
+    canvas.text(left, base, label, size, colour, bold=True)
+    canvas.text(width - MARGIN, base, score, 24, TEXT, anchor="rs")
+    bar = base + 10
+    canvas.stacked(MARGIN, bar, width - MARGIN, bar + 4, [(answer.score, colour)])
+    if truth_line:
+        canvas.text(MARGIN, HEIGHT - 14, f"truth: {answer.truth}", 17, TEXT)
+    if answer.right is not None:
+        canvas.box(0, 0, width, 4, colour)
+    if shown.answer_age_s > 1.0:
+        old = f"no result for {shown.answer_age_s:.0f} s"
+        canvas.pill(MARGIN, 18, MARGIN + width_of(old, 15) + 28, 46, WRONG)
+        canvas.text(MARGIN + 14, 32, old, 15, (20, 20, 20), anchor="lm")
+    return canvas.finish()
+
+
+def _enlarged(image: Picture | None) -> Picture:
+    """The image 480 pixels high, between 360 and 854 wide."""
+    if image is None:
+        return np.full((HEIGHT, HEIGHT, 3), TRACK, np.uint8)
+    height, width = image.shape[:2]
+    # Even, as video encoders want it.
+    wanted = 2 * round(HEIGHT * min(max(width / height, 0.75), 16 / 9) / 2)
+    scale = min(wanted / width, HEIGHT / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    scaled = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    if scaled.shape[:2] == (HEIGHT, wanted):
+        return scaled
+    framed = np.zeros((HEIGHT, wanted, 3), np.uint8)
+    top, left = (HEIGHT - scaled.shape[0]) // 2, (wanted - scaled.shape[1]) // 2
+    framed[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    return framed
+
+
+def _shade(canvas: Canvas, height: int) -> None:
+    """Darken the picture's lower end, so that text on it can be read whatever it shows."""
+    height += 30
+    light = np.clip(np.linspace(1.0, -0.35, height), 0.14, 1.0).astype(np.float32)
+    lower = canvas.pixels[-height:]
+    canvas.pixels[-height:] = (lower * light[:, None, None]).astype(np.uint8)
+
+
+def _mark(canvas: Canvas, x: int, y: int, right: bool) -> None:
+    """A tick or a cross, for those who do not tell red from green."""
+    canvas.dot(x, y, 14, RIGHT if right else WRONG)
+    ink = (15, 20, 26)
+    if right:
+        canvas.line([(x - 6, y), (x - 2, y + 5), (x + 7, y - 5)], ink, 3)
+    else:
+        canvas.line([(x - 5, y - 5), (x + 5, y + 5)], ink, 3)
+        canvas.line([(x - 5, y + 5), (x + 5, y - 5)], ink, 3)

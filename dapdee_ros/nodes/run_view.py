@@ -1,0 +1,198 @@
+"""What a run looks like at this moment, gathered from its messages. No ROS here."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import asdict, replace
+from typing import Any
+
+from dapdee_ros.graph.dag import GraphError, ModelDag
+from dapdee_ros.nodes.drawing import Picture
+from dapdee_ros.nodes.shown import HISTORY_S, Answer, LinkPoint, Shown
+
+_POINT_EVERY_S = 0.4
+_TRUTHS_REMEMBERED = 500
+_IMAGES_REMEMBERED = 32
+_IMAGE_BYTES_REMEMBERED = 64_000_000
+_NEWEST_INSTEAD_AFTER_S = 1.0
+
+
+class RunView:
+    """Gathers what the live picture shows; safe to use from several threads.
+
+    Args:
+        deadline_s: deadline until a plan names another, in s.
+        dag: the model, to say how much of it runs on the car; None if it is not known.
+    """
+
+    def __init__(self, deadline_s: float, dag: ModelDag | None = None) -> None:
+        self._lock = threading.Lock()
+        self._dag = dag
+        self._shares: dict[tuple[int, tuple[str, ...]], float | None] = {}
+        self._images: OrderedDict[Hashable, Picture] = OrderedDict()
+        self._truths: OrderedDict[Hashable, str] = OrderedDict()
+        self._links: deque[LinkPoint] = deque()
+        self._places: Counter[str] = Counter()
+        self._answered_s = -math.inf
+        self._answered_image: Picture | None = None
+        self._right = self._judged = self._missed = 0
+        self._shown = Shown(deadline_s=deadline_s, exits=len(dag.exits) if dag else 0)
+
+    def take_image(self, stamp: Hashable, image: Picture) -> None:
+        """Remember a picture until its answer comes."""
+        with self._lock:
+            self._images[stamp] = image
+            held = sum(picture.nbytes for picture in self._images.values())
+            while len(self._images) > 1 and (
+                len(self._images) > _IMAGES_REMEMBERED or held > _IMAGE_BYTES_REMEMBERED
+            ):
+                held -= self._images.popitem(last=False)[1].nbytes
+
+    def forget_images(self) -> None:
+        """Give back the memory of pictures that nobody will look at."""
+        with self._lock:
+            self._images.clear()
+            self._answered_image = None
+
+    def take_truth(self, stamp: Hashable, label: str) -> None:
+        """Remember what a picture really shows."""
+        with self._lock:
+            self._truths[stamp] = label
+            if len(self._truths) > _TRUTHS_REMEMBERED:
+                self._truths.popitem(last=False)
+
+    def take_answer(self, stamp: Hashable, answer: Answer, now_s: float) -> None:
+        """Show an answer with the picture it belongs to, and count it."""
+        with self._lock:
+            answer = replace(
+                answer, truth=self._truths.get(stamp), car_share=self._car_share(answer)
+            )
+            self._places[answer.place] += 1
+            self._judged += answer.right is not None
+            self._right += answer.right is True
+            self._missed += answer.latency_s > self._shown.deadline_s
+            self._answered_s = now_s
+            self._answered_image = self._images.get(stamp)
+            self._shown = replace(self._shown, answer=answer)
+
+    def take_link(self, point: LinkPoint) -> None:
+        """Add to the link's history."""
+        with self._lock:
+            links = self._links
+            crowded = len(links) > 1 and point.time_s - links[-2].time_s < _POINT_EVERY_S
+            # The newest is always there, but a change of connection is never thinned out.
+            if crowded and links[-1].connected == links[-2].connected:
+                links.pop()
+            links.append(point)
+            # One point from before the beginning, so that the curve starts at the left.
+            while len(links) > 1 and links[1].time_s < point.time_s - HISTORY_S:
+                links.popleft()
+
+    def take_plan(self, plan: str, mode: str, deadline_s: float) -> None:
+        """Show another plan.
+
+        Args:
+            plan: the plan in words.
+            mode: ``latency`` or ``throughput``.
+            deadline_s: the deadline it was made for in s; 0 keeps the former.
+        """
+        with self._lock:
+            self._shown = replace(
+                self._shown,
+                plan=plan,
+                mode=mode,
+                deadline_s=deadline_s if deadline_s > 0 else self._shown.deadline_s,
+            )
+
+    def shown(self, now_s: float) -> Shown:
+        """What there is to draw at a time on the clock of the answers and the link."""
+        with self._lock:
+            age_s = max(now_s - self._answered_s, 0.0)
+            image = self._answered_image
+            if self._images and (image is None or age_s > _NEWEST_INSTEAD_AFTER_S):
+                image = next(reversed(self._images.values()))
+            return replace(
+                self._shown,
+                image=image,
+                answer_age_s=age_s,
+                links=tuple(self._links),
+                now_s=now_s,
+                places=dict(self._places),
+                right=self._right,
+                judged=self._judged,
+                missed=self._missed,
+            )
+
+    def status(self, now_s: float) -> dict[str, Any]:
+        """The same as JSON takes it: no picture, null for what is not known, ages for times."""
+        shown = self.shown(now_s)
+        answer = None
+        if shown.answer is not None:
+            answer = {**asdict(shown.answer), "right": shown.answer.right}
+            answer["age_s"] = shown.answer_age_s
+        link = None
+        if shown.links:
+            last = shown.links[-1]
+            link = {
+                "uplink_bps": last.uplink_bps,
+                "rtt_s": last.rtt_s,
+                "connected": last.connected,
+                "history_s": HISTORY_S,
+                "history": [
+                    {
+                        "age_s": round(now_s - point.time_s, 3),
+                        "uplink_bps": point.uplink_bps,
+                        "connected": point.connected,
+                    }
+                    for point in shown.links
+                ],
+            }
+        return _finite(
+            {
+                "answer": answer,
+                "link": link,
+                "deadline_s": shown.deadline_s,
+                "exits": shown.exits,
+                "mode": shown.mode,
+                "plan": shown.plan,
+                "places": {name: shown.places.get(name, 0) for name in ("car", "edge", "fallback")},
+                "right": shown.right,
+                "judged": shown.judged,
+                "missed": shown.missed,
+            }
+        )
+
+    def _car_share(self, answer: Answer) -> float | None:
+        """Share of the exit's operations (FLOPs) that come before the cut."""
+        if answer.place == "car" or not answer.boundary:
+            return 1.0
+        key = (answer.exit_number, answer.boundary)
+        if key not in self._shares:
+            self._shares[key] = self._compute_share(*key)
+        return self._shares[key]
+
+    def _compute_share(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+        if self._dag is None:
+            return None
+        try:
+            whole = self._dag.ancestors([self._dag.exit_sink(exit_number)])
+            head = self._dag.ancestors(boundary) & whole
+        except GraphError:  # an answer of another model
+            return None
+        flops = {name: self._dag.by_name[name].flops for name in whole}
+        total = sum(flops.values())
+        return sum(flops[name] for name in head) / total if total else None
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,112 @@
+"""What one live picture shows. No ROS here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dapdee_ros.nodes.drawing import CAR, EDGE, FALLBACK, Colour, Picture
+
+HEIGHT = 480
+MARGIN = 18
+HISTORY_S = 60.0
+PLACES: dict[str, tuple[str, Colour]] = {
+    "car": ("CAR", CAR),
+    "edge": ("EDGE", EDGE),
+    "fallback": ("CAR, FALLBACK", FALLBACK),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result of one frame.
+
+    Attributes:
+        label: name of the class.
+        score: its probability, 0 to 1.
+        truth: name of the true class, or None where it is not known.
+        exit_number: exit that answered.
+        place: ``car``, ``edge`` or ``fallback``.
+        boundary: names of the tensors sent.
+        codec: how they were coded.
+        sent_bytes: how much was sent.
+        head_s: T_d in s.
+        transfer_s: T_t in s.
+        tail_s: T_e in s.
+        latency_s: from receiving the image to the result, in s.
+        car_share: share of the network's operations on the car, 0 to 1; None if unknown.
+        detail: why it ended where it did, if not as planned.
+    """
+
+    label: str
+    score: float
+    truth: str | None
+    exit_number: int
+    place: str
+    boundary: tuple[str, ...] = ()
+    codec: str = ""
+    sent_bytes: int = 0
+    head_s: float = 0.0
+    transfer_s: float = 0.0
+    tail_s: float = 0.0
+    latency_s: float = 0.0
+    car_share: float | None = None
+    detail: str = ""
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is the truth; None where that is not known."""
+        return None if self.truth is None else self.truth == self.label
+
+
+@dataclass(frozen=True)
+class LinkPoint:
+    """The link at one time.
+
+    Attributes:
+        time_s: when, on any clock that runs evenly.
+        uplink_bps: its rate in bit/s, NaN if unknown.
+        connected: whether the edge answers.
+        rtt_s: round-trip time in s, NaN if unknown.
+    """
+
+    time_s: float
+    uplink_bps: float
+    connected: bool
+    rtt_s: float = math.nan
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Everything that one picture shows.
+
+    Attributes:
+        image: uint8 ``(H, W, 3)`` rgb, or None before the first one.
+        answer: the network's, or None before the first one.
+        answer_age_s: how old that is, in s.
+        deadline_s: the deadline in s.
+        exits: how many exits the model has; 0 if unknown.
+        links: the link's history, oldest first; empty before the first message.
+        now_s: present time on the clock of ``links``.
+        mode: ``latency`` or ``throughput``, empty before the first plan.
+        plan: the plan in words.
+        places: results by place.
+        right: how many results were right.
+        judged: how many of them could be judged.
+        missed: how many came after the deadline.
+    """
+
+    image: Picture | None = None
+    answer: Answer | None = None
+    answer_age_s: float = 0.0
+    deadline_s: float = 0.3
+    exits: int = 0
+    links: Sequence[LinkPoint] = ()
+    now_s: float = 0.0
+    mode: str = ""
+    plan: str = ""
+    places: dict[str, int] = field(default_factory=dict)
+    right: int = 0
+    judged: int = 0
+    missed: int = 0

@@ -1,0 +1,239 @@
+"""The live picture: as a topic, as a page in the browser, and as a file at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+import dapdee_ros.msg as msg
+from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
+from dapdee_ros.nodes.live_server import Feed, LiveServer
+from dapdee_ros.nodes.parameters import ParameterError, declare
+from dapdee_ros.nodes.picture import draw, draw_scene
+from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.run_view import RunView
+from dapdee_ros.nodes.shown import Answer, LinkPoint
+
+_PLACES = {
+    msg.InferenceResult.PLACE_CAR: "car",
+    msg.InferenceResult.PLACE_EDGE: "edge",
+    msg.InferenceResult.PLACE_CAR_FALLBACK: "fallback",
+}
+_MODES = {
+    msg.PartitionPlan.MODE_LATENCY: "latency",
+    msg.PartitionPlan.MODE_THROUGHPUT: "throughput",
+}
+_REDRAW_S = 0.25
+
+
+class Viewer(Node):
+    """Draws when somebody looks; until then it only counts.
+
+    Args:
+        options: passed on to ``rclpy.node.Node``.
+
+    Raises:
+        ParameterError: if the model is given and cannot be read.
+        ServerError: if the page cannot be served.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("viewer", **options)
+        self._server: LiveServer | None = None
+        port = declare(
+            self,
+            "http_port",
+            8080,
+            "Port of the page with the live picture; if it is taken one of the next 20. 0: none.",
+            bounds=(0, 65535),
+        )
+        host = declare(
+            self,
+            "http_host",
+            "127.0.0.1",
+            "Address to serve the page at. 0.0.0.0 shows it to the whole network: anyone there "
+            "sees what the camera sees.",
+        )
+        model = declare(
+            self,
+            "model",
+            "",
+            "Model of the run, by name or folder, to show where it is cut. Empty: unknown.",
+        )
+        deadline_s = declare(
+            self,
+            "deadline_s",
+            0.3,
+            "Deadline in seconds that is shown until a plan names one.",
+            bounds=(0.001, 60.0),
+        )
+        highest_hz = declare(
+            self,
+            "max_rate_hz",
+            15.0,
+            "Most pictures drawn per second.",
+            bounds=(0.2, 120.0),
+        )
+        snapshot = declare(
+            self,
+            "snapshot_path",
+            "",
+            "File (PNG) to which the last picture is written at the end. Empty: none.",
+        )
+        self._snapshot = Path(snapshot).expanduser() if snapshot else None
+        self._period_s = 1 / highest_hz
+        self._drawn_s = -math.inf
+        self._looked_s = -math.inf
+        self._view = RunView(deadline_s, _dag(model))
+        self._stamp = Time()
+        self._frame_id = ""
+        self._refused = ""
+        self._images: Any = None
+        self._scene, self._whole = Feed(), Feed()
+        if port:
+            self._server = LiveServer(
+                host,
+                port,
+                scene=self._scene,
+                whole=self._whole,
+                status=lambda: self._view.status(time.monotonic()),
+            )
+            taken = f" (port {port} is taken)" if self._server.port != port else ""
+            self.get_logger().info(f"live picture: {self._server.url}{taken}")
+        self._annotated = self.create_publisher(Image, "annotated", qos.IMAGE)
+        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+        self.create_subscription(msg.SceneTruth, "truth", self._take_truth, qos.RESULT)
+        self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
+        self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
+        # Also without results there is something to see, and to notice who looks.
+        self.create_timer(_REDRAW_S, self._tick)
+        self._tick()
+
+    def _take_image(self, image: Image) -> None:
+        try:
+            picture = image_to_rgb(image)
+        except ImageError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                self.get_logger().warning(f"not shown: {error}")
+            return
+        self._frame_id = image.header.frame_id
+        self._view.take_image(_key(image.header.stamp), picture)
+
+    def _take_truth(self, truth: msg.SceneTruth) -> None:
+        self._view.take_truth(_key(truth.header.stamp), truth.label)
+
+    def _take_result(self, result: msg.InferenceResult) -> None:
+        if result.status != msg.InferenceResult.STATUS_OK or result.place not in _PLACES:
+            return
+        answer = Answer(
+            label=result.label or f"class {result.class_id}",
+            score=float(result.score),
+            truth=None,
+            exit_number=result.exit,
+            place=_PLACES[result.place],
+            boundary=tuple(result.boundary),
+            codec=result.codec,
+            sent_bytes=result.sent_bytes,
+            head_s=result.head_s,
+            transfer_s=result.transfer_s,
+            tail_s=result.tail_s,
+            latency_s=result.latency_s,
+            detail=result.detail,
+        )
+        self._stamp = result.header.stamp
+        self._view.take_answer(_key(self._stamp), answer, time.monotonic())
+        self._draw()
+
+    def _take_plan(self, plan: msg.PartitionPlan) -> None:
+        words = f"plan {plan.epoch}: {plan.reason}" if plan.reason else f"plan {plan.epoch}"
+        self._view.take_plan(words, _MODES.get(plan.mode, ""), plan.deadline_s)
+
+    def _take_link(self, link: msg.LinkQuality) -> None:
+        point = LinkPoint(time.monotonic(), link.uplink_bps, link.connected, link.rtt_s)
+        self._view.take_link(point)
+
+    def _subscribed(self) -> bool:
+        return self._annotated.get_subscription_count() > 0
+
+    def _tick(self) -> None:
+        if self._scene.wanted() or self._whole.wanted() or self._subscribed():
+            self._looked_s = time.monotonic()
+        looked_at = time.monotonic() - self._looked_s < 5.0 or self._snapshot is not None
+        # Camera images are the most that this process reads, so only if they will be seen.
+        if looked_at and self._images is None:
+            self._images = self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE)
+        elif not looked_at and self._images is not None:
+            self.destroy_subscription(self._images)
+            self._images = None
+            self._view.forget_images()
+        if time.monotonic() - self._drawn_s > _REDRAW_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        now_s = time.monotonic()
+        subscribed = self._subscribed()
+        whole = subscribed or self._whole.wanted()
+        if not (whole or self._scene.wanted()) or now_s - self._drawn_s < 0.9 * self._period_s:
+            return
+        self._drawn_s = now_s
+        shown = self._view.shown(now_s)
+        if self._scene.wanted():
+            self._scene.offer(draw_scene(shown))
+        if whole:
+            picture = draw(shown)
+            self._whole.offer(picture)
+            if subscribed:
+                self._annotated.publish(rgb_to_image(picture, self._stamp, self._frame_id))
+
+    def _write_snapshot(self, path: Path) -> None:
+        import cv2
+
+        shown = self._view.shown(time.monotonic())
+        if shown.image is None and shown.answer is None:
+            self.get_logger().warning(f"nothing came to be shown, so {path} is not written")
+            return
+        png = cv2.imencode(".png", cv2.cvtColor(draw(shown), cv2.COLOR_RGB2BGR))[1]
+        partial = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(png.tobytes())
+            partial.replace(path)
+        except OSError as error:
+            self.get_logger().error(f"the last picture could not be written: {error}")
+
+    def destroy_node(self) -> None:
+        """Write the last picture, close the page, and end."""
+        if self._snapshot is not None:
+            self._write_snapshot(self._snapshot)
+            self._snapshot = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        super().destroy_node()
+
+
+def _key(stamp: Time) -> tuple[int, int]:
+    return stamp.sec, stamp.nanosec
+
+
+def _dag(model: str) -> Any:
+    if not model:
+        return None
+    try:
+        return read_card(find_model(model)).dag
+    except ModelFolderError as error:
+        raise ParameterError(f"parameter model: {error}") from error
+
+
+def main() -> int:
+    """Start the viewer's process."""
+    return run_nodes(lambda: [Viewer()])
