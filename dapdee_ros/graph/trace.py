@@ -61,7 +61,8 @@ def trace(
     """Trace a network into a DAG.
 
     The model itself is not changed, not even its training mode. Its parameters are shared, so
-    trace after loading the weights.
+    trace after loading the weights. While a trace is recorded no other thread may call a module:
+    torch.fx changes how all modules of the process are called.
 
     Args:
         model: takes one tensor, returns one tensor or a tuple or list of them, one per exit,
@@ -82,11 +83,13 @@ def trace(
             "what costs and boundary sizes are stated for"
         )
     check_takes_one_tensor(model)
-    expected = _run_whole(model, example)
-    graph_module, names, defaults = symbolic_graph(model, example, leaf_modules)
-    make_functional(graph_module, names, example, defaults)
-    _measure(graph_module, example)
-    _compare(graph_module, example, expected)
+    # Tensors made in inference mode don't count their changes, which has to be known here.
+    with torch.inference_mode(False), torch.no_grad():
+        expected = _run_whole(model, example)
+        graph_module, names, defaults = symbolic_graph(model, example, leaf_modules)
+        make_functional(graph_module, names, example, defaults)
+        came = _measure(graph_module, example)
+    _compare(expected, came)
     return TracedModel(graph_module)
 
 
@@ -119,13 +122,14 @@ class _Counting(fx.Interpreter):
         return value
 
 
-def _measure(graph_module: fx.GraphModule, example: torch.Tensor) -> None:
+def _measure(graph_module: fx.GraphModule, example: torch.Tensor) -> list[torch.Tensor]:
+    """Amend layouts and costs; returns what the graph gives for the example."""
     inputs = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
-    arguments = [example, *(facts_of(n).value for n in inputs[1:])]
-    with torch.no_grad():
-        _Measuring(graph_module).run(*arguments)
-        # Separately, because counting may take other kernels, with other layouts.
-        _Counting(graph_module).run(*arguments)
+    arguments = [example.clone(), *(facts_of(n).value for n in inputs[1:])]
+    came = list(tensors_in(_Measuring(graph_module).run(*arguments)))
+    # Separately, because counting may take other kernels, with other layouts.
+    _Counting(graph_module).run(*arguments)
+    return came
 
 
 def _check_sendable(name: str, tensor: torch.Tensor) -> None:
@@ -143,25 +147,18 @@ def _check_sendable(name: str, tensor: torch.Tensor) -> None:
 
 def _run_whole(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
     """What the model itself gives, before anything is made of it."""
-    with torch.no_grad():
-        try:
-            return list(tensors_in(evaluation_copy(model)(example.clone())))
-        except Exception as error:
-            raise TraceError(
-                f"{type(model).__name__} itself fails on an example of "
-                f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+    try:
+        return list(tensors_in(evaluation_copy(model)(example.clone())))
+    except Exception as error:
+        raise TraceError(
+            f"{type(model).__name__} itself fails on an example of "
+            f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
-def _compare(
-    graph_module: fx.GraphModule, example: torch.Tensor, expected: list[torch.Tensor]
-) -> None:
+def _compare(expected: list[torch.Tensor], came: list[torch.Tensor]) -> None:
     """Refuse a trace that doesn't compute what the model computes."""
-    inputs = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
-    arguments = [example, *(facts_of(n).value for n in inputs[1:])]
-    with torch.no_grad():
-        came = list(tensors_in(fx.Interpreter(graph_module).run(*arguments)))
     for number, (a, b) in enumerate(zip(expected, came, strict=True), start=1):
         if a.shape != b.shape or not torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True):
             raise TraceError(

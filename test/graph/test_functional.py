@@ -100,6 +100,15 @@ def test_every_cut_of_the_nasty_module() -> None:
     assert all(node.dtype == "float32" for node in runner.dag.nodes)
 
 
+def test_tracing_in_inference_mode_makes_no_difference() -> None:
+    torch.manual_seed(0)
+    model = Nasty().eval()
+    randomise(model)
+    outside = trace(model, example(1, 3, 9, 7)).dag
+    with torch.inference_mode():
+        assert trace(model, example(1, 3, 9, 7)).dag == outside
+
+
 class Function(nn.Module):
     """A forward from a plain function, between two convolutions."""
 
