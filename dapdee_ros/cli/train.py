@@ -5,6 +5,12 @@ folders of images) or any folder of images (folder:DIR, with train/<class>/ and 
 <class>/ alone). The folder named by --out holds the checkpoint while the training runs and the
 model at the end. Started again with the same options, a stopped training goes on where it was;
 Ctrl-C saves first.
+
+Examples:
+  dapdee train --model roadsigns --data roadsigns --out my_signs
+  dapdee train --model vgg16-cifar --data cifar10:DIR --epochs 60 --out vgg16-cifar10
+  dapdee train --model resnet18 --exits 4 --data folder:DIR --size 128x128 --out my_resnet
+The backbone alone, to compare with: the same command with --exit-weights 0,0,0,1.
 """
 
 from __future__ import annotations
