@@ -315,9 +315,14 @@ class PartitionManager(Node):
     def _reprice(self, plan: Plan | None, link: LinkState, load: LoadState) -> Plan | None:
         """The plan in force at present prices; None if it cannot be kept."""
         assert self._table is not None
-        if plan is None or (plan.boundary and not link.usable):
-            return None
         settings = self._settings
+        if plan is None:
+            return None
+        if settings["pinned_plan"]:
+            # Held whatever it costs; only another pinned plan takes its place.
+            return plan
+        if plan.boundary and not link.usable:
+            return None
         if settings["keep_raw_on_car"] and self._card.dag.input in plan.boundary:
             return None
         if plan.accuracy < settings["accuracy_floor"]:
