@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from dapdee_ros.partition.plan import Plan
 
-
 PINNED = "pinned"
 """Reason of a plan that a person chose, as ``CandidateTable.price`` gives it."""
 

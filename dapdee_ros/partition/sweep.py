@@ -68,17 +68,16 @@ def sweep(
         problem: what is planned for.
         policy: who plans.
         situation: what stays the same.
-        what: ``link`` (0.04 to 60 Mbit/s) or ``deadline`` (from a third of the fastest possible
-            plan to three times the slowest exit on the car).
+        what: ``link`` (0.04 to 60 Mbit/s) or ``deadline`` (from a third of the policy's fastest
+            plan to three times the whole network on the car).
         count: how many values.
     """
     if what == "link":
         low, high = LINK_RATES_BPS
     else:
-        one = situation.link, situation.load
-        fastest = problem.table.decide(*one, 1e-9, "latency").latency_s
+        fastest = policy.plan(replace(situation, deadline_s=1e-9)).latency_s
         alone = situation.load.car_slowdown * problem.car.total_s
-        low, high = fastest / 3, 3 * max(alone, fastest)
+        low, high = min(fastest, alone) / 3, 3 * alone
     points = []
     for value in np.geomspace(low, high, count).tolist():
         plan = policy.plan(

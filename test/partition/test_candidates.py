@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from partition.random_networks import random_dag, random_profile
@@ -97,42 +100,90 @@ def random_codecs(rng: random.Random, dag: ModelDag) -> list[CodecCost]:
     ]
 
 
+def random_table(rng: random.Random, prune: bool) -> tuple[CandidateTable, CandidateTable]:
+    """A table with codecs and gates, as it is and pruned or not."""
+    dag = random_dag(rng, most_nodes=11)
+    car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
+    exits = range(1, len(dag.exits) + 1)
+    build = {
+        "exit_accuracy": [rng.choice((0.7, 0.8, 0.9)) for _ in exits],
+        "codecs": random_codecs(rng, dag),
+        "gates": [
+            GateOption(k, n, 0.9, rng.uniform(0.1, 0.9), rng.choice((0.75, 0.8, 0.9)))
+            for n in exits
+            for k in range(1, n)
+        ],
+    }
+    return (
+        CandidateTable.build(dag, car, edge, **build),  # type: ignore[arg-type]
+        CandidateTable.build(dag, car, edge, **build, prune=prune),  # type: ignore[arg-type]
+    )
+
+
+def random_wishes(rng: random.Random) -> tuple[LinkState, LoadState, float, dict[str, Any]]:
+    link = LinkState(
+        rng.choice((0.0, 10 ** rng.uniform(4.5, 8))),
+        rng.uniform(0, 0.1),
+        relative_spread=rng.uniform(0, 0.5),
+    )
+    load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
+    wishes = {
+        "mode": rng.choice(("latency", "throughput")),
+        "accuracy_tolerance": rng.choice((0.0, 0.05)),
+        "keep_raw_on_car": rng.random() < 0.3,
+        "gates": rng.random() < 0.7,
+        "risk": rng.choice((0.5, 0.1)),
+    }
+    return link, load, 10 ** rng.uniform(-2, 1), wishes
+
+
+def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
+    rng = random.Random(12)
+    found_late = 0
+    for _ in range(60):
+        table, _ = random_table(rng, prune=True)
+        raw = table.dag.input
+        for _ in range(10):
+            link, load, deadline_s, wishes = random_wishes(rng)
+            quantile = {0.5: 0.0, 0.1: -1.2815515655446004}[wishes["risk"]]
+            careful = replace(
+                link, uplink_bps=link.uplink_bps * math.exp(quantile * link.relative_spread)
+            )
+            allowed = []
+            for row in range(len(table)):
+                plan = table.plan_at(row, link, load, wishes["mode"])
+                if (
+                    (plan.device_only or link.uplink_bps > 0)
+                    and not (wishes["keep_raw_on_car"] and raw in plan.boundary)
+                    and (wishes["gates"] or plan.gate is None)
+                ):
+                    judged_s = table.plan_at(row, careful, load, wishes["mode"]).latency_s
+                    allowed.append((judged_s, plan))
+            chosen = table.decide(link, load, deadline_s, **wishes)
+            in_time = [plan for judged_s, plan in allowed if judged_s <= deadline_s]
+            found_late += not in_time
+            assert chosen.late == (not in_time)
+            if not in_time:
+                fastest = min(allowed, key=lambda pair: pair[0])
+                assert chosen.latency_s == pytest.approx(fastest[1].latency_s)
+                continue
+            best = max(plan.accuracy for plan in in_time)
+            level = [p for p in in_time if p.accuracy >= best - wishes["accuracy_tolerance"] - 1e-9]
+            assert chosen.key in [plan.key for plan in level]
+            assert chosen.objective_s == pytest.approx(min(plan.objective_s for plan in level))
+    assert 50 < found_late < 550
+
+
 def test_dropping_dominated_candidates_changes_no_decision_in_10_000_situations() -> None:
     rng = random.Random(10)
     dropped = 0
     for _ in range(100):
-        dag = random_dag(rng, most_nodes=11)
-        car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-        exits = range(1, len(dag.exits) + 1)
-        build = {
-            "exit_accuracy": [rng.choice((0.7, 0.8, 0.9)) for _ in exits],
-            "codecs": random_codecs(rng, dag),
-            "gates": [
-                GateOption(k, n, 0.9, rng.uniform(0.1, 0.9), rng.choice((0.75, 0.8, 0.9)))
-                for n in exits
-                for k in range(1, n)
-            ],
-        }
-        few = CandidateTable.build(dag, car, edge, **build)  # type: ignore[arg-type]
-        every = CandidateTable.build(dag, car, edge, **build, prune=False)  # type: ignore[arg-type]
+        few, every = random_table(rng, prune=False)
         dropped += len(every) - len(few)
         for _ in range(100):
-            link = LinkState(
-                rng.choice((0.0, 10 ** rng.uniform(4.5, 8))),
-                rng.uniform(0, 0.1),
-                relative_spread=rng.uniform(0, 0.5),
-            )
-            load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
-            deadline_s = 10 ** rng.uniform(-2, 1)
-            wishes = {
-                "mode": rng.choice(("latency", "throughput")),
-                "accuracy_tolerance": rng.choice((0.0, 0.05)),
-                "keep_raw_on_car": rng.random() < 0.3,
-                "gates": rng.random() < 0.7,
-                "risk": rng.choice((0.5, 0.1)),
-            }
-            chosen = few.decide(link, load, deadline_s, **wishes)  # type: ignore[arg-type]
-            best = every.decide(link, load, deadline_s, **wishes)  # type: ignore[arg-type]
+            link, load, deadline_s, wishes = random_wishes(rng)
+            chosen = few.decide(link, load, deadline_s, **wishes)
+            best = every.decide(link, load, deadline_s, **wishes)
             assert chosen.late == best.late
             if chosen.late:
                 assert chosen.latency_s == pytest.approx(best.latency_s, rel=1e-12)

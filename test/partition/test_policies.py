@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from partition.random_networks import chain_of_design, random_dag, random_profile
 
-from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.graph.cuts import TooManyCuts
+from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, GateOption, MeasuredCodec, TensorCost
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -131,6 +132,23 @@ def test_branchynet_takes_the_gate_that_pays_within_the_loss() -> None:
     assert make_policy("branchynet", problem).plan(situation).gate is not None
     strict = replace(situation, accuracy_tolerance=0.0)
     assert make_policy("branchynet", problem).plan(strict).gate is None
+
+
+def test_exact_falls_back_to_minimum_cuts_where_cuts_explode() -> None:
+    branches = [f"b{i}" for i in range(18)]
+    nodes = [Node("image", "input", (), (1,), "uint8", 8_000, 0)]
+    nodes += [Node(b, "conv2d", ("image",), (1,), "float32", 400, 1) for b in branches]
+    nodes += [Node("sum", "add", tuple(branches), (1,), "float32", 400, 1)]
+    dag = ModelDag(tuple(nodes), ("sum",))
+    rng = random.Random(2)
+    car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
+    problem = Problem(dag, car, edge, [0.9])
+    situation = Situation(LinkState(2e5), LoadState(), 10.0)
+    with pytest.raises(TooManyCuts, match="more than 20000 legal cuts"):
+        problem.table.decide(situation.link, situation.load, 10.0)
+    plan = ask(make_policy("exact", problem), situation, problem)
+    assert plan.latency_s == make_policy("dads", problem).plan(situation).latency_s
+    assert len(plan.boundary) > 0
 
 
 def test_the_oracle_knows_the_outage_ahead() -> None:
