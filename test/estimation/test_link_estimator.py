@@ -179,6 +179,18 @@ def test_silence_disconnects_and_the_first_echo_connects() -> None:
     assert estimator.estimate(sent_s + 31.03).connected
 
 
+def test_a_frame_that_computes_for_long_is_not_silence() -> None:
+    road = Road(1e6)
+    road.probe()
+    road.frame()
+    estimator, sent_s = road.estimator, road.now_s
+    estimator.on_sent(sent_s, 1000, "slow on the edge")
+    estimator.on_sent(sent_s + 0.1, 0, "probe")
+    estimator.on_probe(sent_s + 0.13, 0.03, 0, "probe")
+    # What was sent after it has arrived, so it is off the link.
+    assert estimator.estimate(sent_s + 1.5).connected
+
+
 def test_silence_is_bounded_even_on_a_very_slow_link() -> None:
     road = Road(0.02e6)
     road.probe()

@@ -46,6 +46,15 @@ def test_probes_take_two_percent_or_two_kilobytes(rate_bps: float) -> None:
     assert all(b[0] - a[0] <= 1.5 for a, b in pairwise(probes))
 
 
+@pytest.mark.parametrize("estimate", [UNKNOWN, linked(1.1e6)])
+def test_a_tight_budget_holds_whatever_the_intervals_say(estimate: LinkEstimate) -> None:
+    settings = ProbeSettings(share=0.002)
+    schedule = ProbeSchedule(settings)
+    spent = sum(padding + OVERHEAD for _, padding in sent(schedule, estimate, 0.0, 120.0))
+    # The first probe of all is free.
+    assert 0 < spent <= OVERHEAD + 120 * schedule.budget_bytes_per_s(estimate)
+
+
 def test_large_probes_fit_the_link() -> None:
     slow = max(padding for _, padding in sent(ProbeSchedule(), linked(0.13e6), 0.0, 30.0))
     fast = max(padding for _, padding in sent(ProbeSchedule(), linked(18.88e6), 0.0, 30.0))
