@@ -1,186 +1,113 @@
-"""What the launch files share: arguments declared once, and the processes of each role.
+"""From the rows of the process table to what ``launch`` runs.
 
 Only launch files import this; it needs the ``launch`` and ``launch_ros`` packages.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
-from launch import Condition
-from launch.actions import DeclareLaunchArgument
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart
+
 PACKAGE = "dapdee_ros"
-RELAYED = ("head_tensor", "edge_result", "probe", "probe_echo")
-"""Topics that cross the link, and that the emulator therefore relays."""
 
-FAR_PREFIX = "emulated"
+COMMON_ARGUMENTS = (
+    Argument(
+        "namespace",
+        "Namespace of the car; the edge of a car runs in the car's namespace.",
+        of_parameter=False,
+    ),
+    Argument(
+        "params_file",
+        "Parameter file (YAML) of your own for any of the nodes. It overrides the files in the "
+        "package's folder config, and the arguments here override it.",
+        of_parameter=False,
+    ),
+    Argument(
+        "log_level",
+        "Least severity of what the nodes print.",
+        default="info",
+        choices=("debug", "info", "warn", "error", "fatal"),
+        of_parameter=False,
+    ),
+)
+
+_END_S = "8"
+"""Seconds from Ctrl-C to SIGTERM: a head first ends the frame it is in."""
 
 
-class Arguments:
-    """Declares launch arguments and gives back their values.
+def describe(
+    arguments: Sequence[Argument], side: Callable[[Mapping[str, Any]], list[ProcessStart]]
+) -> LaunchDescription:
+    """The description of one side of the system.
 
-    Attributes:
-        declared: the actions, to be put into the launch description first.
+    Args:
+        arguments: what can be chosen beside the common arguments.
+        side: the processes to start, from the arguments' values.
     """
+    everything = (*arguments, *COMMON_ARGUMENTS)
 
-    def __init__(self) -> None:
-        self.declared: list[DeclareLaunchArgument] = []
+    def start(context: LaunchContext) -> list[Node]:
+        values = {argument.name: _value(argument, context) for argument in everything}
+        return [_node(process, values) for process in side(values)]
 
-    def add(
-        self, name: str, default: str, description: str, choices: Sequence[str] | None = None
-    ) -> LaunchConfiguration:
-        """Declare one argument and return its value's placeholder."""
-        self.declared.append(
-            DeclareLaunchArgument(
-                name, default_value=default, description=description, choices=choices
-            )
-        )
-        return LaunchConfiguration(name)
+    return LaunchDescription([*map(_declare, everything), OpaqueFunction(function=start)])
 
 
-def common_arguments(arguments: Arguments) -> dict[str, LaunchConfiguration]:
-    """Arguments that car and edge share."""
-    config = str(Path(get_package_share_directory(PACKAGE)) / "config")
-    return {
-        "namespace": arguments.add(
-            "namespace", "", "Namespace of the car; the edge of a car runs in the car's namespace."
-        ),
-        "model": arguments.add(
-            "model",
-            "roadsigns",
-            "Model to run: the name of an installed one, or a model folder. The same on both sides.",
-        ),
-        "config": arguments.add(
-            "config",
-            config,
-            "Folder with the parameter files (camera.yaml, head.yaml, manager.yaml, edge.yaml, "
-            "link_emulator.yaml, viewer.yaml); copy it to change them.",
-        ),
-        "log_level": arguments.add("log_level", "info", "debug, info, warn, error or fatal."),
-    }
-
-
-def link_argument(arguments: Arguments) -> LaunchConfiguration:
-    """The argument that asks for an emulated link."""
-    return arguments.add(
-        "link",
-        "none",
-        "Emulated radio link: none (the real network), cat1, 3g, 4g, wifi, a rate such as 8.5mbit, "
-        "drive, steps:5.85@0,1.1@10, or a trace file in Mahimahi's format.",
+def _declare(argument: Argument) -> DeclareLaunchArgument:
+    description = argument.description
+    if argument.of_parameter and not argument.default:
+        description += " Empty: as the parameter files say."
+    return DeclareLaunchArgument(
+        argument.name,
+        default_value=argument.default,
+        description=description,
+        choices=argument.choices or None,
     )
 
 
-def emulated(link: LaunchConfiguration) -> PythonExpression:
-    """Whether a link argument asks for the emulator."""
-    return PythonExpression(["'", link, "' != 'none'"])
+def _value(argument: Argument, context: LaunchContext) -> Any:
+    try:
+        return argument.read(LaunchConfiguration(argument.name).perform(context))
+    except ArgumentError as error:
+        raise RuntimeError(f"launch argument {error}") from error
 
 
-def is_true(value: LaunchConfiguration) -> PythonExpression:
-    """Whether an argument with the choices true and false is true."""
-    return PythonExpression(["'", value, "' == 'true'"])
-
-
-def process(
-    executable: str,
-    common: dict[str, LaunchConfiguration],
-    parameters: dict[str, Any],
-    *,
-    config: str | None = None,
-    name: str | None = None,
-    remappings: Sequence[tuple[str, str]] = (),
-    condition: Condition | None = None,
-) -> Node:
-    """One process of the package.
-
-    Args:
-        executable: its executable.
-        common: the common arguments.
-        parameters: launch arguments that override the parameter file, by parameter name.
-        config: name of its parameter file without the suffix; the executable's name if None.
-        name: name of its node, if it is not to keep its own.
-        remappings: topics to rename.
-        condition: when to start it.
-    """
+def _node(start: ProcessStart, values: Mapping[str, Any]) -> Node:
+    row = start.row
+    config = Path(get_package_share_directory(PACKAGE)) / "config"
+    parameters: list[Any] = [str(config / f"{row.config or row.executable}.yaml")]
+    if values["params_file"]:
+        own = Path(values["params_file"]).expanduser()
+        if not own.is_file():
+            raise RuntimeError(f"launch argument params_file: there is no file {own}")
+        parameters.append(str(own.resolve()))
+    if start.parameters:
+        # Typed, so that a text that looks like a number, or like YAML, stays a text.
+        parameters.append(
+            {
+                name: ParameterValue(value, value_type=type(value))
+                for name, value in start.parameters.items()
+            }
+        )
     return Node(
         package=PACKAGE,
-        executable=executable,
-        name=name,
-        namespace=common["namespace"],
-        parameters=[
-            PathJoinSubstitution([common["config"], f"{config or executable}.yaml"]),
-            parameters,
-        ],
-        remappings=list(remappings),
-        condition=condition,
+        executable=row.executable,
+        name=row.name,
+        namespace=values["namespace"] or "",
+        parameters=parameters,
+        remappings=list(start.remaps.items()),
         output="screen",
-        # Fast DDS sends large tensors on a thread of its own, so that computing goes on meanwhile.
-        additional_env={
-            "RMW_FASTRTPS_PUBLICATION_MODE": os.environ.get(
-                "RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS"
-            ),
-            "PYTHONUNBUFFERED": "1",
-        },
-        ros_arguments=["--log-level", common["log_level"]],
+        sigterm_timeout=_END_S,
+        ros_arguments=["--log-level", values["log_level"]],
     )
-
-
-def edge_processes(
-    common: dict[str, LaunchConfiguration],
-    threads: LaunchConfiguration,
-    far: PythonExpression,
-    only_if: LaunchConfiguration | None = None,
-) -> list[Node]:
-    """The edge's processes: inference, and a load monitor beside it.
-
-    Args:
-        common: the common arguments.
-        threads: inference threads.
-        far: whether they stand behind an emulated link.
-        only_if: start them only if this is true.
-    """
-    remapped = [(topic, f"{FAR_PREFIX}/{topic}") for topic in RELAYED]
-    processes = []
-    for behind in (False, True):
-        terms = [far] if behind else ["not ", far]
-        if only_if is not None:
-            terms += [" and ", is_true(only_if)]
-        condition = IfCondition(PythonExpression(terms))
-        remappings = remapped if behind else []
-        processes += [
-            process(
-                "edge",
-                common,
-                {"model": text(common["model"]), "threads": number(threads, int)},
-                remappings=remappings,
-                condition=condition,
-            ),
-            process(
-                "load_monitor",
-                common,
-                {"machine": "edge"},
-                config="edge",
-                name="edge_load_monitor",
-                remappings=remappings,
-                condition=condition,
-            ),
-        ]
-    return processes
-
-
-def text(value: LaunchConfiguration) -> ParameterValue:
-    """A text parameter, also where it looks like a number or YAML."""
-    return ParameterValue(value, value_type=str)
-
-
-def number(value: LaunchConfiguration, kind: type) -> ParameterValue:
-    """A parameter that is an int or a float, however it was written."""
-    return ParameterValue(value, value_type=kind)

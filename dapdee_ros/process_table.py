@@ -1,0 +1,217 @@
+"""Which processes run on which side, and with which parameters: read by every way to start them.
+
+No ROS in here and no ``launch``: the launch files turn the rows into actions, a program without
+``launch`` into commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+RELAYED = ("head_tensor", "edge_result", "probe", "probe_echo")
+"""Topics that cross the link, and that the emulator therefore relays."""
+
+FAR_PREFIX = "emulated"
+"""Where the edge's side of an emulated link listens and answers."""
+
+
+class ArgumentError(ValueError):
+    """An argument's value that makes no sense; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """Something to choose at the start.
+
+    Attributes:
+        name: its name, and that of the parameters it sets.
+        description: what it does, in words.
+        kind: str, int or float.
+        default: its value as text. Empty: nothing is set, and the parameter files decide.
+        choices: the values it may have; all if empty.
+        of_parameter: whether it sets parameters of nodes (otherwise it says what is started).
+    """
+
+    name: str
+    description: str
+    kind: type = str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    of_parameter: bool = True
+
+    def read(self, text: str) -> Any:
+        """The value that is meant, or None if it is left to the parameter files.
+
+        Raises:
+            ArgumentError: if it has none of the choices, or is no number where one is expected.
+        """
+        if self.choices and text not in self.choices:
+            raise ArgumentError(
+                f"{self.name} is {text!r}, expected one of {', '.join(self.choices)}"
+            )
+        if text == "":
+            return None
+        if self.choices == ("true", "false"):
+            return text == "true"
+        try:
+            return self.kind(text)
+        except ValueError:
+            wanted = "a whole number" if self.kind is int else "a number"
+            raise ArgumentError(f"{self.name} is {text!r}, expected {wanted}") from None
+
+
+def _switch(name: str, default: str, description: str) -> Argument:
+    return Argument(
+        name, description, default=default, choices=("true", "false"), of_parameter=False
+    )
+
+
+MODEL = Argument("model", "Model: the name of an installed one, or a folder. The same everywhere.")
+THREADS = Argument("threads", "Inference threads; 0: half of the cores.", int)
+CAR_ARGUMENTS = (
+    MODEL,
+    Argument(
+        "source",
+        "Where frames come from: roadsigns (rendered scenes), device (V4L2), video, images, or "
+        "none if another driver publishes image_raw.",
+        choices=("", "roadsigns", "device", "video", "images", "none"),
+    ),
+    Argument("path", "File of source video, folder of source images."),
+    Argument("device", "Camera of source device: its path, its number or its http:// address."),
+    Argument("rate_hz", "Frames per second of the camera node.", float),
+    Argument("deadline_s", "Seconds from an image to its result.", float),
+    THREADS,
+    Argument("emulated_slowdown", "Play a car so many times slower than this machine.", float),
+    Argument(
+        "link",
+        "Emulated radio link: none (the real network), cat1, 3g, 4g, wifi, a rate such as 8.5mbit, "
+        "drive, steps:5.85@0,1.1@10, or a trace file in Mahimahi's format.",
+        default="none",
+    ),
+    _switch(
+        "edge",
+        "true",
+        "Start the edge's nodes here as well; false if another machine runs edge.launch.py.",
+    ),
+    _switch("viewer", "false", "Start the live picture here as well."),
+    Argument("http_port", "Port of the live picture; 0: topic only.", int),
+)
+"""What can be chosen on the car."""
+
+EDGE_ARGUMENTS = (
+    MODEL,
+    THREADS,
+    _switch(
+        "emulated_link",
+        "false",
+        "Listen behind the link emulator that the car's side started on this machine.",
+    ),
+)
+"""What can be chosen on the edge server."""
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """One process of the system.
+
+    Attributes:
+        executable: what ``ros2 run dapdee_ros`` starts.
+        nodes: names of its nodes.
+        takes: arguments that it takes as parameters.
+        config: its parameter file in ``config/``, without the suffix; None: as the executable.
+        takers: the nodes among them that take those; all if empty.
+        fixed: parameters that nobody chooses.
+        name: name to give to its only node instead of its own, or None.
+        far: whether it lies beyond the link.
+    """
+
+    executable: str
+    nodes: tuple[str, ...]
+    takes: tuple[str, ...]
+    config: str | None = None
+    takers: tuple[str, ...] = ()
+    fixed: tuple[tuple[str, Any], ...] = ()
+    name: str | None = None
+    far: bool = False
+
+
+CAMERA = ProcessRow("camera", ("camera",), ("source", "path", "device", "rate_hz"))
+HEAD = ProcessRow("head", ("head",), ("model", "deadline_s", "threads", "emulated_slowdown"))
+MANAGER = ProcessRow(
+    "manager",
+    ("partition_manager", "link_monitor", "load_monitor"),
+    ("model", "deadline_s"),
+    takers=("partition_manager",),
+)
+LINK_EMULATOR = ProcessRow("link_emulator", ("link_emulator",), ("link",))
+VIEWER = ProcessRow("viewer", ("viewer",), ("model", "deadline_s", "http_port"))
+EDGE = ProcessRow("edge", ("edge",), ("model", "threads"), far=True)
+EDGE_LOAD_MONITOR = ProcessRow(
+    "load_monitor",
+    ("edge_load_monitor",),
+    (),
+    config="edge",
+    fixed=(("machine", "edge"),),
+    name="edge_load_monitor",
+    far=True,
+)
+ROWS = (HEAD, EDGE, MANAGER, CAMERA, LINK_EMULATOR, EDGE_LOAD_MONITOR, VIEWER)
+"""All of them; what takes longest to start comes first."""
+
+
+@dataclass(frozen=True)
+class ProcessStart:
+    """A process that is to be started.
+
+    Attributes:
+        row: which one.
+        parameters: values by name, for ``row.takers``; they override the parameter files.
+        remaps: topics to rename.
+    """
+
+    row: ProcessRow
+    parameters: dict[str, Any]
+    remaps: dict[str, str]
+
+
+def car_side(values: Mapping[str, Any]) -> list[ProcessStart]:
+    """The processes that run on the car.
+
+    Args:
+        values: read values of ``CAR_ARGUMENTS`` by name; what is None or absent is not set.
+    """
+    emulated = values.get("link") not in (None, "none")
+    wanted = {
+        LINK_EMULATOR: emulated,
+        VIEWER: bool(values.get("viewer")),
+        EDGE: bool(values.get("edge")),
+        EDGE_LOAD_MONITOR: bool(values.get("edge")),
+    }
+    return _starts([row for row in ROWS if wanted.get(row, True)], values, emulated)
+
+
+def edge_side(values: Mapping[str, Any]) -> list[ProcessStart]:
+    """The processes that run on the edge server.
+
+    Args:
+        values: read values of ``EDGE_ARGUMENTS`` by name; what is None or absent is not set.
+    """
+    return _starts([EDGE, EDGE_LOAD_MONITOR], values, bool(values.get("emulated_link")))
+
+
+def _starts(
+    rows: list[ProcessRow], values: Mapping[str, Any], emulated: bool
+) -> list[ProcessStart]:
+    return [
+        ProcessStart(
+            row,
+            {
+                **{name: values[name] for name in row.takes if values.get(name) is not None},
+                **dict(row.fixed),
+            },
+            {topic: f"{FAR_PREFIX}/{topic}" for topic in RELAYED} if row.far and emulated else {},
+        )
+        for row in rows
+    ]
