@@ -13,6 +13,7 @@ from dapdee_ros.codec.tensor_spec import Bytes, CodecError, Coded
 
 QUALITY = 90
 
+_BASELINE = 0xC0
 # Markers of frame headers (SOF0 to SOF15), without DHT, JPG and DAC that lie between them.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HEADER_ROOM_BYTES = 2048
@@ -84,7 +85,8 @@ def jpeg_size(data: Bytes) -> tuple[int, int, int] | None:
     """Height, width and components that a JPEG's frame header declares, without decoding it.
 
     Read before the decoder sees the data, since the decoder allocates whatever the header asks
-    for. Layout: ITU-T T.81, annex B. None if there is no frame header.
+    for. Layout: ITU-T T.81, annex B. None if there is no frame header, or not a baseline one:
+    ``encode`` writes no other, and a short progressive file can keep a decoder busy for minutes.
     """
     view = data.data
     if bytes(view[:2]) != b"\xff\xd8":
@@ -101,6 +103,8 @@ def jpeg_size(data: Bytes) -> tuple[int, int, int] | None:
             return None
         length = view[at + 2] << 8 | view[at + 3]
         if marker in _FRAME_MARKERS:
+            if marker != _BASELINE:
+                return None
             if length < 8 or at + 10 > len(view):
                 return None
             height = view[at + 5] << 8 | view[at + 6]

@@ -63,6 +63,15 @@ def test_a_jpeg_header_that_asks_for_gigabytes_is_refused_unread() -> None:
         decode(described(data), data, "jpeg", EXPECTED)
 
 
+def test_a_progressive_jpeg_is_refused() -> None:
+    import cv2
+
+    done, data = cv2.imencode(".jpg", smooth_image()[0], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    assert done
+    with pytest.raises(CodecError, match="header says None"):
+        decode(described(data.tobytes()), data.tobytes(), "jpeg", EXPECTED)
+
+
 def test_a_webp_header_that_asks_for_gigabytes_is_refused_unread() -> None:
     data = bytearray(encode({"image": smooth_image()}, "webp")[1])
     data[26:30] = struct.pack("<HH", 16383, 16383)
