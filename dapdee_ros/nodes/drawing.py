@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -119,7 +120,7 @@ class Canvas:
         done = 0.0
         for share, colour in parts:
             start = left + round((right - left) * min(done, 1.0))
-            done += max(share, 0.0)
+            done += max(share, 0.0) if math.isfinite(share) else 0.0
             self.box(start, top, left + round((right - left) * min(done, 1.0)), bottom, colour)
 
     def text(
@@ -157,7 +158,7 @@ class Canvas:
 
 def in_words(value: float, unit: str) -> str:
     """A quantity with three digits and a prefix: ``5.85 Mbit/s``, ``12.3 kB``."""
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         return "unknown"
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 0.9995 * factor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
 from dapdee_ros.nodes.drawing import RIGHT, TEXT, TRACK, WRONG, Canvas, Picture, fitted, width_of
 from dapdee_ros.nodes.panel import draw_panel
-from dapdee_ros.nodes.shown import HEIGHT, MARGIN, Shown
+from dapdee_ros.nodes.shown import HEIGHT, MARGIN, OLD_S, Shown
 
 
 def draw(shown: Shown) -> Picture:
@@ -25,6 +27,11 @@ def draw_scene(shown: Shown) -> Picture:
         waiting = "no picture yet" if shown.image is None else "waiting for the first result"
         canvas.text(MARGIN, HEIGHT - 24, waiting, 20)
         return canvas.finish()
+    if shown.answer_age_s > OLD_S:
+        old = f"no result for {shown.answer_age_s:.0f} s"
+        canvas.pill(MARGIN, 18, MARGIN + width_of(old, 15) + 28, 46, WRONG)
+        canvas.text(MARGIN + 14, 32, old, 15, (20, 20, 20), anchor="lm")
+        return canvas.finish()
     colour = {True: RIGHT, False: WRONG, None: TEXT}[answer.right]
     truth_line = 26 if answer.right is False else 0
     _shade(canvas, 92 + truth_line)
@@ -33,7 +40,7 @@ def draw_scene(shown: Shown) -> Picture:
     if answer.right is not None:
         _mark(canvas, left + 13, base - 11, answer.right)
         left += 40
-    score = f"{100 * answer.score:.0f} %"
+    score = f"{100 * answer.score:.0f} %" if math.isfinite(answer.score) else ""
     room = width - left - MARGIN - width_of(score, 24) - 16
     size = next((s for s in (32, 26, 21) if width_of(answer.label, s, True) <= room), 18)
     label = fitted(answer.label, room, size, True)
@@ -45,10 +52,6 @@ def draw_scene(shown: Shown) -> Picture:
         canvas.text(MARGIN, HEIGHT - 14, f"truth: {answer.truth}", 17, TEXT)
     if answer.right is not None:
         canvas.box(0, 0, width, 4, colour)
-    if shown.answer_age_s > 1.0:
-        old = f"no result for {shown.answer_age_s:.0f} s"
-        canvas.pill(MARGIN, 18, MARGIN + width_of(old, 15) + 28, 46, WRONG)
-        canvas.text(MARGIN + 14, 32, old, 15, (20, 20, 20), anchor="lm")
     return canvas.finish()
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable
 from dataclasses import asdict, replace
 from typing import Any
 
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.nodes.drawing import Picture
-from dapdee_ros.nodes.shown import HISTORY_S, Answer, LinkPoint, Shown
+from dapdee_ros.nodes.shown import HISTORY_S, OLD_S, Answer, LinkPoint, Shown, Stamp
 
 _POINT_EVERY_S = 0.4
 _TRUTHS_REMEMBERED = 500
 _IMAGES_REMEMBERED = 32
 _IMAGE_BYTES_REMEMBERED = 64_000_000
-_NEWEST_INSTEAD_AFTER_S = 1.0
 
 
 class RunView:
@@ -32,39 +30,49 @@ class RunView:
         self._lock = threading.Lock()
         self._dag = dag
         self._shares: dict[tuple[int, tuple[str, ...]], float | None] = {}
-        self._images: OrderedDict[Hashable, Picture] = OrderedDict()
-        self._truths: OrderedDict[Hashable, str] = OrderedDict()
+        self._images: OrderedDict[Stamp, Picture] = OrderedDict()
+        self._truths: OrderedDict[Stamp, str] = OrderedDict()
         self._links: deque[LinkPoint] = deque()
         self._places: Counter[str] = Counter()
         self._answered_s = -math.inf
         self._answered_image: Picture | None = None
+        self._waiting: tuple[Stamp, Answer, float] | None = None
         self._right = self._judged = self._missed = 0
         self._shown = Shown(deadline_s=deadline_s, exits=len(dag.exits) if dag else 0)
 
-    def take_image(self, stamp: Hashable, image: Picture) -> None:
-        """Remember a picture until its answer comes."""
+    def take_image(self, stamp: Stamp, image: Picture) -> bool:
+        """Remember a picture until its answer comes.
+
+        Returns:
+            Whether the answer was there first, so that there is something new to see.
+        """
         with self._lock:
             self._images[stamp] = image
+            found = self._waiting is not None and self._waiting[0] == stamp
+            if self._waiting is not None and found:
+                self._show(*self._waiting)
             held = sum(picture.nbytes for picture in self._images.values())
             while len(self._images) > 1 and (
                 len(self._images) > _IMAGES_REMEMBERED or held > _IMAGE_BYTES_REMEMBERED
             ):
                 held -= self._images.popitem(last=False)[1].nbytes
+            return found
 
     def forget_images(self) -> None:
         """Give back the memory of pictures that nobody will look at."""
         with self._lock:
             self._images.clear()
             self._answered_image = None
+            self._waiting = None
 
-    def take_truth(self, stamp: Hashable, label: str) -> None:
+    def take_truth(self, stamp: Stamp, label: str) -> None:
         """Remember what a picture really shows."""
         with self._lock:
             self._truths[stamp] = label
             if len(self._truths) > _TRUTHS_REMEMBERED:
                 self._truths.popitem(last=False)
 
-    def take_answer(self, stamp: Hashable, answer: Answer, now_s: float) -> None:
+    def take_answer(self, stamp: Stamp, answer: Answer, now_s: float) -> None:
         """Show an answer with the picture it belongs to, and count it."""
         with self._lock:
             answer = replace(
@@ -74,9 +82,18 @@ class RunView:
             self._judged += answer.right is not None
             self._right += answer.right is True
             self._missed += answer.latency_s > self._shown.deadline_s
-            self._answered_s = now_s
-            self._answered_image = self._images.get(stamp)
-            self._shown = replace(self._shown, answer=answer)
+            # Topics come in any order: an answer is not drawn over another frame's picture, unless
+            # its own does not come at all.
+            if stamp in self._images or not self._images or now_s - self._answered_s > OLD_S:
+                self._show(stamp, answer, now_s)
+            else:
+                self._waiting = stamp, answer, now_s
+
+    def _show(self, stamp: Stamp, answer: Answer, now_s: float) -> None:
+        self._waiting = None
+        self._answered_s = now_s
+        self._answered_image = self._images.get(stamp)
+        self._shown = replace(self._shown, answer=answer, stamp=stamp)
 
     def take_link(self, point: LinkPoint) -> None:
         """Add to the link's history."""
@@ -107,12 +124,17 @@ class RunView:
                 deadline_s=deadline_s if deadline_s > 0 else self._shown.deadline_s,
             )
 
-    def shown(self, now_s: float) -> Shown:
-        """What there is to draw at a time on the clock of the answers and the link."""
+    def shown(self, now_s: float, *, as_last_answered: bool = False) -> Shown:
+        """What there is to draw.
+
+        Args:
+            now_s: present time on the clock of the answers and the link.
+            as_last_answered: show the last answer as it was when it came, however old it is.
+        """
         with self._lock:
-            age_s = max(now_s - self._answered_s, 0.0)
+            age_s = 0.0 if as_last_answered else max(now_s - self._answered_s, 0.0)
             image = self._answered_image
-            if self._images and (image is None or age_s > _NEWEST_INSTEAD_AFTER_S):
+            if self._images and (image is None or age_s > OLD_S):
                 image = next(reversed(self._images.values()))
             return replace(
                 self._shown,

@@ -11,6 +11,9 @@ from dapdee_ros.nodes.drawing import CAR, EDGE, FALLBACK, Colour, Picture
 HEIGHT = 480
 MARGIN = 18
 HISTORY_S = 60.0
+# From then on an answer says nothing about what the camera sees now.
+OLD_S = 1.0
+Stamp = tuple[int, int]
 PLACES: dict[str, tuple[str, Colour]] = {
     "car": ("CAR", CAR),
     "edge": ("EDGE", EDGE),
@@ -82,7 +85,8 @@ class Shown:
     """Everything that one picture shows.
 
     Attributes:
-        image: uint8 ``(H, W, 3)`` rgb, or None before the first one.
+        image: uint8 ``(H, W, 3)`` rgb, or None before the first one; that of the answer, or the
+            newest one once the answer is older than ``OLD_S``.
         answer: the network's, or None before the first one.
         answer_age_s: how old that is, in s.
         deadline_s: the deadline in s.
@@ -95,6 +99,7 @@ class Shown:
         right: how many results were right.
         judged: how many of them could be judged.
         missed: how many came after the deadline.
+        stamp: seconds and nanoseconds of the frame that the answer is for, None before it.
     """
 
     image: Picture | None = None
@@ -110,3 +115,4 @@ class Shown:
     right: int = 0
     judged: int = 0
     missed: int = 0
+    stamp: Stamp | None = None

@@ -32,6 +32,7 @@ _MODES = {
     msg.PartitionPlan.MODE_THROUGHPUT: "throughput",
 }
 _REDRAW_S = 0.25
+_LOOKED_S = 2.0
 
 
 class Viewer(Node):
@@ -93,7 +94,6 @@ class Viewer(Node):
         self._drawn_s = -math.inf
         self._looked_s = -math.inf
         self._view = RunView(deadline_s, _dag(model))
-        self._stamp = Time()
         self._frame_id = ""
         self._refused = ""
         self._images: Any = None
@@ -126,7 +126,8 @@ class Viewer(Node):
                 self.get_logger().warning(f"not shown: {error}")
             return
         self._frame_id = image.header.frame_id
-        self._view.take_image(_key(image.header.stamp), picture)
+        if self._view.take_image(_key(image.header.stamp), picture):
+            self._draw()
 
     def _take_truth(self, truth: msg.SceneTruth) -> None:
         self._view.take_truth(_key(truth.header.stamp), truth.label)
@@ -149,8 +150,7 @@ class Viewer(Node):
             latency_s=result.latency_s,
             detail=result.detail,
         )
-        self._stamp = result.header.stamp
-        self._view.take_answer(_key(self._stamp), answer, time.monotonic())
+        self._view.take_answer(_key(result.header.stamp), answer, time.monotonic())
         self._draw()
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
@@ -167,7 +167,7 @@ class Viewer(Node):
     def _tick(self) -> None:
         if self._scene.wanted() or self._whole.wanted() or self._subscribed():
             self._looked_s = time.monotonic()
-        looked_at = time.monotonic() - self._looked_s < 5.0 or self._snapshot is not None
+        looked_at = time.monotonic() - self._looked_s < _LOOKED_S or self._snapshot is not None
         # Camera images are the most that this process reads, so only if they will be seen.
         if looked_at and self._images is None:
             self._images = self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE)
@@ -192,12 +192,13 @@ class Viewer(Node):
             picture = draw(shown)
             self._whole.offer(picture)
             if subscribed:
-                self._annotated.publish(rgb_to_image(picture, self._stamp, self._frame_id))
+                stamp = Time(sec=shown.stamp[0], nanosec=shown.stamp[1]) if shown.stamp else Time()
+                self._annotated.publish(rgb_to_image(picture, stamp, self._frame_id))
 
     def _write_snapshot(self, path: Path) -> None:
         import cv2
 
-        shown = self._view.shown(time.monotonic())
+        shown = self._view.shown(time.monotonic(), as_last_answered=True)
         if shown.image is None and shown.answer is None:
             self.get_logger().warning(f"nothing came to be shown, so {path} is not written")
             return
