@@ -7,18 +7,26 @@ happens, and leaves a folder with the log of the run, its timeline and the last 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import random
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.processes import Processes
+from dapdee_ros.cli.roles import (
+    add_camera_arguments,
+    check_camera_arguments,
+    check_model,
+    far_remaps,
+    new_run_folder,
+    require_ros,
+    start_car,
+    start_edge,
+)
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
 
 SUMMARY = "run camera, head, link, edge and viewer together on this machine"
@@ -44,18 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="how many times slower than this machine the car shall be; 8 makes a desktop a "
         "Raspberry Pi 4, 1 is no emulation (default 8)",
     )
-    parser.add_argument("--rate-hz", type=float, default=10.0, help="frames a second (default 10)")
-    parser.add_argument(
-        "--deadline-s", type=float, default=0.3, help="seconds from image to result (default 0.3)"
-    )
-    parser.add_argument(
-        "--source",
-        default="roadsigns",
-        help="camera source: roadsigns, device, video, images (default roadsigns)",
-    )
-    parser.add_argument(
-        "--path", default="", help="device, video file or image folder of that source"
-    )
+    add_camera_arguments(parser)
     parser.add_argument(
         "--port", type=int, default=8080, help="live picture on this port, 0: none (default 8080)"
     )
@@ -68,30 +65,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if every accepted frame is accounted for and most were answered."""
-    if not args.seconds > 0 or not args.rate_hz > 0 or not args.deadline_s > 0:
-        raise CommandError("--seconds, --rate-hz and --deadline-s must be greater than 0")
+    if not args.seconds > 0:
+        raise CommandError("--seconds must be greater than 0")
+    check_camera_arguments(args)
     if not 1 <= args.car_slowdown <= MOST_SLOWDOWN:
         raise CommandError(f"--car-slowdown must be between 1 and {MOST_SLOWDOWN:g}")
-    if (
-        importlib.util.find_spec("rclpy") is None
-        or importlib.util.find_spec("dapdee_ros.msg") is None
-    ):
-        raise CommandError(
-            "the demo runs ROS 2 nodes, but rclpy or the built messages are not on the path: run "
-            "`make setup`, then `source tools/env.sh` (or source your ROS workspace)"
-        )
-    from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
-
-    try:
-        card = read_card(find_model(args.model))
-    except ModelFolderError as error:
-        raise CommandError(str(error)) from error
-    out = args.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-    out.mkdir(parents=True, exist_ok=True)
+    require_ros()
+    check_model(args.model)
+    out = new_run_folder(args.out)
     started_s = time.monotonic()
     domain = args.domain if args.domain is not None else random.SystemRandom().randint(1, 101)
     say = (lambda text: print(text, file=sys.stderr)) if args.json else print
-    say(f"dapdee demo: model {card.name}, link {args.link}, {args.rate_hz:g} frames/s, results in")
+    say(f"dapdee demo: model {args.model}, link {args.link}, {args.rate_hz:g} frames/s, results in")
     say(f"  {out}")
     if args.port:
         say(f"  live picture: http://127.0.0.1:{args.port} (or as viewer.log says)")
@@ -101,7 +86,6 @@ def run(args: argparse.Namespace) -> int:
             **os.environ,
             "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "PYTHONUNBUFFERED": "1",
             # One small machine plays two: more threads would only get in each other's way.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -122,14 +106,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _start(processes: Processes, args: argparse.Namespace, out: Path, started_s: float) -> None:
     emulated = args.link != "none"
-    relayed = ("head_tensor", "edge_result", "probe", "probe_echo") if emulated else ()
-    remaps = {topic: f"emulated/{topic}" for topic in relayed}
-    model: dict[str, Any] = {"model": args.model}
-    one_thread = {**model, "threads": 1}
-    deadline = {"deadline_s": args.deadline_s}
     # The slowest to start come first.
-    processes.start("head", {**one_thread, **deadline, "emulated_slowdown": args.car_slowdown})
-    processes.start("edge", one_thread, remaps)
+    start_edge(processes, args.model, 1, far_remaps(emulated))
+    camera = {"source": args.source, "path": args.path, "rate_hz": args.rate_hz}
+    start_car(processes, args.model, 1, args.deadline_s, camera, args.car_slowdown)
     settings = {
         "model": args.model,
         "link": args.link,
@@ -141,7 +121,7 @@ def _start(processes: Processes, args: argparse.Namespace, out: Path, started_s:
     processes.start(
         "run_recorder",
         {
-            **model,
+            "model": args.model,
             "path": str(out / "run.json"),
             "settings": json.dumps(settings),
             "started_s": started_s,
@@ -149,23 +129,13 @@ def _start(processes: Processes, args: argparse.Namespace, out: Path, started_s:
         },
         echo=sys.stderr if args.json else sys.stdout,
     )
-    processes.start("manager", {**model, **deadline}, names=("partition_manager",))
-    processes.start(
-        "camera",
-        {
-            "source": args.source,
-            "rate_hz": args.rate_hz,
-            **({"path": args.path} if args.path else {}),
-        },
-    )
-    processes.start("load_monitor", {"machine": "edge"}, {**remaps, "__node": "edge_load_monitor"})
     if emulated:
         processes.start("link_emulator", {"link": args.link})
     processes.start(
         "viewer",
         {
-            **model,
-            **deadline,
+            "model": args.model,
+            "deadline_s": args.deadline_s,
             "http_port": args.port,
             "snapshot_path": str(out / "last_picture.png"),
         },

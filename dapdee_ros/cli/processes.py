@@ -24,9 +24,27 @@ class Processes:
         folder: where the log files lie, ``<name>.log``.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        remaps: Mapping[str, str] | None = None,
+        echo: IO[str] | None = None,
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            folder: where the log files go.
+            environment: of every process.
+            remaps: names to replace in every process (``__ns``).
+            echo: where to repeat what every process prints.
+        """
         self.folder = folder
-        self._environment = dict(environment)
+        # Several programs write to one terminal: line by line, and at once.
+        self._environment = {**environment, "PYTHONUNBUFFERED": "1"}
+        self._remaps = dict(remaps or {})
+        self._echo = echo
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: list[threading.Thread] = []
 
@@ -52,7 +70,8 @@ class Processes:
         for key, value in parameters.items():
             for prefix in [f"{name}:" for name in names] or [""]:
                 command += ["-p", f"{prefix}{key}:={_as_yaml(value)}"]
-        for source, target in (remaps or {}).items():
+        echo = echo or self._echo
+        for source, target in {**self._remaps, **(remaps or {})}.items():
             command += ["-r", f"{source}:={target}"]
         log = (self.folder / f"{executable}.log").open("wb")
         with log:
@@ -61,7 +80,7 @@ class Processes:
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if echo else log,
-                stderr=log if echo else subprocess.STDOUT,
+                stderr=subprocess.STDOUT,
                 # Ctrl-C goes to the group of the terminal; the order of ending is ours.
                 start_new_session=True,
             )

@@ -1,0 +1,25 @@
+"""Run the edge server's side here: it finishes the frames that a car's head began.
+
+The same processes as `ros2 launch dapdee_ros edge.launch.py`, for machines without the ros2
+command.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from dapdee_ros.cli.roles import add_side_arguments, run_until_told, side_processes, start_edge
+
+SUMMARY = "run the edge server's side on this machine"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_side_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until Ctrl-C."""
+    processes = side_processes(args, "edge")
+    start_edge(processes, args.model, args.threads)
+    return run_until_told(processes, args.seconds)
