@@ -13,6 +13,8 @@ from typing import Any
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.load import LoadEstimator
+from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
@@ -40,9 +42,6 @@ _LIVE = (
     "plan_margin",
     "min_dwell_s",
 )
-# A machine that is measured slower or faster than its profile by more than this is believed to be
-# so by this much only: one stall must not make a side look dead.
-_SLOWDOWN_BOUNDS = (0.2, 20.0)
 
 
 class PartitionManager(Node):
@@ -145,8 +144,9 @@ class PartitionManager(Node):
         self._profiles: dict[str, DeviceProfile] = {}
         self._table: CandidateTable | None = None
         self._link: msg.LinkQuality | None = None
-        self._loads: dict[str, msg.NodeLoad] = {}
-        self._slowdowns = {"car": 1.0, "edge": 1.0}
+        self._slowdowns = {"car": SlowdownFilter(), "edge": SlowdownFilter()}
+        self._load = LoadEstimator()
+        self._in_force: msg.PartitionPlan | None = None
         self._keeper = PlanKeeper()
         self._epoch = 0
         self._complaint = ""
@@ -194,7 +194,7 @@ class PartitionManager(Node):
             self.get_logger().error(f"profile of the {side} is not used: {error}")
             return
         self._profiles[side] = profile
-        self._slowdowns[side] = 1.0
+        self._slowdowns[side] = SlowdownFilter()
         if len(self._profiles) < 2:
             return
         started_s = time.monotonic()
@@ -219,17 +219,33 @@ class PartitionManager(Node):
 
     def _take_link(self, message: msg.LinkQuality) -> None:
         self._link = message
+        self._load.on_link(time.monotonic(), message.uplink_bps, message.rtt_s, message.connected)
         self._decide(None)
 
     def _take_load(self, side: str, message: msg.NodeLoad) -> None:
-        self._loads[side] = message
+        if side == "car":
+            self._load.on_machine(
+                time.monotonic(), message.cpu_ratio, message.memory_ratio, message.battery_ratio
+            )
 
     def _take_result(self, result: msg.InferenceResult) -> None:
-        for side, slowdown in (("car", result.car_slowdown), ("edge", result.edge_slowdown)):
-            if math.isfinite(slowdown):
-                low, high = _SLOWDOWN_BOUNDS
-                bounded = min(max(slowdown, low), high)
-                self._slowdowns[side] += 0.1 * (bounded - self._slowdowns[side])
+        now = time.monotonic()
+        self._slowdowns["car"].on_frame(now, result.car_slowdown)
+        self._slowdowns["edge"].on_frame(now, result.edge_slowdown)
+        plan = self._in_force
+        if plan is None or result.plan_epoch != plan.epoch:
+            return
+        remote = result.place == msg.InferenceResult.PLACE_EDGE
+        self._load.on_frame(
+            now,
+            result.latency_s,
+            plan.deadline_s,
+            predicted_latency_s=plan.predicted_latency_s,
+            head_s=result.head_s,
+            predicted_head_s=plan.predicted_head_s,
+            transfer_s=result.transfer_s if remote else math.nan,
+            predicted_transfer_s=plan.predicted_transfer_s,
+        )
 
     # --- what goes out --------------------------------------------------------------------------
 
@@ -243,17 +259,31 @@ class PartitionManager(Node):
             relative_spread=link.uplink_spread if math.isfinite(link.uplink_spread) else 1.0,
         )
 
-    def _load_state(self) -> LoadState:
-        return LoadState(car_slowdown=self._slowdowns["car"], edge_slowdown=self._slowdowns["edge"])
+    def _load_state(self) -> tuple[LoadState, str]:
+        """The load, and the mode that follows from it."""
+        load = self._load.estimate(time.monotonic())
+        mode = self._settings["mode"]
+        if mode == "auto":
+            # The estimator's own verdict, because it has hysteresis around the threshold.
+            heavy = load.heavy and not self._settings["priority"]
+            mode = "throughput" if heavy else "latency"
+        state = LoadState(
+            car_slowdown=self._slowdowns["car"].slowdown,
+            edge_slowdown=self._slowdowns["edge"].slowdown,
+            score=load.score,
+            indicators=load.indicators,
+        )
+        return state, mode
 
     def _decide(self, occasion: str | None) -> None:
         """Work out the best plan as of now and publish it if it is worth a change."""
         if self._table is None:
             return
-        settings, link, load = self._settings, self._link_state(), self._load_state()
+        settings, link = self._settings, self._link_state()
+        load, mode = self._load_state()
         try:
-            new = self._best(link, load)
-            current = self._reprice(self._keeper.plan, link, load)
+            new = self._best(link, load, mode)
+            current = self._reprice(self._keeper.plan, link, load, mode)
         except (PlanningError, GraphError) as error:
             # The head keeps what it has: the last good plan is better than none.
             if str(error) != self._complaint:
@@ -276,6 +306,7 @@ class PartitionManager(Node):
             policy="pinned" if settings["pinned_plan"] else "exact",
         )
         message.reason = text
+        self._in_force = message
         self._plans.publish(message)
         where = f"send {', '.join(new.boundary)} as {new.codec}" if new.boundary else "all on car"
         self.get_logger().info(
@@ -284,7 +315,7 @@ class PartitionManager(Node):
             f"{link.uplink_bps / 1e6:.2f} Mbit/s ({text})"
         )
 
-    def _best(self, link: LinkState, load: LoadState) -> Plan:
+    def _best(self, link: LinkState, load: LoadState, mode: str) -> Plan:
         assert self._table is not None
         settings = self._settings
         pinned = parse_pinned(settings["pinned_plan"])
@@ -296,7 +327,7 @@ class PartitionManager(Node):
                 link,
                 load,
                 settings["deadline_s"],
-                settings["mode"],
+                mode,
                 gate=pinned.gate,
                 gate_threshold=pinned.gate_threshold,
             )
@@ -304,15 +335,16 @@ class PartitionManager(Node):
             link,
             load,
             settings["deadline_s"],
-            settings["mode"],
-            priority=settings["priority"],
+            mode,
             accuracy_floor=settings["accuracy_floor"],
             accuracy_tolerance=settings["accuracy_tolerance"],
             keep_raw_on_car=settings["keep_raw_on_car"],
             risk=settings["risk"],
         )
 
-    def _reprice(self, plan: Plan | None, link: LinkState, load: LoadState) -> Plan | None:
+    def _reprice(
+        self, plan: Plan | None, link: LinkState, load: LoadState, mode: str
+    ) -> Plan | None:
         """The plan in force at present prices; None if it cannot be kept."""
         assert self._table is not None
         settings = self._settings
@@ -334,7 +366,7 @@ class PartitionManager(Node):
             link,
             load,
             settings["deadline_s"],
-            settings["mode"],
+            mode,
             gate=plan.gate,
             gate_threshold=plan.gate_threshold,
         )
