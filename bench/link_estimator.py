@@ -35,6 +35,7 @@ class Drive:
     """One run: what was estimated and true at every answered frame, and at every tick."""
 
     answers: list[tuple[float, float]] = field(default_factory=list)
+    tick_errors: list[float] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     next_errors: list[float] = field(default_factory=list)
     alive_while_dead_s: float = 0.0
@@ -42,8 +43,17 @@ class Drive:
     probe_bytes: int = 0
 
 
-def run(trace: LinkTrace, duration_s: float, frames_per_s: float, seed: int = 0) -> Drive:
-    """Drive over the trace: frames as large as the estimate allows, at most two in flight."""
+def run(
+    trace: LinkTrace,
+    duration_s: float,
+    frames_per_s: float,
+    seed: int = 0,
+    jitter_s: float = 0.001,
+) -> Drive:
+    """Drive over the trace: frames as large as the estimate allows, at most two in flight.
+
+    Without frames only probes measure. Every way takes ``jitter_s`` longer in the mean.
+    """
     rng = np.random.default_rng(seed)
     link = ShapedLink(trace, DELAY_S, queue_bytes=200_000)
     estimator, schedule, drive = LinkEstimator(), ProbeSchedule(), Drive()
@@ -73,9 +83,11 @@ def run(trace: LinkTrace, duration_s: float, frames_per_s: float, seed: int = 0)
                 estimator.on_sent(now_s, padding, probe)
                 arrival = link.send(now_s, padding + OVERHEAD_BYTES)
                 if arrival is not None:
-                    at(arrival + DELAY_S + rng.exponential(0.001), "echo", probe, now_s, padding)
+                    at(arrival + DELAY_S + rng.exponential(jitter_s), "echo", probe, now_s, padding)
             truth = trace.mean_bps(max(0.0, now_s - 0.5), now_s + 0.5)
             dead = trace.mean_bps(max(0.0, now_s - 1.0), now_s + 1e-3) == 0
+            if truth > 0 and estimate.connected and math.isfinite(estimate.uplink_bps):
+                drive.tick_errors.append(estimate.uplink_bps / truth - 1)
             drive.alive_while_dead_s += 0.05 * (dead and estimate.connected)
             drive.dead_while_alive_s += 0.05 * (truth > 0.1e6 and not estimate.connected)
             for key, (sent_s, n_bytes) in list(in_flight.items()):
@@ -99,7 +111,7 @@ def run(trace: LinkTrace, duration_s: float, frames_per_s: float, seed: int = 0)
         elif what == "edge":
             start_s = max(now_s, edge_free_s)
             edge_free_s = start_s + 0.012 + rng.exponential(0.002)
-            back_s = edge_free_s + DELAY_S + rng.exponential(0.001)
+            back_s = edge_free_s + DELAY_S + rng.exponential(jitter_s)
             at(back_s, "answer", *about, edge_free_s - now_s)
         elif what == "echo":
             key, sent_s, padding = about
@@ -157,6 +169,13 @@ def main() -> None:
             "probe_bytes_per_s": round(drive.probe_bytes / seconds),
         }
         print(name, figures[name])
+        probed = run(trace, seconds, 0.0, jitter_s=0.004)
+        figures[f"{name}, probes only"] = {
+            "median_error": median_error(probed.tick_errors),
+            "median_bias": round(float(np.median(probed.tick_errors)), 4),
+            "probe_bytes_per_s": round(probed.probe_bytes / seconds),
+        }
+        print(name, "probes only", figures[f"{name}, probes only"])
     for before, after in ((10e6, 1e6), (1e6, 10e6), (1.1e6, 0.11e6), (0.13e6, 1.3e6)):
         responses = [step_response(before, after, phase / 100) for phase in range(10)]
         met = [frames <= 3 or seconds <= 0.5 for frames, seconds in responses]

@@ -8,7 +8,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from dapdee_ros.estimation.log_filter import LogFilter
-from dapdee_ros.estimation.round_trip import Outstanding, RoundTripFloor
+from dapdee_ros.estimation.round_trip import Outstanding, RoundTrips
+
+_MOST_NOISE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class LinkEstimate:
 
     Attributes:
         uplink_bps: rate from the car to the edge, bit/s; NaN until something was measured.
-        rtt_s: round-trip time of an empty message, seconds; NaN until something was measured.
+        rtt_s: usual round-trip time of an empty message, seconds; NaN until something was
+            measured.
         loss_ratio: share of recent messages that got no answer, 0..1.
         connected: the edge has answered, and not been silent for too long since.
         age_s: seconds since the last measurement of the rate; infinite before the first.
@@ -41,8 +44,9 @@ class LinkSettings:
 
     Attributes:
         overhead_bytes: what headers add to every message on the wire, 0 to 2000.
-        timing_noise_s: standard deviation of a transfer's measured time, 1e-4 to 0.1. A message
-            that takes no longer than twice this tells only that the link is at least so fast.
+        timing_noise_s: least noise of a transfer's measured time, 1e-4 to 0.05; the median of
+            recent small round trips above their floor counts if it is larger. A message that
+            takes no longer than twice the noise tells only that the link is at least so fast.
         least_bytes: smaller messages say nothing about the rate, only about the floor, 100 to
             5000: a small one that stood behind a frame would look like a very slow link.
         rate_noise: relative deviation of one message's rate from the link's, 0.01 to 1.
@@ -73,9 +77,10 @@ class LinkEstimator:
     """Follows uplink rate, round-trip floor, loss and liveness of one link.
 
     Every answered message of n bytes took R + 8·n / B over the link, its round trip less its
-    residence on the edge. Small messages give the floor R, the smallest seen lately; all else
-    gives a sample of B. Where a message had to wait for the one before it, its time counts from
-    that one's arrival (packets-pair spacing), so that queueing is not taken for slowness.
+    residence on the edge. Small messages give R; all else gives a sample of B. Where a message had
+    to wait for the one before it, its time counts from that one's arrival (packet-pair spacing),
+    so that queueing is not taken for slowness. What took little longer than R, measured against
+    how much R itself scatters, is no sample but a lower bound of B.
 
     B is followed by a ``LogFilter``, which tells steps from outliers; a sample's noise comes from
     its duration against the timing noise, so short messages weigh little.
@@ -88,7 +93,7 @@ class LinkEstimator:
         self.settings = settings or LinkSettings()
         s = self.settings
         self._rate = LogFilter(s.rate_drift, s.change_floor, s.change_sigmas)
-        self._floor = RoundTripFloor(s.floor_window_s)
+        self._round_trips = RoundTrips(s.floor_window_s)
         self._outstanding = Outstanding()
         self._outcomes: deque[bool] = deque(maxlen=50)
         self._heard_bps = math.nan
@@ -152,7 +157,7 @@ class LinkEstimator:
         # The oldest has the link first. Its last byte has not arrived before now, or it was lost:
         # at best so fast.
         first = waiting[0]
-        spent_s = now_s - max(first.sent_s, self._arrived_s) - self._known_rtt() - self._residence_s
+        spent_s = now_s - max(first.sent_s, self._arrived_s) - self._usual_rtt() - self._residence_s
         if first.n_bytes < self.settings.least_bytes or spent_s <= 0:
             return
         limit = max(8 * first.n_bytes / spent_s, self.settings.slowest_bps)
@@ -167,7 +172,7 @@ class LinkEstimator:
         self._outcomes.extend([False] * lost)
         return LinkEstimate(
             uplink_bps=self._overdue_rate(now_s),
-            rtt_s=self._floor.rtt_s(self._rate.value),
+            rtt_s=self._round_trips.usual_s(self._rate.value),
             loss_ratio=self._outcomes.count(False) / max(1, len(self._outcomes)),
             connected=self._alive,
             age_s=self._rate.age_s(now_s),
@@ -175,9 +180,15 @@ class LinkEstimator:
             measurements=self._measurements,
         )
 
-    def _known_rtt(self) -> float:
-        rtt_s = self._floor.rtt_s(self._rate.value)
-        return rtt_s if math.isfinite(rtt_s) else 0.0
+    def _usual_rtt(self) -> float:
+        return self._round_trips.usual_s(self._rate.value) if self._round_trips.is_known else 0.0
+
+    def _least_rtt(self) -> float:
+        return self._round_trips.floor_s(self._rate.value) if self._round_trips.is_known else 0.0
+
+    def _timing_noise(self) -> float:
+        jitter_s = self._usual_rtt() - self._least_rtt()
+        return min(max(jitter_s, self.settings.timing_noise_s), _MOST_NOISE_S)
 
     def _answered(
         self,
@@ -207,15 +218,15 @@ class LinkEstimator:
         if sent_bytes < s.least_bytes:
             # Behind a frame or in a tunnel it tells nothing about an empty link, unless it was
             # quick even so.
-            queued = sent_s + self._known_rtt() < self._arrived_s or waited_out_a_silence
-            if queued and self._floor.is_known:
-                self._floor.cap(spent_s)
+            queued = sent_s + self._usual_rtt() < self._arrived_s or waited_out_a_silence
+            if queued and self._round_trips.is_known:
+                self._round_trips.cap(spent_s)
             else:
-                self._floor.add(now_s, spent_s, 8.0 * n_bytes)
+                self._round_trips.add(now_s, spent_s, 8.0 * n_bytes)
             return
-        self._floor.cap(spent_s)
-        self._floor.discard(sent_s, arrived_s - self._known_rtt())
-        free_s = sent_s + self._known_rtt()
+        self._round_trips.cap(spent_s)
+        self._round_trips.discard(sent_s, arrived_s - self._usual_rtt())
+        free_s = sent_s + self._usual_rtt()
         if self._arrived_s < arrived_s:
             free_s = max(free_s, self._arrived_s)
             self._arrived_s = arrived_s
@@ -224,21 +235,17 @@ class LinkEstimator:
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
             return
         on_link_s = arrived_s - free_s
-        if on_link_s > 2 * s.timing_noise_s:
+        timing_noise_s = self._timing_noise()
+        if on_link_s > 2 * timing_noise_s:
             noise = math.hypot(
-                s.rate_noise,
-                s.timing_noise_s / on_link_s,
-                s.overhead_bytes / n_bytes / 2,
+                s.rate_noise, timing_noise_s / on_link_s, s.overhead_bytes / n_bytes / 2
             )
-            self._follow(now_s, 8 * n_bytes / on_link_s, noise)
+            self._rate.follow(now_s, max(8 * n_bytes / on_link_s, s.slowest_bps), noise)
+            self._measurements += 1
             return
-        least = 8 * n_bytes / (2 * s.timing_noise_s)
-        if not least <= self._rate.value:
-            self._follow(now_s, least, 0.5)
-
-    def _follow(self, now_s: float, rate_bps: float, noise: float) -> None:
-        self._measurements += 1
-        self._rate.follow(now_s, max(rate_bps, self.settings.slowest_bps), noise)
+        # Whatever delayed it, its bytes took no longer than all that it took beyond the floor.
+        most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
+        self._measurements += self._rate.lift(now_s, max(8 * n_bytes / most_s, s.slowest_bps))
 
     def _judge_silence(self, now_s: float) -> None:
         waiting = self._outstanding.waiting()
@@ -250,7 +257,7 @@ class LinkEstimator:
             # At the rate of when it was last heard: silence lowers the estimate, and must not
             # thereby excuse itself.
             n_bytes = sum(sent.n_bytes for sent in waiting)
-            allowed_s += 2 * (self._known_rtt() + 8 * n_bytes / self._heard_bps)
+            allowed_s += 2 * (self._usual_rtt() + 8 * n_bytes / self._heard_bps)
         silent_s = now_s - max(self._heard_s, waiting[0].sent_s)
         if silent_s > min(allowed_s, s.longest_silence_s):
             self._alive = False
@@ -263,7 +270,7 @@ class LinkEstimator:
             if sent.n_bytes < s.least_bytes or sent.given_up:
                 continue
             since_s = max(sent.sent_s, self._arrived_s)
-            waited_s = now_s - since_s - self._known_rtt() - self._residence_s
+            waited_s = now_s - since_s - self._usual_rtt() - self._residence_s
             usual_s = 8 * sent.n_bytes / rate
             if waited_s > 1.5 * usual_s + self._residence_s + 10 * s.timing_noise_s:
                 return max(8 * sent.n_bytes / waited_s, s.slowest_bps)

@@ -10,6 +10,9 @@ MOST_VARIANCE = 4.0
 """Bound on the logarithm's variance: beyond a factor of 7 either way it just means unknown."""
 
 
+_VAGUE = 0.5
+
+
 class LogFilter:
     """A scalar Kalman filter on a logarithm, with the rule of mean plus two deviations.
 
@@ -97,6 +100,17 @@ class LogFilter:
         if down < 0:
             self._log += share * down
             self._variance = max(self._variance, down**2)
+
+    def lift(self, now_s: float, limit: float) -> bool:
+        """The quantity is at least ``limit``, how far above that nobody knows.
+
+        Returns:
+            Whether that was news.
+        """
+        if self.is_known and limit <= self.value:
+            return False
+        self._restart(now_s, math.log(limit), _VAGUE)
+        return True
 
     def _restart(self, now_s: float, log: float, noise: float) -> None:
         self._log, self._variance, self._updated_s = log, noise**2, now_s

@@ -33,9 +33,9 @@ class ProbeSettings:
     interval_s: float = 0.5
     quiet_s: float = 0.4
     refresh_s: float = 10.0
-    measuring_s: float = 0.01
+    measuring_s: float = 0.03
     least_bytes: int = 600
-    most_bytes: int = 8000
+    most_bytes: int = 5000
 
 
 class ProbeSchedule:
@@ -83,12 +83,13 @@ class ProbeSchedule:
         """
         s = self.settings
         budget = self.budget_bytes_per_s(estimate)
+        # The first large probe may follow the first echo at once; less could never pay for one.
+        most = max(self._SAVING_S * budget, s.least_bytes + 2.0 * s.overhead_bytes)
         if math.isfinite(self._asked_s):
             self._tokens_bytes += budget * max(0.0, now_s - self._asked_s)
-            most = max(self._SAVING_S * budget, s.least_bytes + s.overhead_bytes)
             self._tokens_bytes = min(self._tokens_bytes, most)
         else:
-            self._tokens_bytes = float(s.overhead_bytes)
+            self._tokens_bytes = most
         self._asked_s = now_s
         since_s = now_s - self._probe_s
         if estimate.connected and not self._was_connected:

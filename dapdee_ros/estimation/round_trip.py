@@ -6,19 +6,21 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
+from statistics import median
 
 LEAST_SAMPLES = 3
-"""The floor rests on at least so many round trips, however old, so that one alone can't lift it."""
+"""At least so many round trips count, however old, so that one alone can't lift the floor."""
 
 MOST_OUTSTANDING = 1024
 
 
-class RoundTripFloor:
-    """The smallest recent round trip of small messages, less the time their own bytes took.
+class RoundTrips:
+    """Recent round trips of small messages, less the time that their own bytes took.
 
-    A minimum, because queueing only ever adds; recent, because a handover may lengthen the path.
-    Round trips that are known to have stood behind a frame are left out as long as there are
-    others.
+    The smallest is the floor: queueing and waiting for a processor only ever add. The median is
+    what to expect, waiting included, and how far it lies above the floor tells how well times can
+    be measured on these machines. Recent ones, because a handover may lengthen the path; those
+    that are known to have stood behind a frame are left out as long as there are others.
     """
 
     def __init__(self, window_s: float) -> None:
@@ -46,12 +48,18 @@ class RoundTripFloor:
         """Whatever took only so long shows that the floor is no higher."""
         self._samples = deque((t, min(r, rtt_s), b) for t, r, b in self._samples)
 
-    def rtt_s(self, rate_bps: float) -> float:
-        """The floor in seconds if the link has that rate; NaN before the first round trip."""
-        if not self._samples:
-            return math.nan
+    def floor_s(self, rate_bps: float) -> float:
+        """The smallest, in seconds, if the link has that rate; NaN before the first round trip."""
+        return min(self._bare(rate_bps), default=math.nan)
+
+    def usual_s(self, rate_bps: float) -> float:
+        """The median, in seconds, if the link has that rate; NaN before the first round trip."""
+        bare = self._bare(rate_bps)
+        return median(bare) if bare else math.nan
+
+    def _bare(self, rate_bps: float) -> list[float]:
         per_bit_s = 1 / rate_bps if rate_bps > 0 else 0.0
-        return max(0.0, min(rtt - bits * per_bit_s for _, rtt, bits in self._samples))
+        return [max(0.0, rtt - bits * per_bit_s) for _, rtt, bits in self._samples]
 
 
 @dataclass

@@ -39,7 +39,8 @@ def sent(
 def test_probes_take_two_percent_or_two_kilobytes(rate_bps: float) -> None:
     probes = sent(ProbeSchedule(), linked(rate_bps), 0.0, 120.0)
     spent = sum(padding + OVERHEAD for _, padding in probes)
-    assert spent <= 120 * min(2000, 0.02 * rate_bps / 8)
+    # Four seconds' worth may have been saved before.
+    assert spent <= 124 * min(2000, 0.02 * rate_bps / 8)
     # Something large enough to measure with at least every 10 s, something small every second.
     large = [at for at, padding in probes if padding >= 600]
     assert all(b - a <= 10 for a, b in zip([0.0, *large], [*large, 120.0], strict=True))
@@ -51,14 +52,14 @@ def test_a_tight_budget_holds_whatever_the_intervals_say(estimate: LinkEstimate)
     settings = ProbeSettings(share=0.002)
     schedule = ProbeSchedule(settings)
     spent = sum(padding + OVERHEAD for _, padding in sent(schedule, estimate, 0.0, 120.0))
-    # The first probe of all is free.
-    assert 0 < spent <= OVERHEAD + 120 * schedule.budget_bytes_per_s(estimate)
+    # Beside what it starts out with, enough for one measurement.
+    assert 0 < spent <= 600 + 2 * OVERHEAD + 120 * schedule.budget_bytes_per_s(estimate)
 
 
 def test_large_probes_fit_the_link() -> None:
     slow = max(padding for _, padding in sent(ProbeSchedule(), linked(0.13e6), 0.0, 30.0))
     fast = max(padding for _, padding in sent(ProbeSchedule(), linked(18.88e6), 0.0, 30.0))
-    assert slow == 600 and 5000 < fast <= 8000
+    assert slow == 600 and fast == 5000
 
 
 def test_frames_that_are_answered_are_the_probes() -> None:
