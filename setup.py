@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-# The shipped models go where dapdee_ros.exits.card.find_model looks: below the environment's prefix.
+# The shipped models go where dapdee_ros.exits.card.find_model looks: below the prefix.
 MODELS = sorted({path.parent for path in Path("models").glob("*/model.json")})
 
 setup(
