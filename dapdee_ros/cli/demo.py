@@ -98,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         processes.stop(["camera"], within_s=5.0)
         # What is on its way is answered or finished by the car within the deadline.
         time.sleep(args.deadline_s + _SETTLE_S)
+        # The picture first, or it would show how the answers stay away.
+        processes.stop(["viewer"], within_s=5.0)
         processes.stop(["head"], within_s=5.0)
         time.sleep(_SETTLE_S)
         processes.stop(within_s=8.0)
