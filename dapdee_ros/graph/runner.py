@@ -158,11 +158,20 @@ class GraphRunner:
             # Inside the loop: inference mode must not leak to the caller between stages.
             with torch.inference_mode():
                 _execute(steps, values)
-            result = {name: values[slots[name]] for name in names}
+            result = {name: self._sized(name, values[slots[name]]) for name in names}
             for slot in free:
                 values[slot] = None
             yield result
             del result
+
+    def _sized(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        expected = self._layouts[name].shape
+        if tensor.shape != expected:
+            raise GraphError(
+                f"{name!r} came out as {tuple(tensor.shape)} instead of {expected}: its size "
+                "depends on the data (an index or a size taken from a tensor), so it can't be sent"
+            )
+        return tensor
 
     # Preparing ---------------------------------------------------------------------------------
 

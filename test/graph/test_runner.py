@@ -213,6 +213,18 @@ def test_a_wrong_dtype_is_refused_at_the_call(ladder: GraphRunner) -> None:
         ladder.run_stages({"x": torch.zeros(1, 6, dtype=torch.float64)}, [["heads.0"]])
 
 
+def test_a_size_taken_from_the_data_is_noticed() -> None:
+    class Cropping(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, : x[0, 0].item()].float()
+
+    runner = GraphRunner(trace(Cropping(), torch.tensor([[2, 1, 1]])))
+    (sink,) = runner.dag.exits
+    assert runner.run({"x": torch.tensor([[2, 5, 6]])}, [sink])[sink].tolist() == [[2, 5]]
+    with pytest.raises(GraphError, match="depends on the data"):
+        runner.run({"x": torch.tensor([[1, 5, 6]])}, [sink])
+
+
 @pytest.mark.parametrize("shape", [(1, 4, 3, 5), (1, 1, 1, 7)])
 def test_any_layout_is_restored(shape: tuple[int, ...]) -> None:
     dense = torch.randn(shape)
