@@ -94,9 +94,8 @@ def networks(frames: int, cifar10: Path | None) -> list[Network]:
         images, labels = split.images[:frames], split.labels[:frames]
         found.append(Network(name, model.runner, images, labels, model.card.exit_accuracy))
     torch.manual_seed(0)
-    resnet = torch.nn.Sequential(
-        ImageInput((0.42, 0.42, 0.43), (0.25, 0.24, 0.25)), torchvision.models.resnet18()
-    )
+    start = ImageInput((0.42, 0.42, 0.43), (0.25, 0.24, 0.25))
+    resnet = torch.nn.Sequential(start, torchvision.models.resnet18())
     images = open_data("roadsigns", size=(224, 224), held_out_frames=8).held_out().images
     example = torch.zeros(1, 224, 224, 3, dtype=torch.uint8)
     runner = GraphRunner(trace(resnet.eval(), example, leaf_modules=[ImageInput]))
@@ -263,8 +262,8 @@ def compare_compressors(network: Network, names: Sequence[str], frames: int) -> 
             started = time.perf_counter()
             ratios.append(len(press(blob)) / len(blob))
             spent_s += time.perf_counter() - started
-        speed = sum(map(len, blobs)) / spent_s / 1e6
-        figures[way] = {"ratio": round(fmean(ratios), 3), "MB_per_s": round(speed, 1)}
+        speed = round(sum(map(len, blobs)) / spent_s / 1e6, 1)
+        figures[way] = {"ratio": round(fmean(ratios), 3), "MB_per_s": speed}
         print(f"  {way}: {figures[way]}")
     return figures
 

@@ -20,7 +20,7 @@ import numpy as np
 from dapdee_ros.estimation.link import LinkEstimator
 from dapdee_ros.estimation.probes import ProbeSchedule
 from dapdee_ros.simulation.link_text import parse_link
-from dapdee_ros.simulation.link_trace import LinkTrace
+from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS, LinkTrace
 from dapdee_ros.simulation.shaper import ShapedLink
 
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "traces"
@@ -36,6 +36,7 @@ class Drive:
 
     answers: list[tuple[float, float]] = field(default_factory=list)
     tick_errors: list[float] = field(default_factory=list)
+    connected: list[tuple[float, bool]] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     next_errors: list[float] = field(default_factory=list)
     alive_while_dead_s: float = 0.0
@@ -84,6 +85,7 @@ def run(
                 arrival = link.send(now_s, padding + OVERHEAD_BYTES)
                 if arrival is not None:
                     at(arrival + DELAY_S + rng.exponential(jitter_s), "echo", probe, now_s, padding)
+            drive.connected.append((now_s, estimate.connected))
             truth = trace.mean_bps(max(0.0, now_s - 0.5), now_s + 0.5)
             dead = trace.mean_bps(max(0.0, now_s - 1.0), now_s + 1e-3) == 0
             if truth > 0 and estimate.connected and math.isfinite(estimate.uplink_bps):
@@ -146,6 +148,16 @@ def step_response(before_bps: float, after_bps: float, phase_s: float) -> tuple[
     return settled + 1, after[settled][0] - step_s
 
 
+def outage_response(rate_bps: float, frames_per_s: float, phase_s: float) -> tuple[float, float]:
+    """Seconds until a dead link is known to be dead, and a revived one to be alive."""
+    dies_s, lives_s = 10.0 + phase_s, 15.0 + phase_s
+    trace = parse_link(f"steps:{rate_bps / 1e6}@0,0@{dies_s},{rate_bps / 1e6}@{lives_s}")
+    connected = run(trace, 20.0, frames_per_s).connected
+    dead = next(t for t, alive in connected if t > dies_s and not alive)
+    alive = next(t for t, alive in connected if t > lives_s and alive)
+    return dead - dies_s, alive - lives_s
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames-per-s", type=float, default=10.0)
@@ -186,6 +198,15 @@ def main() -> None:
             "met": f"{sum(met)}/{len(met)}",
         }
         print(key, figures[key])
+    for name, rate in FIXED_RATES_BPS.items():
+        for frames_per_s in (args.frames_per_s, 0.0):
+            outages = [outage_response(rate, frames_per_s, phase / 20) for phase in range(10)]
+            key = f"outage at {name}, {frames_per_s:g} frames/s"
+            figures[key] = {
+                "worst_noticed_dead_s": round(max(dead for dead, _ in outages), 2),
+                "worst_noticed_alive_s": round(max(alive for _, alive in outages), 2),
+            }
+            print(key, figures[key])
     figures["wall_s"] = round(time.monotonic() - started, 1)
     print(json.dumps(figures))
 
