@@ -65,6 +65,11 @@ def test_a_gate_on_the_car_alone_ends_frames_before_the_rest_runs() -> None:
     assert plan.expected_latency_s == pytest.approx(1.5 + 0.4 * 6)
     without = table.decide(LinkState(0.0), LoadState(), 99.0, "latency", gates=False)
     assert (without.gate, without.latency_s) == (None, 7.0)
+    # The gate's branch makes a frame that goes on take 7.5 s: too long, however fast the mean.
+    tight = table.decide(
+        LinkState(0.0), LoadState(), 7.2, "latency", accuracy_tolerance=0.02, accuracy_floor=0.8
+    )
+    assert (tight.gate, tight.late) == (None, False)
 
 
 def test_a_codec_trades_time_and_accuracy_for_bytes() -> None:

@@ -16,4 +16,7 @@ def test_for_each_loss_the_setting_that_ends_the_most_frames() -> None:
         GateOption(1, 2, 0.9, 0.3, 0.901),
         GateOption(1, 2, 0.7, 0.6, 0.894),
     ]
+    never = GateCurve((0.5, 1.0), (0.9, 0.0), {2: (0.80, 0.90)})
+    cautious = Calibration("m", "test", 100, (0.7, 0.9), (1.0, 1.0), {1: never})
+    assert gate_options(cautious, (0.0,)) == [], "a gate that ends no frame is none"
     assert gate_options(calibration, (0.2,)) == [GateOption(1, 2, 0.5, 0.9, 0.80)]

@@ -168,6 +168,27 @@ def test_the_oracle_knows_the_outage_ahead() -> None:
     assert oracle.plan(replace(situation, true_transfer_s=outage(25.0))).device_only
 
 
+def test_the_oracle_is_exact_where_the_estimate_is_true() -> None:
+    rng = random.Random(21)
+    gated = 0
+    for _ in range(150):
+        problem = random_problem(rng)
+        often = [option._replace(share=0.9) for option in problem.gates]
+        problem = replace(problem, gates=often)
+        link = LinkState(10 ** rng.uniform(6, 8), 0.001)
+        situation = Situation(link, LoadState(3.0), 100.0, "latency", accuracy_tolerance=0.02)
+
+        def truth(head_s: np.ndarray, sent: np.ndarray, link: LinkState = link) -> np.ndarray:
+            return link.rtt_s + 8 * sent / link.uplink_bps
+
+        best = make_policy("exact", problem).plan(situation)
+        found = make_policy("oracle", problem).plan(replace(situation, true_transfer_s=truth))
+        assert found.late == best.late
+        assert found.expected_latency_s == pytest.approx(best.expected_latency_s)
+        gated += found.gate is not None and not found.device_only
+    assert gated > 2
+
+
 def test_a_codec_is_part_of_the_name() -> None:
     problem = random_problem(random.Random(6))
     situation = Situation(LinkState(1e6), LoadState(), 100.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from partition.random_networks import chain_of_design, random_dag, random_profile
 
+from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -145,6 +146,15 @@ def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
         table.price(1, ("in", "x"), "f32", link, load, 1.0)
 
 
+def test_mode_auto_goes_by_load_score_and_priority() -> None:
+    dag, car, edge, rate = chain_of_design()
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    link = LinkState(rate)
+    assert table.decide(link, LoadState(score=0.39), 99.0).mode == "latency"
+    assert table.decide(link, LoadState(score=0.4), 99.0).mode == "throughput"
+    assert table.decide(link, LoadState(score=0.4), 99.0, priority=True).mode == "latency"
+
+
 def test_risk_judges_the_deadline_at_a_slower_link() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
@@ -169,6 +179,10 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
         plan: Plan = table.decide(link, load, deadline_s, "throughput")
         assert again.decide(link, load, deadline_s, "throughput") == plan
         args = (plan.exit_number, plan.boundary, plan.codec, link, load, deadline_s)
+        assert again.price(*args) == table.price(*args)
+    for cut in cuts(dag, 1):
+        # Also plans that are no candidates.
+        args = (1, cut.boundary, "f32", link, load, deadline_s)
         assert again.price(*args) == table.price(*args)
     with pytest.raises(TableError, match="table of model random"):
         CandidateTable.load(tmp_path / "table.json", "other")
