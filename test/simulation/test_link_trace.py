@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_links import links
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulation.drawn_links import links
 
 from dapdee_ros.simulation.drive import drive_link
 from dapdee_ros.simulation.link_text import parse_link

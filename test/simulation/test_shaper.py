@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from drawn_links import links
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulation.drawn_links import links
 
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.link_trace import LinkTrace
