@@ -169,6 +169,8 @@ def test_risk_judges_the_deadline_at_a_slower_link() -> None:
 def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
     rng = random.Random(7)
     dag = random_dag(rng)
+    while len(dag.exits) < 3 or len(cuts(dag, 3)) < 20:
+        dag = random_dag(rng)
     car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
     accuracy = [0.7 + 0.1 * i for i in range(len(dag.exits))]
     table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
@@ -180,9 +182,10 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
         assert again.decide(link, load, deadline_s, "throughput") == plan
         args = (plan.exit_number, plan.boundary, plan.codec, link, load, deadline_s)
         assert again.price(*args) == table.price(*args)
-    for cut in cuts(dag, 1):
-        # Also plans that are no candidates.
-        args = (1, cut.boundary, "f32", link, load, deadline_s)
+    every = [cut for number in (1, 2, 3) for cut in cuts(dag, number)]
+    assert len(every) > len(table), "also plans that are no candidates"
+    for cut in every:
+        args = (cut.exit_number, cut.boundary, "f32", link, load, deadline_s)
         assert again.price(*args) == table.price(*args)
     with pytest.raises(TableError, match="table of model random"):
         CandidateTable.load(tmp_path / "table.json", "other")
