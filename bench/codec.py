@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -47,7 +45,8 @@ MOST_LOST = 0.005
 SLOWDOWNS = (4.0, 8.0, 16.0, 32.0)
 FOR_EVER_S = 1e6
 DEADLINES_S = (0.03, 0.05, 0.1, 0.2, FOR_EVER_S)
-NUMERIC = [codec for codec in CODEC_NAMES if codec not in ("jpeg", "webp")]
+IMAGE = ("jpeg", "webp")
+NUMERIC = [codec for codec in CODEC_NAMES if codec not in IMAGE]
 Boundary = tuple[int, tuple[str, ...]]
 
 
@@ -189,6 +188,13 @@ def judge(network: Network, costs: Mapping[str, MeasuredCodec]) -> dict[str, Any
     result: dict[str, Any] = {"favourite_cuts": rows}
     if network.labels is None:
         return result
+    cut = (len(network.dag.exits), (network.dag.input,))
+    images = {c: costs[c].tensors[network.dag.input].coded_bytes for c in ("f32", *IMAGE)}
+    found_accuracy = accuracies(network, cut, list(images))
+    result["image"] = {
+        c: {"bytes": round(images[c]), "accuracy": round(found_accuracy[c], 4)} for c in images
+    }
+    print(f"  image: {result['image']}")
     # What was not measured for accuracy is no candidate: it may not win by a guess.
     judged = [
         MeasuredCodec(c, costs[c].tensors, losses[c], 0.0 if c == "f32" else None) for c in NUMERIC
@@ -208,64 +214,6 @@ def judge(network: Network, costs: Mapping[str, MeasuredCodec]) -> dict[str, Any
         result["at_3g"].append(found)
         print(f"  at 1.1 Mbit/s: {found}")
     return result
-
-
-def compressors() -> dict[str, Callable[[bytes], bytes]]:
-    """Ways to compress bytes: zlib's strategies, and the libraries that are installed."""
-    ways: dict[str, Callable[[bytes], bytes]] = {
-        "deflate Huffman only": lambda b: _deflate(b, zlib.Z_HUFFMAN_ONLY),
-        "deflate run length": lambda b: _deflate(b, zlib.Z_RLE),
-        "zlib 1": lambda b: zlib.compress(b, 1),
-        "zlib 6": lambda b: zlib.compress(b, 6),
-    }
-    try:
-        import zstandard
-
-        ways["zstd 1"] = zstandard.ZstdCompressor(level=1).compress
-        ways["zstd 9"] = zstandard.ZstdCompressor(level=9).compress
-    except ImportError:
-        print("zstd is left out: the module zstandard is not installed")
-    try:
-        import lz4.block
-
-        ways["lz4"] = lz4.block.compress
-    except ImportError:
-        print("lz4 is left out: the module lz4 is not installed")
-    try:
-        import blosc2
-
-        shuffled = {"typesize": 1, "filters": [blosc2.Filter.BITSHUFFLE], "nthreads": 1}
-        ways["blosc2 zstd bitshuffle"] = lambda b: blosc2.compress2(
-            b, codec=blosc2.Codec.ZSTD, clevel=1, **shuffled
-        )
-    except ImportError:
-        print("blosc2 is left out: the module blosc2 is not installed")
-    return ways
-
-
-def _deflate(data: bytes, strategy: int) -> bytes:
-    press = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, strategy)
-    return press.compress(data) + press.flush()
-
-
-def compare_compressors(network: Network, names: Sequence[str], frames: int) -> dict[str, Any]:
-    """Ratio and speed of each compressor on 8-bit codes of some tensors."""
-    blobs = [
-        encode({name: values}, "u8")[1].tobytes()
-        for k in range(min(frames, len(network.images)))
-        for name, values in network.tensors(k, names).items()
-    ]
-    figures = {}
-    for way, press in compressors().items():
-        ratios, spent_s = [], 0.0
-        for blob in blobs:
-            started = time.perf_counter()
-            ratios.append(len(press(blob)) / len(blob))
-            spent_s += time.perf_counter() - started
-        speed = round(sum(map(len, blobs)) / spent_s / 1e6, 1)
-        figures[way] = {"ratio": round(fmean(ratios), 3), "MB_per_s": speed}
-        print(f"  {way}: {figures[way]}")
-    return figures
 
 
 def main() -> None:
@@ -293,8 +241,6 @@ def main() -> None:
             }
             print(f"  {codec}: {row[codec]}")
         figures[network.name] = {"codecs": row} | judge(network, costs)
-        relus = [n for n in tensors if network.dag.by_name[n].op == "relu"] or tensors
-        figures[network.name]["compressors"] = compare_compressors(network, relus, 5)
     print(json.dumps(figures))
 
 

@@ -16,8 +16,8 @@ class Deflated:
 
     Quantised activations hardly repeat themselves, but small codes are far more frequent than
     large ones; so looking for repetitions costs time and brings nothing, and a Huffman code is
-    nearly all there is to gain. ``bench/codec.py`` compares it on real activations with zlib's
-    other strategies, and with zstd, lz4 and blosc2 where they are installed.
+    nearly all there is to gain. ``bench/compressors.py`` compares it on real activations with
+    zlib's other strategies, and with zstd, lz4 and blosc2 where they are installed.
 
     What would not become smaller is sent as the inner codec wrote it: a coded length equal to the
     inner codec's says so.
