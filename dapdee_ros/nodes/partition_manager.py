@@ -13,6 +13,7 @@ from typing import Any
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.load import LoadEstimator
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
@@ -39,6 +40,7 @@ _LIVE = (
     "keep_raw_on_car",
     "pinned_plan",
     "risk",
+    "frame_utilisation",
     "plan_margin",
     "min_dwell_s",
 )
@@ -116,6 +118,15 @@ class PartitionManager(Node):
         )
         declare(
             self,
+            "frame_utilisation",
+            0.85,
+            "A plan may take at most this share of the time between two frames, or it would fall "
+            "behind and drop some; 0: frames may be dropped.",
+            bounds=(0.0, 1.0),
+            live=True,
+        )
+        declare(
+            self,
             "plan_margin",
             0.1,
             "Share of latency or period that a new plan has to save to be worth a change.",
@@ -147,6 +158,7 @@ class PartitionManager(Node):
         self._slowdowns = {"car": SlowdownFilter(), "edge": SlowdownFilter()}
         self._load = LoadEstimator()
         self._in_force: msg.PartitionPlan | None = None
+        self._frames = FrameRate()
         self._keeper = PlanKeeper()
         self._epoch = 0
         self._complaint = ""
@@ -169,6 +181,7 @@ class PartitionManager(Node):
             )
         self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
         self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+        self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -246,6 +259,9 @@ class PartitionManager(Node):
             transfer_s=result.transfer_s if remote else math.nan,
             predicted_transfer_s=plan.predicted_transfer_s,
         )
+
+    def _take_ledger(self, ledger: msg.FrameLedger) -> None:
+        self._frames.on_count(time.monotonic(), ledger.session, ledger.accepted)
 
     # --- what goes out --------------------------------------------------------------------------
 
@@ -340,7 +356,12 @@ class PartitionManager(Node):
             accuracy_tolerance=settings["accuracy_tolerance"],
             keep_raw_on_car=settings["keep_raw_on_car"],
             risk=settings["risk"],
+            most_period_s=self._most_period_s(),
         )
+
+    def _most_period_s(self) -> float:
+        share = self._settings["frame_utilisation"]
+        return share * self._frames.interval_s if share else math.inf
 
     def _reprice(
         self, plan: Plan | None, link: LinkState, load: LoadState, mode: str

@@ -109,6 +109,7 @@ class CandidateTable:
         keep_raw_on_car: bool = False,
         gates: bool = True,
         risk: float = 0.5,
+        most_period_s: float = np.inf,
     ) -> Plan:
         """The best plan: the most accurate that meets the deadline, at the lowest objective.
 
@@ -129,6 +130,8 @@ class CandidateTable:
             gates: whether plans with a gate are considered.
             risk: judge the deadline at the rate that the link falls below with this probability;
                 0.5 is the estimate itself.
+            most_period_s: seconds between frames; a plan with a longer period could not keep up
+                and would have to drop frames, so it counts as not meeting the deadline.
 
         Raises:
             PlanningError: for a deadline, mode, risk or accuracy that makes no sense, and as
@@ -140,7 +143,9 @@ class CandidateTable:
         view = self._view(gates, keep_raw_on_car, not link.usable, accuracy_floor)
         weights = link_weights(link, load)
         judging = judging_weights(weights, link, risk)
-        at, late = view.choose(weights, judging, deadline_s, mode, accuracy_tolerance)
+        at, late = view.choose(
+            weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s
+        )
         return self._plan(view, at, late, link, load, deadline_s, mode)
 
     def ranked(
@@ -157,6 +162,7 @@ class CandidateTable:
         keep_raw_on_car: bool = False,
         gates: bool = True,
         risk: float = 0.5,
+        most_period_s: float = np.inf,
     ) -> list[Plan]:
         """The best plans in order: what ``decide`` chooses, what it would choose without that, ...
 
@@ -172,6 +178,7 @@ class CandidateTable:
             keep_raw_on_car: see ``decide``.
             gates: see ``decide``.
             risk: see ``decide``.
+            most_period_s: see ``decide``.
 
         Raises:
             PlanningError: as ``decide``.
@@ -184,7 +191,9 @@ class CandidateTable:
         judging = judging_weights(weights, link, risk)
         plans: list[Plan] = []
         while view is not None and len(plans) < count:
-            at, late = view.choose(weights, judging, deadline_s, mode, accuracy_tolerance)
+            at, late = view.choose(
+                weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s
+            )
             plans.append(self._plan(view, at, late, link, load, deadline_s, mode))
             view = view.without(at)
         return plans

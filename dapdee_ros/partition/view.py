@@ -89,6 +89,7 @@ class View:
         deadline_s: float,
         mode: str,
         tolerance: float,
+        most_period_s: float = np.inf,
     ) -> tuple[int, bool]:
         """The best candidate and whether it is late.
 
@@ -98,8 +99,17 @@ class View:
             deadline_s: the deadline.
             mode: ``latency`` or ``throughput``.
             tolerance: accuracy that counts as nothing.
+            most_period_s: longest period, in the mean over the frames.
         """
         latency_s = judging @ self.worst
+        if most_period_s < np.inf:
+            means = self.worst if self.expected is None else self.expected
+            period_s = (means[:SENDS] * weights[:SENDS, None]).max(axis=0)
+            keeps_up = period_s <= most_period_s
+            if not keeps_up.any():
+                return int(period_s.argmin()), True
+            # What falls behind the frames is as bad as what is late, and shares its fate below.
+            latency_s = np.where(keeps_up, latency_s, np.inf)
         in_time = np.minimum.reduceat(latency_s, self.starts) <= deadline_s
         level = int(in_time.argmax())
         if not in_time[level]:

@@ -1,0 +1,44 @@
+"""Plans that keep up with the frames: the bound on the period."""
+
+import random
+
+import pytest
+from partition.random_networks import random_dag, random_profile
+
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.table import CandidateTable
+
+
+@pytest.mark.parametrize("mode", ["latency", "throughput"])
+def test_the_bound_leaves_what_a_search_through_all_plans_leaves(mode: str) -> None:
+    rng = random.Random(5)
+    kept_up = fell_behind = 0
+    for _ in range(150):
+        dag = random_dag(rng)
+        car, edge = random_profile(rng, dag, "car", 1.0), random_profile(rng, dag, "edge", 0.1)
+        accuracy = sorted(round(rng.uniform(0.5, 1.0), 2) for _ in dag.exits)
+        link, load = LinkState(10 ** rng.uniform(3, 7), rng.uniform(0, 0.1)), LoadState()
+        every = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy, prune=False)
+        plans = [every.plan_at(row, link, load, mode) for row in range(len(every.candidates))]
+        some = rng.choice(plans)
+        deadline_s, most_period_s = 1.5 * some.latency_s, rng.uniform(0.5, 1.5) * some.period_s
+        table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+        chosen = table.decide(link, load, deadline_s, mode, most_period_s=most_period_s)
+        fitting = [p for p in plans if p.latency_s <= deadline_s and p.period_s <= most_period_s]
+        if not fitting:
+            fell_behind += 1
+            assert chosen.late
+            following = [p for p in plans if p.period_s <= most_period_s]
+            if following:
+                assert chosen.latency_s == pytest.approx(min(p.latency_s for p in following))
+            else:
+                assert chosen.period_s == pytest.approx(min(p.period_s for p in plans))
+            continue
+        kept_up += 1
+        best = max(p.accuracy for p in fitting)
+        objectives = [p.objective_s for p in fitting if p.accuracy >= best - 1e-9]
+        assert not chosen.late
+        assert chosen.accuracy == pytest.approx(best)
+        assert chosen.period_s <= most_period_s
+        assert chosen.objective_s == pytest.approx(min(objectives))
+    assert min(kept_up, fell_behind) > 10
