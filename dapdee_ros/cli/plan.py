@@ -155,19 +155,37 @@ def _link(text: str, rtt_s: float, spread: float) -> LinkState:
 
 
 def _others(problem: Problem, situation: Situation, plan: Plan, count: int) -> list[Plan]:
-    """The best plans that are not the one chosen; none where they are too many to list."""
+    """The best plans that are not the one chosen; none where they are too many to list.
+
+    Of neighbouring cuts that send as much and take as long (to a tenth of a millisecond) only the
+    first is shown: it says nothing to see an activation moved from one side to the other.
+    """
     from dapdee_ros.graph.cuts import TooManyCuts
 
     s = situation
     try:
         ranked = problem.table.ranked(
-            count, s.link, s.load, s.deadline_s, s.mode, accuracy_floor=s.accuracy_floor,
+            10 * count, s.link, s.load, s.deadline_s, s.mode, accuracy_floor=s.accuracy_floor,
             accuracy_tolerance=s.accuracy_tolerance, keep_raw_on_car=s.keep_raw_on_car,
             gates=s.gates, risk=s.risk,
         )  # fmt: skip
     except TooManyCuts:
         return []
-    return [other for other in ranked if other.key != plan.key][: count - 1]
+    different = {_gist(plan): plan}
+    for other in ranked:
+        different.setdefault(_gist(other), other)
+    return list(different.values())[1:count]
+
+
+def _gist(plan: Plan) -> tuple[Any, ...]:
+    times = (plan.head_s, plan.transfer_s, plan.edge_s)
+    return (
+        plan.exit_number,
+        plan.codec,
+        plan.gate,
+        plan.boundary_bytes,
+        *(round(t, 4) for t in times),
+    )
 
 
 def _sizes(problem: Problem, plan: Plan) -> dict[str, float]:
