@@ -11,6 +11,8 @@ import torch
 from torch import fx
 
 from dapdee_ros.graph.dag import ModelDag, Node
+from dapdee_ros.graph.layout import Layout
+from dapdee_ros.graph.recording import AUGMENTED
 
 _KEY = "dapdee_facts"
 
@@ -22,44 +24,6 @@ class Kind(enum.Enum):
     TENSOR = "tensor"  # one tensor that depends on the input: a node of the DAG
     STATIC = "static"  # a value that doesn't depend on the data: parameters, sizes, constants
     GLUE = "glue"  # depends on the data but isn't one tensor (a tuple, a Python number)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a tensor lies in memory.
-
-    Attributes:
-        shape: its size per dimension.
-        stride: elements between neighbours, per dimension.
-        dtype: element type.
-        misalignment_bytes: its address modulo 64. Torch's own allocations start at a multiple of
-            64; a slice of one need not.
-    """
-
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-    misalignment_bytes: int
-
-    @classmethod
-    def of(cls, tensor: torch.Tensor) -> Layout:
-        """The layout of ``tensor``."""
-        return cls(
-            tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.data_ptr() % ALIGNMENT_BYTES
-        )
-
-    @property
-    def dtype_name(self) -> str:
-        """NumPy's name of the dtype."""
-        return str(self.dtype).removeprefix("torch.")
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the elements."""
-        return torch.Size(self.shape).numel() * self.dtype.itemsize
-
-
-ALIGNMENT_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -96,6 +60,16 @@ def attach(node: fx.Node, facts: Facts) -> None:
 def amend(node: fx.Node, **changes: Any) -> None:
     """Replace some of the facts of ``node``."""
     attach(node, replace(facts_of(node), **changes))
+
+
+def op_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
+    """What a node does, for people: ``conv2d``, ``add``, ``cat``."""
+    if node.op == "call_module":
+        return type(graph_module.get_submodule(str(node.target))).__name__.lower()
+    if node.op == "placeholder":
+        return "input"
+    name = str(getattr(node.target, "__name__", node.target))
+    return AUGMENTED.get(name, name).removesuffix("_")
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -9,16 +9,16 @@ values without changing anything. Later readers are led to the new nodes.
 
 from __future__ import annotations
 
-import copy
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from dapdee_ros.graph.facts import Facts, Kind, attach, facts_of, tensors_in
-from dapdee_ros.graph.recording import AUGMENTED
+from dapdee_ros.graph.facts import Facts, Kind, attach, facts_of, op_name, tensors_in
+from dapdee_ros.graph.out_of_place import clone_tensors, make_pure_call, pure_module
+from dapdee_ros.graph.sharing import SharedMemory
 from dapdee_ros.graph.symbolic import (
     CHANGES_ITSELF,
     DRAWS_RANDOM_NUMBERS,
@@ -26,48 +26,6 @@ from dapdee_ros.graph.symbolic import (
     TraceError,
     version_of,
 )
-
-_OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-    torch.relu_: torch.relu,
-}
-# Written out, because a trailing underscore alone doesn't promise a twin with the same meaning.
-_IN_PLACE_METHODS = frozenset(
-    (
-        "relu_", "sigmoid_", "tanh_", "clamp_", "clamp_min_", "clamp_max_", "hardtanh_", "add_",
-        "sub_", "mul_", "div_", "pow_", "exp_", "sqrt_", "neg_", "abs_", "square_",
-    )
-)  # fmt: skip
-
-
-def clone_tensors(value: Any) -> Any:
-    """A copy of ``value`` with every tensor in it cloned; strides are kept."""
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, list):
-        return [clone_tensors(item) for item in value]
-    if isinstance(value, tuple):
-        items = [clone_tensors(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    if isinstance(value, dict):
-        return {key: clone_tensors(item) for key, item in value.items()}
-    return value
-
-
-def _op_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
-    if node.op == "call_module":
-        return type(graph_module.get_submodule(str(node.target))).__name__.lower()
-    if node.op == "placeholder":
-        return "input"
-    name = str(getattr(node.target, "__name__", node.target))
-    return AUGMENTED.get(name, name).removesuffix("_")
-
-
-def _storages(value: Any) -> set[int]:
-    return {t.untyped_storage().data_ptr() for t in tensors_in(value) if t.numel() > 0}
 
 
 class _Functionalizer:
@@ -87,9 +45,7 @@ class _Functionalizer:
         self.interpreter = fx.Interpreter(graph_module)
         self.env: dict[fx.Node, Any] = self.interpreter.env
         self.inputs = [example.clone(), *defaults]
-        # For a node whose value shares memory with values it read: the nodes of those.
-        self.viewed: dict[fx.Node, list[fx.Node]] = {}
-        self.viewers: dict[fx.Node, list[fx.Node]] = {}
+        self.memory = SharedMemory(self.env)
         self.visited: set[fx.Node] = set()
         self.replaced = 0
 
@@ -106,7 +62,8 @@ class _Functionalizer:
                 position += 1
                 continue
             self._visit(node)
-            self._forget(node)
+            self.visited.add(node)
+            self.memory.forget(node, self.visited)
         self._spread_outputs()
         self.graph.lint()
         self.graph_module.recompile()
@@ -125,28 +82,14 @@ class _Functionalizer:
                     pieces.append(piece)
             returned = pieces
         exits = list(returned) if isinstance(returned, tuple | list) else [returned]
-        if not exits:
-            raise TraceError("the model returns nothing: expected one tensor or one per exit")
-        for number, node in enumerate(exits, start=1):
-            if not isinstance(node, fx.Node) or not isinstance(self.env[node], torch.Tensor):
-                value = self.env[node] if isinstance(node, fx.Node) else node
-                kind = type(value).__name__.removeprefix("immutable_")
-                raise TraceError(
-                    f"output {number} of the model is a {kind}: expected one tensor, or a tuple or "
-                    "list of tensors, one per exit, shallowest first"
-                )
-            if facts_of(node).kind is not Kind.TENSOR:
-                raise TraceError(
-                    f"output {number} of the model, {facts_of(node).name!r}, isn't computed from "
-                    "its input"
-                )
+        _check_exits(exits, self.env)
         output.args = (tuple(exits),)
 
     def _attach(self, node: fx.Node, kind: Kind) -> None:
         value = self.env[node]
         keep = kind is Kind.STATIC and not any(True for _ in tensors_in(value))
         name = self.names.get(node) or self._fresh_name(node.name)
-        op = _op_name(self.graph_module, node)
+        op = op_name(self.graph_module, node)
         attach(node, Facts(name, kind, op, value=value if keep else None))
 
     def _name(self, node: fx.Node) -> str:
@@ -173,7 +116,7 @@ class _Functionalizer:
                     f"which can't be split; use the form without the underscore, or {WAY_OUT}"
                 )
         changed = {id(t) for t, version, _, _ in before if version_of(t) != version}
-        self._set_viewed(node, self._sharing(node, value))
+        self.memory.look(node)
         self._attach(node, self._kind(node, value))
         if changed:
             self._replace(
@@ -192,47 +135,16 @@ class _Functionalizer:
                     self.graph.erase_node(node)
                     return
 
-    def _set_viewed(self, node: fx.Node, parents: list[fx.Node]) -> None:
-        self.viewed[node] = parents
-        for parent in parents:
-            self.viewers.setdefault(parent, []).append(node)
-
-    def _sharing(self, node: fx.Node, value: Any) -> list[fx.Node]:
-        own = _storages(value)
-        return [n for n in node.all_input_nodes if own & _storages(self.env[n])]
-
     def _kind(self, node: fx.Node, value: Any) -> Kind:
         if all(facts_of(n).kind is Kind.STATIC for n in node.all_input_nodes):
             return Kind.STATIC
         return Kind.TENSOR if isinstance(value, torch.Tensor) else Kind.GLUE
 
-    def _forget(self, node: fx.Node) -> None:
-        """Drop values that nobody reads any more, so that tracing needs no more memory than a run.
-
-        What a kept view looks at is kept too: a write through the view would need it.
-        """
-        self.visited.add(node)
-        candidates = [*node.all_input_nodes, node]
-        while candidates:
-            value = candidates.pop()
-            viewers = self.viewers.get(value, ())
-            if (
-                value in self.env
-                and all(user in self.visited for user in value.users)
-                and not any(viewer in self.env for viewer in viewers)
-            ):
-                del self.env[value]
-                candidates += self.viewed.get(value, [])
-
     # Replacing ---------------------------------------------------------------------------------
-
-    def _roots(self, node: fx.Node) -> set[fx.Node]:
-        parents = self.viewed.get(node, [])
-        return {root for p in parents for root in self._roots(p)} if parents else {node}
 
     def _replace(self, node: fx.Node, changed: list[fx.Node]) -> None:
         name = facts_of(node).name
-        roots = {root for n in changed for root in self._roots(n)}
+        roots = {root for n in changed for root in self.memory.roots(n)}
         if len(roots) != 1:
             raise TraceError(
                 f"{name!r} changes {len(roots)} tensors at once, which can't be split; {WAY_OUT}"
@@ -244,7 +156,7 @@ class _Functionalizer:
         aliases = [
             n
             for n in self.graph.nodes
-            if n in self.env and order[n] < order[node] and root in self._roots(n)
+            if n in self.env and order[n] < order[node] and root in self.memory.roots(n)
         ]
         live = [a for a in aliases if any(order[u] > order[node] for u in a.users)]
         target = changed[0]
@@ -254,9 +166,7 @@ class _Functionalizer:
             and self.env[node] is self.env[target]
             and self._make_out_of_place(node)
         ):
-            for parent in self.viewed[node]:
-                self.viewers[parent].remove(node)
-            self.viewed[node] = []
+            self.memory.declare(node, [])
             self._redirect(target, node, order[node], order)
             return
         self._replay(node, root, aliases, live, order)
@@ -271,33 +181,14 @@ class _Functionalizer:
     def _make_out_of_place(self, node: fx.Node) -> bool:
         """Switch the node to the form that returns a new tensor, where there is one."""
         if node.op == "call_module":
-            module = self.graph_module.get_submodule(str(node.target))
-            own = type(module).__module__.startswith("torch.nn.modules.")
-            if not own or getattr(module, "inplace", None) is not True:
-                return False
-            # A copy of its own for this call: another call of the module may be a replayed one,
-            # which has to go on changing what it is given.
-            pure = copy.copy(module)
-            pure.inplace = False  # type: ignore[assignment]
-            node.target = self._add_submodule(pure)
-            return True
-        if node.op == "call_function" and node.kwargs.get("inplace") is True:
-            node.kwargs = {**node.kwargs, "inplace": False}
-            return True
-        if self._promotes(node):
-            return False
-        if node.op == "call_function" and node.target in _OUT_OF_PLACE:
-            node.target = _OUT_OF_PLACE[node.target]
-            return True
-        if node.op == "call_method" and node.target in _IN_PLACE_METHODS:
-            node.target = str(node.target).removesuffix("_")
-            return True
-        return False
-
-    def _promotes(self, node: fx.Node) -> bool:
-        """Whether the form that returns a new tensor might return another dtype."""
+            pure = pure_module(self.graph_module.get_submodule(str(node.target)))
+            if pure is not None:
+                # A copy of its own for this call: another call of the module may be a replayed
+                # one, which has to go on changing what it is given.
+                node.target = self._add_submodule(pure)
+            return pure is not None
         tensors = [t for n in node.all_input_nodes for t in tensors_in(self.env[n])]
-        return not all(t.dtype is tensors[0].dtype and t.is_floating_point() for t in tensors)
+        return make_pure_call(node, tensors)
 
     def _add_submodule(self, module: nn.Module) -> str:
         self.replaced += 1
@@ -332,7 +223,7 @@ class _Functionalizer:
             mapping[inner] = body.node_copy(inner, lambda n: mapping[n])
         in_aliases = [a for a in aliases if self.env[a] is self.env[node]]
         returns_more = bool(node.users) and not in_aliases
-        if returns_more and root in self._roots(node):
+        if returns_more and root in self.memory.roots(node):
             raise TraceError(
                 f"{facts_of(node).name!r} changes a tensor and returns another view of it, which "
                 f"can't be split; {WAY_OUT}"
@@ -354,12 +245,12 @@ class _Functionalizer:
                 self._adopt(result, self.env[root], facts.name, static)
             fresh = {root: result}
             for alias in aliases:
-                if alias is root or not (alias in in_aliases or self._leads_to(alias, live)):
+                if alias is root or not (alias in in_aliases or self.memory.leads_to(alias, live)):
                     continue
                 again = self.graph.node_copy(alias, lambda n: fresh.get(n, n))
                 again_name = self._fresh_name(f"{facts_of(alias).name}_after")
                 self._adopt(again, self.env[alias], again_name, static)
-                self._set_viewed(again, [fresh.get(p, p) for p in self.viewed[alias]])
+                self.memory.declare(again, [fresh.get(o, o) for o in self.memory.origins(alias)])
                 fresh[alias] = again
         for old, new in fresh.items():
             self._redirect(old, new, order[node], order)
@@ -372,9 +263,9 @@ class _Functionalizer:
     def _adopt(self, node: fx.Node, value: Any, name: str, static: bool) -> None:
         self.env[node] = value
         self.visited.add(node)
-        self._set_viewed(node, [])
+        self.memory.declare(node, [])
         kind = Kind.TENSOR if isinstance(value, torch.Tensor) else Kind.GLUE
-        op = _op_name(self.graph_module, node)
+        op = op_name(self.graph_module, node)
         attach(node, Facts(name, Kind.STATIC if static else kind, op))
 
     def _between(self, node: fx.Node, aliases: set[fx.Node]) -> list[fx.Node]:
@@ -385,10 +276,23 @@ class _Functionalizer:
                 wanted.add(earlier)
         return [n for n in self.graph.nodes if n in wanted and n is not node]
 
-    def _leads_to(self, alias: fx.Node, live: list[fx.Node]) -> bool:
-        return alias in live or any(
-            alias in self.viewed.get(n, []) and self._leads_to(n, live) for n in self.viewed
-        )
+
+def _check_exits(exits: list[Any], values: Mapping[fx.Node, Any]) -> None:
+    if not exits:
+        raise TraceError("the model returns nothing: expected one tensor or one per exit")
+    for number, node in enumerate(exits, start=1):
+        value = values[node] if isinstance(node, fx.Node) else node
+        if not isinstance(value, torch.Tensor):
+            kind = type(value).__name__.removeprefix("immutable_")
+            raise TraceError(
+                f"output {number} of the model is a {kind}: expected one tensor, or a tuple or "
+                "list of tensors, one per exit, shallowest first"
+            )
+        if facts_of(node).kind is not Kind.TENSOR:
+            raise TraceError(
+                f"output {number} of the model, {facts_of(node).name!r}, isn't computed from its "
+                "input"
+            )
 
 
 def make_functional(

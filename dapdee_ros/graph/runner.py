@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,59 +9,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
+from dapdee_ros.graph.compilation import compile_graph
 from dapdee_ros.graph.dag import GraphError, ModelDag
-from dapdee_ros.graph.facts import (
-    ALIGNMENT_BYTES,
-    Kind,
-    Layout,
-    dag_of,
-    facts_of,
-    glue_owners,
-    needed_nodes,
-)
+from dapdee_ros.graph.facts import dag_of
 from dapdee_ros.graph.fold import fold_batch_norms
-from dapdee_ros.graph.plan import (
-    Call,
-    Missing,
-    Operation,
-    Plan,
-    Slot,
-    Step,
-    Values,
-    compile_call,
-    make_plan,
-)
+from dapdee_ros.graph.layout import lay_out
+from dapdee_ros.graph.plan import Missing, Plan, Step, Values, make_plan
 from dapdee_ros.graph.trace import TracedModel
 
 PLANS_KEPT = 1024
 Observer = Callable[[str, Callable[[], Any]], Any]
-
-
-def lay_out(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """The same elements, lying in memory as ``layout`` says.
-
-    A tensor from the wire is contiguous. oneDNN and MKL choose their kernels by strides and
-    alignment, and different kernels round differently; so that a tail computes bit for bit what
-    the unsplit network does, it has to find its tensors as they lay there. No copy is made where
-    they already do.
-    """
-    if (
-        tensor.stride() == layout.stride
-        and tensor.data_ptr() % ALIGNMENT_BYTES == layout.misalignment_bytes
-    ) or tensor.numel() == 0:
-        return tensor
-    offset = layout.misalignment_bytes // layout.dtype.itemsize
-    extent = sum((d - 1) * s for d, s in zip(layout.shape, layout.stride, strict=True)) + 1
-    memory = torch.empty(offset + extent, dtype=layout.dtype, device=tensor.device)
-    laid_out = memory.as_strided(layout.shape, layout.stride, offset)
-    if 0 in layout.stride:
-        # Expanded: several elements share one place in memory, and hold the same number.
-        index = tuple(slice(0, 1) if s == 0 else slice(None) for s in layout.stride)
-        laid_out[index].copy_(tensor[index])
-        return laid_out
-    return laid_out.copy_(tensor)
 
 
 class GraphRunner:
@@ -86,11 +43,11 @@ class GraphRunner:
         if fold_batch_norm:
             fold_batch_norms(graph_module)
         self.dag: ModelDag = dag_of(graph)
-        self._slots: dict[str, int] = {}
-        self._layouts: dict[str, Layout] = {}
-        self._operations: list[Operation | None] = []
-        self._names: list[str] = []
-        self._compile(graph_module)
+        compiled = compile_graph(graph_module)
+        self._operations = compiled.operations
+        self._names = compiled.names
+        self._slots = compiled.slots
+        self._layouts = compiled.layouts
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -221,121 +178,9 @@ class GraphRunner:
                 self._plans.popitem(last=False)
         return plan
 
-    # Compiling ---------------------------------------------------------------------------------
-
-    def _compile(self, graph_module: fx.GraphModule) -> None:
-        graph = graph_module.graph
-        owners = glue_owners(graph)
-        interpreter = fx.Interpreter(graph_module)
-        constants: dict[fx.Node, Any] = {}
-        places: dict[fx.Node, int] = {}
-        for node in needed_nodes(graph):
-            facts = facts_of(node)
-            if facts.kind is Kind.STATIC:
-                constants[node] = self._constant(interpreter, node, constants)
-                continue
-            slot = places[node] = len(self._operations)
-            self._names.append(facts.name)
-            if facts.layout is not None:
-                self._slots[facts.name] = slot
-                self._layouts[facts.name] = facts.layout
-            if facts.kind is Kind.INPUT:
-                self._operations.append(None)
-                continue
-
-            def argument(value: fx.Node) -> Any:
-                return Slot(places[value]) if value in places else constants[value]
-
-            args = fx.node.map_arg(node.args, argument)
-            kwargs = fx.node.map_arg(node.kwargs, argument)
-            function = _function(graph_module, node)
-            self._operations.append(
-                Operation(
-                    slot=slot,
-                    reads=tuple(places[n] for n in node.all_input_nodes if n in places),
-                    call=compile_call(function, args, kwargs),
-                    call_in_place=_in_place(graph_module, node, args, kwargs),
-                    name=facts_of(owners.get(node, node)).name,
-                )
-            )
-
-    @staticmethod
-    def _constant(
-        interpreter: fx.Interpreter, node: fx.Node, constants: Mapping[fx.Node, Any]
-    ) -> Any:
-        """What a node gives whatever the input, computed once."""
-        recorded = facts_of(node).value
-        if recorded is not None or any(n not in constants for n in node.all_input_nodes):
-            return recorded
-        interpreter.env = dict(constants)
-        with torch.inference_mode():
-            return interpreter.run_node(node)
-
 
 def _execute(steps: Sequence[Step], values: Values) -> None:
     for step in steps:
         values[step.slot] = step.call(values)
         for slot in step.free:
             values[slot] = None
-
-
-def _function(graph_module: fx.GraphModule, node: fx.Node) -> Callable[..., Any]:
-    if node.op == "call_module":
-        return graph_module.get_submodule(str(node.target))
-    if node.op == "call_method":
-        method = str(node.target)
-        return lambda tensor, *args, **kwargs: getattr(tensor, method)(*args, **kwargs)
-    if not callable(node.target):
-        raise RuntimeError(f"node {node.name!r} can't be called: {node.op} {node.target}")
-    return node.target
-
-
-# What these return is theirs alone: no other tensor shares its memory.
-_FRESH_MODULES = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.Linear,
-)
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
-
-
-def _in_place(
-    graph_module: fx.GraphModule, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Call | None:
-    """The call that overwrites its first argument, where nobody could tell the difference.
-
-    Whether the first argument dies here depends on the plan and is for that to decide; here it is
-    about memory: the argument must own its memory alone and lie in it as the result would, or the
-    result's strides, and with them later kernels, would differ from those of the other form.
-    """
-    if not node.args or not isinstance(node.args[0], fx.Node):
-        return None
-    read = node.args[0]
-    if len(read.users) != 1 or facts_of(read).layout != facts_of(node).layout:
-        return None
-    if read.op == "call_module":
-        fresh = isinstance(graph_module.get_submodule(str(read.target)), _FRESH_MODULES)
-    else:
-        fresh = read.op == "call_function" and read.target in _ADDITIONS
-    if not fresh:
-        return None
-    if node.op == "call_module":
-        module = graph_module.get_submodule(str(node.target))
-        if type(module).__module__ != "torch.nn.modules.activation" or not hasattr(
-            module, "inplace"
-        ):
-            return None
-        overwriting = copy.copy(module)
-        overwriting.inplace = True  # type: ignore[assignment]
-        return compile_call(overwriting, args, kwargs)
-    if node.op == "call_function" and kwargs.get("inplace") is False and callable(node.target):
-        return compile_call(node.target, args, {**kwargs, "inplace": True})
-    if node.op == "call_function" and node.target in _ADDITIONS and not kwargs:
-        other = node.args[1]
-        if isinstance(other, fx.Node) and facts_of(other).layout == facts_of(node).layout:
-            return compile_call(operator.iadd, args, {})
-    return None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dapdee_ros.graph import runner as runner_module
 from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.graph.layout import Layout, lay_out
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import trace
 
@@ -236,12 +237,12 @@ def test_any_layout_is_restored(shape: tuple[int, ...]) -> None:
         torch.randn(1, shape[1], 1, 1).expand(shape),
     ]
     for tensor in variants:
-        layout = runner_module.Layout.of(tensor)
+        layout = Layout.of(tensor)
         arrived = torch.from_numpy(tensor.contiguous().numpy().copy())
-        laid_out = runner_module.lay_out(arrived, layout)
+        laid_out = lay_out(arrived, layout)
         assert torch.equal(laid_out, tensor)
-        assert runner_module.Layout.of(laid_out) == layout
-        assert runner_module.lay_out(laid_out, layout) is laid_out
+        assert Layout.of(laid_out) == layout
+        assert lay_out(laid_out, layout) is laid_out
 
 
 def test_folding_drops_the_batch_norms_and_keeps_their_names() -> None:
