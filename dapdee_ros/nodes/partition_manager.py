@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -380,7 +381,7 @@ class PartitionManager(Node):
             return None
         if plan.accuracy < settings["accuracy_floor"]:
             return None
-        return self._table.price(
+        priced = self._table.price(
             plan.exit_number,
             plan.boundary,
             plan.codec,
@@ -391,6 +392,8 @@ class PartitionManager(Node):
             gate=plan.gate,
             gate_threshold=plan.gate_threshold,
         )
+        # What falls behind the frames is no better than what is late.
+        return replace(priced, late=priced.late or priced.period_s > self._most_period_s())
 
 
 def main() -> int:
