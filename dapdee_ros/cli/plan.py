@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--rtt-s", type=float, default=0.0, help="round trip of a small packet in s (default 0)")
     add("--link-spread", type=float, default=0.0, help="relative spread of the rate (default 0)")
     add("--deadline-s", type=float, default=0.3, help="from image to result in s (default 0.3)")
+    add(
+        "--rate-hz",
+        type=float,
+        help="frames a second to keep up with (default: any plan in time is good enough)",
+    )
     add(
         "--mode",
         choices=("auto", "latency", "throughput"),
@@ -95,6 +101,8 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
 
     if args.best < 1:
         raise CommandError(f"--best is {args.best}; expected 1 or more")
+    if args.rate_hz is not None and not args.rate_hz > 0:
+        raise CommandError(f"--rate-hz is {args.rate_hz}; expected more than 0 frames a second")
     situation = Situation(
         _link(args.link, args.rtt_s, args.link_spread),
         LoadState(args.car_slowdown, args.edge_slowdown, args.load_score),
@@ -105,6 +113,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         keep_raw_on_car=args.keep_raw_on_car,
         gates=not args.no_gates,
         risk=args.risk,
+        most_period_s=1 / args.rate_hz if args.rate_hz else math.inf,
     )
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
     codecs = args.codecs.split(",") if args.codecs else CODEC_NAMES
@@ -167,7 +176,7 @@ def _others(problem: Problem, situation: Situation, plan: Plan, count: int) -> l
         ranked = problem.table.ranked(
             10 * count, s.link, s.load, s.deadline_s, s.mode, accuracy_floor=s.accuracy_floor,
             accuracy_tolerance=s.accuracy_tolerance, keep_raw_on_car=s.keep_raw_on_car,
-            gates=s.gates, risk=s.risk,
+            gates=s.gates, risk=s.risk, most_period_s=s.most_period_s,
         )  # fmt: skip
     except TooManyCuts:
         return []

@@ -151,10 +151,15 @@ def resolve_mode(mode: str, load: LoadState, priority: bool = False) -> str:
     return "latency" if priority or load.score < HEAVY_LOAD_SCORE else "throughput"
 
 
-def check_deadline(deadline_s: float) -> None:
-    """Raise DeadlineError unless a deadline is a positive, finite number of seconds."""
+def check_deadline(deadline_s: float, most_period_s: float = math.inf) -> None:
+    """Raise DeadlineError unless a deadline is positive and finite, and a longest period positive.
+
+    Both in seconds.
+    """
     if not 0 < deadline_s < math.inf:
         raise DeadlineError(f"deadline_s is {deadline_s}; expected a finite number above 0")
+    if not most_period_s > 0:
+        raise DeadlineError(f"most_period_s is {most_period_s}; expected a number above 0")
 
 
 @lru_cache(maxsize=64)

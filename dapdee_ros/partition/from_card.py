@@ -35,10 +35,19 @@ def problem_of(
         card.dag,
         car,
         edge,
-        card.exit_accuracy,
+        accuracies(card),
         wire_codecs(card.dag, [c for c in codecs if size_is_fixed(c)], card.calibration),
         gate_options(card.calibration) if card.calibration else (),
     )
+
+
+def accuracies(card: ModelCard) -> tuple[float, ...]:
+    """Accuracy of each exit, on the frames that gates and codecs were calibrated on if they were.
+
+    Comparing a gate's accuracy on one set of frames with an exit's on another would let the
+    difference of the sets decide.
+    """
+    return card.calibration.exit_accuracy if card.calibration else card.exit_accuracy
 
 
 def sample_profiles(model_id: str) -> list[DeviceProfile]:

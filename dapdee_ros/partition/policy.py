@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,6 +118,8 @@ class Situation:
         keep_raw_on_car: never send the input itself.
         gates: whether plans with a gate are considered.
         risk: judge the deadline at the rate that the link undercuts with this probability.
+        most_period_s: seconds between frames that a plan has to keep up with; of the policies here
+            only ``exact`` and ``oracle`` heed it.
         true_transfer_s: the link's future, which only an experiment knows; for the oracle.
 
     Raises:
@@ -133,10 +136,11 @@ class Situation:
     keep_raw_on_car: bool = False
     gates: bool = True
     risk: float = 0.5
+    most_period_s: float = math.inf
     true_transfer_s: TrueTransfer | None = None
 
     def __post_init__(self) -> None:
-        check_deadline(self.deadline_s)
+        check_deadline(self.deadline_s, self.most_period_s)
         resolve_mode(self.mode, self.load)
 
     @property

@@ -137,7 +137,7 @@ class CandidateTable:
             PlanningError: for a deadline, mode, risk or accuracy that makes no sense, and as
                 NoPlanError if the hard conditions leave no candidate.
         """
-        check_deadline(deadline_s)
+        check_deadline(deadline_s, most_period_s)
         check_ratio("accuracy_tolerance", accuracy_tolerance)
         mode = resolve_mode(mode, load, priority)
         view = self._view(gates, keep_raw_on_car, not link.usable, accuracy_floor)
@@ -146,7 +146,7 @@ class CandidateTable:
         at, late = view.choose(
             weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s
         )
-        return self._plan(view, at, late, link, load, deadline_s, mode)
+        return self._plan(view, at, late, link, load, deadline_s, mode, most_period_s)
 
     def ranked(
         self,
@@ -166,24 +166,12 @@ class CandidateTable:
     ) -> list[Plan]:
         """The best plans in order: what ``decide`` chooses, what it would choose without that, ...
 
-        Args:
-            count: how many at most; the others as in ``decide``.
-            link: see ``decide``.
-            load: see ``decide``.
-            deadline_s: see ``decide``.
-            mode: see ``decide``.
-            priority: see ``decide``.
-            accuracy_floor: see ``decide``.
-            accuracy_tolerance: see ``decide``.
-            keep_raw_on_car: see ``decide``.
-            gates: see ``decide``.
-            risk: see ``decide``.
-            most_period_s: see ``decide``.
+        ``count`` is how many at most, the other arguments are those of ``decide``.
 
         Raises:
             PlanningError: as ``decide``.
         """
-        check_deadline(deadline_s)
+        check_deadline(deadline_s, most_period_s)
         check_ratio("accuracy_tolerance", accuracy_tolerance)
         mode = resolve_mode(mode, load, priority)
         view: View | None = self._view(gates, keep_raw_on_car, not link.usable, accuracy_floor)
@@ -194,7 +182,7 @@ class CandidateTable:
             at, late = view.choose(
                 weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s
             )
-            plans.append(self._plan(view, at, late, link, load, deadline_s, mode))
+            plans.append(self._plan(view, at, late, link, load, deadline_s, mode, most_period_s))
             view = view.without(at)
         return plans
 
@@ -293,9 +281,16 @@ class CandidateTable:
         load: LoadState,
         deadline_s: float,
         mode: str,
+        most_period_s: float,
     ) -> Plan:
         if late:
-            reason = f"nothing meets {deadline_s:.3g} s: the fastest of {len(view.rows)} candidates"
+            keeps_up = (
+                "" if most_period_s == np.inf else f" and keeps up, {most_period_s:.3g} s a frame"
+            )
+            reason = (
+                f"nothing meets {deadline_s:.3g} s{keeps_up}: the fastest of "
+                f"{len(view.rows)} candidates"
+            )
         else:
             what = "latency" if mode == "latency" else "period"
             reason = f"lowest {what} at the best accuracy that fits {deadline_s:.3g} s"

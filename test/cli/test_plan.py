@@ -106,8 +106,9 @@ def test_the_plan_and_the_next_best(plan: Callable[..., Any]) -> None:
     assert plan("--link", "wifi", "--car-slowdown", "9")["plan"]["boundary"] == ["image"]
 
 
-def test_the_text_names_the_cut_and_the_times(plan: Callable[..., Any]) -> None:
-    text = plan("--link", "3g", "--codecs", "f32", "--sweep", "deadline", text=True)
+def test_the_text_names_the_cut_and_the_times(plan: Callable[..., Any], tmp_path: Path) -> None:
+    out = str(tmp_path / "small")
+    text = plan("--link", "3g", "--codecs", "f32", "--sweep", "deadline", "--out", out, text=True)
     assert "* " in text
     assert "exit 2, send neck as f32" in text
     assert "64.9ms" in text
@@ -135,6 +136,18 @@ def test_sweeps_and_drawings(plan: Callable[..., Any], tmp_path: Path) -> None:
     assert "2,048 bytes" in drawn
 
 
+def test_frames_that_come_faster_bound_the_period(plan: Callable[..., Any]) -> None:
+    where = ("--link", "3g", "--codecs", "f32", "--deadline-s", "1", "--car-slowdown", "2")
+    calm = plan(*where)["plan"]
+    assert (calm["boundary"], round(calm["period_s"], 3)) == (["image"], 0.089)
+    quick = plan(*where, "--rate-hz", "12")["plan"]
+    assert (quick["boundary"], round(quick["period_s"], 3)) == (["neck"], 0.08)
+    assert quick["latency_s"] > calm["latency_s"]
+    hopeless = plan("--link", "3g", "--codecs", "f32", "--rate-hz", "1000")["plan"]
+    assert hopeless["late"]
+    assert "keeps up" in hopeless["reason"]
+
+
 def test_policies_by_name(plan: Callable[..., Any]) -> None:
     assert plan("--policy", "device-only", "--link", "3g")["plan"]["boundary"] == []
     assert plan("--policy", "edge-only", "--link", "3g")["plan"]["boundary"] == ["image"]
@@ -156,6 +169,7 @@ def test_policies_by_name(plan: Callable[..., Any]) -> None:
         (["--accuracy-floor", "0.99"], "the best reaches 0.95"),
         (["--car-slowdown", "0"], "car_slowdown is 0.0"),
         (["--best", "0"], "--best is 0"),
+        (["--rate-hz", "-1"], "--rate-hz is -1.0"),
         (["--car-profile", "nowhere.json"], "cannot read a device profile from nowhere.json"),
     ],
 )

@@ -217,6 +217,9 @@ def test_impossible_requests() -> None:
     for deadline_s in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(DeadlineError, match="deadline_s"):
             table.decide(link, load, deadline_s)
+    for most_period_s in (0.0, -1.0, math.nan):
+        with pytest.raises(DeadlineError, match="most_period_s"):
+            table.decide(link, load, 1.0, most_period_s=most_period_s)
     with pytest.raises(PlanningError, match="mode is 'fast'"):
         table.decide(link, load, 1.0, "fast")
     with pytest.raises(PlanningError, match="risk"):

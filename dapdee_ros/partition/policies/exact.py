@@ -36,4 +36,5 @@ class Exact:
             keep_raw_on_car=situation.keep_raw_on_car,
             gates=situation.gates,
             risk=situation.risk,
+            most_period_s=situation.most_period_s,
         )

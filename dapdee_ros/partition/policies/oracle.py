@@ -46,7 +46,7 @@ class Oracle:
             expected[BYTES] = worst[BYTES] * view.expected[SENDS]
         weights = link_weights(LinkState(8.0, s.link.rtt_s), s.load)
         at, late = replace(view, worst=worst, expected=expected).choose(
-            weights, weights, s.deadline_s, s.objective, s.accuracy_tolerance
+            weights, weights, s.deadline_s, s.objective, s.accuracy_tolerance, s.most_period_s
         )
         sent = view.worst.item(BYTES, at)
         true_bps = 8 * sent / worst.item(BYTES, at) if worst.item(BYTES, at) > 0 else 1e15
