@@ -36,6 +36,7 @@ class ModelLifecycleNode(LifecycleNode):
             "roadsigns",
             "Model to run: the name of one that is installed, or the path of a model folder. "
             "Car and edge need the same one.",
+            on_configure=True,
         )
         declare(
             self,
@@ -43,6 +44,7 @@ class ModelLifecycleNode(LifecycleNode):
             0,
             "Threads that compute the network; 0 takes half of the cores.",
             bounds=(0, 256),
+            on_configure=True,
         )
         declare(
             self,
@@ -58,6 +60,7 @@ class ModelLifecycleNode(LifecycleNode):
             "Play a processor so many times slower than this one, by waiting after every "
             "computation; 1 is off. For trying things without the slow machine.",
             bounds=(1.0, MOST_SLOWDOWN),
+            on_configure=True,
         )
         self.network: SplitNetwork | None = None
         self._profile_topic = profile_topic

@@ -11,6 +11,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -26,6 +27,7 @@ def declare(
     bounds: Bounds | None = None,
     choices: Sequence[str] | None = None,
     live: bool = False,
+    on_configure: bool = False,
 ) -> Any:
     """Declare a parameter and return its value.
 
@@ -37,15 +39,22 @@ def declare(
         bounds: smallest and largest value of a number.
         choices: the values that a text may have.
         live: whether it takes effect when set at run time; otherwise it is read-only.
+        on_configure: whether it can be set and takes effect when a lifecycle node is configured.
+
+    Raises:
+        ParameterError: if the value given at the start is of another type, out of bounds or no
+            choice.
     """
     if choices:
         description += " One of: " + ", ".join(choices) + "."
     if live:
         description += " Takes effect at once when set."
+    if on_configure:
+        description += " When set, takes effect as the node is configured again."
     descriptor = ParameterDescriptor(
         name=name,
         description=description,
-        read_only=not live,
+        read_only=not (live or on_configure),
         additional_constraints="one of " + ", ".join(choices) if choices else "",
     )
     if bounds is not None and isinstance(default, float):
@@ -56,7 +65,11 @@ def declare(
         descriptor.integer_range = [
             IntegerRange(from_value=int(bounds[0]), to_value=int(bounds[1]), step=1)
         ]
-    value = node.declare_parameter(name, default, descriptor).value
+    try:
+        value = node.declare_parameter(name, default, descriptor).value
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        # Numbers with a fraction are not taken from 5, only from 5.0.
+        raise ParameterError(f"{error}; expected a value such as {default!r}") from error
     if choices and value not in choices:
         raise ParameterError(f"parameter {name} is {value!r}, expected one of {', '.join(choices)}")
     return value
