@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.executors import (
     ExternalShutdownException,
     ShutdownException,
@@ -19,6 +23,15 @@ from rclpy.executors import (
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+_HELP = """\
+usage: {program} [--ros-args] [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM:=TO ...]
+
+A ROS 2 node of dapdee_ros. Its parameters, while it runs: ros2 param list, and ros2 param describe
+NODE NAME. They stand with their defaults in the folder config of the package."""
+
+_interrupted_s = -math.inf
 
 
 class _RosHandler(logging.Handler):
@@ -56,7 +69,7 @@ def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = N
 
     Args:
         make: creates the nodes, after ``rclpy.init``. A ValueError it raises is a wrong parameter.
-        args: command line; ``sys.argv`` if None.
+        args: command line, beginning with the program; ``sys.argv`` if None.
 
     Returns:
         The process's exit status.
@@ -64,10 +77,21 @@ def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = N
     # Publishing large tensors must not hold up the thread that computes: let Fast DDS send them
     # on a thread of its own. Whoever set it differently has a reason.
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
-    rclpy.init(
-        args=list(args) if args is not None else None,
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
+    program = Path(sys.argv[0]).name
+    try:
+        left = remove_ros_args(args)[1:]
+        if "-h" in left or "--help" in left:
+            print(_HELP.format(program=program))
+            return 0
+        if left:
+            raise ValueError(f"unexpected {' '.join(left)}; a node's arguments follow --ros-args")
+        rclpy.init(
+            args=list(args) if args is not None else None,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+    except (RuntimeError, ValueError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
     # rclpy's own handlers would close the context before the nodes have said their last word.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -77,8 +101,10 @@ def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = N
         try:
             nodes = list(make())
         except ValueError as error:
-            print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+            print(f"{program}: {error}", file=sys.stderr)
             return 2
+        for node in nodes:
+            _describe_clock(node)
         logger = logging.getLogger("dapdee_ros")
         logger.addHandler(_RosHandler(nodes[0]))
         logger.setLevel(logging.INFO)
@@ -137,7 +163,25 @@ class _Spinner:
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+    # Ctrl-C under ``ros2 launch`` comes twice, from the terminal and from launch. The second must
+    # not break off the orderly end that the first began; a later one is somebody who means it.
+    global _interrupted_s
+    now = time.monotonic()
+    if now - _interrupted_s > 1.0:
+        _interrupted_s = now
+        raise KeyboardInterrupt
+
+
+def _describe_clock(node: Node) -> None:
+    """Say what ``use_sim_time`` is, which rclpy declares without a word."""
+    node.set_descriptor(
+        "use_sim_time",
+        ParameterDescriptor(
+            name="use_sim_time",
+            type=ParameterType.PARAMETER_BOOL,
+            description="Take the time in headers from the topic /clock instead of this machine.",
+        ),
+    )
 
 
 def _autostart(node: LifecycleNode) -> bool:
