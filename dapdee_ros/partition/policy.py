@@ -99,6 +99,9 @@ class Problem:
     def with_codecs(self, wanted: str) -> Problem:
         """The same with only the codec of that name (all for ``any``)."""
         names = self.codec_names(wanted)
+        if len(names) == len(self.codecs):
+            # Itself, so that its table is not built twice.
+            return self
         codecs = tuple(codec for codec in self.codecs if codec.name in names)
         return Problem(self.dag, self.car, self.edge, self.exit_accuracy, codecs, self.gates)
 
