@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -53,13 +54,15 @@ def width_of(text: str, size: int, bold: bool = False) -> int:
     return int(font(size, bold).getlength(text))
 
 
+@lru_cache(maxsize=64)
 def fitted(text: str, width: int, size: int, bold: bool = False) -> str:
     """The text, shortened with dots at its end if it is wider than ``width`` pixels."""
     if width_of(text, size, bold) <= width:
         return text
-    while text and width_of(text + "...", size, bold) > width:
-        text = text[:-1]
-    return text.rstrip() + "..."
+    fits = bisect_right(
+        range(len(text)), width, key=lambda count: width_of(text[:count] + "...", size, bold)
+    )
+    return text[: max(fits - 1, 0)].rstrip() + "..."
 
 
 @lru_cache(maxsize=4)

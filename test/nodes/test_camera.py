@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
-from dapdee_ros.msg import SceneTruth
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from sensor_msgs.msg import Image
 
 from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
+from dapdee_ros.msg import SceneTruth
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import image_to_rgb
 
@@ -37,7 +37,7 @@ def test_rendered_signs_with_their_truth_at_the_rate_in_little_memory(ros: RosWo
     ros.spin_until(lambda: len(images) >= 5 and len(truths) >= 5)
     images.clear()
     used_s, since_s = cpu_seconds(camera), time.monotonic()
-    ros.spin_until(lambda: len(images) >= 40)
+    ros.spin_until(lambda: len(images) >= 30)
     load = (cpu_seconds(camera) - used_s) / (time.monotonic() - since_s)
     # A busy machine may skip a tick, but ten of them that it kept take ten periods, however long
     # rendering took.
@@ -152,7 +152,7 @@ def test_without_a_source_nothing_is_published(ros: RosWorld) -> None:
     ("parameters", "says"),
     [
         ({"source": "device", "device": "/dev/video97"}, "no camera /dev/video97"),
-        ({"source": "images", "path": "/nowhere"}, "no folder /nowhere"),
+        ({"source": "images", "path": "/dev/null/signs"}, "no folder /dev/null/signs"),
         ({"source": "radar"}, "expected one of roadsigns, device, video, images, none"),
     ],
 )

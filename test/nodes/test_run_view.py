@@ -174,4 +174,5 @@ def test_quantities_in_words(value: float, words: str) -> None:
 def test_text_is_shortened_to_its_room() -> None:
     assert fitted("stop", 200, 14) == "stop"
     short = fitted("a reason that goes on and on", 80, 14)
-    assert short.endswith("...") and width_of(short, 14) <= 80
+    assert short.endswith("...") and 60 < width_of(short, 14) <= 80
+    assert fitted("anything", 1, 14) == "..."
