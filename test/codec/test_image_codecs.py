@@ -79,6 +79,7 @@ def test_a_webp_header_that_asks_for_gigabytes_is_refused_unread() -> None:
         decode(described(data), data, "webp", EXPECTED)
     extended = bytearray(data)
     extended[12:16] = b"VP8X"
+    extended[20] = 0x2F
     with pytest.raises(CodecError, match="header says None"):
         decode(described(extended), extended, "webp", EXPECTED)
 

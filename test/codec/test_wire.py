@@ -199,6 +199,13 @@ def test_missing_and_left_over_bytes_are_refused(data: Any) -> None:
         decode(SPECS, data, "u8", EXPECTED)
 
 
+def test_more_tensors_than_any_boundary_has_are_refused() -> None:
+    tensors: dict[str, NDArray] = {f"n{k}": np.zeros(1, np.uint8) for k in range(257)}
+    specs, data = encode(tensors, "f32")
+    with pytest.raises(CodecError, match="at most 256"):
+        decode(specs, data, "f32", expectation(tensors))
+
+
 def test_the_bound_holds_whatever_the_model_says() -> None:
     assert decode(SPECS, DATA, "u8", EXPECTED, most_bytes=4 * 128 + 12)
     with pytest.raises(CodecError, match="at most 523"):

@@ -269,6 +269,29 @@ def test_frames_given_up_lower_the_rate_and_end_the_connection() -> None:
     assert not estimate.connected and estimate.loss_ratio > 0.1
 
 
+def test_a_small_message_given_up_says_nothing_about_the_rate() -> None:
+    road = Road(5e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    before = road.rate
+    for _ in range(2):
+        road.now_s += 0.2
+        road.estimator.on_unanswered(road.now_s, 0, 0.2)
+    assert road.rate == before
+
+
+def test_a_short_frame_lifts_an_estimate_that_is_too_low() -> None:
+    road = Road(1e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    road.rate_bps = 20e6
+    road.frame(5000)
+    # It took 2 ms, within the timing noise, but 5 kB in that time are 10 Mbit/s at least.
+    assert road.rate > 5e6
+
+
 def test_an_overdue_frame_speaks_before_it_is_answered() -> None:
     road = Road(5e6)
     road.probe()

@@ -40,6 +40,12 @@ def test_probes_alone_find_the_rate_through_jitter(rate_bps: float) -> None:
     assert 0.02 < estimate.rtt_s < 0.03
 
 
+def test_jitter_is_not_taken_for_a_slow_link() -> None:
+    # Its 5 kB take 2.7 ms on the link and arrive 6 ms late.
+    estimate = probed([(0.0, 15e6)], 60.0, jitter_s=0.006)
+    assert estimate.uplink_bps > 6e6
+
+
 def test_a_slow_past_does_not_hide_a_fast_present() -> None:
     estimate = probed([(0.0, 0.13e6), (20.0, 15e6)], 35.0, jitter_s=0.004)
     assert estimate.uplink_bps > 4e6
