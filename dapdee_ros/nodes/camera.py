@@ -90,6 +90,13 @@ class CameraNode(Node):
         self._exit_at_end = declare(
             self, "exit_at_end", False, "End the process when a source without loop ends."
         )
+        self._waiting = declare(
+            self,
+            "wait_for_subscriber",
+            True,
+            "Publish nothing until somebody subscribes to image_raw, so that the first frames are "
+            "not lost on a network that is still loading.",
+        )
         if kind == "none":
             self.get_logger().info("source none: expecting another driver to publish image_raw")
             return
@@ -110,7 +117,8 @@ class CameraNode(Node):
         # rclpy's timer counts its ticks from the first one, so that they do not drift.
         self._timer = self.create_timer(period_s, partial(self._tick, self._source))
         on_change(self, self._set_rate)
-        self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s")
+        start = ", as soon as somebody subscribes to image_raw" if self._waiting else ""
+        self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s{start}")
 
     def _period_s(self, rate_hz: float) -> float:
         own = self._source.rate_hz if self._source else None
@@ -122,6 +130,9 @@ class CameraNode(Node):
             self._timer.reset()
 
     def _tick(self, source: FrameSource) -> None:
+        if self._waiting and self._images.get_subscription_count() == 0:
+            return
+        self._waiting = False
         try:
             frame = next(source)
         except StopIteration:
