@@ -173,6 +173,7 @@ def augmented_assignments(x: Tensor) -> Tensor:
 def promotion(x: Tensor) -> Tensor:
     whole = x.long()
     whole.add_(1)
+    x.add_(x.double())  # stays float32, unlike x + x.double()
     return whole * x
 
 
@@ -188,9 +189,20 @@ def alias_by_reshape(x: Tensor) -> Tensor:
     return x
 
 
+def a_view_outlives_what_could_overwrite_its_base(x: Tensor) -> Tensor:
+    view = x[:, 1:2]
+    return F.relu(x) + view
+
+
+def a_small_sum_grows(x: Tensor) -> Tensor:
+    return (x.mean((2, 3), keepdim=True) + 1) + x
+
+
 @pytest.mark.parametrize(
     "function",
     [
+        a_view_outlives_what_could_overwrite_its_base,
+        a_small_sum_grows,
         late_reader_sees_relu,
         early_view_sees_a_later_change,
         base_sees_a_change_of_its_view,

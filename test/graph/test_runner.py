@@ -264,14 +264,16 @@ def test_folding_leaves_alone_what_others_read() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
+            self.read_twice = nn.Conv2d(4, 4, 1)
             self.twice = nn.Conv2d(4, 4, 1)
             self.norm = nn.BatchNorm2d(4)
             self.other = nn.BatchNorm2d(4)
 
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            x = self.conv(x)
-            y = self.norm(x)
-            return x, self.other(self.twice(y)) + self.norm(self.twice(y))
+            exit_1 = self.conv(x)
+            x = self.read_twice(exit_1)
+            y = self.norm(exit_1) + self.norm(x) + x
+            return exit_1, self.other(self.twice(y)) + self.norm(self.twice(y))
 
     image = torch.randn(1, 3, 5, 5)
     model = Watched().eval()
@@ -279,7 +281,8 @@ def test_folding_leaves_alone_what_others_read() -> None:
         model.norm.bias.add_(0.5)
     runner = GraphRunner(trace(model, image))
     assert [n.name for n in runner.dag.nodes] == [
-        "x", "conv", "norm", "twice", "other", "twice_1", "norm_1", "add",
+        "x", "conv", "read_twice", "norm", "norm_1", "add", "add_1",
+        "twice", "other", "twice_1", "norm_2", "add_2",
     ]  # fmt: skip
     out = runner.run({"x": image}, runner.dag.exits)
     with torch.no_grad():
