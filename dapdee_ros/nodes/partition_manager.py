@@ -14,6 +14,7 @@ from typing import Any
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
+from dapdee_ros.codec import CodecError
 from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.load import LoadEstimator
 from dapdee_ros.estimation.slowdown import SlowdownFilter
@@ -26,13 +27,15 @@ from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, ProfileError
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
+from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.keeper import PINNED, KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.table import CandidateTable
-from dapdee_ros.partition.wire_codecs import wire_codecs
+from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, make_policy
 
 _LIVE = (
+    "policy",
+    "gates",
     "deadline_s",
     "priority",
     "mode",
@@ -75,6 +78,22 @@ class PartitionManager(Node):
             "What to minimise: the latency of a frame, or the period between frames; auto chooses "
             "by the load score.",
             choices=("auto", "latency", "throughput"),
+            live=True,
+        )
+        declare(
+            self,
+            "policy",
+            "exact",
+            "Who decides: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
+            "device-only, or package.module:Class of your own; with +codec or +any behind the name "
+            "for those that send plain tensors.",
+            live=True,
+        )
+        declare(
+            self,
+            "gates",
+            True,
+            "Let a confident early exit end a frame on the car where that pays.",
             live=True,
         )
         declare(
@@ -154,7 +173,8 @@ class PartitionManager(Node):
         except ModelFolderError as error:
             raise ParameterError(f"parameter model: {error}") from error
         self._profiles: dict[str, DeviceProfile] = {}
-        self._table: CandidateTable | None = None
+        self._problem: Problem | None = None
+        self._policy: Policy | None = None
         self._link: msg.LinkQuality | None = None
         self._slowdowns = {"car": SlowdownFilter(), "edge": SlowdownFilter()}
         self._load = LoadEstimator()
@@ -189,6 +209,8 @@ class PartitionManager(Node):
     def _set_parameters(self, changed: dict[str, Any]) -> None:
         new = {**self._settings, **{n: v for n, v in changed.items() if n in _LIVE}}
         self._check_settings(new)
+        if self._problem is not None and new["policy"] != self._settings["policy"]:
+            self._policy = make_policy(new["policy"], self._problem)
         self._settings = new
         self._decide("a parameter was set")
 
@@ -213,20 +235,18 @@ class PartitionManager(Node):
             return
         started_s = time.monotonic()
         try:
-            self._table = CandidateTable.build(
-                self._card.dag,
+            self._problem = problem_of(
+                self._card,
                 self._profiles["car"],
                 self._profiles["edge"],
-                exit_accuracy=self._card.exit_accuracy,
-                codecs=wire_codecs(
-                    self._card.dag, self.get_parameter("codecs").value, self._card.calibration
-                ),
+                self.get_parameter("codecs").value,
             )
-        except (PlanningError, GraphError) as error:
+            self._policy = make_policy(self._settings["policy"], self._problem)
+        except (PlanningError, GraphError, CodecError) as error:
             self.get_logger().error(f"cannot plan: {error}")
             return
         self.get_logger().info(
-            f"{len(self._table)} candidate plans, worked out in "
+            f"policy {self._settings['policy']} made in "
             f"{1e3 * (time.monotonic() - started_s):.0f} ms"
         )
         self._decide("profiles of car and edge are there")
@@ -294,13 +314,14 @@ class PartitionManager(Node):
 
     def _decide(self, occasion: str | None) -> None:
         """Work out the best plan as of now and publish it if it is worth a change."""
-        if self._table is None:
+        problem, policy = self._problem, self._policy
+        if problem is None or policy is None:
             return
         settings, link = self._settings, self._link_state()
         load, mode = self._load_state()
         try:
-            new = self._best(link, load, mode)
-            current = self._reprice(self._keeper.plan, link, load, mode)
+            new = self._best(problem, policy, link, load, mode)
+            current = self._reprice(problem, self._keeper.plan, link, load, mode)
         except (PlanningError, GraphError) as error:
             # The head keeps what it has: the last good plan is better than none.
             if str(error) != self._complaint:
@@ -320,7 +341,7 @@ class PartitionManager(Node):
             model_id=self._card.model_id,
             deadline_s=settings["deadline_s"],
             load_score=load.score,
-            policy="pinned" if settings["pinned_plan"] else "exact",
+            policy="pinned" if settings["pinned_plan"] else settings["policy"],
         )
         message.reason = text
         self._in_force = message
@@ -332,23 +353,11 @@ class PartitionManager(Node):
             f"{link.uplink_bps / 1e6:.2f} Mbit/s ({text})"
         )
 
-    def _best(self, link: LinkState, load: LoadState, mode: str) -> Plan:
-        assert self._table is not None
+    def _best(
+        self, problem: Problem, policy: Policy, link: LinkState, load: LoadState, mode: str
+    ) -> Plan:
         settings = self._settings
-        pinned = parse_pinned(settings["pinned_plan"])
-        if pinned is not None:
-            return self._table.price(
-                pinned.exit_number,
-                pinned.boundary,
-                pinned.codec,
-                link,
-                load,
-                settings["deadline_s"],
-                mode,
-                gate=pinned.gate,
-                gate_threshold=pinned.gate_threshold,
-            )
-        return self._table.decide(
+        situation = Situation(
             link,
             load,
             settings["deadline_s"],
@@ -356,8 +365,21 @@ class PartitionManager(Node):
             accuracy_floor=settings["accuracy_floor"],
             accuracy_tolerance=settings["accuracy_tolerance"],
             keep_raw_on_car=settings["keep_raw_on_car"],
+            gates=settings["gates"],
             risk=settings["risk"],
             most_period_s=self._most_period_s(),
+        )
+        pinned = parse_pinned(settings["pinned_plan"])
+        if pinned is None:
+            return ask(policy, situation, problem)
+        return situation.price(
+            problem,
+            pinned.exit_number,
+            pinned.boundary,
+            pinned.codec,
+            PINNED,
+            gate=pinned.gate,
+            gate_threshold=pinned.gate_threshold,
         )
 
     def _most_period_s(self) -> float:
@@ -365,10 +387,9 @@ class PartitionManager(Node):
         return share * self._frames.interval_s if share else math.inf
 
     def _reprice(
-        self, plan: Plan | None, link: LinkState, load: LoadState, mode: str
+        self, problem: Problem, plan: Plan | None, link: LinkState, load: LoadState, mode: str
     ) -> Plan | None:
         """The plan in force at present prices; None if it cannot be kept."""
-        assert self._table is not None
         settings = self._settings
         if plan is None:
             return None
@@ -377,11 +398,13 @@ class PartitionManager(Node):
             return plan
         if plan.boundary and not link.usable:
             return None
+        if plan.gate is not None and not settings["gates"]:
+            return None
         if settings["keep_raw_on_car"] and self._card.dag.input in plan.boundary:
             return None
         if plan.accuracy < settings["accuracy_floor"]:
             return None
-        priced = self._table.price(
+        priced = problem.table.price(
             plan.exit_number,
             plan.boundary,
             plan.codec,
