@@ -109,7 +109,8 @@ def _draw_latency(canvas: Canvas, shown: Shown, left: int, right: int, top: int)
     at = left + round((right - left) * deadline_s / whole_s)
     canvas.box(at - 1, top + 6, at + 1, top + 26, WRONG if late else TEXT)
     x = left
-    legend = [*parts, ("waiting", wait_s, MUTED)] if wait_s > 0.001 else list(parts)
+    rest = "waiting, fallback" if answer.place == "fallback" else "waiting"
+    legend = [*parts, (rest, wait_s, MUTED)] if wait_s > 0.001 else list(parts)
     for name, seconds, colour in legend:
         if seconds <= 0:
             continue
