@@ -23,6 +23,7 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile, plan_to_message
 from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
+from dapdee_ros.nodes.planning_parameters import PLANNING, declare_planning
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -33,22 +34,6 @@ from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, make_policy
 
-_LIVE = (
-    "policy",
-    "gates",
-    "deadline_s",
-    "priority",
-    "mode",
-    "accuracy_floor",
-    "accuracy_tolerance",
-    "keep_raw_on_car",
-    "pinned_plan",
-    "risk",
-    "frame_utilisation",
-    "plan_margin",
-    "min_dwell_s",
-)
-
 
 class PartitionManager(Node):
     """Subscribes profiles, link quality, loads and results; publishes the plan, latched."""
@@ -56,111 +41,7 @@ class PartitionManager(Node):
     def __init__(self) -> None:
         super().__init__("partition_manager")
         declare(self, "model", "roadsigns", "Model to plan for: a name, or a model folder's path.")
-        declare(
-            self,
-            "deadline_s",
-            0.3,
-            "Seconds from an image to its result that a plan has to meet.",
-            bounds=(0.001, 60.0),
-            live=True,
-        )
-        declare(
-            self,
-            "priority",
-            False,
-            "The task has priority: plan for the lowest latency whatever the load.",
-            live=True,
-        )
-        declare(
-            self,
-            "mode",
-            "auto",
-            "What to minimise: the latency of a frame, or the period between frames; auto chooses "
-            "by the load score.",
-            choices=("auto", "latency", "throughput"),
-            live=True,
-        )
-        declare(
-            self,
-            "policy",
-            "exact",
-            "Who decides: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
-            "device-only, or package.module:Class of your own; with +codec or +any behind the name "
-            "for those that send plain tensors.",
-            live=True,
-        )
-        declare(
-            self,
-            "gates",
-            True,
-            "Let a confident early exit end a frame on the car where that pays.",
-            live=True,
-        )
-        declare(
-            self,
-            "accuracy_floor",
-            0.0,
-            "Least accuracy that a plan may have.",
-            bounds=(0.0, 1.0),
-            live=True,
-        )
-        declare(
-            self,
-            "accuracy_tolerance",
-            0.005,
-            "Accuracy that may be given up for a lower latency or period.",
-            bounds=(0.0, 1.0),
-            live=True,
-        )
-        declare(
-            self,
-            "keep_raw_on_car",
-            False,
-            "Never send the image itself, for privacy.",
-            live=True,
-        )
-        declare(
-            self,
-            "pinned_plan",
-            "",
-            "A plan to hold on to, such as 'exit=4 boundary=image codec=f32'; without boundary the "
-            "car finishes alone. Empty: decide.",
-            live=True,
-        )
-        declare(
-            self,
-            "risk",
-            0.5,
-            "Judge the deadline at the rate that the link falls below with this probability; 0.5 "
-            "is the estimate itself, smaller is more careful.",
-            bounds=(0.01, 0.5),
-            live=True,
-        )
-        declare(
-            self,
-            "frame_utilisation",
-            0.85,
-            "A plan may take at most this share of the time between two frames, or it would fall "
-            "behind and drop some; 0: frames may be dropped.",
-            bounds=(0.0, 1.0),
-            live=True,
-        )
-        declare(
-            self,
-            "plan_margin",
-            0.1,
-            "Share of latency or period that a new plan has to save to be worth a change.",
-            bounds=(0.0, 1.0),
-            live=True,
-        )
-        declare(
-            self,
-            "min_dwell_s",
-            0.5,
-            "Seconds that a plan stays at least, unless it cannot be kept.",
-            bounds=(0.0, 60.0),
-            live=True,
-        )
+        declare_planning(self)
         declare(
             self,
             "codecs",
@@ -183,7 +64,7 @@ class PartitionManager(Node):
         self._keeper = PlanKeeper()
         self._epoch = 0
         self._complaint = ""
-        self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in _LIVE}
+        self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
         self._plans = self.create_publisher(msg.PartitionPlan, "plan", qos.LATCHED)
@@ -207,7 +88,7 @@ class PartitionManager(Node):
     # --- what comes in --------------------------------------------------------------------------
 
     def _set_parameters(self, changed: dict[str, Any]) -> None:
-        new = {**self._settings, **{n: v for n, v in changed.items() if n in _LIVE}}
+        new = {**self._settings, **{n: v for n, v in changed.items() if n in PLANNING}}
         self._check_settings(new)
         if self._problem is not None and new["policy"] != self._settings["policy"]:
             self._policy = make_policy(new["policy"], self._problem)
