@@ -235,10 +235,9 @@ class LinkEstimator:
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
             return
         on_link_s = arrived_s - free_s
-        timing_noise_s = self._timing_noise()
-        if on_link_s > 2 * timing_noise_s:
+        if self._tells_the_rate(n_bytes, on_link_s):
             noise = math.hypot(
-                s.rate_noise, timing_noise_s / on_link_s, s.overhead_bytes / n_bytes / 2
+                s.rate_noise, self._timing_noise() / on_link_s, s.overhead_bytes / n_bytes / 2
             )
             self._rate.follow(now_s, max(8 * n_bytes / on_link_s, s.slowest_bps), noise)
             self._measurements += 1
@@ -246,6 +245,18 @@ class LinkEstimator:
         # Whatever delayed it, its bytes took no longer than all that it took beyond the floor.
         most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
         self._measurements += self._rate.lift(now_s, max(8 * n_bytes / most_s, s.slowest_bps))
+
+    def _tells_the_rate(self, n_bytes: int, on_link_s: float) -> bool:
+        """Whether a message's time on the link is long enough to measure by.
+
+        Judged by the time that it should take as well, not by the one it took alone: of many
+        messages too short to measure, those that happened to be late would be taken, and the link
+        for slow. Only what exceeds the usual lateness by far counts against a fast link.
+        """
+        noise_s = self._timing_noise()
+        usual_s = 8 * n_bytes / self._rate.value if self._rate.is_known else math.inf
+        late = on_link_s > usual_s + 4 * noise_s
+        return on_link_s > 2 * noise_s and (usual_s > 4 * noise_s or late)
 
     def _judge_silence(self, now_s: float) -> None:
         waiting = self._outstanding.waiting()

@@ -20,7 +20,7 @@ class ProbeSettings:
         overhead_bytes: what headers add to every probe on the wire, 0 to 2000.
         interval_s: least time between probes, 0.05 to 5.
         quiet_s: frames answered within this time make probes needless, 0.1 to 5.
-        refresh_s: even then one small probe in this time renews the round-trip floor, 1 to 600.
+        refresh_s: even then one probe in this time renews the round-trip floor, 1 to 600.
         measuring_s: a large probe should take so long on the link, 0.002 to 0.2.
         least_bytes: smallest padding that measures the rate, 100 to 5000.
         most_bytes: largest padding, ``least_bytes`` to 60,000 (one UDP datagram).
@@ -43,7 +43,7 @@ class ProbeSchedule:
 
     - While frames are answered they are the probes; one small probe in ``refresh_s``, and a few
       after every interruption, renew the round-trip floor, which frames cannot tell from their own
-      transfer time.
+      transfer time. Where frames are too short to measure the rate by, every other one is large.
     - Otherwise small probes show that the link lives, and within 40 % of the budget at most, so
       that what is left pays for a large one now and then, which measures the rate.
     - On a dead link only small ones, for the first echo to come soon after it is back.
@@ -64,6 +64,7 @@ class ProbeSchedule:
         self._probe_s = -math.inf
         self._was_connected = False
         self._renewals = 0
+        self._large_next = False
 
     def on_answer(self, now_s: float) -> None:
         """A frame was answered."""
@@ -83,37 +84,50 @@ class ProbeSchedule:
         """
         s = self.settings
         budget = self.budget_bytes_per_s(estimate)
-        # The first large probe may follow the first echo at once; less could never pay for one.
-        most = max(self._SAVING_S * budget, s.least_bytes + 2.0 * s.overhead_bytes)
-        if math.isfinite(self._asked_s):
-            self._tokens_bytes += budget * max(0.0, now_s - self._asked_s)
-            self._tokens_bytes = min(self._tokens_bytes, most)
-        else:
-            self._tokens_bytes = most
-        self._asked_s = now_s
+        self._save(now_s, budget)
         since_s = now_s - self._probe_s
         if estimate.connected and not self._was_connected:
             self._renewals = self._RENEWALS
         self._was_connected = estimate.connected
         if now_s - self._frame_s < s.quiet_s:
-            if since_s < (s.interval_s if self._renewals else s.refresh_s):
+            if self._renewals and since_s >= s.interval_s:
+                self._renewals -= 1
+                return self._send(now_s, 0)
+            if since_s < s.refresh_s:
                 return None
-            self._renewals = max(0, self._renewals - 1)
-            return self._send(now_s, 0)
+            # Frames too short to measure the rate by leave it to grow old.
+            self._large_next = not self._large_next and estimate.age_s > s.refresh_s / 2
+            return self._send(now_s, self._large(estimate, budget) if self._large_next else 0)
         if since_s < s.interval_s:
             return None
         if not estimate.connected:
             return self._send(now_s, 0)
-        large = s.least_bytes
-        if math.isfinite(estimate.uplink_bps):
-            large = int(estimate.uplink_bps * s.measuring_s / 8)
-        affordable = int(self._SAVING_S * budget) - s.overhead_bytes
-        large = max(s.least_bytes, min(large, s.most_bytes, affordable))
+        large = self._large(estimate, budget)
         if estimate.age_s > s.interval_s and self._tokens_bytes >= large + s.overhead_bytes:
             return self._send(now_s, large)
         if since_s >= s.overhead_bytes / (self._SMALL_SHARE * budget):
             return self._send(now_s, 0)
         return None
+
+    def _save(self, now_s: float, budget: float) -> None:
+        s = self.settings
+        # The first large probe may follow the first echo at once; less could never pay for one.
+        most = max(self._SAVING_S * budget, s.least_bytes + 2.0 * s.overhead_bytes)
+        if math.isfinite(self._asked_s):
+            earned = budget * max(0.0, now_s - self._asked_s)
+            self._tokens_bytes = min(self._tokens_bytes + earned, most)
+        else:
+            self._tokens_bytes = most
+        self._asked_s = now_s
+
+    def _large(self, estimate: LinkEstimate, budget: float) -> int:
+        """Padding that takes long enough on the link to be measured, if the budget allows it."""
+        s = self.settings
+        wanted = s.least_bytes
+        if math.isfinite(estimate.uplink_bps):
+            wanted = int(estimate.uplink_bps * s.measuring_s / 8)
+        affordable = int(self._SAVING_S * budget) - s.overhead_bytes
+        return max(s.least_bytes, min(wanted, s.most_bytes, affordable))
 
     def _send(self, now_s: float, padding_bytes: int) -> int | None:
         cost = padding_bytes + self.settings.overhead_bytes

@@ -85,6 +85,16 @@ def test_a_dead_link_is_tried_twice_a_second(estimate: LinkEstimate) -> None:
     assert all(padding == 0 for _, padding in probes)
 
 
+def test_frames_too_short_to_measure_by_get_a_large_probe_beside_them() -> None:
+    schedule = ProbeSchedule()
+    paddings = []
+    for tick in range(62 * 20):
+        schedule.on_answer(tick / 20)
+        if (padding := schedule.due(tick / 20, linked(5e6, 30.0))) is not None:
+            paddings.append(padding)
+    assert [padding > 0 for padding in paddings[3:]] == [True, False, True, False, True, False]
+
+
 def test_after_an_interruption_the_floor_is_renewed_at_once() -> None:
     schedule = ProbeSchedule()
     sent(schedule, replace(linked(5e6), connected=False), 0.0, 5.0)
