@@ -1,0 +1,128 @@
+"""The launch files, where ``launch`` is installed, and the system that ``ros2 launch`` starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+try:
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+    from launch.launch_service import LaunchService
+    from launch_ros.actions import Node
+except ImportError as error:
+    pytest.skip(
+        f"launch and launch_ros, which come with a ROS 2 installation, are missing ({error})",
+        allow_module_level=True,
+    )
+
+from ros_world import ROOT, Program
+
+import dapdee_ros.msg as msg
+from dapdee_ros.nodes import qos
+from dapdee_ros.process_table import CAR_ARGUMENTS, EDGE_ARGUMENTS
+
+if TYPE_CHECKING:
+    from ros_world import RosWorld
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
+
+FILES = {"car": CAR_ARGUMENTS, "edge": EDGE_ARGUMENTS}
+START_S = 90.0
+END_S = 25.0
+
+
+def nodes(name: str, **arguments: str) -> list[Any]:
+    """The nodes that a launch file would start."""
+    context = LaunchService(argv=[]).context
+    source = PythonLaunchDescriptionSource(str(ROOT / "launch" / f"{name}.launch.py"))
+    description = source.get_launch_description(context)
+    context.launch_configurations.update(arguments)
+    found = [item for entity in description.entities for item in entity.visit(context) or []]
+    assert all(isinstance(item, Node) for item in found)
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_launch_argument_is_described(name: str) -> None:
+    context = LaunchService(argv=[]).context
+    source = PythonLaunchDescriptionSource(str(ROOT / "launch" / f"{name}.launch.py"))
+    arguments = source.get_launch_description(context).get_launch_arguments()
+    assert {a.name for a in FILES[name]} < {a.name for a in arguments}
+    mute = [a.name for a in arguments if a.description in ("", "no description given")]
+    assert not mute
+    assert all(a.default_value is not None for a in arguments)
+
+
+def test_the_launch_files_start_what_the_table_says() -> None:
+    def started(name: str, **arguments: str) -> set[str]:
+        return {node.node_executable for node in nodes(name, **arguments)}
+
+    assert started("edge") == {"edge", "load_monitor"}
+    assert started("car") == {"camera", "head", "manager", "edge", "load_monitor"}
+    assert started("car", edge="false", link="drive", viewer="true") == {
+        "camera",
+        "head",
+        "manager",
+        "link_emulator",
+        "viewer",
+    }
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"deadline_s": "soon"}, "deadline_s is 'soon', expected a number"),
+        ({"params_file": "/none.yaml"}, "there is no file /none.yaml"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(argument: dict[str, str], words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        nodes("car", **argument)
+
+
+@pytest.mark.skipif(not shutil.which("ros2"), reason="there is no ros2 command here")
+def test_ros2_launch_gives_results_and_leaves_nothing(ros: RosWorld, tmp_path: Any) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("/**/camera:\n  ros__parameters:\n    rate_hz: 5.0\n    frame_id: own\n")
+    results = ros.collect(msg.InferenceResult, "car1/inference", qos.RESULT)
+    plans = ros.collect(msg.PartitionPlan, "car1/plan", qos.LATCHED)
+    links = ros.collect(msg.LinkQuality, "car1/link_truth", qos.STATE)
+    ledgers = ros.collect(msg.FrameLedger, "car1/ledger", qos.LATCHED)
+    arguments = [
+        "edge:=true",
+        "link:=drive",
+        "namespace:=car1",
+        "threads:=1",
+        "deadline_s:=2",
+        f"params_file:={own}",
+    ]
+    program = Program(
+        ["ros2", "launch", "dapdee_ros", "car.launch.py", *arguments],
+        {**ros.env, "PYTHONUNBUFFERED": "1"},
+        tmp_path / "launch.txt",
+    )
+    try:
+        ros.spin_until(
+            lambda: len(results) >= 10 and plans and links, START_S, "ten results and a plan"
+        )
+        family = [psutil.Process(program.pid), *psutil.Process(program.pid).children(True)]
+        assert len(family) == 7, program.output()
+        assert plans[-1].deadline_s == pytest.approx(2)  # the argument
+        assert results[-1].header.frame_id == "own"  # the file
+        # As the terminal does at Ctrl-C.
+        os.killpg(program.pid, signal.SIGINT)
+        program.wait(END_S)
+        ros.spin_for(0.3)
+    finally:
+        program.kill()
+    _, left = psutil.wait_procs(family, timeout=0.1)
+    assert not left, program.output()
+    assert "process has died" not in program.output()
+    assert "Traceback" not in program.output()
+    assert ledgers[-1].accepted == ledgers[-1].results + ledgers[-1].drops
+    assert ledgers[-1].in_flight == 0

@@ -1,0 +1,68 @@
+"""Head and edge through all their states, by the services that ``ros2 lifecycle`` calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
+
+import dapdee_ros.msg as msg
+from dapdee_ros.nodes import qos
+
+if TYPE_CHECKING:
+    from ros_world import RosWorld
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+START_S = 60.0
+ALL = {"head": "car/profile", "edge": "edge/profile"}
+
+
+def call(ros: RosWorld, client: Any, request: Any) -> Any:
+    ros.spin_until(client.service_is_ready, START_S)
+    future = client.call_async(request)
+    ros.spin_until(future.done, START_S)
+    return future.result()
+
+
+def test_every_transition_and_a_model_that_is_not_there(ros: RosWorld) -> None:
+    asking = ros.node("asking")
+    programs = {name: ros.start(name, {"autostart": False, "threads": 1}) for name in ALL}
+    profiles = {name: ros.collect(msg.DeviceProfile, ALL[name], qos.LATCHED) for name in ALL}
+    for name, program in programs.items():
+        change = asking.create_client(ChangeState, f"{name}/change_state")
+        get = asking.create_client(GetState, f"{name}/get_state")
+        parameters = AsyncParameterClient(asking, name)
+
+        def state(get: Any = get) -> int:
+            return call(ros, get, GetState.Request()).current_state.id
+
+        def transit(transition: int, change: Any = change) -> bool:
+            request = ChangeState.Request(transition=Transition(id=transition))
+            return call(ros, change, request).success
+
+        def set_model(model: str, parameters: AsyncParameterClient = parameters) -> None:
+            future = parameters.set_parameters([Parameter("model", value=model)])
+            ros.spin_until(future.done, START_S)
+            assert future.result().results[0].successful
+
+        assert state() == State.PRIMARY_STATE_UNCONFIGURED
+        set_model("/not/there")
+        assert not transit(Transition.TRANSITION_CONFIGURE)
+        assert state() == State.PRIMARY_STATE_UNCONFIGURED
+        assert "cannot use the model: no model '/not/there'" in program.output()
+        set_model("roadsigns")
+        for _ in range(2):
+            assert transit(Transition.TRANSITION_CONFIGURE)
+            ros.spin_until(profiles[name].__len__, START_S, f"the profile of {name}")
+            assert transit(Transition.TRANSITION_ACTIVATE)
+            assert state() == State.PRIMARY_STATE_ACTIVE
+            assert transit(Transition.TRANSITION_DEACTIVATE)
+            assert transit(Transition.TRANSITION_CLEANUP)
+            assert state() == State.PRIMARY_STATE_UNCONFIGURED
+            profiles[name].clear()
+    assert all(program.stop(20.0) == 0 for program in programs.values())

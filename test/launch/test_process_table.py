@@ -1,0 +1,80 @@
+"""Which processes start, and with which parameters, without starting any."""
+
+from __future__ import annotations
+
+import pytest
+
+from dapdee_ros.process_table import (
+    CAR_ARGUMENTS,
+    EDGE_ARGUMENTS,
+    RELAYED,
+    ROWS,
+    Argument,
+    ArgumentError,
+    ProcessStart,
+    car_side,
+    edge_side,
+)
+
+
+def by_executable(starts: list[ProcessStart]) -> dict[str, ProcessStart]:
+    return {start.row.executable: start for start in starts}
+
+
+def defaults(arguments: tuple[Argument, ...]) -> dict[str, object]:
+    return {argument.name: argument.read(argument.default) for argument in arguments}
+
+
+def test_unless_told_otherwise_everything_but_picture_and_emulator_starts() -> None:
+    starts = by_executable(car_side(defaults(CAR_ARGUMENTS)))
+    assert set(starts) == {"head", "edge", "manager", "camera", "load_monitor"}
+    assert all(start.remaps == {} for start in starts.values())
+    # Whatever was not asked for is left to the parameter files.
+    assert {name: start.parameters for name, start in starts.items() if start.parameters} == {
+        "load_monitor": {"machine": "edge"}
+    }
+
+
+def test_without_the_edge_nothing_of_it_starts() -> None:
+    starts = by_executable(car_side({**defaults(CAR_ARGUMENTS), "edge": False}))
+    assert set(starts) == {"head", "manager", "camera"}
+
+
+def test_behind_an_emulated_link_only_the_edge_is_renamed() -> None:
+    starts = by_executable(car_side({**defaults(CAR_ARGUMENTS), "link": "4g"}))
+    assert starts["link_emulator"].parameters == {"link": "4g"}
+    far = {topic: f"emulated/{topic}" for topic in RELAYED}
+    assert starts["edge"].remaps == starts["load_monitor"].remaps == far
+    assert starts["head"].remaps == starts["manager"].remaps == {}
+    alone = by_executable(edge_side({**defaults(EDGE_ARGUMENTS), "emulated_link": True}))
+    assert alone == {name: starts[name] for name in ("edge", "load_monitor")}
+
+
+def test_an_argument_reaches_all_that_take_it() -> None:
+    starts = by_executable(car_side({"deadline_s": 0.2, "model": "other", "viewer": True}))
+    for name in ("head", "manager", "viewer"):
+        assert starts[name].parameters == {"model": "other", "deadline_s": 0.2}
+    assert starts["camera"].parameters == {}
+
+
+def test_every_argument_is_described_and_taken() -> None:
+    taken = {name for row in ROWS for name in row.takes}
+    for argument in (*CAR_ARGUMENTS, *EDGE_ARGUMENTS):
+        assert argument.description.endswith("."), argument.name
+        assert (argument.name in taken) == argument.of_parameter
+        argument.read(argument.default)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("deadline_s", "soon", "a number"),
+        ("threads", "1.5", "a whole number"),
+        ("edge", "yes", "true, false"),
+        ("source", "film", "roadsigns"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(name: str, text: str, expected: str) -> None:
+    (argument,) = (a for a in CAR_ARGUMENTS if a.name == name)
+    with pytest.raises(ArgumentError, match=f"{name} is '{text}', expected .*{expected}"):
+        argument.read(text)
