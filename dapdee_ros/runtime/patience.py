@@ -21,8 +21,9 @@ def fallback_time(
 
     Waiting longer can save a frame's remote answer but costs depth: what is left until the
     deadline has to hold the exit that the car then computes. So the wait ends where the planned
-    exit just fits, but not before the edge had half again its predicted time, and never so late
-    that not even the quickest exit fits.
+    exit just fits, but not before the edge had half again its predicted time, and not so late that
+    not even the quickest exit fits. On a car so slow that this would be before the edge can have
+    answered, the edge gets the time that was predicted for it all the same: the plan counts on it.
 
     Args:
         sent_s: when the frame was sent.
@@ -34,8 +35,7 @@ def fallback_time(
     Returns:
         The time to start the fallback, on the clock of ``sent_s``, not before it.
     """
-    patient_until_s = sent_s
-    if not math.isnan(predicted_remote_s):
-        patient_until_s += PATIENCE * predicted_remote_s + SLACK_S
-    start_s = max(done_by_s - deepest_s, patient_until_s)
-    return max(sent_s, min(start_s, done_by_s - quickest_s))
+    predicted_s = 0.0 if math.isnan(predicted_remote_s) else predicted_remote_s + SLACK_S
+    start_s = max(done_by_s - deepest_s, sent_s + PATIENCE * predicted_s)
+    fair_s = min(sent_s + predicted_s, done_by_s)
+    return max(sent_s, min(start_s, max(done_by_s - quickest_s, fair_s)))
