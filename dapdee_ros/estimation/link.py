@@ -11,6 +11,7 @@ from dapdee_ros.estimation.log_filter import LogFilter
 from dapdee_ros.estimation.round_trip import Outstanding, RoundTrips
 
 _MOST_NOISE_S = 0.05
+_RARE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class LinkEstimator:
         self._residence_s = 0.0
         self._measurements = 0
         self._unanswered = 0
+        self._late_bps = 0.0
+        self._measured_s = -math.inf
         self._alive = False
 
     def on_sent(self, now_s: float, sent_bytes: int, key: Hashable) -> None:
@@ -234,29 +237,37 @@ class LinkEstimator:
         # says nothing about the road behind.
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
             return
-        on_link_s = arrived_s - free_s
-        if self._tells_the_rate(n_bytes, on_link_s):
-            noise = math.hypot(
-                s.rate_noise, self._timing_noise() / on_link_s, s.overhead_bytes / n_bytes / 2
-            )
-            self._rate.follow(now_s, max(8 * n_bytes / on_link_s, s.slowest_bps), noise)
-            self._measurements += 1
-            return
-        # Whatever delayed it, its bytes took no longer than all that it took beyond the floor.
-        most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
-        self._measurements += self._rate.lift(now_s, max(8 * n_bytes / most_s, s.slowest_bps))
+        self._measure(now_s, n_bytes, arrived_s - free_s, spent_s)
+        self._measured_s = now_s
 
-    def _tells_the_rate(self, n_bytes: int, on_link_s: float) -> bool:
-        """Whether a message's time on the link is long enough to measure by.
+    def _measure(self, now_s: float, n_bytes: int, on_link_s: float, spent_s: float) -> None:
+        """What a large message says about the rate.
 
-        Judged by the time that it should take as well, not by the one it took alone: of many
-        messages too short to measure, those that happened to be late would be taken, and the link
-        for slow. Only what exceeds the usual lateness by far counts against a fast link.
+        It is judged by the time that it should take on the link as well, not by the one it took
+        alone: of many messages too short to measure by, those that happened to be late would
+        count, and the link pass for slow. So only two late ones in a row count against a fast link,
+        unless they are so rare that waiting for the second takes too long.
         """
-        noise_s = self._timing_noise()
+        s = self.settings
+        timing_noise_s = self._timing_noise()
         usual_s = 8 * n_bytes / self._rate.value if self._rate.is_known else math.inf
-        late = on_link_s > usual_s + 4 * noise_s
-        return on_link_s > 2 * noise_s and (usual_s > 4 * noise_s or late)
+        sample = max(8 * n_bytes / on_link_s, s.slowest_bps) if on_link_s > 0 else math.inf
+        if on_link_s > 2 * timing_noise_s and usual_s > 4 * timing_noise_s:
+            believed = [sample]
+        elif on_link_s > usual_s + 4 * timing_noise_s:
+            rare = now_s - self._measured_s > _RARE_S
+            believed = [sample] if rare else [self._late_bps, sample] if self._late_bps else []
+            self._late_bps = sample
+        else:
+            # Whatever delayed it, its bytes took no longer than all that it took beyond the floor.
+            self._late_bps = 0.0
+            most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
+            self._measurements += self._rate.lift(now_s, max(8 * n_bytes / most_s, s.slowest_bps))
+            return
+        noise = math.hypot(s.rate_noise, timing_noise_s / on_link_s, s.overhead_bytes / n_bytes / 2)
+        for rate_bps in believed:
+            self._rate.follow(now_s, rate_bps, noise)
+            self._measurements += 1
 
     def _judge_silence(self, now_s: float) -> None:
         waiting = self._outstanding.waiting()
