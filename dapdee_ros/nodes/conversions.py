@@ -179,27 +179,29 @@ def plan_to_message(
     policy: str,
 ) -> msg.PartitionPlan:
     """A decided plan as the head gets it."""
+    # The message layer ends the process on an int or NumPy scalar where a float belongs, and plans
+    # may come from anybody's policy.
     throughput = plan.mode == "throughput"
     return msg.PartitionPlan(
         header=Header(stamp=stamp),
         epoch=epoch,
         model_id=model_id,
-        exit=plan.exit_number,
+        exit=int(plan.exit_number),
         boundary=list(plan.boundary),
         codec="" if plan.codec == NO_CODEC else plan.codec,
         gate=plan.gate or 0,
-        gate_threshold=plan.gate_threshold or 0.0,
+        gate_threshold=float(plan.gate_threshold or 0.0),
         mode=msg.PartitionPlan.MODE_THROUGHPUT if throughput else msg.PartitionPlan.MODE_LATENCY,
-        load_score=load_score,
-        deadline_s=deadline_s,
-        predicted_head_s=plan.head_s,
-        predicted_transfer_s=plan.transfer_s,
-        predicted_tail_s=plan.edge_s,
-        predicted_latency_s=plan.expected_latency_s,
-        predicted_period_s=plan.period_s,
+        load_score=float(load_score),
+        deadline_s=float(deadline_s),
+        predicted_head_s=float(plan.head_s),
+        predicted_transfer_s=float(plan.transfer_s),
+        predicted_tail_s=float(plan.edge_s),
+        predicted_latency_s=float(plan.expected_latency_s),
+        predicted_period_s=float(plan.period_s),
         predicted_bytes=round(plan.boundary_bytes),
-        predicted_accuracy=plan.accuracy,
-        late=plan.late,
+        predicted_accuracy=float(plan.accuracy),
+        late=bool(plan.late),
         policy=policy,
         reason=plan.reason,
     )

@@ -29,7 +29,7 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, ProfileError
 from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.keeper import PINNED, KeeperSettings, PlanKeeper
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, make_policy
@@ -93,6 +93,7 @@ class PartitionManager(Node):
         if self._problem is not None and new["policy"] != self._settings["policy"]:
             self._policy = make_policy(new["policy"], self._problem)
         self._settings = new
+        self._keeper.release()
         self._decide("a parameter was set")
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
@@ -210,7 +211,8 @@ class PartitionManager(Node):
             self._complaint = str(error)
             return
         self._complaint = ""
-        why = self._keeper.consider(time.monotonic(), new, current)
+        obey = not settings["policy"].startswith("exact")
+        why = self._keeper.consider(time.monotonic(), new, current, obey=obey)
         if why is None:
             return
         self._epoch += 1
@@ -258,7 +260,7 @@ class PartitionManager(Node):
             pinned.exit_number,
             pinned.boundary,
             pinned.codec,
-            PINNED,
+            "pinned",
             gate=pinned.gate,
             gate_threshold=pinned.gate_threshold,
         )

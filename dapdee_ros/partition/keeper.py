@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from dapdee_ros.partition.plan import Plan
 
-PINNED = "pinned"
-"""Reason of a plan that a person chose, as ``CandidateTable.price`` gives it."""
-
 
 @dataclass(frozen=True)
 class KeeperSettings:
@@ -30,8 +27,11 @@ class PlanKeeper:
         self.settings = settings or KeeperSettings()
         self.plan: Plan | None = None
         self._since_s = float("-inf")
+        self._released = False
 
-    def consider(self, now_s: float, new: Plan, current: Plan | None) -> str | None:
+    def consider(
+        self, now_s: float, new: Plan, current: Plan | None, *, obey: bool = False
+    ) -> str | None:
         """Judge a new plan against the one in force.
 
         Args:
@@ -39,30 +39,40 @@ class PlanKeeper:
             new: what would be decided now.
             current: the plan in force as it would be priced now; None if there is none, or if it
                 cannot be kept (its link is gone, it does not fit any more).
+            obey: take any other plan after the dwell, better or not: for policies that have ideas
+                of their own of what is better.
 
         Returns:
             Why to change, in words, or None to stay. If a reason is returned the new plan is the
             one in force from now on.
         """
-        why = self._why(now_s, new, current)
+        why = self._why(now_s, new, current, obey)
+        self._released = False
         if why is not None:
             self.plan = new
             self._since_s = now_s
         return why
 
-    def _why(self, now_s: float, new: Plan, current: Plan | None) -> str | None:
+    def release(self) -> None:
+        """Let the next plan take its place at once if it differs: what is wished has changed."""
+        self._since_s = float("-inf")
+        self._released = True
+
+    def _why(self, now_s: float, new: Plan, current: Plan | None, obey: bool) -> str | None:
         if self.plan is None:
             return "first plan"
         if current is None:
             return "the plan in force cannot be kept"
         if new.key == current.key:
             return None
-        if new.reason == PINNED:
-            return "another plan is pinned"
+        if self._released:
+            return "what is wished has changed"
         if current.late and not new.late:
             return "the plan in force would miss the deadline"
         if now_s - self._since_s < self.settings.min_dwell_s:
             return None
+        if obey:
+            return "the policy's choice"
         if new.mode != self.plan.mode:
             return f"mode {new.mode}"
         if new.late and not current.late:

@@ -3,8 +3,8 @@
 Every computation is followed by a wait, so that it takes as many times longer as asked for. The
 answers are the real ones; only their time is stretched, and the processor is idle meanwhile, as
 it would be if the computing were done elsewhere. What is stretched is the thread's processor time,
-so that a busy machine does not count several times over. Where a CPU quota can be set that is closer to a
-slow machine; this needs no rights.
+so that a busy machine does not count several times over. Where a CPU quota can be set, that is
+closer to a slow machine; this needs no rights.
 """
 
 from __future__ import annotations

@@ -1,0 +1,174 @@
+"""The manager's decisions over DDS: what it is told, and what it says to the head."""
+
+from __future__ import annotations
+
+import math
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+import pytest
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetParametersResult
+from rcl_interfaces.srv import SetParameters
+
+import dapdee_ros.msg as msg
+from dapdee_ros.exits.card import find_model, read_card
+from dapdee_ros.nodes import qos
+
+if TYPE_CHECKING:
+    from ros_world import Program, RosWorld
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+CARD = read_card(find_model("roadsigns"))
+START_S = 30.0
+
+
+class World:
+    """The manager and all that it listens to."""
+
+    def __init__(self, ros: RosWorld, **parameters: object) -> None:
+        self.ros = ros
+        self.program: Program = ros.start(
+            "partition_manager", {"deadline_s": 1.0, "min_dwell_s": 0.0, **parameters}
+        )
+        self.plans: list[msg.PartitionPlan] = ros.collect(msg.PartitionPlan, "plan", qos.LATCHED)
+        self.seen = 0
+        self.node = ros.node("told")
+        self.links = self.node.create_publisher(msg.LinkQuality, "link_quality", qos.STATE)
+        self.profiles = {
+            side: self.node.create_publisher(msg.DeviceProfile, f"{side}/profile", qos.LATCHED)
+            for side in ("car", "edge")
+        }
+        self.setter = self.node.create_client(SetParameters, "/partition_manager/set_parameters")
+        ros.spin_until(lambda: self.links.get_subscription_count(), START_S, "the manager")
+        ros.spin_until(self.setter.service_is_ready, START_S)
+
+    def profile(self, side: str, seconds: float, model_id: str = CARD.model_id) -> None:
+        names = [node.name for node in CARD.dag.nodes]
+        each = seconds / (len(names) - 1)
+        self.profiles[side].publish(
+            msg.DeviceProfile(
+                model_id=model_id,
+                device=side,
+                threads=1,
+                node_names=names,
+                node_seconds=array("d", [0.0] + [each] * (len(names) - 1)),
+                created="2026-01-01T00:00:00",
+            )
+        )
+
+    def link(self, mbit: float, rtt_s: float = 0.01, connected: bool = True) -> None:
+        self.links.publish(
+            msg.LinkQuality(
+                uplink_bps=1e6 * mbit,
+                rtt_s=rtt_s,
+                connected=connected,
+                age_s=0.0,
+                uplink_spread=0.1,
+                measurements=1,
+            )
+        )
+
+    def next_plan(self) -> msg.PartitionPlan:
+        """The first plan that this was not asked for before."""
+        self.ros.spin_until(lambda: len(self.plans) > self.seen, 10.0, "another plan")
+        self.seen += 1
+        return self.plans[self.seen - 1]
+
+    def set(self, name: str, value: object) -> SetParametersResult:
+        kinds = {
+            bool: (ParameterType.PARAMETER_BOOL, "bool_value"),
+            float: (ParameterType.PARAMETER_DOUBLE, "double_value"),
+            str: (ParameterType.PARAMETER_STRING, "string_value"),
+        }
+        kind, field = kinds[type(value)]
+        parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
+        future = self.setter.call_async(SetParameters.Request(parameters=[parameter]))
+        self.ros.spin_until(future.done)
+        (result,) = future.result().results
+        return result
+
+
+def test_the_plan_follows_the_link(ros: RosWorld) -> None:
+    world = World(ros, gates=False)
+    world.profile("car", 0.5)
+    world.profile("edge", 0.01)
+    alone = world.next_plan()
+    assert (alone.epoch, alone.boundary, alone.codec) == (1, [], "")
+    assert "no link" in alone.reason
+    assert alone.model_id == CARD.model_id
+
+    told_s = time.monotonic()
+    world.link(20.0)
+    fast = world.next_plan()
+    assert time.monotonic() - told_s < 0.5
+    assert fast.boundary == [CARD.dag.input]
+    assert fast.predicted_bytes == CARD.dag.nodes[0].output_bytes
+    expected_s = 0.01 + 8 * fast.predicted_bytes / 20e6
+    assert fast.predicted_transfer_s == pytest.approx(expected_s)
+    assert fast.predicted_latency_s < alone.predicted_latency_s
+
+    told_s = time.monotonic()
+    world.link(20.0, connected=False)
+    assert world.next_plan().boundary == []
+    assert time.monotonic() - told_s < 0.5
+    assert [plan.epoch for plan in world.plans] == [1, 2, 3]
+
+    # A little better is not worth a change, and nothing new is said.
+    world.link(20.0)
+    world.next_plan()
+    world.link(20.5)
+    ros.spin_for(0.5)
+    assert len(world.plans) == 4
+
+
+def test_wishes_that_take_effect_at_once(ros: RosWorld) -> None:
+    world = World(ros, gates=False)
+    world.profile("car", 0.5)
+    world.profile("edge", 0.01)
+    world.next_plan()
+    world.link(20.0)
+    assert world.next_plan().boundary == [CARD.dag.input]
+
+    assert world.set("keep_raw_on_car", True).successful
+    assert CARD.dag.input not in world.next_plan().boundary
+    assert world.set("policy", "device-only").successful
+    only = world.next_plan()
+    assert (only.boundary, only.policy) == ([], "device-only")
+    assert world.set("policy", "exact").successful
+    world.next_plan()
+    assert world.set("pinned_plan", "exit=1").successful
+    pinned = world.next_plan()
+    assert (pinned.exit, pinned.boundary, pinned.policy) == (1, [], "pinned")
+
+    for name, value, words in (
+        ("policy", "no-such-policy", "no-such-policy"),
+        ("pinned_plan", "exit=one", "exit=one"),
+        ("mode", "fast", "latency"),
+    ):
+        result = world.set(name, value)
+        assert not result.successful
+        assert words in result.reason
+    count = len(world.plans)
+    # A pinned plan that does not fit the model: the one in force stays, and the log says why.
+    assert world.set("pinned_plan", "exit=99").successful
+    ros.spin_until(lambda: "exit 99" in world.program.output())
+    assert len(world.plans) == count
+
+
+def test_what_makes_no_sense_is_refused_and_changes_nothing(ros: RosWorld) -> None:
+    world = World(ros)
+    world.profile("car", 0.5, model_id="another")
+    ros.spin_until(lambda: "profile of the car is not used" in world.program.output())
+    world.profile("car", 0.5)
+    world.profile("edge", math.nan)
+    ros.spin_until(lambda: "profile of the edge is not used" in world.program.output())
+    assert not world.plans
+    world.profile("edge", 0.01)
+    world.next_plan()
+    world.link(math.nan)
+    world.link(-1.0)
+    ros.spin_for(0.3)
+    assert [plan.boundary for plan in world.plans] == [[]]
+    assert world.program.stop() == 0

@@ -1,0 +1,60 @@
+"""When a better plan is worth changing to."""
+
+from dataclasses import replace
+
+import pytest
+
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
+from dapdee_ros.partition.plan import Plan
+
+SLOW = Plan(3, ("a",), "f32", expected_latency_s=0.10, period_s=0.1, accuracy=0.9)
+FASTER = replace(SLOW, boundary=("b",), expected_latency_s=0.08)
+SLIGHTLY = replace(SLOW, boundary=("b",), expected_latency_s=0.095)
+DEEPER = replace(SLOW, exit_number=4, expected_latency_s=0.15, accuracy=0.95)
+
+
+@pytest.fixture
+def keeper() -> PlanKeeper:
+    keeper = PlanKeeper(KeeperSettings(margin=0.1, min_dwell_s=0.5))
+    assert keeper.consider(0.0, SLOW, None) == "first plan"
+    return keeper
+
+
+def test_a_gain_beyond_the_margin_waits_for_the_dwell(keeper: PlanKeeper) -> None:
+    assert keeper.consider(0.4, FASTER, SLOW) is None
+    assert "saves 20%" in (keeper.consider(0.6, FASTER, SLOW) or "")
+    assert keeper.plan is FASTER
+
+
+def test_a_gain_within_the_margin_is_not_worth_it(keeper: PlanKeeper) -> None:
+    assert keeper.consider(9.0, SLIGHTLY, SLOW) is None
+    assert keeper.plan is SLOW
+
+
+def test_the_same_plan_is_no_change(keeper: PlanKeeper) -> None:
+    assert keeper.consider(9.0, replace(SLOW, expected_latency_s=0.01), SLOW) is None
+
+
+def test_accuracy_that_fits_is_taken_even_if_slower(keeper: PlanKeeper) -> None:
+    assert "accuracy" in (keeper.consider(9.0, DEEPER, SLOW) or "")
+
+
+def test_what_would_be_late_or_cannot_be_kept_is_left_at_once(keeper: PlanKeeper) -> None:
+    assert keeper.consider(0.01, SLIGHTLY, replace(SLOW, late=True))
+    assert keeper.consider(0.02, SLOW, None) == "the plan in force cannot be kept"
+
+
+def test_a_late_plan_does_not_displace_one_in_time(keeper: PlanKeeper) -> None:
+    assert keeper.consider(9.0, replace(FASTER, late=True), SLOW) is None
+
+
+def test_a_changed_wish_is_followed_at_once_and_only_once(keeper: PlanKeeper) -> None:
+    keeper.release()
+    assert keeper.consider(0.01, SLIGHTLY, SLOW) == "what is wished has changed"
+    assert keeper.consider(0.02, SLOW, SLIGHTLY) is None
+
+
+def test_another_policy_is_obeyed_after_the_dwell(keeper: PlanKeeper) -> None:
+    worse = replace(SLOW, boundary=(), expected_latency_s=1.0)
+    assert keeper.consider(0.1, worse, SLOW, obey=True) is None
+    assert keeper.consider(0.6, worse, SLOW, obey=True) == "the policy's choice"
