@@ -5,73 +5,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 
+from dapdee_ros.estimation.link_settings import LinkEstimate, LinkSettings
 from dapdee_ros.estimation.log_filter import LogFilter
 from dapdee_ros.estimation.round_trip import Outstanding, RoundTrips
 
+__all__ = ["LinkEstimate", "LinkEstimator", "LinkSettings"]
+
 _MOST_NOISE_S = 0.05
 _RARE_S = 1.0
-
-
-@dataclass(frozen=True)
-class LinkEstimate:
-    """What is believed of the link at one moment.
-
-    Attributes:
-        uplink_bps: rate from the car to the edge, bit/s; NaN until something was measured.
-        rtt_s: usual round-trip time of an empty message, seconds; NaN until something was
-            measured.
-        loss_ratio: share of recent messages that got no answer, 0..1.
-        connected: the edge has answered, and not been silent for too long since.
-        age_s: seconds since the last measurement of the rate; infinite before the first.
-        relative_spread: relative standard deviation of ``uplink_bps``; infinite before the first
-            measurement; grows with age.
-        measurements: how many measurements of the rate went into it.
-    """
-
-    uplink_bps: float
-    rtt_s: float
-    loss_ratio: float
-    connected: bool
-    age_s: float
-    relative_spread: float
-    measurements: int
-
-
-@dataclass(frozen=True)
-class LinkSettings:
-    """Parameters of ``LinkEstimator``; ours, tuned on ``bench/link_estimator.py``.
-
-    Attributes:
-        overhead_bytes: what headers add to every message on the wire, 0 to 2000.
-        timing_noise_s: least noise of a transfer's measured time, 1e-4 to 0.05; the median of
-            recent small round trips above their floor counts if it is larger. A message that
-            takes no longer than twice the noise tells only that the link is at least so fast.
-        least_bytes: smaller messages say nothing about the rate, only about the floor, 100 to
-            5000: a small one that stood behind a frame would look like a very slow link.
-        rate_noise: relative deviation of one message's rate from the link's, 0.01 to 1.
-        rate_drift: relative change of the rate in one second (standard deviation), 0.01 to 2.
-        change_floor: smallest relative change that may count as a step, 0.05 to 1.
-        change_sigmas: standard deviations beyond the mean that make a step, 1 to 5.
-        silence_s: silence after which the link counts as dead, on top of twice the time that what
-            is on its way should take, 0.1 to 10.
-        longest_silence_s: bound on that sum, at least ``silence_s``, up to 30.
-        floor_window_s: how long a round trip counts for the floor, 1 to 120.
-        slowest_bps: the least rate that is ever reported, 100 to 1e5.
-    """
-
-    overhead_bytes: int = 120
-    timing_noise_s: float = 0.002
-    least_bytes: int = 500
-    rate_noise: float = 0.2
-    rate_drift: float = 0.3
-    change_floor: float = 0.25
-    change_sigmas: float = 2.0
-    silence_s: float = 0.5
-    longest_silence_s: float = 2.0
-    floor_window_s: float = 10.0
-    slowest_bps: float = 1000.0
+_MOST_LIFT = 4.0
 
 
 class LinkEstimator:
@@ -260,9 +203,13 @@ class LinkEstimator:
             self._late_bps = sample
         else:
             # Whatever delayed it, its bytes took no longer than all that it took beyond the floor.
+            # In steps, since the floor may have been measured too high.
             self._late_bps = 0.0
             most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
-            self._measurements += self._rate.lift(now_s, max(8 * n_bytes / most_s, s.slowest_bps))
+            limit = max(8 * n_bytes / most_s, s.slowest_bps)
+            if self._rate.is_known:
+                limit = min(limit, _MOST_LIFT * self._rate.value)
+            self._measurements += self._rate.lift(now_s, limit)
             return
         noise = math.hypot(s.rate_noise, timing_noise_s / on_link_s, s.overhead_bytes / n_bytes / 2)
         for rate_bps in believed:
