@@ -42,8 +42,12 @@ COMMON_ARGUMENTS = (
     ),
 )
 
-_END_S = "8"
-"""Seconds from Ctrl-C to SIGTERM: a head first ends the frame it is in."""
+_SIGTERM_S = "2"
+"""Launch expects that Ctrl-C reached every process by the terminal. Where only launch itself was
+interrupted (``kill -INT``), the processes end on the SIGTERM that follows after so many seconds."""
+
+_SIGKILL_S = "10"
+"""A process that ends ignores further signals; only one that hangs needs this."""
 
 
 def describe(
@@ -108,6 +112,7 @@ def _node(start: ProcessStart, values: Mapping[str, Any]) -> Node:
         parameters=parameters,
         remappings=list(start.remaps.items()),
         output="screen",
-        sigterm_timeout=_END_S,
+        sigterm_timeout=_SIGTERM_S,
+        sigkill_timeout=_SIGKILL_S,
         ros_arguments=["--log-level", values["log_level"]],
     )

@@ -167,8 +167,8 @@ class _Spinner:
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
-    # Ctrl-C under ``ros2 launch`` comes twice, from the terminal and from launch. The second must
-    # not break off the orderly end that the first began; a later one is somebody who means it.
+    # Ctrl-C often comes twice at once: from an impatient hand, or from a supervisor that signals
+    # both group and process. The second must not break off the orderly end that the first began.
     global _interrupted_s
     now = time.monotonic()
     if now - _interrupted_s > 1.0:

@@ -148,7 +148,7 @@ def test_every_process_has_a_parameter_file() -> None:
 @pytest.mark.parametrize("executable", NODES)
 def test_ends_in_order_when_interrupted(started: Started, executable: str) -> None:
     program = started.programs[executable]
-    # As under ros2 launch, where the terminal interrupts and launch does too.
+    # Twice, as impatient people do it.
     program.process.send_signal(signal.SIGINT)
     assert program.stop(20.0) == 0, program.output()
     assert "Traceback" not in program.output()
