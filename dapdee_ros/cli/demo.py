@@ -48,9 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--car-slowdown",
         type=float,
-        default=8.0,
-        help="how many times slower than this machine the car shall be; 8 makes a desktop a "
-        "Raspberry Pi 4, 1 is no emulation (default 8)",
+        default=40.0,
+        help="how many times slower than one core of this machine the car shall be; a Raspberry Pi "
+        "4 is about 10 times slower than a desktop, the small network of the demo needs more to "
+        "make the car's life hard; 1 is no emulation (default 40)",
     )
     add_camera_arguments(parser)
     parser.add_argument(
