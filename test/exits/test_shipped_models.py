@@ -1,0 +1,48 @@
+"""The models that come with the package, as they are in the source tree."""
+
+from pathlib import Path
+
+import pytest
+
+from dapdee_ros.datasets.roadsigns import LABELS
+from dapdee_ros.datasets.sources import open_data
+from dapdee_ros.exits.card import read_card
+from dapdee_ros.exits.model_folder import load_model, load_module
+from dapdee_ros.exits.training import exit_accuracies
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in MODELS.glob("*/model.json")))
+def test_shipped_models_load_and_say_where_they_come_from(folder: Path) -> None:
+    card = load_model(folder).card
+    assert card.name == folder.name
+    assert len(card.dag.exits) >= 4
+    assert card.provenance["command"].startswith("dapdee train --model")
+    assert card.calibration is not None
+    assert card.calibration.frames >= 1000
+    assert {p.name for p in folder.iterdir()} == {
+        "model.json", "graph.json", "weights.safetensors", "calibration.json",
+    }  # fmt: skip
+
+
+def test_the_default_model_keeps_its_word() -> None:
+    folder = MODELS / "roadsigns"
+    card, module = load_module(folder)
+    assert card.labels == LABELS
+    assert sum(p.stat().st_size for p in folder.iterdir()) <= 10e6
+    assert card.exit_accuracy[-1] >= 0.97
+    assert card.exit_accuracy[0] <= card.exit_accuracy[-1] - 0.1
+    # What model.json says is what the weights do, within what 600 frames can tell: three standard
+    # deviations.
+    came = exit_accuracies(module, open_data("roadsigns", held_out_frames=600).held_out())
+    for said, measured in zip(card.exit_accuracy, came, strict=True):
+        assert measured == pytest.approx(said, abs=3 * (said * (1 - said) / 600) ** 0.5)
+
+
+def test_a_cut_deep_in_the_default_model_sends_less_than_the_picture() -> None:
+    dag = read_card(MODELS / "roadsigns").dag
+    whole = dag.by_name[dag.input].output_bytes
+    assert whole == 64 * 64 * 3
+    backbone = [n for n in dag.nodes if n.name.startswith("backbone.stage") and len(n.shape) == 4]
+    assert min(n.output_bytes for n in backbone) <= whole / 4
