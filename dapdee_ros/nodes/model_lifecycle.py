@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
@@ -62,6 +63,7 @@ class ModelLifecycleNode(LifecycleNode):
             bounds=(1.0, MOST_SLOWDOWN),
             on_configure=True,
         )
+        _survive_wrong_transitions(self)
         self.network: SplitNetwork | None = None
         self._profile_topic = profile_topic
         self._profile_publisher: Any = None
@@ -124,3 +126,23 @@ class ModelLifecycleNode(LifecycleNode):
         """End the inference thread, then the node."""
         self.stop_runtime()
         super().destroy_node()
+
+
+def _survive_wrong_transitions(node: LifecycleNode) -> None:
+    """Answer a request for a transition that the state does not have with a refusal.
+
+    rclpy lets the error out of the service's callback, which ends the process: a second activate
+    from anywhere on the network would stop the car.
+    """
+    (service,) = (s for s in node.services if s.srv_name.endswith("/change_state"))
+    change_state = service.callback
+
+    def guarded(request: ChangeState.Request, response: ChangeState.Response) -> Any:
+        try:
+            return change_state(request, response)
+        except RuntimeError as error:
+            node.get_logger().warning(f"transition {request.transition.id} refused: {error}")
+            response.success = False
+            return response
+
+    service.callback = guarded
