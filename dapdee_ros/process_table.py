@@ -82,6 +82,11 @@ CAR_ARGUMENTS = (
     Argument("device", "Camera of source device: its path, its number or its http:// address."),
     Argument("rate_hz", "Frames per second of the camera node.", float),
     Argument("deadline_s", "Seconds from an image to its result.", float),
+    Argument(
+        "policy",
+        "Who plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
+        "device-only, or package.module:Class of your own.",
+    ),
     THREADS,
     Argument("emulated_slowdown", "Play a car so many times slower than this machine.", float),
     Argument(
@@ -142,10 +147,12 @@ HEAD = ProcessRow("head", ("head",), ("model", "deadline_s", "threads", "emulate
 MANAGER = ProcessRow(
     "manager",
     ("partition_manager", "link_monitor", "load_monitor"),
-    ("model", "deadline_s"),
+    ("model", "deadline_s", "policy"),
     takers=("partition_manager",),
 )
-LINK_EMULATOR = ProcessRow("link_emulator", ("link_emulator",), ("link",))
+LINK_EMULATOR = ProcessRow(
+    "link_emulator", ("link_emulator",), ("link",), fixed=(("far_prefix", FAR_PREFIX),)
+)
 VIEWER = ProcessRow("viewer", ("viewer",), ("model", "deadline_s", "http_port"))
 EDGE = ProcessRow("edge", ("edge",), ("model", "threads"), far=True)
 EDGE_LOAD_MONITOR = ProcessRow(

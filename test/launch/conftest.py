@@ -8,7 +8,7 @@ from pathlib import Path
 
 NODES = Path(__file__).resolve().parents[1] / "nodes"
 
-sys.path.insert(0, str(NODES))  # for ros_world
+sys.path[:0] = [str(NODES), str(Path(__file__).parent)]  # for ros_world and services
 _spec = importlib.util.spec_from_file_location("node_tests_conftest", NODES / "conftest.py")
 assert _spec is not None and _spec.loader is not None
 _conftest = importlib.util.module_from_spec(_spec)

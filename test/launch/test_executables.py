@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.parameter import parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from ros_world import ROOT, DomainLease, Program, RosWorld
+from services import ask
 
 from dapdee_ros.process_table import ROWS
 
@@ -86,18 +88,14 @@ def _start(world: RosWorld, folder: Any) -> Started:
         for name in names:
             client = AsyncParameterClient(asking, f"/of_{executable}/{name}")
             world.spin_until(client.services_are_ready, START_S, f"{executable}: {name}")
-            listed = client.list_parameters()
-            world.spin_until(listed.done, START_S)
-            parameters = sorted(listed.result().result.names)
-            described = client.describe_parameters(parameters)
-            got = client.get_parameters(parameters)
-            world.spin_until(described.done, START_S)
-            world.spin_until(got.done, START_S)
+            parameters = sorted(ask(world, client.list_parameters).result.names)
+            described = ask(world, partial(client.describe_parameters, parameters))
+            got = ask(world, partial(client.get_parameters, parameters))
             key = (executable, name)
-            result.descriptors[key] = {d.name: d for d in described.result().descriptors}
+            result.descriptors[key] = {d.name: d for d in described.descriptors}
             result.values[key] = {
                 parameter: parameter_value_to_python(value)
-                for parameter, value in zip(parameters, got.result().values, strict=True)
+                for parameter, value in zip(parameters, got.values, strict=True)
             }
     return result
 
@@ -138,6 +136,15 @@ def test_what_a_parameter_file_says_is_what_the_node_has(
         # A file that repeats an old default would have launch run what nothing else runs.
         if parameter not in other:
             assert value == started.values[key][parameter], f"default of {parameter} of {name}"
+
+
+@pytest.mark.parametrize(("file", "name"), sections())
+def test_a_parameter_file_leaves_nothing_out(started: Started, file: str, name: str) -> None:
+    (row,) = (row for row in ROWS if (row.config or row.executable) == file and name in row.nodes)
+    section = yaml.safe_load((ROOT / "config" / f"{file}.yaml").read_text())[f"/**/{name}"]
+    has = set(started.descriptors[row.executable, "load_monitor" if row.name else name])
+    missing = has - set(section["ros__parameters"]) - OF_RCLPY - {key for key, _ in row.fixed}
+    assert not missing, f"config/{file}.yaml, section {name}: add {sorted(missing)}"
 
 
 def test_every_process_has_a_parameter_file() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
+from services import ask
 
 import dapdee_ros.msg as msg
 from dapdee_ros.nodes import qos
@@ -22,13 +24,6 @@ START_S = 60.0
 ALL = {"head": "car/profile", "edge": "edge/profile"}
 
 
-def call(ros: RosWorld, client: Any, request: Any) -> Any:
-    ros.spin_until(client.service_is_ready, START_S)
-    future = client.call_async(request)
-    ros.spin_until(future.done, START_S)
-    return future.result()
-
-
 def test_every_transition_and_a_model_that_is_not_there(ros: RosWorld) -> None:
     asking = ros.node("asking")
     programs = {name: ros.start(name, {"autostart": False, "threads": 1}) for name in ALL}
@@ -39,17 +34,25 @@ def test_every_transition_and_a_model_that_is_not_there(ros: RosWorld) -> None:
         parameters = AsyncParameterClient(asking, name)
 
         def state(get: Any = get) -> int:
-            return call(ros, get, GetState.Request()).current_state.id
+            return ask(ros, lambda: get.call_async(GetState.Request())).current_state.id
 
         def transit(transition: int, change: Any = change) -> bool:
             request = ChangeState.Request(transition=Transition(id=transition))
-            return call(ros, change, request).success
+            future = change.call_async(request)
+            ros.spin_until(future.done, START_S)
+            return future.result().success
 
         def set_model(model: str, parameters: AsyncParameterClient = parameters) -> None:
-            future = parameters.set_parameters([Parameter("model", value=model)])
-            ros.spin_until(future.done, START_S)
-            assert future.result().results[0].successful
+            values = [Parameter("model", value=model)]
+            answer = ask(ros, lambda: parameters.set_parameters(values))
+            assert answer.results[0].successful
 
+        for service in (change, get):
+            ros.spin_until(service.service_is_ready, START_S, f"services of {name}")
+        ros.spin_until(parameters.services_are_ready, START_S)
+        # A transition that this state does not have is refused, and does no harm.
+        nonsense = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
+        assert not ask(ros, partial(change.call_async, nonsense)).success
         assert state() == State.PRIMARY_STATE_UNCONFIGURED
         set_model("/not/there")
         assert not transit(Transition.TRANSITION_CONFIGURE)

@@ -42,7 +42,7 @@ def test_without_the_edge_nothing_of_it_starts() -> None:
 
 def test_behind_an_emulated_link_only_the_edge_is_renamed() -> None:
     starts = by_executable(car_side({**defaults(CAR_ARGUMENTS), "link": "4g"}))
-    assert starts["link_emulator"].parameters == {"link": "4g"}
+    assert starts["link_emulator"].parameters == {"link": "4g", "far_prefix": "emulated"}
     far = {topic: f"emulated/{topic}" for topic in RELAYED}
     assert starts["edge"].remaps == starts["load_monitor"].remaps == far
     assert starts["head"].remaps == starts["manager"].remaps == {}
