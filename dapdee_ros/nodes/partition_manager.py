@@ -29,10 +29,12 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, ProfileError
 from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, make_policy
+
+_NO_LINK = LinkState(0.0, connected=False)
 
 
 class PartitionManager(Node):
@@ -171,7 +173,7 @@ class PartitionManager(Node):
     def _link_state(self) -> LinkState:
         link = self._link
         if link is None or not link.connected or not link.uplink_bps > 0:
-            return LinkState(0.0, connected=False)
+            return _NO_LINK
         return LinkState(
             uplink_bps=link.uplink_bps,
             rtt_s=link.rtt_s if math.isfinite(link.rtt_s) else 0.0,
@@ -211,7 +213,7 @@ class PartitionManager(Node):
             self._complaint = str(error)
             return
         self._complaint = ""
-        obey = not settings["policy"].startswith("exact")
+        obey = not self._follows_gain()
         why = self._keeper.consider(time.monotonic(), new, current, obey=obey)
         if why is None:
             return
@@ -254,7 +256,12 @@ class PartitionManager(Node):
         )
         pinned = parse_pinned(settings["pinned_plan"])
         if pinned is None:
-            return ask(policy, situation, problem)
+            plan = ask(policy, situation, problem)
+            if not plan.boundary or not self._follows_gain():
+                return plan
+            alone = ask(policy, replace(situation, link=_NO_LINK), problem)
+            sends = worth_sending(plan, alone, settings["plan_margin"])
+            return plan if sends else replace(alone, reason="the link would gain too little")
         return situation.price(
             problem,
             pinned.exit_number,
@@ -264,6 +271,10 @@ class PartitionManager(Node):
             gate=pinned.gate,
             gate_threshold=pinned.gate_threshold,
         )
+
+    def _follows_gain(self) -> bool:
+        """Whether the policy minimises what plans are judged by; others are simply obeyed."""
+        return self._settings["policy"].startswith("exact")
 
     def _most_period_s(self) -> float:
         share = self._settings["frame_utilisation"]

@@ -7,6 +7,22 @@ from dataclasses import dataclass
 from dapdee_ros.partition.plan import Plan
 
 
+def worth_sending(plan: Plan, alone: Plan, margin: float) -> bool:
+    """Whether a plan that needs the link gains enough over the best that needs none.
+
+    A prediction over a radio link is less certain than one for the car alone, and sending costs
+    energy. So what saves less than the margin is not worth it.
+
+    Args:
+        plan: the plan that sends.
+        alone: the best plan of the car alone, for the same mode.
+        margin: share of the objective that has to be saved, 0 to 1.
+    """
+    if alone.late or alone.accuracy < plan.accuracy - 1e-9:
+        return True
+    return plan.objective_s < (1 - margin) * alone.objective_s
+
+
 @dataclass(frozen=True)
 class KeeperSettings:
     """How reluctantly plans change.

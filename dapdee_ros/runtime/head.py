@@ -60,7 +60,7 @@ class HeadSettings:
     """
 
     deadline_s: float = 0.3
-    max_in_flight: int = 2
+    max_in_flight: int = 4
     margin_s: float = 0.015
 
 
@@ -371,6 +371,14 @@ class HeadRuntime:
         """Finish a frame here, at the deepest exit that still fits its deadline."""
         program = flight.program
         left_s = flight.deadline_at_s - self._clock()
+        with self._condition:
+            pressed = self._waiting is not None or any(
+                other.fallback_at_s <= flight.deadline_at_s for other in self._flights.values()
+            )
+        if pressed:
+            # Others want the car before this one's time is up: an exit deeper than the car can
+            # keep up with would make them late, or be dropped.
+            left_s = min(left_s, self._frame_interval_s)
         exits = program.finish_profiled_s
         fitting = [exit_ for exit_, s in exits.items() if self._seconds(s) <= left_s]
         # Nothing fits: the quickest is the least late.

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
 from dapdee_ros.partition.plan import Plan
 
 SLOW = Plan(3, ("a",), "f32", expected_latency_s=0.10, period_s=0.1, accuracy=0.9)
@@ -58,3 +58,13 @@ def test_another_policy_is_obeyed_after_the_dwell(keeper: PlanKeeper) -> None:
     worse = replace(SLOW, boundary=(), expected_latency_s=1.0)
     assert keeper.consider(0.1, worse, SLOW, obey=True) is None
     assert keeper.consider(0.6, worse, SLOW, obey=True) == "the policy's choice"
+
+
+def test_sending_has_to_gain_more_than_the_margin() -> None:
+    alone = replace(SLOW, boundary=())
+    assert not worth_sending(SLIGHTLY, alone, 0.1)
+    assert worth_sending(FASTER, alone, 0.1)
+    assert worth_sending(SLIGHTLY, replace(alone, late=True), 0.1)
+    assert worth_sending(DEEPER, alone, 0.1)
+    by_period = replace(SLIGHTLY, mode="throughput", period_s=0.05)
+    assert worth_sending(by_period, replace(alone, mode="throughput"), 0.1)
