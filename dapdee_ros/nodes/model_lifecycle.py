@@ -134,7 +134,7 @@ def _survive_wrong_transitions(node: LifecycleNode) -> None:
     rclpy lets the error out of the service's callback, which ends the process: a second activate
     from anywhere on the network would stop the car.
     """
-    (service,) = (s for s in node.services if s.srv_name.endswith("/change_state"))
+    (service,) = (s for s in node.services if s.service_name.endswith("/change_state"))
     change_state = service.callback
 
     def guarded(request: ChangeState.Request, response: ChangeState.Response) -> Any:
