@@ -104,7 +104,9 @@ class PartitionManager(Node):
             raise ParameterError(
                 f"mode is {settings['mode']!r}, expected auto, latency or throughput"
             )
-        self._keeper.settings = KeeperSettings(settings["plan_margin"], settings["min_dwell_s"])
+        self._keeper.settings = KeeperSettings(
+            settings["plan_margin"], settings["min_dwell_s"], settings["accuracy_tolerance"]
+        )
 
     def _take_profile(self, side: str, message: msg.DeviceProfile) -> None:
         try:
@@ -309,8 +311,10 @@ class PartitionManager(Node):
             gate=plan.gate,
             gate_threshold=plan.gate_threshold,
         )
-        # What falls behind the frames is no better than what is late.
-        return replace(priced, late=priced.late or priced.period_s > self._most_period_s())
+        # What falls behind the frames is no better than what is late. The margin on top keeps two
+        # plans from taking turns where one is just within the bound.
+        most_period_s = (1 + settings["plan_margin"]) * self._most_period_s()
+        return replace(priced, late=priced.late or priced.period_s > most_period_s)
 
 
 def main() -> int:

@@ -30,10 +30,12 @@ class KeeperSettings:
     Attributes:
         margin: share of the objective that a new plan has to save, 0 to 1.
         min_dwell_s: seconds that a plan stays at least, unless it cannot be kept.
+        accuracy_margin: accuracy that a new plan has to gain if that is what it gains, 0 to 1.
     """
 
     margin: float = 0.1
     min_dwell_s: float = 0.5
+    accuracy_margin: float = 0.0
 
 
 class PlanKeeper:
@@ -93,7 +95,7 @@ class PlanKeeper:
             return f"mode {new.mode}"
         if new.late and not current.late:
             return None
-        if new.accuracy > current.accuracy + 1e-9 and not new.late:
+        if new.accuracy > current.accuracy + self.settings.accuracy_margin + 1e-9 and not new.late:
             return f"accuracy {new.accuracy:.3f} instead of {current.accuracy:.3f} fits now"
         saved = 1 - new.objective_s / current.objective_s if current.objective_s > 0 else 0.0
         if saved > self.settings.margin:

@@ -44,6 +44,9 @@ SUPERSEDED = "superseded by a newer frame"
 SHUTDOWN = "the head was stopped"
 FAILED = "could not be computed"
 
+_FRAMES_A_DEADLINE = 3
+"""How many frames are taken to come within a deadline, until their rate is known."""
+
 
 class FrameError(ValueError):
     """An image that the network cannot be given; the message says why."""
@@ -114,11 +117,15 @@ class HeadRuntime:
         self._stopping = False
         self._busy = False
         self._thread: threading.Thread | None = None
-        # Until a manager says otherwise the car does everything itself: that needs nobody else.
-        self._program = network.head_program(FramePlan(0, network.exit_count))
         self._car_slowdown = 1.0
         self._last_accepted_s = math.nan
         self._frame_interval_s = math.inf
+        # Until a manager says otherwise the car does everything itself: that needs nobody else.
+        self._alone = [
+            network.head_program(FramePlan(0, number))
+            for number in range(1, network.exit_count + 1)
+        ]
+        self._program = self._alone_program()
         self.ledger = FrameLedger()
         self.session = session
 
@@ -259,6 +266,8 @@ class HeadRuntime:
                     return self._flights.pop(due.number)
                 wake_s = due.fallback_at_s if due is not None else math.inf
                 if self._waiting is not None:
+                    if not self._program.plan.epoch:
+                        self._program = self._alone_program()
                     waiting, program = self._waiting, self._program
                     room = not program.boundary or (
                         len(self._flights) < self._settings.max_in_flight
@@ -271,6 +280,16 @@ class HeadRuntime:
                     wake_s = min(wake_s, alone_at_s)
                 self._condition.wait(None if math.isinf(wake_s) else max(0.0, wake_s - now))
             return None
+
+    def _alone_program(self) -> HeadProgram:
+        """What to do without a plan: the deepest exit that the car keeps up with by itself."""
+        settings = self._settings
+        interval_s = self._frame_interval_s
+        if math.isinf(interval_s):
+            interval_s = settings.deadline_s / _FRAMES_A_DEADLINE
+        most_s = min(settings.deadline_s - settings.margin_s, interval_s)
+        fitting = [p for p in self._alone if self._seconds(p.head_profiled_s) <= most_s]
+        return (fitting or self._alone[:1])[-1]
 
     def _alone_at(self, waiting: _Waiting, program: HeadProgram) -> float:
         """When a frame that finds the window full is begun, to be finished here."""

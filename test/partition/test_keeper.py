@@ -39,6 +39,12 @@ def test_accuracy_that_fits_is_taken_even_if_slower(keeper: PlanKeeper) -> None:
     assert "accuracy" in (keeper.consider(9.0, DEEPER, SLOW) or "")
 
 
+def test_accuracy_within_the_tolerance_is_no_reason() -> None:
+    keeper = PlanKeeper(KeeperSettings(accuracy_margin=0.06))
+    keeper.consider(0.0, SLOW, None)
+    assert keeper.consider(9.0, DEEPER, SLOW) is None
+
+
 def test_what_would_be_late_or_cannot_be_kept_is_left_at_once(keeper: PlanKeeper) -> None:
     assert keeper.consider(0.01, SLIGHTLY, replace(SLOW, late=True))
     assert keeper.consider(0.02, SLOW, None) == "the plan in force cannot be kept"
