@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,6 +93,21 @@ class ModelDag:
             for name in node.inputs:
                 readers[name].append(node.name)
         return {name: tuple(of) for name, of in readers.items()}
+
+    @cached_property
+    def image_forms(self) -> frozenset[str]:
+        """Nodes whose tensors may hold all of the input: it could be computed back from them.
+
+        The input, and what some way leads to from it on which no tensor has fewer values than the
+        input: a normalised or rearranged image, and the wide layers right behind it. Only a tensor
+        with fewer values on every way surely drops something, so this rather says yes too often.
+        """
+        values = {node.name: math.prod(node.shape) for node in self.nodes}
+        forms = {self.input}
+        for node in self.nodes[1:]:
+            if values[node.name] >= values[self.input] and not forms.isdisjoint(node.inputs):
+                forms.add(node.name)
+        return frozenset(forms)
 
     def exit_sink(self, exit_number: int) -> str:
         """Name of the sink of exit ``exit_number`` (1 is the shallowest).

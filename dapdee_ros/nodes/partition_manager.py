@@ -296,7 +296,8 @@ class PartitionManager(Node):
             return None
         if plan.gate is not None and not settings["gates"]:
             return None
-        if settings["keep_raw_on_car"] and self._card.dag.input in plan.boundary:
+        forms = self._card.dag.image_forms
+        if settings["keep_raw_on_car"] and not forms.isdisjoint(plan.boundary):
             return None
         if plan.accuracy < settings["accuracy_floor"]:
             return None

@@ -86,7 +86,7 @@ def declare_planning(node: Node) -> None:
         node,
         "keep_raw_on_car",
         False,
-        "Never send the image itself, for privacy.",
+        "Never send the image itself, nor a tensor that it could be computed back from.",
         live=True,
     )
     declare(

@@ -36,6 +36,8 @@ class Candidates:
         worst: ``(4, n)``, a frame that no gate ends: s, bytes, s, 0 or 1.
         expected: ``(4, n)``, the mean over the frames with the gate's calibrated share.
         accuracy: ``(n,)``, 0 to 1.
+        image: whether the input is sent, as it is or in another form (``ModelDag.image_forms``),
+            ``(n,)``.
     """
 
     exits: Ints
@@ -46,6 +48,7 @@ class Candidates:
     worst: Floats
     expected: Floats
     accuracy: Floats
+    image: Bools
 
     def __len__(self) -> int:
         return len(self.exits)
@@ -236,6 +239,8 @@ class CostBasis:
         """One codec's candidates without a gate, and with each gate whose trunk is in the head."""
         count = len(heads)
         sends = np.full(count, float(codec >= 0))
+        forms = self.dag.image_forms
+        image = np.array([node.name in forms for node in self.dag.nodes])
         worst = np.array([car_s + encode_s, coded_bytes, edge_s, sends])
 
         def candidates(gate: int, rows: Ints, worst: Floats, mean: Floats, acc: Floats) -> None:
@@ -249,6 +254,7 @@ class CostBasis:
                     worst,
                     mean,
                     acc,
+                    boundaries[rows] @ image,
                 )
             )
 

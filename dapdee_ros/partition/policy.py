@@ -118,7 +118,7 @@ class Situation:
         priority: a priority task is planned for latency whatever the load.
         accuracy_floor: plans below this accuracy are not considered.
         accuracy_tolerance: accuracy that may be given up for a lower objective.
-        keep_raw_on_car: never send the input itself.
+        keep_raw_on_car: never send the input, nor what it could be computed back from.
         gates: whether plans with a gate are considered.
         risk: judge the deadline at the rate that the link undercuts with this probability.
         most_period_s: seconds between frames that a plan has to keep up with; of the policies here

@@ -126,7 +126,7 @@ class CandidateTable:
             priority: a priority task is planned for latency whatever the load.
             accuracy_floor: plans below this accuracy are not considered, 0 to 1.
             accuracy_tolerance: accuracy that may be given up for a lower objective, 0 to 1.
-            keep_raw_on_car: never send the input itself.
+            keep_raw_on_car: never send the input, nor what it could be computed back from.
             gates: whether plans with a gate are considered.
             risk: judge the deadline at the rate that the link falls below with this probability;
                 0.5 is the estimate itself.

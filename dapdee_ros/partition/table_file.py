@@ -80,7 +80,7 @@ def load_table(path: str | Path, model_id: str | None = None) -> CandidateTable:
             tuple(float(a) for a in data["exit_accuracy"]),
             tuple(GateOption(*option) for option in data["gates"]),
         )
-        candidates = _candidates_from(data["candidates"], len(cut_dag.nodes))
+        candidates = _candidates_from(data["candidates"], cut_dag)
         if len(basis.car_s) != len(dag.nodes) or len(basis.edge_s) != len(dag.nodes):
             raise TableError(f"{path} has not one time for each node")
         exact_up_to = math.inf if data["exact_up_to"] is None else float(data["exact_up_to"])
@@ -123,8 +123,8 @@ def _codec_from(values: Mapping[str, Any]) -> MeasuredCodec:
     )
 
 
-def _candidates_from(values: Mapping[str, Any], nodes: int) -> Candidates:
-    count = len(values["exits"])
+def _candidates_from(values: Mapping[str, Any], dag: ModelDag) -> Candidates:
+    count, nodes = len(values["exits"]), len(dag.nodes)
     boundaries = np.zeros((count, nodes), bool)
     for row, sent in enumerate(values["boundaries"]):
         boundaries[row, sent] = True
@@ -138,6 +138,7 @@ def _candidates_from(values: Mapping[str, Any], nodes: int) -> Candidates:
         worst=np.array(values["worst"], np.float64),
         expected=np.array(values["expected"], np.float64),
         accuracy=np.array(values["accuracy"], np.float64),
+        image=boundaries @ np.array([node.name in dag.image_forms for node in dag.nodes]),
     )
     whole = (4, count)
     if candidates.worst.shape != whole or candidates.expected.shape != whole:

@@ -46,7 +46,7 @@ class View:
         Args:
             candidates: all of them, from the most accurate down.
             gates: whether plans with a gate are.
-            keep_raw: whether plans that send the input are not.
+            keep_raw: whether plans that send the input, in whatever form, are not.
             alone: whether only plans that send nothing are.
             floor: the lowest accuracy.
 
@@ -59,7 +59,7 @@ class View:
         if not gates:
             keep &= c.gates < 0
         if keep_raw:
-            keep &= ~c.boundaries[:, 0]
+            keep &= ~c.image
         if alone:
             keep &= c.worst[SENDS] == 0
         best = c.accuracy[keep].max()

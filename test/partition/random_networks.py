@@ -18,14 +18,15 @@ def random_dag(rng: random.Random, *, most_nodes: int = 14) -> ModelDag:
         near = range(max(0, i - 5), i)
         reads.append(sorted(rng.sample(near, min(width, len(near)))))
     sinks = sorted({*rng.sample(range(1, count), exits), count - 1})[-exits:]
+    values = [rng.randint(1, 50_000) for _ in range(count)]
     nodes = [
         Node(
             name=f"n{i}",
             op="input" if i == 0 else "conv2d",
             inputs=tuple(f"n{j}" for j in reads[i]),
-            shape=(1, 1),
+            shape=(1, values[i]),
             dtype="float32",
-            output_bytes=4 * rng.randint(1, 50_000),
+            output_bytes=4 * values[i],
             flops=1,
         )
         for i in range(count)
@@ -57,7 +58,15 @@ def chain_of_design() -> tuple[ModelDag, DeviceProfile, DeviceProfile, float]:
     car, edge, transfer_s = (0, 10, 0.1, 10), (0, 0.1, 10, 0.1), (1, 5, 0.2, 0)
     names = ("in", "x", "y", "z")
     nodes = tuple(
-        Node(name, "conv2d", names[i - 1 : i] if i else (), (1,), "float32", int(s * 1000), 1)
+        Node(
+            name,
+            "conv2d",
+            names[i - 1 : i] if i else (),
+            (int(s * 250),),
+            "float32",
+            int(s * 1000),
+            1,
+        )
         for i, (name, s) in enumerate(zip(names, transfer_s, strict=True))
     )
 

@@ -128,7 +128,8 @@ def test_keeping_the_raw_input_on_the_car() -> None:
     fast_link = LinkState(1e9)
     assert table.decide(fast_link, LoadState(), 200, "latency").boundary == ("in",)
     kept = table.decide(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True)
-    assert kept.boundary == ("x",)
+    # x is larger than the input: it may hold all of it.
+    assert kept.boundary == ("y",)
 
 
 def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
