@@ -1,8 +1,9 @@
-"""Measure a model's exits and gates on held-out frames and write its calibration.json.
+"""Measure a model's exits, gates and codecs on held-out frames and write its calibration.json.
 
 For each exit: its accuracy and the temperature that makes its confidence mean what it says. For
 each gate exit, each later exit and each threshold: the share of frames that stop at the gate, and
-the accuracy over all frames when those that stop end there and the others at the later exit.
+the accuracy over all frames when those that stop end there and the others at the later exit. For
+each codec and each boundary worth sending: coded bytes, time, and how many answers it changes.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from typing import TYPE_CHECKING
 from dapdee_ros.cli.errors import CommandError
 
 if TYPE_CHECKING:
+    from dapdee_ros.datasets.split import Split
+    from dapdee_ros.exits.card import ModelCard
+    from dapdee_ros.exits.codec_losses import CodecLosses
     from dapdee_ros.exits.gates import Calibration
+    from dapdee_ros.exits.multi_exit import MultiExit
+    from dapdee_ros.graph.dag import ModelDag
 
-SUMMARY = "measure a model's exits and gates on held-out frames"
+SUMMARY = "measure a model's exits, gates and codecs on held-out frames"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +32,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, help="roadsigns, cifar10:DIR or folder:DIR")
     add("--frames", type=int, default=10_000, help="for roadsigns (default 10000)")
     add("--max-loss", type=float, default=0.005, help="accuracy the table may lose (default 0.005)")
+    add(
+        "--codec-frames",
+        type=int,
+        default=1000,
+        help="how many of the frames to measure codecs on, one thread; 0: none (default 1000)",
+    )
+    add(
+        "--codecs", help="codecs to measure, with commas between (default: all but those a channel)"
+    )
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, write, and print the table."""
+    from dataclasses import replace
+
     import torch
 
+    from dapdee_ros.codec import CodecError
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.exits.calibration import calibrate
@@ -42,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.frames < 1:
         raise CommandError(f"--frames must be at least 1, got {args.frames}")
+    if args.codec_frames < 0:
+        raise CommandError(f"--codec-frames must be at least 0, got {args.codec_frames}")
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
@@ -63,13 +83,51 @@ def run(args: argparse.Namespace) -> int:
         model_id=card.model_id,
         data=frames.description,
     )
+    if args.codec_frames:
+        names = args.codecs.split(",") if args.codecs else None
+        try:
+            codecs = _measure_codecs(card, model, frames, args.codec_frames, names)
+        except CodecError as error:
+            raise CommandError(f"{error}; or choose others with --codecs") from error
+        calibration = replace(calibration, codecs=codecs)
     path = folder / CALIBRATION_FILE
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(calibration.to_dict()) + "\n", encoding="utf-8")
     part.replace(path)
     print(f"wrote {path} ({calibration.data})")
     print_table(calibration, args.max_loss)
+    print_codecs(card.dag, calibration.codecs)
     return 0
+
+
+def _measure_codecs(
+    card: ModelCard, model: MultiExit, frames: Split, count: int, names: list[str] | None
+) -> CodecLosses:
+    """Codecs on some of the frames, spread evenly: stored ones may be sorted by class."""
+    import sys
+
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from dapdee_ros.exits.codec_calibration import CODECS, measure_codecs
+    from dapdee_ros.exits.model_folder import runner_of
+
+    some = np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)
+    threads = torch.get_num_threads()
+    # Times of codecs are compared with the network's, and codecs have one thread.
+    torch.set_num_threads(1)
+    try:
+        with tqdm(total=len(some), desc="codecs", unit="frame", file=sys.stderr) as bar:
+            return measure_codecs(
+                runner_of(model),
+                frames.images[some],
+                frames.labels[some],
+                codecs=names or CODECS,
+                progress=lambda done: bar.update(done) and None,
+            )
+    finally:
+        torch.set_num_threads(threads)
 
 
 def print_table(calibration: Calibration, max_loss: float) -> None:
@@ -93,3 +151,26 @@ def print_table(calibration: Calibration, max_loss: float) -> None:
                 f"{gate:4d}  {best:9.4f}  {100 * calibration.share(gate, best):6.2f} %  "
                 f"{100 * calibration.accuracy(gate, deepest, best):6.2f} %"
             )
+
+
+def print_codecs(dag: ModelDag, codecs: CodecLosses) -> None:
+    """For each boundary and codec the bytes and what the deepest exit that can follow loses."""
+    if not codecs.tensors:
+        return
+    print(f"codecs: mean bytes and accuracy lost at the exit named, of {codecs.frames} frames")
+    names = list(codecs.tensors)
+    print(f"{'boundary':24} exit  f32 bytes" + "".join(f"{name:>15}" for name in names))
+    for node in dag.nodes:
+        coded = {name: codecs.tensors[name].get(node.name) for name in names}
+        deepest = max((max(c.changes) for c in coded.values() if c is not None), default=0)
+        if not deepest:
+            continue
+        line = f"{node.name.removeprefix('backbone.'):24} {deepest:4d}  {node.output_bytes:9d}"
+        for of_codec in coded.values():
+            cell = ""
+            if of_codec is not None:
+                lost, won = of_codec.changes[deepest]
+                share = 100 * (lost - won) / codecs.frames
+                cell = f"{of_codec.coded_bytes:.0f} {share:+.2f} %"
+            line += f"{cell:>15}"
+        print(line)

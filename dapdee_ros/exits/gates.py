@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dapdee_ros.exits.codec_losses import CodecLosses
+
 
 class CalibrationError(ValueError):
     """A calibration, or a question to one, that does not make sense; the message says why."""
@@ -66,8 +68,7 @@ class Calibration:
         exit_accuracy: for each exit, shallowest first, the share of frames it gets right.
         temperatures: for each exit the number its logits are divided by before the softmax.
         gates: curves by gate exit (1 to N - 1).
-        codecs: for each codec name the accuracy of each exit when its boundary goes through that
-            codec; empty until measured.
+        codecs: sizes, times and losses of codecs at boundaries; empty until measured.
     """
 
     model_id: str
@@ -76,7 +77,7 @@ class Calibration:
     exit_accuracy: tuple[float, ...]
     temperatures: tuple[float, ...]
     gates: Mapping[int, GateCurve]
-    codecs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    codecs: CodecLosses = field(default_factory=CodecLosses)
 
     def __post_init__(self) -> None:
         exits = len(self.exit_accuracy)
@@ -164,7 +165,7 @@ class Calibration:
                 }
                 for gate, curve in self.gates.items()
             },
-            "codecs": {name: list(row) for name, row in self.codecs.items()},
+            "codecs": self.codecs.to_dict(),
         }
 
     @classmethod
@@ -189,9 +190,11 @@ class Calibration:
                     )
                     for gate, curve in values["gates"].items()
                 },
-                codecs={str(k): _floats(row) for k, row in values.get("codecs", {}).items()},
+                codecs=CodecLosses.from_dict(values.get("codecs", {})),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except CalibrationError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CalibrationError(f"not a calibration: {type(error).__name__}: {error}") from error
 
 

@@ -6,7 +6,7 @@ holds every predecessor of its members: a down-set of that part's partial order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dapdee_ros.graph.dag import GraphError, ModelDag, Node
@@ -139,7 +139,7 @@ class Contraction:
     members: Mapping[str, tuple[str, ...]]
 
 
-def contract(dag: ModelDag) -> Contraction:
+def contract(dag: ModelDag, keep: Iterable[str] = ()) -> Contraction:
     """Merge each node that does not shrink its data into its only reader.
 
     Why no optimal cut is lost: let v be such a node, y its only reader, and S a cut with v in the
@@ -157,8 +157,15 @@ def contract(dag: ModelDag) -> Contraction:
 
     Examples are activations, normalisation, dropout, reshaping, concatenation and the float
     conversion of a uint8 input. The input and the exits' sinks are never merged.
+
+    All this is about tensors that are sent as they are. Where a codec was measured on some tensors
+    only, a smaller one may be none of them, so those have to be kept.
+
+    Args:
+        dag: the network.
+        keep: nodes that are not to be merged into their reader.
     """
-    protected = {dag.input, *dag.exits}
+    protected = {dag.input, *dag.exits, *keep}
     block_of: dict[str, str] = {}
     # From the end, so that a run of nodes ends up in one block.
     for node in reversed(dag.nodes):

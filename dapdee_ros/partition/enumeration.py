@@ -41,14 +41,20 @@ def enumerate_candidates(
     """
     dag = basis.dag
     numbers = range(1, len(dag.exits) + 1)
-    ways = [len(basis.codecs) * (1 + sum(o.exit_number == n for o in basis.gates)) for n in numbers]
+    gated = [1 + sum(o.exit_number == n for o in basis.gates) for n in numbers]
+    coded = [{n.name for n in dag.nodes if c.tensor(n) is not None} for c in basis.codecs]
+    # Codecs that were measured on single tensors have about as many plans as tensors.
+    some = [names for names in coded if len(names) < len(dag.nodes)]
     priced_on, exact_up_to = basis, math.inf
     masks = []
     with suppress(TooManyCuts):
         masks = [head_masks(dag, n, limit=limit) for n in numbers]
-    plans = sum(len(of_exit) * w for of_exit, w in zip(masks, ways, strict=False))
+    plans = sum(
+        (len(of_exit) * (len(coded) - len(some)) + sum(map(len, some))) * ways
+        for of_exit, ways in zip(masks, gated, strict=False)
+    )
     if not masks or plans > contract_above:
-        contraction = contract(dag)
+        contraction = contract(dag, frozenset[str]().union(*some))
         priced_on = basis.contracted(contraction)
         masks = [head_masks(contraction.dag, n, limit=limit) for n in numbers]
         merged = np.array([node.name not in contraction.members for node in dag.nodes])
@@ -81,7 +87,7 @@ def undominated(candidates: Candidates) -> Ints:
             *worst,
             *expected,
             -candidates.accuracy,
-            candidates.boundaries[:, 0].astype(np.float64),
+            candidates.image.astype(np.float64),
             (candidates.gates >= 0).astype(np.float64),
         ]
     )

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dapdee_ros.codec import size_is_fixed
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
@@ -22,8 +21,7 @@ def problem_of(
 ) -> Problem:
     """Put a model, two devices, codecs and the calibrated gates together.
 
-    Codecs whose sizes depend on the content, and lossy ones that calibration has not measured, are
-    left out: there is nothing to plan with.
+    Codecs that calibration has not measured are left out: there is nothing to plan with.
 
     Raises:
         ProfileError: if a profile is of another model.
@@ -36,7 +34,7 @@ def problem_of(
         car,
         edge,
         accuracies(card),
-        wire_codecs(card.dag, [c for c in codecs if size_is_fixed(c)], card.calibration),
+        wire_codecs(card.dag, codecs, card.calibration, car_s=car.total_s, edge_s=edge.total_s),
         gate_options(card.calibration) if card.calibration else (),
     )
 

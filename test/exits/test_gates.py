@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
 from dapdee_ros.exits.gates import Calibration, CalibrationError, GateCurve, confidence, softmax
 
 
@@ -20,7 +21,7 @@ def _calibration() -> Calibration:
                 accuracy={2: (0.5, 0.75, 1.0)},
             )
         },
-        codecs={"u8": (0.25, 0.75)},
+        codecs=CodecLosses(4, {"u8": {"relu": CodedTensor(9.5, 0.01, 0.02, {1: (2, 1)})}}),
     )
 
 
@@ -86,6 +87,8 @@ def _changed(path: list[str], value: object) -> dict:
         (_changed(["gates", "1", "thresholds"], [0.0, 0.9, 0.5]), "thresholds must rise"),
         (_changed(["gates", "1", "accuracy"], {}), "pairs with exits 2 to 2"),
         (_changed(["gates"], [1]), "not a calibration"),
+        (_changed(["codecs"], {"u8": [0.5, 0.5]}), "without their boundaries; run `dapdee"),
+        (_changed(["codecs", "frames"], 2), "exit 1 lost 2 and won 1 of 2 frames"),
     ],
 )
 def test_what_contradicts_itself_is_refused(values: dict, message: str) -> None:

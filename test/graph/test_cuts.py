@@ -112,6 +112,14 @@ def test_contraction_merges_what_does_not_shrink_into_its_reader() -> None:
     assert contraction.dag.by_name["pool"].inputs == ("image",)
 
 
+def test_contraction_leaves_alone_what_is_to_be_kept() -> None:
+    reads = {"image": "", "conv": "image", "relu": "conv", "next": "relu", "exit": "next"}
+    sizes = {"image": 100, "conv": 50, "relu": 50, "next": 80}
+    dag = network(reads, "exit", sizes)
+    assert set(contract(dag).members) == {"image", "conv", "exit"}
+    assert set(contract(dag, ["relu"]).members) == {"image", "conv", "relu", "exit"}
+
+
 def test_contraction_loses_no_lowest_latency_while_the_edge_is_no_slower() -> None:
     rng = random.Random(5)
     merged = 0

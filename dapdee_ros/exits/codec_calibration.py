@@ -1,0 +1,195 @@
+"""Measure what each codec makes of a model's boundaries: bytes, time, and answers that change."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dapdee_ros.codec import codec_named, decode, encode, is_lossless
+from dapdee_ros.codec.measure import measure
+from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
+from dapdee_ros.graph.cuts import head_of
+from dapdee_ros.graph.dag import GraphError, ModelDag
+from dapdee_ros.graph.runner import GraphRunner
+
+CODECS = ("f32z", "f16", "u8", "u8z", "u4", "u4z", "jpeg", "webp")
+"""What is measured unless told otherwise; ``f32`` loses nothing and needs no measuring."""
+
+IMAGE_CODECS = ("jpeg", "webp")
+
+MOST_BOUNDARIES = 16
+"""Most boundaries inside the network that are measured for one exit."""
+
+SAMPLES = 100
+"""Frames for sizes and times: their spread is small, and only the changed answers need many."""
+
+
+def boundaries_to_measure(dag: ModelDag, most: int = MOST_BOUNDARIES) -> dict[str, tuple[int, ...]]:
+    """Tensors that alone are a boundary worth sending, each with all exits that can follow it.
+
+    For each exit, from the input on: tensors that in 4 bits a value are smaller than the input, and
+    have no more values than any before them. Where the edge server is the faster machine, what
+    is larger than something before it is never sent. What costs hardly more than its only input
+    and has as many values (an activation) stands for both: it has the same size, and its many
+    zeros make it the one that compresses. The normalised image is left out: image codecs are
+    better at it.
+
+    Args:
+        dag: the network.
+        most: how many for one exit, spread evenly if there are more; the input comes on top.
+
+    Returns:
+        Exit numbers by tensor name, in topological order, the input first.
+    """
+    chosen = {dag.input}
+    for number, sink in enumerate(dag.exits, start=1):
+        fewest = 2 * dag.nodes[0].output_bytes - 1
+        found: list[str] = []
+        part = dag.ancestors([sink])
+        for node in dag.nodes[1:]:
+            values = math.prod(node.shape)
+            if node.name not in part or node.name == sink or values > fewest:
+                continue
+            if node.inputs == (dag.input,) and values >= math.prod(dag.nodes[0].shape):
+                continue
+            if not _is_boundary(dag, number, node.name):
+                continue
+            if found and node.inputs == (found[-1],) and node.flops <= values == fewest:
+                found.pop()
+            found.append(node.name)
+            fewest = values
+        places = np.linspace(0, len(found) - 1, min(most, len(found)))
+        chosen.update(found[round(place)] for place in places)
+    numbers = range(1, len(dag.exits) + 1)
+    return {
+        node.name: tuple(n for n in numbers if _is_boundary(dag, n, node.name))
+        for node in dag.nodes
+        if node.name in chosen
+    }
+
+
+def _is_boundary(dag: ModelDag, exit_number: int, name: str) -> bool:
+    """Whether this tensor alone is the boundary of a cut of this exit."""
+    try:
+        return name != dag.exit_sink(exit_number) and bool(head_of(dag, exit_number, (name,)))
+    except GraphError:
+        return False
+
+
+def measure_codecs(
+    runner: GraphRunner,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    codecs: Sequence[str] = CODECS,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> CodecLosses:
+    """Send every boundary worth it through every codec, one frame after the other.
+
+    Each frame runs once without a codec, and from there once for each boundary and lossy codec,
+    to all exits together.
+
+    Args:
+        runner: the model.
+        images: uint8 ``(N, H, W, 3)``.
+        labels: int64 ``(N,)``.
+        codecs: names; image codecs take only the input, the others all but the input.
+        clock: seconds.
+        progress: called with 1 after each frame.
+
+    Raises:
+        CodecError: if there is no such codec, or what it needs is not installed.
+    """
+    dag = runner.dag
+    exits = boundaries_to_measure(dag)
+    coded_by = {codec: _tensors_for(codec, dag, tuple(exits)) for codec in codecs}
+    lossy = dict.fromkeys(_without_compression(codec) for codec in codecs if not is_lossless(codec))
+    expected = {name: (dag.by_name[name].shape, dag.by_name[name].dtype) for name in exits}
+    tallies = {
+        (codec, name): {number: [0, 0] for number in exits[name]}
+        for codec in lossy
+        for name in _tensors_for(codec, dag, tuple(exits))
+    }
+    kept = {int(k) for k in np.linspace(0, len(images) - 1, min(SAMPLES, len(images)))}
+    samples: dict[str, list[NDArray]] = {name: [] for name in exits}
+    network_s: list[float] = []
+    for frame, label in enumerate(labels):
+        given = {dag.input: torch.from_numpy(images[frame : frame + 1])}
+        plain = _run(runner, given, [*exits, *dag.exits])
+        right = [plain[sink].argmax() == label for sink in dag.exits]
+        if frame in kept:
+            for name in exits:
+                samples[name].append(plain[name])
+            network_s.append(_fastest(runner, given, dag.exits, clock))
+        for (codec, name), tally in tallies.items():
+            specs, data = encode({name: plain[name]}, codec)
+            back = decode(specs, data, codec, {name: expected[name]})
+            sinks = [dag.exit_sink(number) for number in tally]
+            coded = _run(runner, {name: torch.from_numpy(back[name])}, sinks)
+            for (number, changed), sink in zip(tally.items(), sinks, strict=True):
+                hit = coded[sink].argmax() == label
+                changed[0] += int(right[number - 1] and not hit)
+                changed[1] += int(hit and not right[number - 1])
+        progress(1)
+    whole_s = median(network_s)
+
+    def coded_tensor(codec: str, name: str) -> CodedTensor:
+        found = measure(codec, samples[name], clock)
+        tally = tallies.get((_without_compression(codec), name), {})
+        return CodedTensor(
+            round(found.mean_bytes, 1),
+            round(found.encode_s / whole_s, 6),
+            round(found.decode_s / whole_s, 6),
+            {n: (changed[0], changed[1]) for n, changed in tally.items()}
+            or dict.fromkeys(exits[name], (0, 0)),
+        )
+
+    return CodecLosses(
+        len(labels),
+        {codec: {n: coded_tensor(codec, n) for n in names} for codec, names in coded_by.items()},
+    )
+
+
+def _tensors_for(codec: str, dag: ModelDag, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the tensors that this codec may be of use for."""
+    coder = codec_named(codec)
+    images = codec in IMAGE_CODECS
+    return tuple(
+        name
+        for name in names
+        if (name == dag.input) == images
+        and coder.accepts(dag.by_name[name].shape, dag.by_name[name].dtype)
+    )
+
+
+def _without_compression(codec: str) -> str:
+    """The codec that decides what is lost: the compression behind it loses nothing."""
+    return codec.removesuffix("z")
+
+
+def _run(
+    runner: GraphRunner, given: Mapping[str, torch.Tensor], names: Sequence[str]
+) -> dict[str, NDArray]:
+    return {name: t.numpy() for name, t in runner.run(given, names).items()}
+
+
+def _fastest(
+    runner: GraphRunner,
+    given: Mapping[str, torch.Tensor],
+    sinks: Sequence[str],
+    clock: Callable[[], float],
+) -> float:
+    """Shortest of three full runs, as the codecs are timed."""
+    times = []
+    for _ in range(3):
+        started = clock()
+        runner.run(given, sinks)
+        times.append(clock() - started)
+    return min(times)

@@ -1,0 +1,88 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dapdee_ros.codec import CodecError
+from dapdee_ros.exits.card import ModelCard, read_card
+from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
+from dapdee_ros.exits.gates import Calibration
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.wire_codecs import wire_codecs
+
+RELU = "backbone.stage2.neck.2"
+POOL = "backbone.stage2.pool"
+
+
+@pytest.fixture(scope="module")
+def card() -> ModelCard:
+    """The road-sign model with a calibration of two codecs made up for these tests."""
+    card = read_card(Path(__file__).resolve().parents[2] / "models" / "roadsigns")
+    assert card.calibration is not None
+    image = CodedTensor(2000.0, 0.02, 0.03, dict.fromkeys(range(1, 6), (40, 0)))
+    relu = CodedTensor(800.5, 0.01, 0.005, {2: (0, 0), 3: (30, 0), 5: (3, 5)})
+    codecs = CodecLosses(1000, {"jpeg": {"image": image}, "u8z": {RELU: relu, POOL: relu}})
+    return replace(card, calibration=replace(card.calibration, codecs=codecs))
+
+
+def test_measured_sizes_times_and_losses_reach_the_planner(card: ModelCard) -> None:
+    f32, u8z = wire_codecs(card.dag, ["f32", "u8z"], card.calibration, car_s=2.0, edge_s=0.1)
+    relu = card.dag.by_name[RELU]
+    assert f32.tensor(relu) == (relu.output_bytes, 0, 0)
+    assert f32.accuracy_loss(5, ("anything", "at all")) == 0
+    assert u8z.tensor(relu) == pytest.approx((800.5, 0.02, 0.0005))
+    assert u8z.tensor(card.dag.nodes[0]) is None
+    assert u8z.accuracy_loss(3, (RELU,)) == pytest.approx(0.03)
+    assert u8z.accuracy_loss(2, (RELU,)) == u8z.accuracy_loss(5, (RELU,)) == 0
+    assert u8z.accuracy_loss(4, (RELU,)) is None
+    assert u8z.accuracy_loss(3, (RELU, POOL)) is None
+
+
+def test_what_was_not_measured_is_left_out(card: ModelCard) -> None:
+    names = ["f32", "f16", "u8z", "jpeg"]
+    assert [c.name for c in wire_codecs(card.dag, names, card.calibration)] == [
+        "f32", "u8z", "jpeg",
+    ]  # fmt: skip
+    assert [c.name for c in wire_codecs(card.dag, names, None)] == ["f32"]
+    with pytest.raises(CodecError, match="there is no codec 'u9'"):
+        wire_codecs(card.dag, ["u9"], card.calibration)
+
+
+@pytest.mark.parametrize("contract_above", [0, 10**9])
+def test_candidates_are_exactly_what_was_measured(card: ModelCard, contract_above: int) -> None:
+    from dapdee_ros.partition.table import CandidateTable
+
+    profiles = [
+        DeviceProfile(
+            card.model_id, side, 1, {n.name: s for n in card.dag.nodes}, "2026-01-01T00:00:00", {}
+        )
+        for side, s in (("car", 0.004), ("edge", 0.0004))
+    ]
+    problem = problem_of(card, profiles[0], profiles[1], ["f32", "u8z", "jpeg"])
+    calibration = card.calibration
+    assert isinstance(calibration, Calibration)
+    table = CandidateTable.build(
+        card.dag, *profiles, exit_accuracy=problem.exit_accuracy, codecs=problem.codecs,
+        contract_above=contract_above, prune=False,
+    )  # fmt: skip
+    c = table.candidates
+    for number, codec in enumerate(problem.codecs):
+        if codec.name == "f32":
+            continue
+        found = set()
+        for row in range(len(c)):
+            if c.codecs[row] == number:
+                (name,) = (
+                    node.name
+                    for node, sent in zip(table.dag.nodes, c.boundaries[row], strict=True)
+                    if sent
+                )
+                exit_number = int(c.exits[row])
+                loss = calibration.codecs.loss(codec.name, name, exit_number)
+                assert loss is not None
+                plain = problem.exit_accuracy[exit_number - 1]
+                assert c.accuracy[row] == pytest.approx(plain - loss)
+                found.add((exit_number, name))
+        measured = calibration.codecs.tensors[codec.name]
+        assert found == {(n, name) for name, coded in measured.items() for n in coded.changes}
