@@ -165,7 +165,7 @@ def print_codecs(dag: ModelDag, codecs: CodecLosses) -> None:
         deepest = max((max(c.changes) for c in coded.values() if c is not None), default=0)
         if not deepest:
             continue
-        line = f"{node.name.removeprefix('backbone.'):24} {deepest:4d}  {node.output_bytes:9d}"
+        line = f"{node.name:24} {deepest:4d}  {node.output_bytes:9d}"
         for of_codec in coded.values():
             cell = ""
             if of_codec is not None:

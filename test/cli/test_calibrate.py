@@ -1,10 +1,12 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import read_card
+from dapdee_ros.exits.codec_losses import CodecLosses
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +28,23 @@ def test_calibration_is_written_and_shown(
     folder = shutil.copytree(trained, tmp_path / "tiny")
     capsys.readouterr()
     command = ["calibrate", "--model", str(folder), "--data", "roadsigns", "--frames", "200"]
-    assert main([*command, "--threads", "1"]) == 0
+    assert main([*command, "--threads", "1", "--codec-frames", "6"]) == 0
     out = capsys.readouterr().out
     assert "exit  accuracy  temperature" in out
     calibration = read_card(folder).calibration
     assert calibration is not None
     assert calibration.frames == 200
     assert sorted(calibration.gates) == [1, 2, 3, 4]
+    assert calibration.codecs.frames == 6
+    assert set(calibration.codecs.tensors["webp"]) == {"image"}
+    name, coded = next(iter(calibration.codecs.tensors["u4z"].items()))
+    row = next(line for line in out.splitlines() if line.startswith(f"{name} "))
+    assert f" {coded.coded_bytes:.0f} " in row
     # A calibration left over from other weights stops nothing: it is what gets replaced.
     text = (folder / "calibration.json").read_text()
     (folder / "calibration.json").write_text(text.replace(calibration.model_id, "0" * 16))
-    assert main([*command, "--threads", "1"]) == 0
-    assert read_card(folder).calibration == calibration
+    assert main([*command, "--threads", "1", "--codec-frames", "0"]) == 0
+    assert read_card(folder).calibration == replace(calibration, codecs=CodecLosses())
 
 
 def test_a_model_or_data_that_does_not_fit_is_named(
@@ -49,3 +56,8 @@ def test_a_model_or_data_that_does_not_fit_is_named(
     assert "holds 0 class folders" in capsys.readouterr().err
     assert main(["calibrate", "--model", str(trained), "--data", "roadsigns", "--frames", "0"]) == 2
     assert "--frames must be at least 1" in capsys.readouterr().err
+    command = ["calibrate", "--model", str(trained), "--data", "roadsigns", "--frames", "3"]
+    assert main([*command, "--codec-frames", "-1"]) == 2
+    assert "--codec-frames must be at least 0" in capsys.readouterr().err
+    assert main([*command, "--codecs", "u8,u9"]) == 2
+    assert "there is no codec 'u9'" in capsys.readouterr().err
