@@ -203,6 +203,9 @@ def whole_path(frames: int) -> dict[str, Any]:
     )
     scenes = RoadSigns(seed=0, size=(128, 128))
     added: list[float] = []
+    parts: dict[str, list[float]] = {
+        name: [] for name in ("to_head", "head_wait", "head", "transfer", "edge_wait", "tail")
+    }
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(Path(folder), os.environ)
         processes.start("head", {"threads": 1, "deadline_s": 5.0})
@@ -227,6 +230,14 @@ def whole_path(frames: int) -> dict[str, Any]:
                 head_s = result.car_slowdown * _sum(profiles["car"], head_nodes)
                 tail_s = result.edge_slowdown * _sum(profiles["edge"], tail_nodes)
                 added.append(received_s - sent_s - head_s - tail_s)
+                parts["to_head"].append(received_s - sent_s - result.latency_s)
+                parts["head"].append(result.head_s - head_s)
+                parts["transfer"].append(result.transfer_s)
+                parts["tail"].append(result.tail_s - tail_s)
+                parts["edge_wait"].append(result.residence_s - result.tail_s)
+                parts["head_wait"].append(
+                    result.latency_s - result.head_s - result.transfer_s - result.residence_s
+                )
                 time.sleep(0.02)
         finally:
             processes.stop(within_s=8.0)
@@ -234,6 +245,8 @@ def whole_path(frames: int) -> dict[str, Any]:
             rclpy.shutdown()
     median_ms = 1e3 * statistics.median(added)
     print(f"image to inference, beside computing: {median_ms:.2f} ms (cut at {boundary})")
+    shares = {name: 1e3 * statistics.median(values) for name, values in parts.items()}
+    print("  of it " + ", ".join(f"{name} {ms:.2f}" for name, ms in shares.items()))
     return {
         "path_added_ms": round(median_ms, 3),
         "path_added_p95_ms": round(1e3 * sorted(added)[int(0.95 * len(added))], 3),

@@ -87,6 +87,11 @@ CAR_ARGUMENTS = (
         "Who plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
         "device-only, or package.module:Class of your own.",
     ),
+    Argument(
+        "pinned_plan",
+        "A plan to hold on to instead of deciding, such as 'exit=4 boundary=image codec=f32'; "
+        "without boundary the car finishes alone.",
+    ),
     THREADS,
     Argument("emulated_slowdown", "Play a car so many times slower than this machine.", float),
     Argument(
@@ -147,7 +152,7 @@ HEAD = ProcessRow("head", ("head",), ("model", "deadline_s", "threads", "emulate
 MANAGER = ProcessRow(
     "manager",
     ("partition_manager", "link_monitor", "load_monitor"),
-    ("model", "deadline_s", "policy"),
+    ("model", "deadline_s", "policy", "pinned_plan"),
     takers=("partition_manager",),
 )
 LINK_EMULATOR = ProcessRow(

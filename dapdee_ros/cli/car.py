@@ -8,47 +8,29 @@ from __future__ import annotations
 
 import argparse
 
-from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.roles import (
-    add_camera_arguments,
+    add_arguments,
     add_side_arguments,
-    check_camera_arguments,
+    read_arguments,
     run_until_told,
     side_processes,
-    start_car,
+    start_all,
 )
-from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.pinned import parse_pinned
+from dapdee_ros.process_table import CAR_ARGUMENTS, car_side
 
 SUMMARY = "run the car's side on this machine: camera, head, manager"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    # Unlike the launch file this command is for two machines.
+    add_arguments(parser, CAR_ARGUMENTS, {"edge": "false"})
     add_side_arguments(parser)
-    add_camera_arguments(parser)
-    parser.add_argument(
-        "--pinned-plan",
-        default="",
-        help="hold on to this plan instead of deciding, such as 'exit=4 boundary=image codec=f32'",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C."""
-    check_camera_arguments(args)
-    try:
-        parse_pinned(args.pinned_plan)
-    except PlanningError as error:
-        raise CommandError(str(error)) from error
+    values = read_arguments(args, CAR_ARGUMENTS)
     processes = side_processes(args, "car")
-    camera = {"source": args.source, "path": args.path, "rate_hz": args.rate_hz}
-    start_car(
-        processes,
-        args.model,
-        args.threads,
-        args.deadline_s,
-        camera,
-        pinned_plan=args.pinned_plan,
-    )
+    start_all(processes, car_side(values))
     return run_until_told(processes, args.seconds)

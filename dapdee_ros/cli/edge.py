@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import argparse
 
-from dapdee_ros.cli.roles import add_side_arguments, run_until_told, side_processes, start_edge
+from dapdee_ros.cli.roles import (
+    add_arguments,
+    add_side_arguments,
+    read_arguments,
+    run_until_told,
+    side_processes,
+    start_all,
+)
+from dapdee_ros.process_table import EDGE_ARGUMENTS, edge_side
 
 SUMMARY = "run the edge server's side on this machine"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    add_arguments(parser, EDGE_ARGUMENTS)
     add_side_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C."""
+    values = read_arguments(args, EDGE_ARGUMENTS)
     processes = side_processes(args, "edge")
-    start_edge(processes, args.model, args.threads)
+    start_all(processes, edge_side(values))
     return run_until_told(processes, args.seconds)

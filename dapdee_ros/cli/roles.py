@@ -7,16 +7,20 @@ import importlib.util
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.processes import Processes
+from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.pinned import parse_pinned
+from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart
 from dapdee_ros.runtime.own_profile import ros_home
+from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
 
-RELAYED = ("head_tensor", "edge_result", "probe", "probe_echo")
-"""Topics that cross the link, and that the emulator therefore relays."""
+DEFAULT_MODEL = "roadsigns"
 
 
 def require_ros() -> None:
@@ -41,74 +45,75 @@ def check_model(name: str) -> None:
         raise CommandError(str(error)) from error
 
 
-def far_remaps(behind_emulator: bool) -> dict[str, str]:
-    """How the edge's topics are renamed if it stands behind the link emulator."""
-    return {topic: f"emulated/{topic}" for topic in RELAYED} if behind_emulator else {}
-
-
-def start_edge(
-    processes: Processes, model: str, threads: int, remaps: dict[str, str] | None = None
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[Argument],
+    defaults: Mapping[str, str] | None = None,
 ) -> None:
-    """Start the edge's processes."""
-    remaps = remaps or {}
-    processes.start("edge", {"model": model, "threads": threads}, remaps)
-    processes.start("load_monitor", {"machine": "edge"}, {**remaps, "__node": "edge_load_monitor"})
+    """Declare arguments of the process table as options of a command.
+
+    Args:
+        parser: the command's parser.
+        arguments: the arguments.
+        defaults: defaults that differ from the table's.
+    """
+    for argument in arguments:
+        default = (defaults or {}).get(argument.name, argument.default)
+        shown = f" (default {default})" if default else ""
+        parser.add_argument(
+            f"--{argument.name.replace('_', '-')}",
+            default=default,
+            metavar=argument.name.rpartition("_")[2].upper(),
+            help=(argument.description + shown).replace("%", "%%"),
+        )
 
 
-def start_car(
+def read_arguments(args: argparse.Namespace, arguments: Sequence[Argument]) -> dict[str, Any]:
+    """The values of the table's arguments; None where the parameter files decide.
+
+    Raises:
+        CommandError: if one makes no sense.
+    """
+    try:
+        values = {a.name: a.read(getattr(args, a.name)) for a in arguments}
+        parse_pinned(values.get("pinned_plan") or "")
+    except (ArgumentError, PlanningError) as error:
+        raise CommandError(str(error)) from error
+    check_model(values["model"] or DEFAULT_MODEL)
+    for name in ("rate_hz", "deadline_s"):
+        if values.get(name) is not None and not values[name] > 0:
+            raise CommandError(f"{name} must be greater than 0")
+    slowdown = values.get("emulated_slowdown")
+    if slowdown is not None and not 1 <= slowdown <= MOST_SLOWDOWN:
+        raise CommandError(f"emulated_slowdown must be between 1 and {MOST_SLOWDOWN:g}")
+    return values
+
+
+def start_all(
     processes: Processes,
-    model: str,
-    threads: int,
-    deadline_s: float,
-    camera: dict[str, Any],
-    emulated_slowdown: float = 1.0,
-    pinned_plan: str = "",
+    starts: Sequence[ProcessStart],
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Start the car's processes."""
-    processes.start(
-        "head",
-        {
-            "model": model,
-            "threads": threads,
-            "deadline_s": deadline_s,
-            "emulated_slowdown": emulated_slowdown,
-        },
-    )
-    planning = {"model": model, "deadline_s": deadline_s, "pinned_plan": pinned_plan}
-    processes.start("manager", planning, names=("partition_manager",))
-    processes.start("camera", {key: value for key, value in camera.items() if value != ""})
+    """Start what the process table says.
 
-
-def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where frames come from and what is asked of them."""
-    parser.add_argument(
-        "--source",
-        default="roadsigns",
-        choices=("roadsigns", "device", "video", "images", "none"),
-        help="camera: rendered scenes, a V4L2 device, a video file, a folder of images, or none "
-        "if another driver publishes image_raw (default roadsigns)",
-    )
-    parser.add_argument(
-        "--path", default="", help="device, video file or image folder of that source"
-    )
-    parser.add_argument("--rate-hz", type=float, default=10.0, help="frames a second (default 10)")
-    parser.add_argument(
-        "--deadline-s", type=float, default=0.3, help="seconds from image to result (default 0.3)"
-    )
-
-
-def check_camera_arguments(args: argparse.Namespace) -> None:
-    """Raise CommandError where they make no sense."""
-    if not args.rate_hz > 0 or not args.deadline_s > 0:
-        raise CommandError("--rate-hz and --deadline-s must be greater than 0")
+    Args:
+        processes: where to.
+        starts: which, with their parameters.
+        extra: further parameters by executable.
+    """
+    for start in starts:
+        row = start.row
+        renamed = {"__node": row.name} if row.name else {}
+        processes.start(
+            row.executable,
+            {**start.parameters, **(extra or {}).get(row.executable, {})},
+            {**start.remaps, **renamed},
+            names=row.takers,
+        )
 
 
 def add_side_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what ``dapdee car`` and ``dapdee edge`` share."""
-    parser.add_argument("--model", default="roadsigns", help="model name or folder (roadsigns)")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="inference threads; 0: half of the cores (default)"
-    )
+    """Declare what ``dapdee car`` and ``dapdee edge`` share beside the process table."""
     parser.add_argument("--namespace", default="", help="the car's namespace, on both sides")
     parser.add_argument("--domain", type=int, help="ROS domain id (default: the environment's)")
     parser.add_argument(
@@ -119,7 +124,6 @@ def add_side_arguments(parser: argparse.ArgumentParser) -> None:
 def side_processes(args: argparse.Namespace, side: str) -> Processes:
     """A place for one side's processes, with their output on the terminal as well."""
     require_ros()
-    check_model(args.model)
     folder = ros_home() / "dapdee" / "log" / f"{datetime.now():%Y%m%d-%H%M%S}-{side}"
     folder.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)

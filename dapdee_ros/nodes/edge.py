@@ -23,7 +23,6 @@ class Edge(ModelLifecycleNode):
         self._runtime: TailRuntime | None = None
         self._handles: list[Any] = []
         self._results: Any = None
-        # The link can be measured whatever state the model is in.
         self._echoes = self.create_publisher(msg.Probe, "probe_echo", qos.PROBE)
         self.create_subscription(msg.Probe, "probe", self._echo, qos.PROBE)
 
@@ -70,6 +69,8 @@ class Edge(ModelLifecycleNode):
             self._results.publish(tail_answer_to_message(answer, self.network.model.card))
 
     def _echo(self, probe: msg.Probe) -> None:
+        if self._runtime is None:
+            return  # a link to an edge that takes no frames is of no use to the planner
         probe.padding = b""
         self._echoes.publish(probe)
 
