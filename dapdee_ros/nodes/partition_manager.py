@@ -19,6 +19,7 @@ from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.load import LoadEstimator
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
+from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile, plan_to_message
@@ -99,7 +100,9 @@ class PartitionManager(Node):
         self._decide("a parameter was set")
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
-        parse_pinned(settings["pinned_plan"])
+        pinned = parse_pinned(settings["pinned_plan"])
+        if pinned is not None:
+            head_of(self._card.dag, pinned.exit_number, pinned.boundary)
         if settings["mode"] not in ("auto", "latency", "throughput"):
             raise ParameterError(
                 f"mode is {settings['mode']!r}, expected auto, latency or throughput"
