@@ -7,8 +7,11 @@ from dapdee_ros.codec import CodecError
 from dapdee_ros.exits.card import ModelCard, read_card
 from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
 from dapdee_ros.exits.gates import Calibration
+from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.policy import Situation, ask, make_policy
+from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.partition.wire_codecs import wire_codecs
 
 RELU = "backbone.stage2.neck.2"
@@ -49,16 +52,42 @@ def test_what_was_not_measured_is_left_out(card: ModelCard) -> None:
         wire_codecs(card.dag, ["u9"], card.calibration)
 
 
-@pytest.mark.parametrize("contract_above", [0, 10**9])
-def test_candidates_are_exactly_what_was_measured(card: ModelCard, contract_above: int) -> None:
-    from dapdee_ros.partition.table import CandidateTable
-
-    profiles = [
+def devices(card: ModelCard) -> list[DeviceProfile]:
+    """A slow car and an edge server ten times as fast."""
+    return [
         DeviceProfile(
             card.model_id, side, 1, {n.name: s for n in card.dag.nodes}, "2026-01-01T00:00:00", {}
         )
         for side, s in (("car", 0.004), ("edge", 0.0004))
     ]
+
+
+@pytest.mark.parametrize("policy", ["neurosurgeon", "dads", "edgent", "eddi", "dapdee", "exact"])
+def test_every_policy_plans_with_codecs_that_code_some_tensors(
+    card: ModelCard, policy: str
+) -> None:
+    problem = problem_of(card, *devices(card), ["f32", "u8z", "jpeg"])
+    calibration = card.calibration
+    assert calibration is not None
+    chosen = set()
+    for rate_bps in (2e4, 1e5, 1e6, 1e7):
+        for deadline_s in (0.05, 0.15, 1.0):
+            situation = Situation(LinkState(rate_bps, 0.01), LoadState(), deadline_s, "latency")
+            made = make_policy(f"{policy}+any", problem)
+            plan = ask(made, situation, problem)
+            chosen.add(plan.codec)
+            if plan.boundary and plan.codec != "f32":
+                loss = calibration.codecs.loss(plan.codec, plan.boundary[0], plan.exit_number)
+                assert loss is not None
+                if plan.gate is None:
+                    plain = problem.exit_accuracy[plan.exit_number - 1]
+                    assert plan.accuracy == pytest.approx(plain - loss)
+    assert chosen & {"jpeg", "u8z"}
+
+
+@pytest.mark.parametrize("contract_above", [0, 10**9])
+def test_candidates_are_exactly_what_was_measured(card: ModelCard, contract_above: int) -> None:
+    profiles = devices(card)
     problem = problem_of(card, profiles[0], profiles[1], ["f32", "u8z", "jpeg"])
     calibration = card.calibration
     assert isinstance(calibration, Calibration)

@@ -6,7 +6,10 @@ between two tensors that all ways pass) is one node: a branchy block is never sp
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from dapdee_ros.graph.dag import ModelDag, Node
+from dapdee_ros.partition.codec_cost import CodecCost, TensorCost
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policies.light_cut import light_plan
@@ -81,8 +84,29 @@ def _block_chain(problem: Problem, exit_number: int) -> Problem:
         _with_seconds(problem.car, car_s),
         _with_seconds(problem.edge, edge_s),
         [problem.exit_accuracy[exit_number - 1]],
-        problem.codecs,
+        [_ForExit(codec, exit_number) for codec in problem.codecs],
     )
+
+
+@dataclass(frozen=True)
+class _ForExit:
+    """A codec in a network whose only exit is exit ``number`` of the whole one."""
+
+    codec: CodecCost
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The codec's own name."""
+        return self.codec.name
+
+    def tensor(self, node: Node) -> TensorCost | None:
+        """As for the whole network: blocks bear the names of real tensors."""
+        return self.codec.tensor(node)
+
+    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+        """What the exit loses in the whole network."""
+        return self.codec.accuracy_loss(self.number, boundary)
 
 
 def _with_seconds(profile: DeviceProfile, seconds: dict[str, float]) -> DeviceProfile:

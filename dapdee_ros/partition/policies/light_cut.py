@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.partition.codec_cost import CodecCost
 from dapdee_ros.partition.heavy_search import SearchResult, heavy_search
 from dapdee_ros.partition.min_cut import CutCosts, fastest_split
 from dapdee_ros.partition.plan import Plan
@@ -15,7 +16,7 @@ def light_plan(problem: Problem, exit_number: int, situation: Situation, reason:
     for codec in problem.codecs:
         costs = _costs(problem, exit_number, situation, codec.name)
         split = fastest_split(problem.dag, exit_number, costs)
-        plans.append(situation.price(problem, exit_number, split.boundary, codec.name, reason))
+        plans.append(_priced(problem, exit_number, situation, split.boundary, codec, reason))
     return min(plans, key=lambda plan: plan.latency_s)
 
 
@@ -32,16 +33,23 @@ def heavy_plan(
         costs = _costs(problem, exit_number, situation, codec.name)
         found: SearchResult = heavy_search(problem.dag, exit_number, costs, **options)  # type: ignore[arg-type]
         capped = ", grid capped" if found.capped else ""
-        plans.append(
-            situation.price(
-                problem,
-                exit_number,
-                found.split.boundary,
-                codec.name,
-                f"{reason} after {found.cuts} cuts{capped}",
-            )
-        )
+        text = f"{reason} after {found.cuts} cuts{capped}"
+        plans.append(_priced(problem, exit_number, situation, found.split.boundary, codec, text))
     return min(plans, key=lambda plan: plan.period_s)
+
+
+def _priced(
+    problem: Problem,
+    exit_number: int,
+    situation: Situation,
+    boundary: tuple[str, ...],
+    codec: CodecCost,
+    reason: str,
+) -> Plan:
+    """The plan; instead of one that loses nobody knows how much, all on the car."""
+    if boundary and codec.accuracy_loss(exit_number, boundary) is None:
+        boundary, reason = (), f"{reason}, {codec.name} not measured there"
+    return situation.price(problem, exit_number, boundary, codec.name, reason)
 
 
 def _costs(problem: Problem, exit_number: int, situation: Situation, codec: str) -> CutCosts:
