@@ -48,9 +48,9 @@ class PartitionManager(Node):
         declare(
             self,
             "codecs",
-            ["f32", "f16", "u8"],
-            "Codecs that a plan may use for what it sends. One that loses something is used only "
-            "if the model's calibration says how much.",
+            ["f32", "f16", "u8", "u8z", "u4z", "jpeg"],
+            "Codecs that a plan may use for what it sends. Other than f32 they are used only where "
+            "the model's calibration says what they cost.",
         )
         try:
             self._card: ModelCard = read_card(find_model(self.get_parameter("model").value))
