@@ -1,8 +1,8 @@
 """Mend the CMake files of the ROS wheels that name the folders of the machine they were built on.
 
-Some exported CMake files point to the wheel builder's own include folders, which CMake refuses. This
-rewrites them to the include folders of the running interpreter and its NumPy. Harmless when run
-twice.
+Some exported CMake files point to the wheel builder's own include folders, which CMake refuses.
+This rewrites them to the include folders of the running interpreter and its NumPy. Harmless when
+run twice.
 """
 
 import re

@@ -66,7 +66,8 @@ def devices(card: ModelCard) -> list[DeviceProfile]:
 def test_every_policy_plans_with_codecs_that_code_some_tensors(
     card: ModelCard, policy: str
 ) -> None:
-    problem = problem_of(card, *devices(card), ["f32", "u8z", "jpeg"])
+    car, edge = devices(card)
+    problem = problem_of(card, car, edge, ["f32", "u8z", "jpeg"])
     calibration = card.calibration
     assert calibration is not None
     chosen = set()
