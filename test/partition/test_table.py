@@ -10,7 +10,8 @@ import pytest
 from partition.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.cuts import cuts
-from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.graph.dag import ModelDag, Node
+from dapdee_ros.partition.codec_cost import AsIs, MeasuredCodec, TensorCost
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import (
@@ -121,7 +122,7 @@ def test_zero_bandwidth_and_no_connection_leave_only_the_car() -> None:
         assert "no link" in plan.reason
 
 
-def test_keeping_the_raw_input_on_the_car() -> None:
+def test_keeping_the_raw_input_on_the_car(tmp_path: Path) -> None:
     dag, _, edge, _ = chain_of_design()
     slow = DeviceProfile("chain", "slow", 1, {"in": 0, "x": 50, "y": 50, "z": 50}, "now")
     table = CandidateTable.build(dag, slow, edge, exit_accuracy=[0.9])
@@ -130,6 +131,32 @@ def test_keeping_the_raw_input_on_the_car() -> None:
     kept = table.decide(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True)
     # x is larger than the input: it may hold all of it.
     assert kept.boundary == ("y",)
+    table.save(tmp_path / "table.json")
+    read = CandidateTable.load(tmp_path / "table.json")
+    assert read.decide(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True) == kept
+
+
+def test_what_holds_the_input_makes_nothing_superfluous_that_does_not() -> None:
+    sizes = {"image": 10, "wide": 20, "narrow": 8, "exit": 2}
+    names = list(sizes)
+    nodes = tuple(
+        Node(name, "op", tuple(names[max(0, i - 1) : i]), (values,), "float32", 4 * values, 1)
+        for i, (name, values) in enumerate(sizes.items())
+    )
+    # The first two take no time, so that the wide tensor is better than the narrow one in bytes
+    # and no worse in anything else.
+    car, edge = (
+        DeviceProfile("m", side, 1, {"image": 0, "wide": 0, "narrow": 0, "exit": s}, "now")
+        for side, s in (("car", 9.0), ("edge", 0.1))
+    )
+    small = MeasuredCodec("small", {"wide": TensorCost(5)}, default_loss=0.0)
+    table = CandidateTable.build(
+        ModelDag(nodes, ("exit",)), car, edge, exit_accuracy=[0.9], codecs=[AsIs(), small]
+    )
+    link = LinkState(1e3)
+    assert table.decide(link, LoadState(), 200, "latency").boundary == ("wide",)
+    kept = table.decide(link, LoadState(), 200, "latency", keep_raw_on_car=True)
+    assert kept.boundary == ("narrow",)
 
 
 def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
