@@ -1,0 +1,78 @@
+"""dapdee demo, as a user runs it: everything together, over an emulated link that dies."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dapdee_ros.report.run_log import RunLog
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
+
+
+def dapdee(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dapdee_ros.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("rclpy") is None
+    or not any(
+        Path(prefix, "lib/dapdee_ros/head").exists()
+        for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    ),
+    reason="the package is not built or its environment not sourced: make setup, tools/env.sh",
+)
+def test_a_drive_into_a_tunnel_accounts_for_every_frame(tmp_path: Path) -> None:
+    done = dapdee(
+        *("demo", "--seconds", "8", "--link", "steps:18.88@0,0@12", "--http-port", "0"),
+        *("--out", str(tmp_path), "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["balanced"]
+    assert summary["in_flight"] == 0
+    assert summary["accepted"] >= 60
+    assert summary["recorded"] == summary["results"]
+    assert summary["plan_changes"] >= 1
+    assert summary["places"]["car"]["frames"] > 0
+    assert summary["accuracy"] > 0.6
+    assert (tmp_path / "timeline.png").stat().st_size > 10_000
+    assert (tmp_path / "last_picture.png").stat().st_size > 10_000
+    log = RunLog.load(tmp_path / "run.json")
+    assert log.first_result_s is not None
+    assert len({frame.number for frame in log.frames}) == len(log.frames)
+    assert log.link_truth
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "nowhere"), "nowhere"),
+        (("--rate-hz", "0"), "rate_hz"),
+        (("--rate-hz", "fast"), "rate_hz"),
+        (("--seconds", "-1"), "--seconds"),
+        (("--source", "radio"), "radio"),
+        (("--emulated-slowdown", "0.5"), "emulated_slowdown"),
+    ],
+)
+def test_what_makes_no_sense_is_one_clear_line(arguments: tuple[str, ...], words: str) -> None:
+    done = dapdee("demo", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_link_names_the_node_that_refused_it(tmp_path: Path) -> None:
+    done = dapdee("demo", "--link", "carrier-pigeon", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "link_emulator ended with status 2" in done.stderr
+    assert "carrier-pigeon" in done.stderr
