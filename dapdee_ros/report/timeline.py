@@ -49,7 +49,8 @@ def draw_timeline(log: RunLog, path: Path) -> None:
     _draw_link(link, log.links, "estimated", "#1f77b4", 1.2)
     link.set_ylabel("uplink [Mbit/s]")
     link.set_ylim(bottom=0)
-    link.legend(loc="upper right", ncols=2, fontsize="small")
+    if log.links or log.link_truth:
+        link.legend(loc="upper right", ncols=2, fontsize="small")
 
     end_s = max([f.at_s for f in log.frames] + [p.at_s for p in log.plans], default=0.0)
     cuts: dict[str, int] = {}
