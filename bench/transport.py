@@ -27,6 +27,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dapdee_ros.nodes.process import prepare_dds
+
 SIZES = {"64kB": 64_000, "1MB": 1_000_000}
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,8 +40,8 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=100, help="frames through the whole path")
     parser.add_argument("--receiver", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    prepare_dds()
     if args.receiver:
         return receive()
     os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
@@ -127,7 +129,7 @@ def transport(messages: int) -> dict[str, Any]:
         receiver.terminate()
         receiver.wait()
         node.destroy_node()
-        rclpy.shutdown()
+        rclpy.try_shutdown()
     figures: dict[str, Any] = {}
     for label, size in SIZES.items():
         head = statistics.median(times["HeadTensor", size])
@@ -242,7 +244,7 @@ def whole_path(frames: int) -> dict[str, Any]:
         finally:
             processes.stop(within_s=8.0)
             node.destroy_node()
-            rclpy.shutdown()
+            rclpy.try_shutdown()
     median_ms = 1e3 * statistics.median(added)
     print(f"image to inference, beside computing: {median_ms:.2f} ms (cut at {boundary})")
     shares = {name: 1e3 * statistics.median(values) for name, values in parts.items()}

@@ -28,6 +28,7 @@ from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.runtime.frames import FrameResult, HeadFrame
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
 from dapdee_ros.runtime.network_input import network_input
+from dapdee_ros.runtime.outbox import Outbox
 
 
 class Head(ModelLifecycleNode):
@@ -71,6 +72,7 @@ class Head(ModelLifecycleNode):
         on_change(self, self._set_parameters)
         self._runtime: HeadRuntime | None = None
         self._tensors: Any = None
+        self._outbox: Outbox[HeadFrame] | None = None
         self._results = self.create_publisher(msg.InferenceResult, "inference", qos.RESULT)
         self._ledgers = self.create_publisher(msg.FrameLedger, "ledger", qos.LATCHED)
         self._inputs: list[Any] = []
@@ -88,10 +90,11 @@ class Head(ModelLifecycleNode):
         self._tensors = self.create_publisher(
             msg.HeadTensor, "head_tensor", qos.tensor_qos(reliable, settings.max_in_flight)
         )
+        self._outbox = Outbox(self._publish_tensors, settings.max_in_flight)
         self._runtime = HeadRuntime(
             self.network,
             load=self._load,
-            send=self._send,
+            send=self._outbox.put,
             publish=self._publish,
             session=secrets.randbits(32),
             settings=settings,
@@ -133,6 +136,8 @@ class Head(ModelLifecycleNode):
             f"drops + {summary.in_flight} in flight"
         )
         self._runtime = None
+        if self._outbox is not None:
+            self._outbox.stop()
         self.destroy_publisher(self._tensors)
 
     def _settings(self, changed: dict[str, Any]) -> HeadSettings:
@@ -178,7 +183,7 @@ class Head(ModelLifecycleNode):
         except ImageError as error:
             raise FrameError(str(error)) from error
 
-    def _send(self, frame: HeadFrame) -> None:
+    def _publish_tensors(self, frame: HeadFrame) -> None:
         self._tensors.publish(head_frame_to_message(frame, frame.context.header))
 
     def _publish(self, result: FrameResult) -> None:

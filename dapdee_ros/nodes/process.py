@@ -61,6 +61,27 @@ class StopProcess(Exception):
         self.status = status
 
 
+def prepare_dds() -> None:
+    """Have Fast DDS keep a shared memory segment that holds several boundary tensors.
+
+    Has to come before ``rclpy.init``. Whoever has set up Fast DDS by its environment variables is
+    left alone, and other middlewares do not look at this one.
+    """
+    by_user = (
+        "FASTDDS_DEFAULT_PROFILES_FILE",
+        "FASTRTPS_DEFAULT_PROFILES_FILE",
+        "FASTDDS_BUILTIN_TRANSPORTS",
+    )
+    if any(os.environ.get(name) for name in by_user):
+        return
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    for prefix in prefixes:
+        path = Path(prefix) / "share" / "dapdee_ros" / "config" / "fastdds.xml"
+        if path.is_file():
+            os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(path)
+            return
+
+
 def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = None) -> int:
     """Start nodes, spin them on one thread, and shut everything down in order.
 
@@ -75,9 +96,7 @@ def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = N
     Returns:
         The process's exit status.
     """
-    # Publishing large tensors must not hold up the thread that computes: let Fast DDS send them
-    # on a thread of its own. Whoever set it differently has a reason.
-    os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
+    prepare_dds()
     program = Path(sys.argv[0]).name
     try:
         left = remove_ros_args(args)[1:]
