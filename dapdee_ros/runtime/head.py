@@ -391,13 +391,13 @@ class HeadRuntime:
         program = flight.program
         left_s = flight.deadline_at_s - self._clock()
         with self._condition:
-            pressed = self._waiting is not None or any(
+            others = int(self._waiting is not None) + sum(
                 other.fallback_at_s <= flight.deadline_at_s for other in self._flights.values()
             )
-        if pressed:
-            # Others want the car before this one's time is up: an exit deeper than the car can
-            # keep up with would make them late, or be dropped.
-            left_s = min(left_s, self._frame_interval_s)
+        if others:
+            # They want the car before this one's time is up: were it computed deeper than the car
+            # can keep up with, they would be late, or be displaced and dropped.
+            left_s = min(left_s, self._frame_interval_s / (1 + others))
         exits = program.finish_profiled_s
         fitting = [exit_ for exit_, s in exits.items() if self._seconds(s) <= left_s]
         # Nothing fits: the quickest is the least late.
