@@ -171,4 +171,4 @@ class CameraNode(Node):
 
 def main() -> int:
     """Start the camera's process."""
-    return run_nodes(lambda: [CameraNode()])
+    return run_nodes(lambda: [CameraNode()], large_messages=True)

@@ -204,4 +204,4 @@ class Head(ModelLifecycleNode):
 
 def main() -> int:
     """Run the head node until it is told to stop."""
-    return run_nodes(lambda: [Head()])
+    return run_nodes(lambda: [Head()], large_messages=True)

@@ -165,4 +165,4 @@ class LinkEmulator(Node):
 
 def main() -> int:
     """Run the link emulator until it is told to stop."""
-    return run_nodes(lambda: [LinkEmulator()])
+    return run_nodes(lambda: [LinkEmulator()], large_messages=True)

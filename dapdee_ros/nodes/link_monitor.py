@@ -16,12 +16,15 @@ from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
 
 FRAME_HEADER_BYTES = 250
 """What a HeadTensor takes beside its data: header, model id, one or two tensor specs."""
 
 _ANSWERS_REMEMBERED = 64
-_LEAST_CHANGE = 0.02
+# Less than this changes no plan, and every publication costs the whole car's side something.
+_LEAST_RATE_CHANGE = 0.05
+_LEAST_RTT_CHANGE = 0.2
 
 
 class LinkMonitor(Node):
@@ -31,8 +34,13 @@ class LinkMonitor(Node):
     measured on one clock.
     """
 
-    def __init__(self) -> None:
-        super().__init__("link_monitor")
+    def __init__(self, hear_results: bool = True) -> None:
+        """Create the node.
+
+        Args:
+            hear_results: subscribe the results; False if somebody calls ``take_result``.
+        """
+        super().__init__("link_monitor", parameter_overrides=LEAN)
         link, probes = LinkSettings(), ProbeSettings()
         silence_s = declare(
             self,
@@ -45,7 +53,7 @@ class LinkMonitor(Node):
         period_s = declare(
             self,
             "check_period_s",
-            0.1,
+            0.2,
             "Seconds between two looks at whether a probe is due or the link went silent.",
             bounds=(0.02, 1.0),
         )
@@ -83,13 +91,18 @@ class LinkMonitor(Node):
         self._answered: deque[tuple[int, int]] = deque(maxlen=_ANSWERS_REMEMBERED)
         self._last: LinkEstimate | None = None
         self._published_s = -math.inf
-        self._qualities = self.create_publisher(msg.LinkQuality, "link_quality", qos.STATE)
-        self._probes = self.create_publisher(msg.Probe, "probe", qos.PROBE)
-        self.create_subscription(msg.Probe, "probe_echo", self._take_echo, qos.PROBE)
-        self.create_subscription(
-            msg.InferenceResult, "edge_result", self._take_answer, qos.tensor_qos(reliable, 10)
+        self._qualities = publish_on(self, msg.LinkQuality, "link_quality", qos.STATE)
+        self._probes = publish_on(self, msg.Probe, "probe", qos.PROBE)
+        listen_to(self, msg.Probe, "probe_echo", self._take_echo, qos.PROBE)
+        listen_to(
+            self,
+            msg.InferenceResult,
+            "edge_result",
+            self._take_answer,
+            qos.tensor_qos(reliable, 10),
         )
-        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+        if hear_results:
+            listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
         self.create_timer(period_s, self._check)
 
     def _take_answer(self, answer: msg.InferenceResult) -> None:
@@ -106,7 +119,8 @@ class LinkMonitor(Node):
         )
         self._publish(now)
 
-    def _take_result(self, result: msg.InferenceResult) -> None:
+    def take_result(self, result: msg.InferenceResult) -> None:
+        """Learn from a result: one that the car had to finish says something about the link."""
         if result.place != msg.InferenceResult.PLACE_CAR_FALLBACK or not result.sent_bytes:
             return
         key = (result.session, result.frame_number)
@@ -150,8 +164,8 @@ class LinkMonitor(Node):
             old is not None
             and now - self._published_s < self._publish_period_s
             and new.connected == old.connected
-            and not _differs(new.uplink_bps, old.uplink_bps)
-            and not _differs(new.rtt_s, old.rtt_s)
+            and not _differs(new.uplink_bps, old.uplink_bps, _LEAST_RATE_CHANGE)
+            and not _differs(new.rtt_s, old.rtt_s, _LEAST_RTT_CHANGE)
         ):
             return
         self._last, self._published_s = new, now
@@ -169,10 +183,10 @@ class LinkMonitor(Node):
         )
 
 
-def _differs(new: float, old: float) -> bool:
+def _differs(new: float, old: float, least: float) -> bool:
     if math.isnan(new) or math.isnan(old):
         return math.isnan(new) != math.isnan(old)
-    return abs(new - old) > _LEAST_CHANGE * abs(old)
+    return abs(new - old) > least * abs(old)
 
 
 def main() -> int:

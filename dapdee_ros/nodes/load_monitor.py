@@ -15,6 +15,7 @@ import dapdee_ros.msg as msg
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
 
 _SMOOTHING = 0.2
 
@@ -22,8 +23,14 @@ _SMOOTHING = 0.2
 class LoadMonitor(Node):
     """Publishes car/load or edge/load."""
 
-    def __init__(self, machine: str = "car") -> None:
-        super().__init__("load_monitor")
+    def __init__(self, machine: str = "car", hear_results: bool = True) -> None:
+        """Create the node.
+
+        Args:
+            machine: default of the parameter of that name.
+            hear_results: subscribe the car's results; False if somebody calls ``take_result``.
+        """
+        super().__init__("load_monitor", parameter_overrides=LEAN)
         self._side = declare(
             self,
             "machine",
@@ -44,24 +51,25 @@ class LoadMonitor(Node):
         self._slowdown = math.nan
         self._queue_depth = 0
         self._battery_ratio = math.nan
-        self._loads = self.create_publisher(msg.NodeLoad, f"{self._side}/load", qos.STATE)
+        self._loads = publish_on(self, msg.NodeLoad, f"{self._side}/load", qos.STATE)
         if self._side == "car":
-            self.create_subscription(
-                msg.InferenceResult, "inference", self._take_result, qos.RESULT
-            )
-            self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+            if hear_results:
+                listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
+            listen_to(self, msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
             self.create_subscription(BatteryState, "battery_state", self._take_battery, qos.IMAGE)
         else:
-            self.create_subscription(
+            listen_to(
+                self,
                 msg.InferenceResult,
                 "edge_result",
-                self._take_result,
+                self.take_result,
                 qos.tensor_qos(reliable, 10),
             )
         psutil.cpu_percent()  # the first call only starts the measurement
         self.create_timer(period_s, self._publish)
 
-    def _take_result(self, result: msg.InferenceResult) -> None:
+    def take_result(self, result: msg.InferenceResult) -> None:
+        """Learn from a result how slow this machine is at present."""
         slowdown = result.car_slowdown if self._side == "car" else result.edge_slowdown
         if math.isfinite(slowdown):
             old = self._slowdown if math.isfinite(self._slowdown) else slowdown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rclpy.node import Node
+
 from dapdee_ros.nodes.link_monitor import LinkMonitor
 from dapdee_ros.nodes.load_monitor import LoadMonitor
 from dapdee_ros.nodes.partition_manager import PartitionManager
@@ -10,4 +12,10 @@ from dapdee_ros.nodes.process import run_nodes
 
 def main() -> int:
     """Run the three nodes on one thread until the process is told to stop."""
-    return run_nodes(lambda: [PartitionManager(), LinkMonitor(), LoadMonitor("car")])
+    return run_nodes(_make)
+
+
+def _make() -> list[Node]:
+    # One subscription serves all three: every further one would cost a copy and a turn a frame.
+    link, load = LinkMonitor(hear_results=False), LoadMonitor("car", hear_results=False)
+    return [PartitionManager((link.take_result, load.take_result)), link, load]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from dapdee_ros.nodes.conversions import message_to_profile, plan_to_message
 from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
 from dapdee_ros.nodes.planning_parameters import PLANNING, declare_planning
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, ProfileError
@@ -41,8 +43,15 @@ _NO_LINK = LinkState(0.0, connected=False)
 class PartitionManager(Node):
     """Subscribes profiles, link quality, loads and results; publishes the plan, latched."""
 
-    def __init__(self) -> None:
-        super().__init__("partition_manager")
+    def __init__(
+        self, pass_results_to: Sequence[Callable[[msg.InferenceResult], None]] = ()
+    ) -> None:
+        """Create the node.
+
+        Args:
+            pass_results_to: others of this process that want every result.
+        """
+        super().__init__("partition_manager", parameter_overrides=LEAN)
         declare(self, "model", "roadsigns", "Model to plan for: a name, or a model folder's path.")
         declare_planning(self)
         declare(
@@ -56,6 +65,7 @@ class PartitionManager(Node):
             self._card: ModelCard = read_card(find_model(self.get_parameter("model").value))
         except ModelFolderError as error:
             raise ParameterError(f"parameter model: {error}") from error
+        self._pass_results_to = pass_results_to
         self._profiles: dict[str, DeviceProfile] = {}
         self._problem: Problem | None = None
         self._policy: Policy | None = None
@@ -70,23 +80,25 @@ class PartitionManager(Node):
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
-        self._plans = self.create_publisher(msg.PartitionPlan, "plan", qos.LATCHED)
+        self._plans = publish_on(self, msg.PartitionPlan, "plan", qos.LATCHED)
         for side in ("car", "edge"):
-            self.create_subscription(
+            listen_to(
+                self,
                 msg.DeviceProfile,
                 f"{side}/profile",
                 partial(self._take_profile, side),
                 qos.LATCHED,
             )
-            self.create_subscription(
+            listen_to(
+                self,
                 msg.NodeLoad,
                 f"{side}/load",
                 partial(self._take_load, side),
                 qos.STATE,
             )
-        self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
-        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
-        self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+        listen_to(self, msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
+        listen_to(self, msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+        listen_to(self, msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -152,6 +164,8 @@ class PartitionManager(Node):
             )
 
     def _take_result(self, result: msg.InferenceResult) -> None:
+        for take in self._pass_results_to:
+            take(result)
         now = time.monotonic()
         self._slowdowns["car"].on_frame(now, result.car_slowdown)
         self._slowdowns["edge"].on_frame(now, result.edge_slowdown)

@@ -62,10 +62,11 @@ class StopProcess(Exception):
 
 
 def prepare_dds() -> None:
-    """Have Fast DDS keep a shared memory segment that holds several boundary tensors.
+    """Have Fast DDS keep a shared memory segment that holds several images or boundary tensors.
 
-    Has to come before ``rclpy.init``. Whoever has set up Fast DDS by its environment variables is
-    left alone, and other middlewares do not look at this one.
+    It costs 8 MB, so only processes that publish such messages do this. Has to come before
+    ``rclpy.init``. Whoever has set up Fast DDS by its environment variables is left alone, and
+    other middlewares do not look at this one.
     """
     by_user = (
         "FASTDDS_DEFAULT_PROFILES_FILE",
@@ -82,7 +83,12 @@ def prepare_dds() -> None:
             return
 
 
-def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = None) -> int:
+def run_nodes(
+    make: Callable[[], Sequence[Node]],
+    args: Sequence[str] | None = None,
+    *,
+    large_messages: bool = False,
+) -> int:
     """Start nodes, spin them on one thread, and shut everything down in order.
 
     SIGINT and SIGTERM both end the spinning; each node's ``destroy_node`` then closes its threads,
@@ -92,11 +98,13 @@ def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = N
     Args:
         make: creates the nodes, after ``rclpy.init``. A ValueError it raises is a wrong parameter.
         args: command line, beginning with the program; ``sys.argv`` if None.
+        large_messages: whether images or tensors are published from here (``prepare_dds``).
 
     Returns:
         The process's exit status.
     """
-    prepare_dds()
+    if large_messages:
+        prepare_dds()
     program = Path(sys.argv[0]).name
     try:
         left = remove_ros_args(args)[1:]
@@ -131,6 +139,9 @@ def run_nodes(make: Callable[[], Sequence[Node]], args: Sequence[str] | None = N
         for node in nodes:
             if isinstance(node, LifecycleNode) and not _autostart(node):
                 return 1
+        # What is there now stays: it need not be searched for garbage again and again.
+        gc.collect()
+        gc.freeze()
         spinner = _Spinner(nodes)
         # The main thread only waits: Python runs signal handlers there, and at once.
         return spinner.wait()

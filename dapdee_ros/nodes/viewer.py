@@ -237,4 +237,4 @@ def _dag(model: str) -> Any:
 
 def main() -> int:
     """Start the viewer's process."""
-    return run_nodes(lambda: [Viewer()])
+    return run_nodes(lambda: [Viewer()], large_messages=True)
