@@ -131,7 +131,8 @@ class CandidateTable:
             risk: judge the deadline at the rate that the link falls below with this probability;
                 0.5 is the estimate itself.
             most_period_s: seconds between frames; a plan with a longer period could not keep up
-                and would have to drop frames, so it counts as not meeting the deadline.
+                and would have to drop frames, so it counts as not meeting the deadline. With a
+                gate the mean counts, but a frame that goes on may take at most twice as long.
 
         Raises:
             PlanningError: for a deadline, mode, risk or accuracy that makes no sense, and as

@@ -16,6 +16,9 @@ _ROUNDING = 1e-9
 # Periods within this factor are the same period, summed in another order.
 _SAME = 1 + 1e-12
 
+# One frame can wait while another is in work; a third would displace it.
+_FRAMES_AT_ONCE = 2
+
 
 @dataclass(frozen=True)
 class View:
@@ -99,13 +102,17 @@ class View:
             deadline_s: the deadline.
             mode: ``latency`` or ``throughput``.
             tolerance: accuracy that counts as nothing.
-            most_period_s: longest period, in the mean over the frames.
+            most_period_s: longest period, in the mean over the frames; a single one may take
+                twice that.
         """
         latency_s = judging @ self.worst
         if most_period_s < np.inf:
             means = self.worst if self.expected is None else self.expected
             period_s = (means[:SENDS] * weights[:SENDS, None]).max(axis=0)
             keeps_up = period_s <= most_period_s
+            if self.expected is not None:
+                worst_s = (self.worst[:SENDS] * weights[:SENDS, None]).max(axis=0)
+                keeps_up &= worst_s <= _FRAMES_AT_ONCE * most_period_s
             if not keeps_up.any():
                 return int(period_s.argmin()), True
             # What falls behind the frames is as bad as what is late, and shares its fate below.

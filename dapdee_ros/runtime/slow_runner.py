@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MOST_SLOWDOWN = 1000.0
 
+_MOST_OVER_USUAL = 1.5
+_LEARNING = 0.2
+
 
 class SlowRunner:
     """A runner that takes ``slowdown`` times as long.
@@ -33,12 +36,13 @@ class SlowRunner:
     def __init__(self, runner: Runner, slowdown: float) -> None:
         self._runner = runner
         self.slowdown = slowdown
+        self._usual_s: dict[tuple[str, ...], float] = {}
 
     def run(self, given: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
         """As ``GraphRunner.run``, later."""
         started_s = time.thread_time()
         values = self._runner.run(given, targets)
-        self._wait(started_s)
+        self._wait((*given, "", *targets), started_s)
         return values
 
     def run_stages(
@@ -46,13 +50,20 @@ class SlowRunner:
     ) -> Iterator[dict[str, Tensor]]:
         """As ``GraphRunner.run_stages``, each stage later."""
         started_s = time.thread_time()
-        for values in self._runner.run_stages(given, stages):
-            self._wait(started_s)
+        done: tuple[str, ...] = tuple(given)
+        for values, names in zip(self._runner.run_stages(given, stages), stages, strict=True):
+            self._wait((*done, "", *names), started_s)
+            done = (*done, *names)
             yield values
             started_s = time.thread_time()
 
-    def _wait(self, started_s: float) -> None:
-        time.sleep((self.slowdown - 1) * (time.thread_time() - started_s))
+    def _wait(self, what: tuple[str, ...], started_s: float) -> None:
+        spent_s = time.thread_time() - started_s
+        # A hiccup of this machine would become a stall that the slow one never has.
+        spent_s = min(spent_s, _MOST_OVER_USUAL * self._usual_s.get(what, spent_s))
+        usual_s = self._usual_s.setdefault(what, spent_s)
+        self._usual_s[what] = usual_s + _LEARNING * (spent_s - usual_s)
+        time.sleep((self.slowdown - 1) * spent_s)
 
 
 def slowed_down(profile: DeviceProfile, slowdown: float) -> DeviceProfile:
