@@ -297,7 +297,11 @@ class PartitionManager(Node):
 
     def _most_period_s(self) -> float:
         share = self._settings["frame_utilisation"]
-        return share * self._frames.interval_s if share else math.inf
+        if not share:
+            return math.inf
+        interval_s = self._frames.interval_s
+        # Until their rate is known, frames are taken to come three within a deadline.
+        return share * (self._settings["deadline_s"] / 3 if math.isinf(interval_s) else interval_s)
 
     def _reprice(
         self, problem: Problem, plan: Plan | None, link: LinkState, load: LoadState, mode: str

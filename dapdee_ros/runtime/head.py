@@ -47,6 +47,9 @@ FAILED = "could not be computed"
 _FRAMES_A_DEADLINE = 3
 """How many frames are taken to come within a deadline, until their rate is known."""
 
+_UTILISATION = 0.85
+"""Share of the time between two frames that a fallback may take."""
+
 
 class FrameError(ValueError):
     """An image that the network cannot be given; the message says why."""
@@ -394,10 +397,9 @@ class HeadRuntime:
             others = int(self._waiting is not None) + sum(
                 other.fallback_at_s <= flight.deadline_at_s for other in self._flights.values()
             )
-        if others:
-            # They want the car before this one's time is up: were it computed deeper than the car
-            # can keep up with, they would be late, or be displaced and dropped.
-            left_s = min(left_s, self._frame_interval_s / (1 + others))
+        # Those want the car before this one's time is up, and the next frame comes soon: computed
+        # deeper than the car can keep up with, this one would make another late or displaced.
+        left_s = min(left_s, _UTILISATION * self._frame_interval_s / (1 + others))
         exits = program.finish_profiled_s
         fitting = [exit_ for exit_, s in exits.items() if self._seconds(s) <= left_s]
         # Nothing fits: the quickest is the least late.
