@@ -42,7 +42,8 @@ def draw_timeline(log: RunLog, path: Path) -> None:
         latency.axhline(1e3 * deadline_s, color="grey", linestyle="--", linewidth=1)
         latency.text(0, 1e3 * deadline_s, " deadline", va="bottom", color="grey")
     latency.set_ylabel("latency [ms]")
-    latency.set_ylim(bottom=0)
+    # Room above for the legend, or it would hide the slowest frames.
+    latency.set_ylim(0, 1.18 * latency.get_ylim()[1])
     latency.legend(loc="upper right", ncols=4, fontsize="small")
 
     _draw_link(link, log.link_truth, "true", "#bbbbbb", 3)
