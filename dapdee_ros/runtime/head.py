@@ -31,6 +31,7 @@ from dapdee_ros.runtime.frames import (
     TailAnswer,
 )
 from dapdee_ros.runtime.ledger import FrameLedger, LedgerError
+from dapdee_ros.runtime.pace import Pace
 from dapdee_ros.runtime.patience import fallback_time
 
 if TYPE_CHECKING:
@@ -43,12 +44,6 @@ log = logging.getLogger(__name__)
 SUPERSEDED = "superseded by a newer frame"
 SHUTDOWN = "the head was stopped"
 FAILED = "could not be computed"
-
-_FRAMES_A_DEADLINE = 3
-"""How many frames are taken to come within a deadline, until their rate is known."""
-
-_UTILISATION = 0.85
-"""Share of the time between two frames that a fallback may take."""
 
 
 class FrameError(ValueError):
@@ -120,9 +115,7 @@ class HeadRuntime:
         self._stopping = False
         self._busy = False
         self._thread: threading.Thread | None = None
-        self._car_slowdown = 1.0
-        self._last_accepted_s = math.nan
-        self._frame_interval_s = math.inf
+        self._pace = Pace()
         # Until a manager says otherwise the car does everything itself: that needs nobody else.
         self._alone = [
             network.head_program(FramePlan(0, number))
@@ -175,13 +168,7 @@ class HeadRuntime:
             if self._stopping:
                 self.ledger.end_with_drop(number, SHUTDOWN)
                 return number
-            if math.isfinite(self._last_accepted_s):
-                interval = now - self._last_accepted_s
-                known = math.isfinite(self._frame_interval_s)
-                self._frame_interval_s += 0.2 * (interval - self._frame_interval_s) if known else 0
-                if not known:
-                    self._frame_interval_s = interval
-            self._last_accepted_s = now
+            self._pace.on_frame(now)
             displaced, self._waiting = self._waiting, _Waiting(number, payload, now)
             self._condition.notify_all()
         if displaced:
@@ -275,7 +262,10 @@ class HeadRuntime:
                     room = not program.boundary or (
                         len(self._flights) < self._settings.max_in_flight
                     )
-                    alone_at_s = self._alone_at(waiting, program)
+                    settings = self._settings
+                    alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
+                        program, settings.deadline_s, settings.margin_s
+                    )
                     if room or alone_at_s <= now:
                         self._waiting = None
                         self._busy = True
@@ -285,29 +275,8 @@ class HeadRuntime:
             return None
 
     def _alone_program(self) -> HeadProgram:
-        """What to do without a plan: the deepest exit that the car keeps up with by itself."""
         settings = self._settings
-        interval_s = self._frame_interval_s
-        if math.isinf(interval_s):
-            interval_s = settings.deadline_s / _FRAMES_A_DEADLINE
-        most_s = min(settings.deadline_s - settings.margin_s, interval_s)
-        fitting = [p for p in self._alone if self._seconds(p.head_profiled_s) <= most_s]
-        return (fitting or self._alone[:1])[-1]
-
-    def _alone_at(self, waiting: _Waiting, program: HeadProgram) -> float:
-        """When a frame that finds the window full is begun, to be finished here."""
-        whole_s = self._seconds(program.head_profiled_s) + self._seconds(
-            program.finish_profiled_s.get(program.plan.exit_number, 0.0)
-        )
-        if whole_s < self._frame_interval_s:
-            # The car keeps up with the camera by itself: a frame need not wait for the window.
-            return waiting.accepted_s
-        settings = self._settings
-        return waiting.accepted_s + max(0.0, settings.deadline_s - settings.margin_s - whole_s)
-
-    def _seconds(self, profiled_s: float) -> float:
-        """What profiled seconds take now; 0 where there is no profile."""
-        return 0.0 if math.isnan(profiled_s) else profiled_s * self._car_slowdown
+        return self._pace.deepest_alone(self._alone, settings.deadline_s, settings.margin_s)
 
     def _begin(self, waiting: _Waiting, program: HeadProgram, may_send: bool) -> None:
         import torch
@@ -328,10 +297,12 @@ class HeadRuntime:
             if number == 0 and plan.gate is not None:
                 gate = network.classify(values[program.stages[0][0]], plan.gate)
                 if gate.score >= plan.gate_threshold:
-                    slowdown = self._note_slowdown(loaded_s, program.gate_profiled_s)
+                    slowdown = self._pace.on_computed(
+                        self._clock() - loaded_s, program.gate_profiled_s
+                    )
                     self._finish_here(waiting, program, gate, plan.gate, started_s, slowdown)
                     return
-        slowdown = self._note_slowdown(loaded_s, program.head_profiled_s)
+        slowdown = self._pace.on_computed(self._clock() - loaded_s, program.head_profiled_s)
         if program.sink is not None:
             answer = network.classify(values[program.sink], plan.exit_number)
             self._finish_here(waiting, program, answer, plan.exit_number, started_s, slowdown)
@@ -359,7 +330,7 @@ class HeadRuntime:
         flight.sent_bytes = len(data)
         flight.sent_s = self._clock()
         flight.head_s = flight.sent_s - started_s
-        finish_s = {exit_: self._seconds(s) for exit_, s in program.finish_profiled_s.items()}
+        finish_s = {exit_: self._pace.seconds(s) for exit_, s in program.finish_profiled_s.items()}
         flight.fallback_at_s = fallback_time(
             flight.sent_s,
             flight.deadline_at_s - self._settings.margin_s,
@@ -397,25 +368,12 @@ class HeadRuntime:
             others = int(self._waiting is not None) + sum(
                 other.fallback_at_s <= flight.deadline_at_s for other in self._flights.values()
             )
-        # Those want the car before this one's time is up, and the next frame comes soon: computed
-        # deeper than the car can keep up with, this one would make another late or displaced.
-        left_s = min(left_s, _UTILISATION * self._frame_interval_s / (1 + others))
-        exits = program.finish_profiled_s
-        fitting = [exit_ for exit_, s in exits.items() if self._seconds(s) <= left_s]
-        # Nothing fits: the quickest is the least late.
-        exit_number = max(fitting) if fitting else min(exits, key=lambda e: (exits[e], e))
+        exit_number = self._pace.fallback_exit(program.finish_profiled_s, left_s, others)
         logits = self._network.finish(flight.kept, program, exit_number)
         answer = self._network.classify(logits, exit_number)
         if not flight.detail:
             flight.detail = "no answer from the edge in time"
         self._end(flight, answer, exit_number, Place.CAR_FALLBACK, self._clock())
-
-    def _note_slowdown(self, since_s: float, profiled_s: float) -> float:
-        if not profiled_s > 0:
-            return math.nan
-        slowdown = (self._clock() - since_s) / profiled_s
-        self._car_slowdown += 0.2 * (slowdown - self._car_slowdown)
-        return slowdown
 
     def _finish_here(
         self,

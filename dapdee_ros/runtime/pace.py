@@ -1,0 +1,103 @@
+"""How fast the car computes and how fast frames come: what it can finish by itself, and when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dapdee_ros.runtime.split_network import HeadProgram
+
+_FRAMES_A_DEADLINE = 3
+"""How many frames are taken to come within a deadline, until their rate is known."""
+
+_UTILISATION = 0.85
+"""Share of the time between two frames that finishing another's frame may take."""
+
+_SMOOTHING = 0.2
+
+
+class Pace:
+    """Follows the car's slowdown and the frames' interval; all times in s, told by the caller.
+
+    Attributes:
+        slowdown: measured over profiled seconds, smoothed.
+        interval_s: time between two frames; infinite until it is known.
+    """
+
+    def __init__(self) -> None:
+        self.slowdown = 1.0
+        self.interval_s = math.inf
+        self._last_s = math.nan
+
+    def on_frame(self, now_s: float) -> None:
+        """A frame came."""
+        if not math.isnan(self._last_s):
+            interval_s = now_s - self._last_s
+            if math.isinf(self.interval_s):
+                self.interval_s = interval_s
+            self.interval_s += _SMOOTHING * (interval_s - self.interval_s)
+        self._last_s = now_s
+
+    def on_computed(self, spent_s: float, profiled_s: float) -> float:
+        """Something was computed; returns its slowdown, NaN without a profile."""
+        if not profiled_s > 0:
+            return math.nan
+        slowdown = spent_s / profiled_s
+        self.slowdown += _SMOOTHING * (slowdown - self.slowdown)
+        return slowdown
+
+    def seconds(self, profiled_s: float) -> float:
+        """What profiled seconds take now; 0 where there is no profile."""
+        return 0.0 if math.isnan(profiled_s) else profiled_s * self.slowdown
+
+    def deepest_alone(
+        self, programs: Sequence[HeadProgram], deadline_s: float, margin_s: float
+    ) -> HeadProgram:
+        """What to do without a plan: the deepest exit that the car keeps up with by itself.
+
+        Args:
+            programs: the car-only program of each exit, shallowest first.
+            deadline_s: the deadline.
+            margin_s: how long before it a frame shall be done.
+        """
+        interval_s = self.interval_s
+        if math.isinf(interval_s):
+            interval_s = deadline_s / _FRAMES_A_DEADLINE
+        most_s = min(deadline_s - margin_s, interval_s)
+        fitting = [p for p in programs if self.seconds(p.head_profiled_s) <= most_s]
+        return (fitting or programs[:1])[-1]
+
+    def wait_for_window_s(self, program: HeadProgram, deadline_s: float, margin_s: float) -> float:
+        """How long a frame that finds the window full waits before the car finishes it itself.
+
+        Not at all if the car keeps up with the camera by itself; else until it just fits.
+        """
+        whole_s = self.seconds(program.head_profiled_s) + self.seconds(
+            program.finish_profiled_s.get(program.plan.exit_number, 0.0)
+        )
+        if whole_s < self.interval_s:
+            return 0.0
+        return max(0.0, deadline_s - margin_s - whole_s)
+
+    def fallback_exit(
+        self, finish_profiled_s: Mapping[int, float], left_s: float, others: int
+    ) -> int:
+        """The exit at which the car finishes a frame that the edge did not answer.
+
+        The deepest that fits what is left of the deadline, and the frame's share of the car's
+        time: other frames that fall back want it too, and the next from the camera comes soon.
+        Were this one computed deeper than the car can keep up with, it would make another late or
+        displaced. If nothing fits, the quickest is the least late.
+
+        Args:
+            finish_profiled_s: profiled seconds from here to each exit.
+            left_s: time until the deadline.
+            others: how many other frames want the car before that.
+        """
+        left_s = min(left_s, _UTILISATION * self.interval_s / (1 + others))
+        fitting = [e for e, s in finish_profiled_s.items() if self.seconds(s) <= left_s]
+        if fitting:
+            return max(fitting)
+        return min(finish_profiled_s, key=lambda e: (finish_profiled_s[e], e))

@@ -1,0 +1,77 @@
+import math
+from dataclasses import dataclass, field
+
+import pytest
+
+from dapdee_ros.runtime.frames import FramePlan
+from dapdee_ros.runtime.pace import Pace
+
+
+@dataclass
+class Program:
+    """The two prices that Pace looks at."""
+
+    head_profiled_s: float
+    plan: FramePlan = field(default_factory=lambda: FramePlan(1, 3))
+    finish_profiled_s: dict[int, float] = field(default_factory=dict)
+
+
+ALONE = [Program(0.02), Program(0.05), Program(0.2)]
+FINISH = {1: 0.01, 2: 0.04, 3: 0.2}
+
+
+def at_10_hz() -> Pace:
+    pace = Pace()
+    for number in range(5):
+        pace.on_frame(0.1 * number)
+    return pace
+
+
+def test_follows_interval_and_slowdown() -> None:
+    pace = Pace()
+    pace.on_frame(1.0)
+    assert math.isinf(pace.interval_s)
+    pace.on_frame(1.1)
+    assert pace.interval_s == pytest.approx(0.1)
+    for number in range(40):
+        pace.on_frame(1.1 + 0.05 * (number + 1))
+        assert pace.on_computed(0.3, 0.1) == pytest.approx(3.0)
+    assert pace.interval_s == pytest.approx(0.05, rel=0.01)
+    assert pace.seconds(0.1) == pytest.approx(0.3, rel=0.01)
+
+
+def test_without_a_profile_nothing_is_known_and_nothing_breaks() -> None:
+    pace = Pace()
+    assert math.isnan(pace.on_computed(0.3, math.nan))
+    assert pace.slowdown == 1.0
+    assert pace.seconds(math.nan) == 0.0
+
+
+def test_alone_the_car_takes_the_deepest_exit_that_keeps_up() -> None:
+    programs: list = ALONE
+    assert at_10_hz().deepest_alone(programs, 0.3, 0.01) is programs[1]
+    assert at_10_hz().deepest_alone(programs, 0.04, 0.01) is programs[0]
+    # An unknown rate: three frames a deadline.
+    assert Pace().deepest_alone(programs, 0.9, 0.01) is programs[2]
+    assert Pace().deepest_alone(programs, 0.03, 0.01) is programs[0]
+
+
+def test_a_full_window_is_no_obstacle_to_a_car_that_keeps_up() -> None:
+    quick: object = Program(0.01, finish_profiled_s={3: 0.05})
+    slow: object = Program(0.01, finish_profiled_s={3: 0.15})
+    assert at_10_hz().wait_for_window_s(quick, 0.3, 0.01) == 0.0  # type: ignore[arg-type]
+    assert at_10_hz().wait_for_window_s(slow, 0.3, 0.01) == pytest.approx(0.13)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("left_s", "others", "exit_number"),
+    [(0.3, 0, 2), (0.3, 1, 2), (0.3, 4, 1), (0.03, 0, 1), (-1.0, 0, 1)],
+)
+def test_a_fallback_takes_its_share_of_the_car(
+    left_s: float, others: int, exit_number: int
+) -> None:
+    assert at_10_hz().fallback_exit(FINISH, left_s, others) == exit_number
+
+
+def test_a_single_frame_has_the_car_to_itself() -> None:
+    assert Pace().fallback_exit(FINISH, 0.3, 0) == 3
