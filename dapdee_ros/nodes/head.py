@@ -32,7 +32,7 @@ from dapdee_ros.runtime.outbox import Outbox
 
 
 class Head(ModelLifecycleNode):
-    """Subscribes image_raw, plan and edge_result; publishes head_tensor, inference and ledger."""
+    """Subscribes image_raw, plan and edge_result; publishes head_tensor, inference, ledger."""
 
     def __init__(self) -> None:
         super().__init__("head", "car/profile")
@@ -74,6 +74,9 @@ class Head(ModelLifecycleNode):
         self._tensors: Any = None
         self._outbox: Outbox[HeadFrame] | None = None
         self._results = self.create_publisher(msg.InferenceResult, "inference", qos.RESULT)
+        self._unused_answers = self.create_publisher(
+            msg.InferenceResult, "unused_answer", qos.RESULT
+        )
         self._ledgers = self.create_publisher(msg.FrameLedger, "ledger", qos.LATCHED)
         self._inputs: list[Any] = []
         self._timer: Any = None
@@ -155,8 +158,9 @@ class Head(ModelLifecycleNode):
             self._runtime.accept(image)
 
     def _take_answer(self, message: msg.InferenceResult) -> None:
-        if self._runtime is not None:
-            self._runtime.answer(message_to_tail_answer(message))
+        if self._runtime is not None and not self._runtime.answer(message_to_tail_answer(message)):
+            # No result tells of it, but what measures the link wants to know.
+            self._unused_answers.publish(message)
 
     def _take_plan(self, message: msg.PartitionPlan) -> None:
         self._last_plan = message

@@ -71,12 +71,6 @@ class LinkMonitor(Node):
             "Most bytes a second that probes may take, whatever the rate.",
             bounds=(100.0, 1e5),
         )
-        reliable = declare(
-            self,
-            "reliable",
-            True,
-            "Answers come reliably; as set for head and edge.",
-        )
         self._publish_period_s = declare(
             self,
             "publish_period_s",
@@ -94,43 +88,45 @@ class LinkMonitor(Node):
         self._qualities = publish_on(self, msg.LinkQuality, "link_quality", qos.STATE)
         self._probes = publish_on(self, msg.Probe, "probe", qos.PROBE)
         listen_to(self, msg.Probe, "probe_echo", self._take_echo, qos.PROBE)
-        listen_to(
-            self,
-            msg.InferenceResult,
-            "edge_result",
-            self._take_answer,
-            qos.tensor_qos(reliable, 10),
-        )
+        # Not edge_result itself: the link would carry a second copy of every answer.
+        listen_to(self, msg.InferenceResult, "unused_answer", self._take_unused, qos.RESULT)
         if hear_results:
             listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
         self.create_timer(period_s, self._check)
 
-    def _take_answer(self, answer: msg.InferenceResult) -> None:
-        now = time.monotonic()
-        key = (answer.session, answer.frame_number)
-        self._answered.append(key)
-        self._schedule.on_answer(now)
-        self._estimator.on_transfer(
-            now,
-            answer.sent_bytes + FRAME_HEADER_BYTES,
-            now - answer.sent_echo_s - answer.residence_s,
-            answer.residence_s,
-            key,
-        )
-        self._publish(now)
-
     def take_result(self, result: msg.InferenceResult) -> None:
-        """Learn from a result: one that the car had to finish says something about the link."""
-        if result.place != msg.InferenceResult.PLACE_CAR_FALLBACK or not result.sent_bytes:
+        """Learn from a result: how long its tensors took, or that no answer came."""
+        if result.place == msg.InferenceResult.PLACE_EDGE:
+            arrived_s = result.sent_echo_s + result.transfer_s + result.residence_s
+            self._note_transfer(result, arrived_s, result.transfer_s)
             return
         key = (result.session, result.frame_number)
-        if key in self._answered:
-            return  # refused by the edge, so the link is not to blame
+        if not result.sent_bytes or key in self._answered:
+            return  # nothing was sent, or the edge did answer, only not in time or with a refusal
         now = time.monotonic()
         self._estimator.on_unanswered(
             now, result.sent_bytes + FRAME_HEADER_BYTES, now - result.sent_echo_s, key
         )
         self._publish(now)
+
+    def _take_unused(self, answer: msg.InferenceResult) -> None:
+        """Learn from an answer that came too late, or that refused its frame."""
+        now = time.monotonic()
+        self._answered.append((answer.session, answer.frame_number))
+        self._note_transfer(answer, now, now - answer.sent_echo_s - answer.residence_s)
+
+    def _note_transfer(
+        self, answer: msg.InferenceResult, arrived_s: float, transfer_s: float
+    ) -> None:
+        self._schedule.on_answer(arrived_s)
+        self._estimator.on_transfer(
+            arrived_s,
+            answer.sent_bytes + FRAME_HEADER_BYTES,
+            transfer_s,
+            answer.residence_s,
+            (answer.session, answer.frame_number),
+        )
+        self._publish(time.monotonic())
 
     def _take_echo(self, probe: msg.Probe) -> None:
         if probe.session != self._session:

@@ -175,8 +175,12 @@ class HeadRuntime:
             self.ledger.end_with_drop(displaced.number, SUPERSEDED)
         return number
 
-    def answer(self, answer: TailAnswer) -> None:
-        """Take an answer of the edge; the first that ends a frame counts."""
+    def answer(self, answer: TailAnswer) -> bool:
+        """Take an answer of the edge; the first that ends a frame counts.
+
+        Returns:
+            Whether it ended a frame: False for late, refused and foreign ones.
+        """
         now = self._clock()
         with self._condition:
             ours = answer.session == self.session
@@ -187,10 +191,10 @@ class HeadRuntime:
                 flight.detail = f"edge: {answer.status.name.lower()}: {answer.detail}"
                 self.ledger.count_rejected()
                 self._condition.notify_all()
-                return
+                return False
             if flight is None or answer.classification is None:
                 self.ledger.count_late_answer()
-                return
+                return False
             del self._flights[answer.number]
             self._condition.notify_all()
         self._end(
@@ -204,6 +208,7 @@ class HeadRuntime:
             residence_s=answer.residence_s,
             edge_slowdown=answer.edge_slowdown,
         )
+        return True
 
     def start(self) -> None:
         """Start the inference thread."""
