@@ -30,7 +30,7 @@ class RunRecorder(Node):
 
     def __init__(self) -> None:
         super().__init__("run_recorder")
-        self._path = Path(declare(self, "path", "run.json", "File to write the log to."))
+        self._path = Path(declare(self, "path", "runs/run.json", "File to write the log to."))
         model = declare(self, "model", "roadsigns", "Model of the run, for its class names.")
         settings = declare(
             self, "settings", "{}", "What was run, as a JSON object, to be kept with the log."

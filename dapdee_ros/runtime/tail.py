@@ -34,7 +34,7 @@ class TailRuntime:
     def __init__(
         self,
         network: SplitNetwork,
-        answer: Callable[[TailAnswer], None],
+        answer: Callable[[TailAnswer], object],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
