@@ -39,7 +39,7 @@ DEFAULTS = {
     "http_port": "8080",
     # A Raspberry Pi 4 is about 10 times slower than a desktop. The network of the demo is so small
     # that even such a car would hardly need an edge; this one does.
-    "emulated_slowdown": "40",
+    "emulated_slowdown": "30",
 }
 
 _LONGEST_START_S = 60.0
