@@ -14,10 +14,11 @@ exec 9>.setup.lock
 if command -v flock >/dev/null; then flock 9; fi
 
 # --- What kind of machine is this? -----------------------------------------------------------------------------------
-if [[ -n "${DAPDEE_ENV:-}" && -s .venv/dapdee-mode ]]; then
-    # tools/env.sh is sourced here, and with it a ROS environment of our own making: what was decided before holds.
-    mode=$(cat .venv/dapdee-mode)
-    PATH=${PATH//"$root/.venv/bin:"/}
+if [[ -n "${DAPDEE_ENV:-}" && -s $DAPDEE_ENV/.venv/dapdee-mode ]]; then
+    # tools/env.sh is sourced here, this checkout's or another's, and with it a ROS environment of our own making: what
+    # was decided there holds.
+    mode=$(cat "$DAPDEE_ENV/.venv/dapdee-mode")
+    PATH=${PATH//"$DAPDEE_ENV/.venv/bin:"/}
 elif [[ -n "${ROS_DISTRO:-}" ]]; then
     mode="ros $ROS_DISTRO"
 else
