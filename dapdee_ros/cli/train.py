@@ -227,7 +227,7 @@ def _train(training: Training, source: DataSource) -> bool:
             bar.set_postfix_str(f"loss {at.loss:.3f}, exits {exits} %", refresh=False)
             bar.update()
             if at.step % training.steps_per_epoch == 0 and at.step < at.steps:
-                held = exit_accuracies(training.model, watched)
+                held = exit_accuracies(training.model, watched, bf16=training.recipe.bf16)
                 bar.write(
                     f"epoch {at.epoch}: held-out "
                     + " ".join(f"{100 * a:.2f}" for a in held)

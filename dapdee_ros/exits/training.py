@@ -22,6 +22,7 @@ from dapdee_ros.exits.checkpoint import (
 from dapdee_ros.exits.losses import JointLoss, rising_weights
 from dapdee_ros.exits.multi_exit import MultiExit
 from dapdee_ros.exits.recipe import Recipe, make_optimiser, one_cycle
+from dapdee_ros.exits.small_maps import use_matrix_products
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,17 @@ def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) 
 
 
 def logits_of(
-    model: nn.Module, images: NDArray[np.uint8], batch_size: int = 256
+    model: nn.Module, images: NDArray[np.uint8], batch_size: int = 256, *, bf16: bool = False
 ) -> list[NDArray[np.float32]]:
-    """Logits of every exit for uint8 ``(N, H, W, 3)``, float32 ``(N, K)`` each."""
+    """Logits of every exit for uint8 ``(N, H, W, 3)``, float32 ``(N, K)`` each.
+
+    ``bf16`` computes in bfloat16: several times faster, for a look on the way.
+    """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     rows: list[list[Tensor]] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(images[start : start + batch_size]).to(device)
             rows.append([exit_logits.float().cpu() for exit_logits in model(batch)])
@@ -82,11 +86,11 @@ def logits_of(
     return [torch.cat(parts).numpy() for parts in zip(*rows, strict=True)]
 
 
-def exit_accuracies(model: nn.Module, split: Split) -> tuple[float, ...]:
+def exit_accuracies(model: nn.Module, split: Split, *, bf16: bool = False) -> tuple[float, ...]:
     """Share of frames that each exit gets right, shallowest first."""
     return tuple(
         round(float((logits.argmax(1) == split.labels).mean()), 6)
-        for logits in logits_of(model, split.images)
+        for logits in logits_of(model, split.images, bf16=bf16)
     )
 
 
@@ -118,6 +122,8 @@ class Training:
         for parameter in model.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if recipe.bf16:
+            use_matrix_products(model)
         self.source = source
         self.recipe = recipe
         self.out = out
