@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 from rclpy.node import Node
@@ -15,12 +15,16 @@ from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import StopProcess, run_nodes
-from dapdee_ros.report.run_log import FrameRecord, LinkRecord, PlanRecord, RunLog
+from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
     msg.InferenceResult.PLACE_EDGE: "edge",
     msg.InferenceResult.PLACE_CAR_FALLBACK: "fallback",
+}
+_MODES = {
+    msg.PartitionPlan.MODE_LATENCY: "latency",
+    msg.PartitionPlan.MODE_THROUGHPUT: "throughput",
 }
 _TRUTHS_REMEMBERED = 1000
 
@@ -58,6 +62,7 @@ class RunRecorder(Node):
             raise ParameterError(f"parameters model and settings: {error}") from error
         self._log.labels = list(card.labels)
         self._log.exit_count = len(card.dag.exits)
+        self._dropped: Counter[str] = Counter()
         self._truths: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._link: msg.LinkQuality | None = None
         self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
@@ -100,6 +105,7 @@ class RunRecorder(Node):
                 tail_s=result.tail_s,
                 latency_s=result.latency_s,
                 sent_bytes=result.sent_bytes,
+                codec=result.codec,
             )
         )
 
@@ -114,6 +120,10 @@ class RunRecorder(Node):
                 late=plan.late,
                 predicted_latency_s=plan.predicted_latency_s,
                 reason=plan.reason,
+                policy=plan.policy,
+                mode=_MODES.get(plan.mode, ""),
+                deadline_s=_finite(plan.deadline_s),
+                predicted_accuracy=_finite(plan.predicted_accuracy),
             )
         )
 
@@ -127,8 +137,8 @@ class RunRecorder(Node):
     def _record(self, link: msg.LinkQuality) -> LinkRecord:
         return LinkRecord(
             at_s=self._now(),
-            uplink_bps=link.uplink_bps if math.isfinite(link.uplink_bps) else None,
-            rtt_s=link.rtt_s if math.isfinite(link.rtt_s) else None,
+            uplink_bps=_finite(link.uplink_bps),
+            rtt_s=_finite(link.rtt_s),
             connected=link.connected,
         )
 
@@ -139,6 +149,11 @@ class RunRecorder(Node):
             name: list(value) if name.startswith("drop_") else value
             for name, value in values.items()
         }
+        # The ledger counts; the log says when as well, as closely as ledgers come.
+        counts = Counter(dict(zip(ledger.drop_reasons, ledger.drop_counts, strict=True)))
+        for reason, count in (counts - self._dropped).items():
+            self._log.drops.append(DropRecord(at_s=self._now(), reason=reason, count=count))
+        self._dropped = counts
 
     def _tick(self) -> None:
         if self._verbose:
@@ -175,6 +190,10 @@ class RunRecorder(Node):
         """Write the log, then end the node."""
         self._log.save(self._path)
         super().destroy_node()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def main() -> int:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 VERSION = 1
+
+Record = TypeVar("Record")
 
 
 class RunLogError(ValueError):
@@ -34,6 +38,8 @@ class FrameRecord:
         tail_s: T_e in s.
         latency_s: from receiving the image to the result, in s.
         sent_bytes: coded tensor bytes sent.
+        codec: how they were coded, empty if nothing was sent, None where it was not recorded.
+        deadline_s: the frame's deadline in s, None where only the run's settings know it.
     """
 
     at_s: float
@@ -49,6 +55,25 @@ class FrameRecord:
     tail_s: float
     latency_s: float
     sent_bytes: int
+    codec: str | None = None
+    deadline_s: float | None = None
+
+
+@dataclass
+class DropRecord:
+    """Frames that were given up.
+
+    Attributes:
+        at_s: when that became known, seconds since the run's start.
+        reason: why, in words.
+        count: how many at once.
+        number: the frame's number, None where it is not known.
+    """
+
+    at_s: float
+    reason: str
+    count: int = 1
+    number: int | None = None
 
 
 @dataclass
@@ -64,6 +89,10 @@ class PlanRecord:
         late: whether it was known to miss the deadline.
         predicted_latency_s: expected latency in s.
         reason: why, in words.
+        policy: who decided, empty where it was not recorded.
+        mode: ``latency`` or ``throughput``, empty where it was not recorded.
+        deadline_s: the deadline it was made for in s, None where it was not recorded.
+        predicted_accuracy: share of right answers on the calibration data, 0 to 1, None if unknown.
     """
 
     at_s: float
@@ -74,6 +103,10 @@ class PlanRecord:
     late: bool
     predicted_latency_s: float
     reason: str
+    policy: str = ""
+    mode: str = ""
+    deadline_s: float | None = None
+    predicted_accuracy: float | None = None
 
 
 @dataclass
@@ -107,6 +140,7 @@ class RunLog:
         links: estimates of the link.
         link_truth: the emulated link's true state, if there is one.
         ledger: the last ledger of the head: its fields by name.
+        drops: frames given up, as far as their time was recorded; the ledger counts them all.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -118,6 +152,7 @@ class RunLog:
     links: list[LinkRecord] = field(default_factory=list)
     link_truth: list[LinkRecord] = field(default_factory=list)
     ledger: dict[str, Any] = field(default_factory=dict)
+    drops: list[DropRecord] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write the log; a reader never sees half a file."""
@@ -139,18 +174,62 @@ class RunLog:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data.pop("version") != VERSION:
                 raise RunLogError(f"{path} was written by another version; record the run again")
+            # Logs written before drops had times do not have the field.
+            data.setdefault("drops", [])
             for name, kind in (
                 ("frames", FrameRecord),
                 ("plans", PlanRecord),
                 ("links", LinkRecord),
                 ("link_truth", LinkRecord),
+                ("drops", DropRecord),
             ):
-                data[name] = [kind(**record) for record in data[name]]
+                data[name] = [_record(kind, record) for record in data[name]]
+            for name, container in (("settings", dict), ("ledger", dict), ("labels", list)):
+                if not isinstance(data[name], container):
+                    raise TypeError(f"{name} is {data[name]!r}")
             return cls(**{f.name: data[f.name] for f in fields(cls)})
         except RunLogError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunLogError(f"{path} is no log of a run: {error}") from error
+
+
+# What JSON may hold for a field of each type. None stands for NaN, which JSON does not have.
+_ALLOWED: dict[str, tuple[type, ...]] = {
+    "float": (float, int, type(None)),
+    "float | None": (float, int, type(None)),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "bool": (bool,),
+    "list[str]": (list,),
+}
+
+
+@cache
+def _types(kind: Any) -> Mapping[str, Field[Any]]:
+    return {f.name: f for f in fields(kind)}
+
+
+def _record(kind: type[Record], values: dict[str, Any]) -> Record:
+    """One record, its fields checked; None becomes NaN where a number is expected."""
+    checked = {}
+    for name, known in _types(kind).items():
+        if name not in values:
+            if known.default is MISSING:
+                raise KeyError(f"a {kind.__name__} without {name}")
+            continue
+        value, wanted = values[name], str(known.type)
+        if not isinstance(value, _ALLOWED[wanted]) or (
+            isinstance(value, list) and not all(isinstance(item, str) for item in value)
+        ):
+            raise TypeError(f"{name} of a {kind.__name__} is {value!r}, expected {wanted}")
+        checked[name] = math.nan if value is None and wanted == "float" else value
+    unknown = values.keys() - _types(kind).keys()
+    if unknown:
+        raise TypeError(f"a {kind.__name__} has unknown fields {sorted(unknown)}")
+    return kind(**checked)
 
 
 def _plain(value: Any) -> Any:
