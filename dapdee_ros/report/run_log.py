@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,15 +206,16 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
 }
 
 
-@cache
-def _types(kind: Any) -> Mapping[str, Field[Any]]:
-    return {f.name: f for f in fields(kind)}
+_FIELDS: Mapping[Any, Mapping[str, Field[Any]]] = {
+    kind: {f.name: f for f in fields(kind)}
+    for kind in (FrameRecord, PlanRecord, LinkRecord, DropRecord)
+}
 
 
 def _record(kind: type[Record], values: dict[str, Any]) -> Record:
     """One record, its fields checked; None becomes NaN where a number is expected."""
     checked = {}
-    for name, known in _types(kind).items():
+    for name, known in _FIELDS[kind].items():
         if name not in values:
             if known.default is MISSING:
                 raise KeyError(f"a {kind.__name__} without {name}")
@@ -226,7 +226,7 @@ def _record(kind: type[Record], values: dict[str, Any]) -> Record:
         ):
             raise TypeError(f"{name} of a {kind.__name__} is {value!r}, expected {wanted}")
         checked[name] = math.nan if value is None and wanted == "float" else value
-    unknown = values.keys() - _types(kind).keys()
+    unknown = values.keys() - _FIELDS[kind].keys()
     if unknown:
         raise TypeError(f"a {kind.__name__} has unknown fields {sorted(unknown)}")
     return kind(**checked)

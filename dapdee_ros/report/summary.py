@@ -2,65 +2,179 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.report.run_log import FrameRecord, RunLog
+
+_PARTS = ("head_s", "transfer_s", "tail_s")
+_Z_95 = 1.959964
 
 
-def quantile(values: list[float], q: float) -> float:
+def finite(values: Iterable[float | None]) -> list[float]:
+    """The values that are numbers."""
+    return [v for v in values if v is not None and math.isfinite(v)]
+
+
+def quantile(values: Sequence[float], q: float) -> float:
     """The q-quantile of some values (nearest rank, so that it is one of them)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def summarise(log: RunLog) -> dict[str, Any]:
-    """The figures of a run, as JSON values.
+def wilson_interval(right: int, judged: int) -> tuple[float, float]:
+    """95 % interval of a share of which ``right`` of ``judged`` were seen.
 
-    ``answered_ratio`` is results over accepted frames that have ended; ``plan_changes`` does not
-    count the first plan.
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    1927. Unlike the normal approximation it stays within 0 and 1 and holds for few frames.
     """
-    frames, ledger = log.frames, log.ledger
-    accepted = ledger.get("accepted", 0)
-    ended = accepted - ledger.get("in_flight", 0)
-    judged = [f for f in frames if f.truth is not None]
-    latencies = [f.latency_s for f in frames]
-    by_place: dict[str, dict[str, Any]] = {}
-    for place, count in Counter(f.place for f in frames).most_common():
-        times = [f.latency_s for f in frames if f.place == place]
-        by_place[place] = {
-            "frames": count,
-            "median_latency_s": statistics.median(times),
-            "p95_latency_s": quantile(times, 0.95),
-        }
-    balanced = bool(ledger) and accepted == (
-        ledger["results"] + ledger["drops"] + ledger["in_flight"]
+    share, z2 = right / judged, _Z_95**2
+    middle = (share + z2 / (2 * judged)) / (1 + z2 / judged)
+    half = (
+        _Z_95 * math.sqrt(share * (1 - share) / judged + z2 / (4 * judged**2)) / (1 + z2 / judged)
     )
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def deadlines_s(log: RunLog) -> list[float | None]:
+    """The deadline of every frame in s: its own, its plan's, the run's; None where unknown."""
+    of_plan = {plan.epoch: plan.deadline_s for plan in log.plans}
+    of_run = log.settings.get("deadline_s")
+    of_run = float(of_run) if isinstance(of_run, int | float) else None
+    found = []
+    for frame in log.frames:
+        deadline_s = frame.deadline_s
+        if deadline_s is None:
+            deadline_s = of_plan.get(frame.plan_epoch)
+        found.append(of_run if deadline_s is None else deadline_s)
+    return found
+
+
+def drop_reasons(log: RunLog) -> dict[str, int]:
+    """Dropped frames by reason, most first: from the ledger, else from the recorded drops."""
+    names, counts = log.ledger.get("drop_reasons"), log.ledger.get("drop_counts")
+    reasons: Counter[str] = Counter()
+    if isinstance(names, list) and isinstance(counts, list):
+        for name, count in zip(names, counts, strict=False):
+            reasons[str(name)] += count if isinstance(count, int) else 0
+    else:
+        for drop in log.drops:
+            reasons[drop.reason] += drop.count
+    return dict(reasons.most_common())
+
+
+def summarise(log: RunLog) -> dict[str, Any]:
+    """The figures of a run, as JSON values; None where a figure cannot be had.
+
+    Counts are the ledger's where the run has one (``ledger`` says so), else those of the recorded
+    frames. ``answered_ratio`` is results over accepted frames that have ended; ``late_ratio`` and
+    ``drop_ratio`` are over the same. ``throughput_hz`` is results a second between the first and
+    the last; ``sent_bytes_per_frame`` is over results; ``plan_changes`` does not count the first
+    plan.
+    """
+    frames = log.frames
+    reasons = drop_reasons(log)
+    accepted = _count(log, "accepted", len(frames) + sum(reasons.values()))
+    results = _count(log, "results", len(frames))
+    drops = _count(log, "drops", sum(reasons.values()))
+    in_flight = _count(log, "in_flight", 0)
+    ended = accepted - in_flight
+    late = _late(log)
+    latencies = finite(f.latency_s for f in frames)
+    sent_bytes = sum(f.sent_bytes for f in frames)
     return {
+        "ledger": bool(log.ledger),
         "accepted": accepted,
-        "results": ledger.get("results", 0),
-        "drops": ledger.get("drops", 0),
-        "in_flight": ledger.get("in_flight", 0),
-        "balanced": balanced,
-        "answered_ratio": ledger.get("results", 0) / ended if ended else 0.0,
-        "deadline_misses": ledger.get("deadline_misses", 0),
-        "drop_reasons": dict(
-            zip(ledger.get("drop_reasons", []), ledger.get("drop_counts", []), strict=True)
-        ),
+        "results": results,
+        "drops": drops,
+        "in_flight": in_flight,
+        "balanced": bool(log.ledger) and accepted == results + drops + in_flight,
+        "answered_ratio": results / ended if ended else 0.0,
+        "deadline_misses": late or 0,
+        "deadline_known": late is not None,
+        "late_ratio": late / ended if ended and late is not None else None,
+        "drop_ratio": drops / ended if ended else None,
+        "drop_reasons": reasons,
         "first_result_s": log.first_result_s,
         "recorded": len(frames),
         "plan_changes": max(0, len(log.plans) - 1),
-        "accuracy": sum(f.truth == f.class_id for f in judged) / len(judged) if judged else None,
+        **_accuracy(log),
+        "mean_latency_s": statistics.fmean(latencies) if latencies else None,
+        **{
+            f"{name}_latency_s": quantile(latencies, q) if latencies else None
+            for name, q in (("p5", 0.05), ("p25", 0.25), ("p75", 0.75), ("p95", 0.95))
+        },
         "median_latency_s": statistics.median(latencies) if latencies else None,
-        "p95_latency_s": quantile(latencies, 0.95) if latencies else None,
-        "sent_bytes": sum(f.sent_bytes for f in frames),
-        "places": by_place,
+        "most_latency_s": max(latencies, default=None),
+        "throughput_hz": _throughput_hz(frames),
+        "sent_bytes": sent_bytes,
+        "sent_bytes_per_frame": sent_bytes / len(frames) if frames else None,
+        "parts": {part: _spread([getattr(f, part) for f in frames]) for part in _PARTS},
+        "places": _by_place(frames),
         "exits": {
             str(exit_): count
             for exit_, count in sorted(Counter(f.exit_number for f in frames).items())
         },
     }
+
+
+def _count(log: RunLog, name: str, otherwise: int) -> int:
+    value = log.ledger.get(name)
+    return value if isinstance(value, int) else otherwise
+
+
+def _late(log: RunLog) -> int | None:
+    counted = log.ledger.get("deadline_misses")
+    if isinstance(counted, int):
+        return counted
+    deadlines = deadlines_s(log)
+    if log.frames and all(d is None for d in deadlines):
+        return None
+    return sum(
+        d is not None and f.latency_s > d for f, d in zip(log.frames, deadlines, strict=True)
+    )
+
+
+def _accuracy(log: RunLog) -> dict[str, Any]:
+    judged = [f for f in log.frames if f.truth is not None]
+    right = sum(f.truth == f.class_id for f in judged)
+    predicted_of = {p.epoch: p.predicted_accuracy for p in log.plans}
+    predicted = finite(predicted_of.get(f.plan_epoch) for f in log.frames)
+    return {
+        "judged": len(judged),
+        "accuracy": right / len(judged) if judged else None,
+        "accuracy_interval": list(wilson_interval(right, len(judged))) if judged else None,
+        "predicted_accuracy": statistics.fmean(predicted) if predicted else None,
+    }
+
+
+def _throughput_hz(frames: Sequence[FrameRecord]) -> float | None:
+    times = finite(f.at_s for f in frames)
+    if len(times) < 2 or max(times) <= min(times):
+        return None
+    return (len(times) - 1) / (max(times) - min(times))
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    known = finite(values)
+    if not known:
+        return {"median": None, "p95": None}
+    return {"median": statistics.median(known), "p95": quantile(known, 0.95)}
+
+
+def _by_place(frames: Sequence[FrameRecord]) -> dict[str, dict[str, Any]]:
+    places: dict[str, dict[str, Any]] = {}
+    for place, count in Counter(f.place for f in frames).most_common():
+        spread = _spread([f.latency_s for f in frames if f.place == place])
+        places[place] = {
+            "frames": count,
+            "median_latency_s": spread["median"],
+            "p95_latency_s": spread["p95"],
+        }
+    return places
 
 
 def summary_text(summary: dict[str, Any]) -> str:
@@ -74,10 +188,11 @@ def summary_text(summary: dict[str, Any]) -> str:
     for reason, count in summary["drop_reasons"].items():
         lines.append(f"         dropped {count}: {reason}")
     for place, of in summary["places"].items():
-        lines.append(
-            f"{place:<8} {of['frames']} frames, latency median {1e3 * of['median_latency_s']:.0f} "
-            f"ms, 95 % {1e3 * of['p95_latency_s']:.0f} ms"
-        )
+        if of["median_latency_s"] is not None:
+            lines.append(
+                f"{place:<8} {of['frames']} frames, latency median "
+                f"{1e3 * of['median_latency_s']:.0f} ms, 95 % {1e3 * of['p95_latency_s']:.0f} ms"
+            )
     exits = ", ".join(f"{count} at exit {exit_}" for exit_, count in summary["exits"].items())
     lines.append(f"exits    {exits or 'none'}")
     lines.append(
