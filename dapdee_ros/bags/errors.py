@@ -1,0 +1,5 @@
+"""What can be wrong with a recording."""
+
+
+class BagError(ValueError):
+    """A bag that cannot be read or written; the message says what is there and what to do."""

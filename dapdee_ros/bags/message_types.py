@@ -1,0 +1,105 @@
+"""The message types that bags here can hold: ROS 2's own, this package's, any installed one's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from dapdee_ros.bags.errors import BagError
+
+OWN_PACKAGE = "dapdee_ros"
+INFERENCE_RESULT = "dapdee_ros/msg/InferenceResult"
+PARTITION_PLAN = "dapdee_ros/msg/PartitionPlan"
+LINK_QUALITY = "dapdee_ros/msg/LinkQuality"
+SCENE_TRUTH = "dapdee_ros/msg/SceneTruth"
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+
+
+@lru_cache(maxsize=1)
+def message_types() -> Typestore:
+    """All types of ROS 2 Jazzy's common packages and of this package.
+
+    Raises:
+        BagError: if this package's message files are not found.
+    """
+    store = get_typestore(Stores.ROS2_JAZZY)
+    folders = _message_folders(OWN_PACKAGE)
+    files = [sorted(folder.glob("*.msg")) for folder in folders]
+    found = next((some for some in files if some), None)
+    if not found:
+        looked = ", ".join(str(folder) for folder in folders)
+        raise BagError(
+            f"this package's message files (*.msg) are in none of {looked}: run `make setup` and "
+            "`source tools/env.sh`, or use the source folder"
+        )
+    for path in found:
+        _register_file(store, path, f"{OWN_PACKAGE}/msg/{path.stem}")
+    return store
+
+
+def require_type(kind: str) -> Typestore:
+    """The types, with ``kind`` (``package/msg/Name``) and all that it holds among them.
+
+    What is not known yet is read from the installed package's share folder.
+
+    Raises:
+        BagError: if a definition is not found or makes no sense.
+    """
+    store = message_types()
+    wanted = [kind]
+    while wanted:
+        name = wanted.pop()
+        if name not in store.fielddefs:
+            _register_installed(store, name)
+        for _field, description in store.fielddefs[name][1]:
+            nested = _nested_name(description)
+            if nested and nested not in store.fielddefs:
+                wanted.append(nested)
+    return store
+
+
+def new_message(kind: str, **fields: Any) -> Any:
+    """A message of a known type, ready to be written."""
+    return message_types().types[kind](**fields)
+
+
+def _register_installed(store: Typestore, kind: str) -> None:
+    package, _, name = kind.partition("/msg/")
+    folders = _message_folders(package)
+    path = next((f / f"{name}.msg" for f in folders if (f / f"{name}.msg").is_file()), None)
+    if path is None:
+        raise BagError(
+            f"no definition of the message type {kind}: {name}.msg is in none of "
+            f"{', '.join(str(folder) for folder in folders)}; source the workspace that has it"
+        )
+    _register_file(store, path, kind)
+
+
+def _register_file(store: Typestore, path: Path, kind: str) -> None:
+    try:
+        store.register(get_types_from_msg(path.read_text(encoding="utf-8"), kind))
+    except (TypesysError, OSError, UnicodeDecodeError) as error:
+        raise BagError(f"{path} is no message definition that can be used: {error}") from error
+
+
+def _nested_name(description: Any) -> str | None:
+    """The message type that a field holds, alone or in an array; None for a plain value."""
+    node, what = description
+    if node.name in ("ARRAY", "SEQUENCE"):
+        node, what = what[0]
+    return what if node.name == "NAME" else None
+
+
+def _message_folders(package: str) -> list[Path]:
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    folders = [Path(prefix) / "share" / package / "msg" for prefix in [*prefixes, sys.prefix]]
+    if package == OWN_PACKAGE:
+        folders.append(Path(__file__).resolve().parents[2] / "msg")
+    return folders

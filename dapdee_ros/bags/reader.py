@@ -1,0 +1,249 @@
+"""Read a rosbag2 recording; whatever is wrong with it is said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rosbags.rosbag2 import Reader
+from rosbags.serde import SerdeError
+
+from dapdee_ros.bags.errors import BagError
+from dapdee_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, require_type
+
+IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
+
+_STORAGE_SUFFIXES = (".mcap", ".db3")
+_SHOWN_FILES = 8
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of a bag.
+
+    Attributes:
+        name: full name.
+        kind: message type, ``package/msg/Name``.
+        count: number of messages.
+    """
+
+    name: str
+    kind: str
+    count: int
+
+
+class Bag:
+    """A rosbag2 folder, or a single mcap or sqlite3 file of one; a context manager.
+
+    Attributes:
+        path: what was opened.
+        topics: its topics by name.
+        start_ns: time of the first message, in ns.
+        end_ns: time of the last.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open it and read what it says of itself.
+
+        Raises:
+            BagError: if it is missing, no rosbag2, torn, or empty.
+        """
+        self.path = Path(path)
+        self._reader = _open(_storage_of(self.path), self.path)
+        self.topics = {
+            name: Topic(name, info.msgtype or "several types", info.msgcount)
+            for name, info in sorted(self._reader.topics.items())
+        }
+        if not any(topic.count for topic in self.topics.values()):
+            named = f"; it names the topics {', '.join(self.topics)}" if self.topics else ""
+            self.close()
+            raise BagError(f"the bag {self.path} holds no message{named}")
+        self.start_ns = self._reader.start_time
+        self.end_ns = self._reader.end_time - 1
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first message to the last."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    def of_kind(self, *kinds: str) -> list[Topic]:
+        """The topics of some types that hold messages."""
+        return [t for t in self.topics.values() if t.kind in kinds and t.count]
+
+    def choose(self, kinds: Sequence[str], asked: str | None, option: str, what: str) -> Topic:
+        """The topic asked for, or the only one of the right type.
+
+        Args:
+            kinds: message types that will do.
+            asked: the topic's name, with or without its first slash; None to choose.
+            option: option of the command line that names a topic, for messages.
+            what: what is looked for, for messages.
+
+        Raises:
+            BagError: if there is none or more than one, or the one asked for is missing, of
+                another type or empty; the message lists the topics.
+        """
+        fitting = self.of_kind(*kinds)
+        if asked is not None:
+            topic = self.topics.get(asked) or self.topics.get(f"/{asked.lstrip('/')}")
+            if topic is None:
+                raise BagError(f"the bag {self.path} has no topic {asked}; {self.listing()}")
+            if topic.kind not in kinds:
+                raise BagError(
+                    f"topic {topic.name} is of type {topic.kind}, expected "
+                    f"{' or '.join(kinds)}; {self.listing()}"
+                )
+            if not topic.count:
+                raise BagError(f"topic {topic.name} holds no message; {self.listing()}")
+            return topic
+        if len(fitting) == 1:
+            return fitting[0]
+        if not fitting:
+            raise BagError(
+                f"the bag {self.path} has no {what} ({' or '.join(kinds)}); {self.listing()}"
+            )
+        raise BagError(
+            f"the bag {self.path} has several {what}s: choose with {option}; {self.listing()}"
+        )
+
+    def listing(self) -> str:
+        """Its topics with types and counts, one a line."""
+        width = max((len(name) for name in self.topics), default=0)
+        lines = [f"  {t.name:<{width}}  {t.count:>7}  {t.kind}" for t in self.topics.values()]
+        return "it holds:\n" + "\n".join(lines)
+
+    def messages(self, *topics: Topic) -> Iterator[tuple[Topic, int, Any]]:
+        """Messages of some topics in the order of their times.
+
+        Yields:
+            Topic, time of recording in ns, message.
+
+        Raises:
+            BagError: if the bag turns out to be damaged, with how much could be read.
+        """
+        for topic in topics:
+            store = require_type(topic.kind)
+        wanted = {topic.name: topic for topic in topics}
+        connections = [c for c in self._reader.connections if c.topic in wanted]
+        read = 0
+        try:
+            for connection, log_ns, data in self._reader.messages(connections):
+                try:
+                    message = store.deserialize_cdr(data, connection.msgtype)
+                except SerdeError as error:
+                    raise BagError(
+                        f"a message of {connection.topic} in {self.path} is no "
+                        f"{connection.msgtype} as known here ({error}): it was recorded with "
+                        "another version of that type, or the bag is damaged"
+                    ) from error
+                read += 1
+                yield wanted[connection.topic], log_ns, message
+        except (BagError, GeneratorExit):
+            raise
+        except Exception as error:  # a damaged file makes the storages raise anything
+            total = sum(topic.count for topic in topics)
+            raise BagError(
+                f"the bag {self.path} is damaged: after {read} of {total} messages "
+                f"{_words(error)}; {_mend(_storage_of(self.path))}"
+            ) from error
+
+    def close(self) -> None:
+        """Close it."""
+        with suppress(Exception):
+            self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _storage_of(path: Path) -> Path:
+    """What to open: the folder, or the file that is a bag by itself.
+
+    Raises:
+        BagError: if there is nothing that could be a bag.
+    """
+    if not path.exists():
+        raise BagError(f"there is no {path}; {_contents(path.parent)}")
+    if path.is_dir():
+        if (path / "metadata.yaml").is_file():
+            return path
+        storages = [p for p in sorted(path.iterdir()) if p.suffix in _STORAGE_SUFFIXES]
+        if len(storages) == 1:
+            # Its recorder was killed, or somebody copied the one file that matters.
+            return storages[0]
+        raise BagError(
+            f"{path} is no rosbag2: a folder with metadata.yaml, or one .mcap or .db3 file, was "
+            f"expected; {_contents(path)}"
+            + (f". With ROS: `ros2 bag reindex {path}`" if storages else "")
+        )
+    if path.suffix == ".bag":
+        raise BagError(
+            f"{path} is a bag of ROS 1; convert it first: "
+            f"`rosbags-convert --src {path} --dst {path.with_suffix('')}`"
+        )
+    if path.name == "metadata.yaml":
+        return path.parent
+    if path.suffix not in _STORAGE_SUFFIXES:
+        raise BagError(
+            f"{path} is no rosbag2: expected its folder, or a {' or '.join(_STORAGE_SUFFIXES)} "
+            "file (of a compressed bag the folder)"
+        )
+    return path
+
+
+def _open(storage: Path, path: Path) -> Reader:
+    try:
+        reader = Reader(storage)
+        reader.open()
+    except Exception as error:  # a damaged file makes the storages raise anything
+        raise BagError(
+            f"the bag {path} cannot be read: {_words(error)}; {_contents(storage)}; "
+            f"{_mend(storage)}"
+        ) from error
+    return reader
+
+
+def _words(error: Exception) -> str:
+    text = str(error).rstrip(".")
+    # What its readers check themselves they say in a sentence; all else needs its kind named.
+    return (
+        text if type(error).__module__.startswith("rosbags") else f"{type(error).__name__}: {text}"
+    )
+
+
+def _mend(storage: Path) -> str:
+    files = sorted(storage.iterdir()) if storage.is_dir() else [storage]
+    if any(Path(f"{file}-wal").exists() for file in files):
+        return "it is being recorded, or its recorder was killed: end the recording first"
+    if any(file.suffix == ".mcap" for file in files):
+        return "was its recorder killed? `mcap recover` (mcap's own tool) saves what is whole"
+    return "was its recorder killed? `sqlite3 FILE .recover` saves what is whole"
+
+
+def _contents(path: Path) -> str:
+    """What lies at a path, for messages."""
+    if path.is_file():
+        return f"the file has {path.stat().st_size} bytes"
+    if not path.is_dir():
+        return f"there is no folder {path} either"
+    entries = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
+    if not entries:
+        return f"the folder {path} is empty"
+    shown = [
+        f"{p.name}/" if p.is_dir() else f"{p.name} ({p.stat().st_size} bytes)"
+        for p in entries[:_SHOWN_FILES]
+    ]
+    more = f" and {len(entries) - len(shown)} more" if len(entries) > len(shown) else ""
+    return f"in {path} there are {', '.join(shown)}{more}"
