@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +31,7 @@ class Processes:
         *,
         remaps: Mapping[str, str] | None = None,
         echo: IO[str] | None = None,
+        enter: Callable[[str, Sequence[str]], Sequence[str]] | None = None,
     ) -> None:
         """Prepare; nothing is started yet.
 
@@ -39,12 +40,15 @@ class Processes:
             environment: of every process.
             remaps: names to replace in every process (``__ns``).
             echo: where to repeat what every process prints.
+            enter: turns a process's name and command into the command that runs it where it shall
+                run; None: as it is.
         """
         self.folder = folder
         # Several programs write to one terminal: line by line, and at once.
         self._environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._remaps = dict(remaps or {})
         self._echo = echo
+        self._enter = enter
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: list[threading.Thread] = []
 
@@ -73,6 +77,8 @@ class Processes:
         echo = echo or self._echo
         for source, target in {**self._remaps, **(remaps or {})}.items():
             command += ["-r", f"{source}:={target}"]
+        if self._enter is not None:
+            command = list(self._enter(executable, command))
         log = (self.folder / f"{executable}.log").open("wb")
         with log:
             process = subprocess.Popen(
