@@ -1,0 +1,61 @@
+"""Which car is played: how much of a core its processes may use.
+
+The shares are chosen from measurements of the same networks on a real Raspberry Pi 4 and on
+desktop processors (Lockhart et al., "Scission: Performance-driven and Context-aware Cloud-Edge
+Distribution of Deep Neural Networks", UCC 2020; TensorFlow, batch 1): VGG16 takes 18.6 times as
+long on the Pi 4 as on an i7-6700K, ResNet-50 11.8, Inception v3 11.7, DenseNet-121 10.1,
+MobileNetV2 8.1 times. A tenth of a core, about 10 times slower, lies in that range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dapdee_ros.testbed.cpu_quota import LEAST_QUOTA
+
+CAR_TEXT_HELP = (
+    "pi4 (a tenth of a core: a Raspberry Pi 4 is 8 to 19 times slower than a desktop), pi3 (half "
+    "of that), quota:0.1 (a share of a core), or full (no quota)"
+)
+_NAMED = {"pi4": 0.1, "pi3": 0.05}
+
+
+class CarTextError(ValueError):
+    """A description of a car that makes no sense; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class CarSpeed:
+    """How fast the car is.
+
+    Attributes:
+        text: as it was asked for.
+        quota: share of one core that each of its processes may use; None: as much as there is.
+    """
+
+    text: str
+    quota: float | None
+
+
+def parse_car(text: str) -> CarSpeed:
+    """Turn a car's description into its quota; ``CAR_TEXT_HELP`` lists the forms.
+
+    Raises:
+        CarTextError: if the text is none of them.
+    """
+    word = text.strip().lower()
+    if word == "full":
+        return CarSpeed(word, None)
+    if word in _NAMED:
+        return CarSpeed(word, _NAMED[word])
+    kind, _, share = word.partition(":")
+    try:
+        quota = float(share)
+    except ValueError:
+        quota = 0.0
+    if kind != "quota" or not LEAST_QUOTA <= quota <= 1:
+        raise CarTextError(
+            f"{text!r} is no car; expected {CAR_TEXT_HELP}; a share lies between {LEAST_QUOTA} "
+            "and 1"
+        )
+    return CarSpeed(word, quota)

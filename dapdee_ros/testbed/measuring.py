@@ -1,0 +1,99 @@
+"""How much slower the car is: the same network measured with its quota and without.
+
+The measuring process is this module: it loads the network, says so, waits for a line, measures, and
+prints the profile's path. So loading is not slowed down by the quota; computing is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_READY = "loaded"
+
+
+class MeasuringError(RuntimeError):
+    """A machine could not be measured; the message says why."""
+
+
+def measure_machine(
+    model: str,
+    threads: int,
+    environment: Mapping[str, str],
+    enter: Callable[[Sequence[str]], list[str]],
+    slow_down: Callable[[], None],
+    log: Path,
+) -> float:
+    """Measure a model as its node on that machine would, and leave the profile where that looks.
+
+    Args:
+        model: name or folder.
+        threads: inference threads.
+        environment: of the process; ``ROS_HOME`` says where profiles are kept.
+        enter: makes a command run on that machine.
+        slow_down: called once the network is loaded; sets the quota.
+        log: file for what the process says.
+
+    Returns:
+        Seconds of the whole network.
+    """
+    command = [sys.executable, "-m", __name__, model, str(threads)]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            enter(command),
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        if process.stdout.readline().strip() == _READY:
+            slow_down()
+            process.stdin.write("measure\n")
+            process.stdin.flush()
+            said = process.stdout.readline()
+            if said.startswith("{"):
+                process.wait()
+                return float(json.loads(said)["total_s"])
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
+    raise MeasuringError(f"the profile of {model} could not be measured:\n{tail}")
+
+
+def main() -> int:
+    """Load, wait, measure, print."""
+    model_name, threads = sys.argv[1], int(sys.argv[2])
+    import torch
+
+    from dapdee_ros.exits.card import find_model
+    from dapdee_ros.exits.model_folder import load_model
+    from dapdee_ros.runtime.own_profile import own_profile
+
+    torch.set_num_threads(threads)
+    model = load_model(find_model(model_name))
+    print(_READY, flush=True)
+    if not sys.stdin.readline():
+        return 1
+    profile = own_profile(model, threads)
+    print(json.dumps({"total_s": profile.total_s, "device": profile.device}), flush=True)
+    # Ending in order takes torch half a second of a whole core, and there is nothing to put in
+    # order.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What is run on the testbed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOADS = ("light", "heavy")
+CODECS = {"f32": ("f32",), "all": ("f32", "f16", "u8", "u8z", "u4z", "jpeg")}
+"""What may be sent with, by the word for it."""
+
+# Policies that send plain tensors unless told otherwise.
+_PLAIN = ("neurosurgeon", "dads", "edgent", "eddi", "dapdee", "edge-only")
+
+
+@dataclass(frozen=True)
+class TestbedSettings:
+    """One run.
+
+    Attributes:
+        model: name of an installed model, or its folder.
+        policy: who plans.
+        link: the link in words, as ``simulation.link_text`` reads them.
+        car: the car in words, as ``car_speed`` reads them.
+        load: ``light``: the lowest latency is wanted; ``heavy``: more frames than anyone can
+            answer, and as many answers as possible.
+        codecs: ``f32`` or ``all``; with ``all`` policies that send plain tensors may use every
+            codec too, so that no gain of a codec is taken for one of a policy.
+        deadline_s: seconds from a frame to its result; None: 0.3 light, 1 heavy.
+        rate_hz: frames a second; None: 10 light, 60 heavy.
+        seconds: how long is measured.
+        settle_s: seconds under quota and link before that.
+        source: of the camera: ``roadsigns``, or ``images`` from ``path``.
+        path: folder of ``images``.
+        threads: inference threads of either side.
+        delay_s: propagation delay of each direction in s; needs netem.
+        loss_ratio: share of lost packets of each direction; needs netem.
+        domain: ROS domain; None: from the process's number. Namespaces keep testbeds apart.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    model: str = "roadsigns"
+    policy: str = "exact"
+    link: str = "4g"
+    car: str = "pi4"
+    load: str = "light"
+    codecs: str = "all"
+    deadline_s: float | None = None
+    rate_hz: float | None = None
+    seconds: float = 30.0
+    settle_s: float = 5.0
+    source: str = "roadsigns"
+    path: str = ""
+    threads: int = 1
+    delay_s: float = 0.0
+    loss_ratio: float = 0.0
+    domain: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.load not in LOADS or self.codecs not in CODECS:
+            raise ValueError(
+                f"expected load {' or '.join(LOADS)} and codecs {' or '.join(CODECS)}, got "
+                f"{self.load!r} and {self.codecs!r}"
+            )
+        for name in ("deadline_s", "rate_hz", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be greater than 0, got {value}")
+        if self.settle_s < 0 or self.delay_s < 0 or not 0 <= self.loss_ratio < 1:
+            raise ValueError(
+                "settle_s and delay_s must be at least 0 and loss_ratio between 0 and 1, got "
+                f"{self.settle_s}, {self.delay_s} and {self.loss_ratio}"
+            )
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether as many answers as possible are wanted."""
+        return self.load == "heavy"
+
+    @property
+    def deadline(self) -> float:
+        """The deadline in s."""
+        return self.deadline_s or (1.0 if self.is_heavy else 0.3)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second of the camera."""
+        return self.rate_hz or (60.0 if self.is_heavy else 10.0)
+
+    @property
+    def mode(self) -> str:
+        """What the planner minimises."""
+        return "throughput" if self.is_heavy else "latency"
+
+    @property
+    def asked_policy(self) -> str:
+        """The policy's name as the manager is given it."""
+        if self.codecs == "all" and self.policy in _PLAIN:
+            return f"{self.policy}+any"
+        return self.policy
+
+    def manager_parameters(self) -> dict[str, object]:
+        """What the manager is told beside model, policy and deadline."""
+        parameters: dict[str, object] = {"codecs": list(CODECS[self.codecs]), "mode": self.mode}
+        if self.is_heavy:
+            # There are always more frames than can be answered; a plan need not keep up with them.
+            parameters["frame_utilisation"] = 0.0
+        return parameters
+
+    @property
+    def scenario(self) -> str:
+        """Equal for runs that differ at most in policy and codecs."""
+        words = f"testbed {self.model} {self.link} {self.car} {self.load}"
+        return f"{words} {self.rate:g}Hz {self.deadline:g}s"
