@@ -73,6 +73,23 @@ def small_model(folder: Path) -> str:
     return model_id
 
 
+class Broken:
+    """A policy that fails when it is asked."""
+
+    def __init__(self, problem: object) -> None:
+        pass
+
+    def plan(self, situation: object) -> None:
+        raise RuntimeError("out of ideas")
+
+
+class Unmakeable:
+    """A policy that fails when it is made."""
+
+    def __init__(self, problem: object) -> None:
+        raise RuntimeError("no licence")
+
+
 @pytest.fixture
 def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Run ``dapdee plan`` on the small model; the JSON it prints, or what it complains about."""
@@ -160,11 +177,16 @@ def test_policies_by_name(plan: Callable[..., Any]) -> None:
     [
         (["--link", "5g"], "'5g' is no link"),
         (["--link", "drive"], "a plan is made for one rate"),
+        (["--link=-1mbit"], "'-1mbit' is no link"),
+        (["--link", "nan"], "'nan' is no link"),
+        (["--link-spread", "nan"], "relative_spread is nan"),
         (["--deadline-s", "0"], "deadline_s is 0.0; expected a finite number above 0"),
         (["--deadline-s", "nan"], "deadline_s is nan"),
         (["--rtt-s", "-1"], "rtt_s is -1.0"),
         (["--policy", "best"], "policy 'best' is unknown; there are device-only"),
         (["--policy", "dads+zip"], "codec 'zip' is unknown"),
+        (["--policy", f"{__name__}:Broken"], "policy Broken failed: RuntimeError: out of ideas"),
+        (["--policy", f"{__name__}:Unmakeable"], "cannot be made: RuntimeError: no licence"),
         (["--codecs", "zip"], "no codec 'zip'"),
         (["--accuracy-floor", "0.99"], "the best reaches 0.95"),
         (["--car-slowdown", "0"], "car_slowdown is 0.0"),
