@@ -12,9 +12,10 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -201,16 +202,12 @@ class Testbed:
         for side, quota in (("edge", None), ("car", self._car.quota)):
             group = f"measure_{side}"
             self._make_group(group)
-
-            def slow_down(group: str = group, quota: float | None = quota) -> None:
-                self._limit(group, quota)
-
             total_s[side] = measure_machine(
                 settings.model,
                 settings.threads,
                 self._environment(side),
-                lambda command, side=side, group=group: self._entering(side)(group, command),
-                slow_down,
+                partial(self._entering(side), group),
+                partial(self._limit, group, quota),
                 self._folder(side) / "measuring.log",
             )
         self._total_s = total_s
@@ -360,7 +357,7 @@ class Testbed:
         log.save(self.saved_log)
         return log
 
-    def _described(self, log: RunLog, seconds: float, recorded: int) -> Mapping[str, Any]:
+    def _described(self, log: RunLog, seconds: float, recorded: int) -> dict[str, Any]:
         from dapdee_ros.exits.card import find_model, read_card
 
         settings = self.settings

@@ -11,31 +11,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.shaped_link import ShapedLink, why_not
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.testbed.veth_link import VethLink, why_no_link
 
 pytestmark = [pytest.mark.ros, pytest.mark.netns, pytest.mark.timeout(240)]
 
-RATE_KBIT = 1100
+RATE_BPS = 1.1e6
 CARD = read_card(find_model("roadsigns"))
 
 
 @pytest.fixture
-def link() -> Iterator[ShapedLink]:
+def link() -> Iterator[VethLink]:
     try:
         import dapdee_ros.msg  # noqa: F401
     except ImportError as error:
         pytest.skip(f"the messages are not built ({error}): make setup, source tools/env.sh")
-    if reason := why_not():
+    if reason := why_no_link():
         pytest.skip(reason)
-    with ShapedLink(RATE_KBIT) as link:
+    with VethLink(RATE_BPS) as link:
         yield link
 
 
 def test_two_commands_and_the_transfer_takes_what_the_rate_says(
-    link: ShapedLink, tmp_path: Path
+    link: VethLink, tmp_path: Path
 ) -> None:
     exits = len(CARD.dag.exits)
     # A large tensor, so that its bytes and not the answers make the time; and a pause between
@@ -59,14 +59,20 @@ def test_two_commands_and_the_transfer_takes_what_the_rate_says(
     env.pop("ROS_AUTOMATIC_DISCOVERY_RANGE", None)
     log = tmp_path / "run.json"
     commands = {
-        "edge": link.inside("edge", "dapdee", "edge", "--threads", "1"),
+        "edge": link.inside("edge", ["dapdee", "edge", "--threads", "1"]),
         "car": link.inside(
-            *("car", "dapdee", "car", "--threads", "1", "--rate-hz", "0.6", "--deadline-s", "3"),
-            *("--pinned-plan", f"exit={exits} boundary={boundary} codec=f32"),
+            "car",
+            [
+                *("dapdee", "car", "--threads", "1", "--rate-hz", "0.6", "--deadline-s", "3"),
+                *("--pinned-plan", f"exit={exits} boundary={boundary} codec=f32"),
+            ],
         ),
         "recorder": link.inside(
-            *("car", "python3", str(Path(__file__).parents[2] / "scripts" / "run_recorder")),
-            *("--ros-args", "-p", f"path:={log}"),
+            "car",
+            [
+                *("python3", str(Path(__file__).parents[2] / "scripts" / "run_recorder")),
+                *("--ros-args", "-p", f"path:={log}"),
+            ],
         ),
     }
     running = {}
@@ -95,7 +101,7 @@ def test_two_commands_and_the_transfer_takes_what_the_rate_says(
     frames = RunLog.load(log).frames
     remote = [f for f in frames if f.place == "edge"]
     assert len(remote) >= 6, printed
-    predicted_s = 8 * CARD.dag.by_name[boundary].output_bytes / (1e3 * RATE_KBIT)
+    predicted_s = 8 * CARD.dag.by_name[boundary].output_bytes / RATE_BPS
     measured_s = statistics.median(f.transfer_s for f in remote)
     print(f"{measured_s:.4f} s measured, {predicted_s:.4f} s = bytes over rate")
     assert measured_s == pytest.approx(predicted_s, rel=0.15), printed
