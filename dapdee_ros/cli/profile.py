@@ -5,13 +5,17 @@ run this on each. The nodes do the same by themselves when they start.
 
     dapdee profile roadsigns --out car.json
     dapdee profile models/mine --threads 2 --note "Pi 4, fan on" --json
+    sudo dapdee profile roadsigns --quota 0.1 --out pi_like.json    # play a slower processor
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from dapdee_ros.cli.errors import CommandError
@@ -31,7 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--budget-s", type=float, default=10.0, help="seconds to measure at most (default 10)"
     )
     parser.add_argument("--device", help="this machine in words (default: its processor)")
-    parser.add_argument("--note", default="", help="anything a reader should know: quota, cooling")
+    parser.add_argument("--note", default="", help="anything a reader should know, such as cooling")
+    parser.add_argument(
+        "--quota",
+        type=float,
+        help="measure under a CPU quota of this share of one core, enforced by the kernel; needs "
+        "root (default: the whole machine)",
+    )
     parser.add_argument("--json", action="store_true", help="print the profile instead of a table")
 
 
@@ -39,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write, and say what takes longest."""
     if args.threads < 1 or args.repeats < 1 or not args.budget_s > 0:
         raise CommandError("--threads, --repeats and --budget-s must be greater than 0")
+    if args.quota is not None and not 0.01 <= args.quota <= args.threads:
+        raise CommandError(
+            f"--quota is {args.quota}; expected a share of one core from 0.01 to --threads"
+        )
     import torch
     from tqdm import tqdm
 
@@ -52,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     except (ModelFolderError, GraphError) as error:
         raise CommandError(str(error)) from error
     height, width = model.card.input_size
-    with tqdm(desc="profiling", unit="run", file=sys.stderr) as bar:
+    notes = [f"under a CPU quota of {args.quota:g} of one core"] if args.quota else []
+    notes += [args.note] if args.note else []
+    with tqdm(desc="profiling", unit="run", file=sys.stderr) as bar, _quota(args.quota):
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -67,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             repeats=args.repeats,
             budget_s=args.budget_s,
             progress=progress,
-            note=args.note,
+            note="; ".join(notes),
         )
     out = args.out or Path(f"{model.card.name}-profile.json")
     try:
@@ -83,3 +99,47 @@ def run(args: argparse.Namespace) -> int:
         print(f"{1e3 * seconds:8.3f} ms  {name}")
     print(f"written to {out}")
     return 0
+
+
+@contextlib.contextmanager
+def _quota(share: float | None) -> Iterator[None]:
+    """Have this process under a CPU quota for a while; None leaves it alone.
+
+    Raises:
+        CommandError: if this system does not let it.
+    """
+    if share is None:
+        yield
+        return
+    from dapdee_ros.testbed.cpu_quota import CpuGroups, CpuQuotaError, find_hierarchy
+    from dapdee_ros.testbed.owner import new_name
+
+    own = str(os.getpid())
+    try:
+        hierarchy = find_hierarchy(Path("/proc/mounts").read_text())
+        home = hierarchy.path / _group_of_this_process(hierarchy.version) / "cgroup.procs"
+        groups = CpuGroups(new_name(), hierarchy)
+        group = groups.make("profile", share)
+        # Moves all threads of the process, those of torch with it.
+        group.write_text(own)
+    except (CpuQuotaError, OSError) as error:
+        raise CommandError(
+            f"no CPU quota can be set ({error}): --quota needs root and the kernel's CPU groups; "
+            "measure without it, or on the slow machine itself"
+        ) from error
+    try:
+        yield
+    finally:
+        groups.limit("profile", None)
+        # Before the groups are closed, which ends whatever is still in them.
+        home.write_text(own)
+        groups.close()
+
+
+def _group_of_this_process(version: int) -> str:
+    """Path of the CPU group that this process is in, relative to the hierarchy's root."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        if (version == 2 and number == "0") or (version == 1 and "cpu" in controllers.split(",")):
+            return path.lstrip("/")
+    return ""

@@ -1,9 +1,12 @@
 """dapdee profile, as a user runs it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -32,3 +35,26 @@ def test_an_unknown_model_is_a_clear_error() -> None:
     assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_quota_makes_this_machine_a_slower_one(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a CPU quota needs root")
+    profiles = {}
+    for name, words in (("pc", ()), ("slow", ("--quota", "0.1", "--note", "in a test"))):
+        out = tmp_path / f"{name}.json"
+        done = dapdee("profile", "roadsigns", "--out", str(out), "--budget-s", "1", *words)
+        if "no CPU quota can be set" in done.stderr:
+            pytest.skip(done.stderr.strip())
+        assert done.returncode == 0, done.stderr
+        profiles[name] = DeviceProfile.load(out)
+    assert profiles["pc"].note == ""
+    assert profiles["slow"].note == "under a CPU quota of 0.1 of one core; in a test"
+    assert profiles["slow"].total_s > 4 * profiles["pc"].total_s
+
+
+@pytest.mark.parametrize("quota", ["0", "-1", "nan", "2"])
+def test_a_quota_that_cannot_be(quota: str) -> None:
+    done = dapdee("profile", "roadsigns", "--quota", quota)
+    assert done.returncode == 2
+    assert "--quota" in done.stderr
