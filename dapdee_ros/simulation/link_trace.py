@@ -128,6 +128,34 @@ class LinkTrace:
         # Rounding in the sums above must not let bytes leave before they came.
         return max(start_s, base + within)
 
+    def finish_times(
+        self, start_s: NDArray[np.float64], n_bytes: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """``finish_time`` of many messages at once, each as if it were alone; ``(n,)`` each."""
+        begin = np.where(np.isfinite(start_s), start_s, 0.0)
+        if math.isfinite(self.period_s):
+            rounds, within = np.divmod(begin, self.period_s)
+            per_round = self._period_bits
+        else:
+            rounds, within, per_round = np.zeros_like(begin), begin, 0.0
+        piece = np.searchsorted(self.edges_s, within, side="right") - 1
+        target = self._bits_at_edge[piece] + (within - self.edges_s[piece]) * self.rates_bps[piece]
+        target = target + rounds * per_round + 8.0 * n_bytes
+        if math.isfinite(self.period_s) and per_round > 0:
+            rounds = np.maximum(0.0, np.ceil(target / per_round) - 1.0)
+            target = target - rounds * per_round
+        piece = np.maximum(np.searchsorted(self._bits_at_edge, target, side="left") - 1, 0)
+        rates = self.rates_bps[piece]
+        missing = target - self._bits_at_edge[piece]
+        missing = np.where(missing <= _NOTHING_BITS, 0.0, missing)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            waited_s = np.where(missing > 0, missing / rates, 0.0)
+        base = rounds * self.period_s if math.isfinite(self.period_s) else 0.0
+        finish = np.maximum(begin, base + self.edges_s[piece] + waited_s)
+        if math.isfinite(self.period_s) and per_round <= 0:
+            finish = np.full_like(finish, np.inf)
+        return np.where(n_bytes <= 0, start_s, np.where(np.isfinite(start_s), finish, np.inf))
+
     def describe(self) -> str:
         """One line for people: name, length, and the range of rates."""
         low, high = float(self.rates_bps.min()) / 1e6, float(self.rates_bps.max()) / 1e6

@@ -48,6 +48,11 @@ class ShapedLink:
         self._waiting: deque[tuple[float, int]] = deque()
         self._waiting_bytes = 0
 
+    @property
+    def free_s(self) -> float:
+        """When the last byte that was handed over has left."""
+        return self._free_s
+
     def queued_bytes(self, now_s: float) -> int:
         """Bytes of the messages that have not left completely at ``now_s``."""
         while self._waiting and self._waiting[0][0] <= now_s:

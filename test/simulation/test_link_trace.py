@@ -171,3 +171,13 @@ def test_measured_drives_have_their_published_means() -> None:
         assert trace.duration_s == pytest.approx(length_s, abs=1)
         assert trace.mean_bps(0, trace.duration_s) / 1e6 == pytest.approx(mean_mbps, abs=0.01)
         assert trace.describe()
+
+
+@given(links(), st.lists(st.tuples(st.floats(0, 20), st.floats(0, 5e6)), min_size=1, max_size=8))
+def test_many_messages_finish_as_each_alone(
+    trace: LinkTrace, messages: list[tuple[float, float]]
+) -> None:
+    starts, sizes = (np.array(column) for column in zip(*messages, strict=True))
+    alone = [trace.finish_time(start, size) for start, size in messages]
+    assert trace.finish_times(starts, sizes).tolist() == pytest.approx(alone, rel=1e-9)
+    assert trace.finish_times(np.array([math.inf]), np.ones(1)).tolist() == [math.inf]

@@ -1,0 +1,296 @@
+"""Run one or more policies over a link in simulated time: identical input, thousands of frames a second.
+
+Car, link and edge are a pipeline with the rules of the real ones; planner, plan keeper, link
+estimator and ledger are the real ones themselves. A model's profiles come from `dapdee profile` or
+from the samples in config/profiles; --blocks takes a network that was measured elsewhere in blocks
+(CSV with the columns device, model, first_layer, last_layer, seconds, output_bytes).
+
+  dapdee simulate roadsigns --link drive --policy exact --policy neurosurgeon --policy oracle
+  dapdee simulate roadsigns --link 4g --load heavy --car-slowdown 1@0,3@20
+  dapdee simulate --blocks times.csv --model vgg16 --car-device pi4 --edge-device pc --link wifi
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dapdee_ros.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from dapdee_ros.simulation.figures import Figures
+    from dapdee_ros.simulation.run import SimulatedRun
+    from dapdee_ros.simulation.scenario import Scenario
+
+SUMMARY = "run policies over a link trace in simulated time"
+
+_LONG_RUN_FRAMES = 5000
+_PLANNING = (
+    "mode", "accuracy_floor", "accuracy_tolerance", "keep_raw_on_car", "risk", "frame_utilisation",
+    "plan_margin", "min_dwell_s",
+)  # fmt: skip
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", nargs="?", help="model folder or name; with --blocks a network")
+    add("--model", dest="model_option", metavar="MODEL", help="the same")
+    add(
+        "--policy",
+        action="append",
+        help="who plans, given once or more: exact, oracle, dapdee, dads, neurosurgeon, edgent, "
+        "eddi, branchynet, device-only, edge-only, or package.module:Class; +codec or +any behind "
+        "the name for those that send plain tensors (default exact)",
+    )
+    add("--link", default="4g", help="cat1, 3g, 4g, wifi, 8.5mbit, drive, steps:..., or a trace")
+    add("--rtt-s", type=float, default=0.02, help="round trip of an empty message (default 0.02)")
+    add("--seconds", type=float, help="how long (default 60, or the trace's length)")
+    add(
+        "--load",
+        choices=("light", "heavy"),
+        default="light",
+        help="light: --rate-hz; heavy: frames come as fast as they can be taken (default light)",
+    )
+    add("--rate-hz", type=float, default=10.0, help="frames a second (default 10)")
+    add("--jitter", type=float, default=0.0, help="of their times, share of the interval, to 0.5")
+    add("--seed", type=int, default=0, help="of jitter and of the frames' difficulty (default 0)")
+    add("--deadline-s", type=float, default=0.3, help="from image to result (default 0.3)")
+    add("--max-in-flight", type=int, default=4, help="most frames under way (default 4)")
+    add("--mode", choices=("auto", "latency", "throughput"), help="what to minimise (default auto)")
+    add("--accuracy-floor", type=float, help="least accuracy of a plan (default 0)")
+    add("--accuracy-tolerance", type=float, help="accuracy to give up for speed (default 0.005)")
+    add("--keep-raw-on-car", action="store_true", default=None, help="never send the picture")
+    add("--no-gates", action="store_true", help="consider no early exit on the car")
+    add("--risk", type=float, help="judge the deadline at this quantile of the rate (default 0.5)")
+    add("--frame-utilisation", type=float, help="see config/manager.yaml (default 0.85)")
+    add("--plan-margin", type=float, help="see config/manager.yaml (default 0.1)")
+    add("--min-dwell-s", type=float, help="see config/manager.yaml (default 0.5)")
+    add("--codecs", default="all", help="f32, all, or codecs a,b,c (default all)")
+    add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
+    add("--edge-profile", help="the same for the edge server (default: a sample)")
+    add("--car-slowdown", default="1", help="over its profile: 1.5, or 1@0,3@20 (default 1)")
+    add("--edge-slowdown", default="1", help="the same for the edge server (default 1)")
+    add("--car-overhead-s", type=float, default=0.0, help="a frame, beside the network (default 0)")
+    add("--edge-overhead-s", type=float, default=0.0, help="the same on the edge (default 0)")
+    add("--queue-bytes", type=int, default=100_000_000, help="that may wait for the link")
+    add("--bare-wire", action="store_true", help="count data only, no headers and no answers")
+    add("--blocks", help="CSV of block times measured elsewhere")
+    add("--car-device", help="with --blocks: the car's name in it")
+    add("--edge-device", help="with --blocks: the edge server's name in it")
+    add("--warm-up-s", type=float, default=0.0, help="leave out results before this (default 0)")
+    add("--out", type=Path, help="folder for the logs of the runs, for `dapdee report`")
+    add("--json", action="store_true", help="one JSON object instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate and print; 0 if every frame is accounted for."""
+    from dapdee_ros.codec import CodecError
+    from dapdee_ros.exits.card import ModelFolderError
+    from dapdee_ros.graph.dag import GraphError
+    from dapdee_ros.partition.errors import PlanningError
+    from dapdee_ros.simulation.block_chain import BlockChainError
+    from dapdee_ros.simulation.link_trace import LinkTraceError
+    from dapdee_ros.simulation.load_trace import LoadTraceError
+    from dapdee_ros.simulation.scenario import ScenarioError
+
+    try:
+        return _run(args)
+    except (
+        PlanningError, GraphError, ModelFolderError, CodecError, LinkTraceError, LoadTraceError,
+        BlockChainError, ScenarioError,
+    ) as error:  # fmt: skip
+        raise CommandError(str(error)) from error
+
+
+def _run(args: argparse.Namespace) -> int:
+    from dapdee_ros.partition.policy import make_policy
+    from dapdee_ros.simulation.figures import figures_of
+    from dapdee_ros.simulation.run import simulate
+
+    scenario = _scenario(args)
+    names = list(dict.fromkeys(args.policy or ["exact"]))
+    if not 0 <= args.warm_up_s < scenario.seconds:
+        raise CommandError(
+            f"--warm-up-s is {args.warm_up_s}; expected 0 or more, and less than the "
+            f"{scenario.seconds:g} s that are simulated"
+        )
+    # All at first: a name that does not exist is known before anything is run.
+    policies = {name: make_policy(name, scenario.problem) for name in names}
+    runs: dict[str, SimulatedRun] = {}
+    for name, policy in policies.items():
+        work = partial(simulate, scenario, name, made=policy)
+        runs[name] = _with_progress(scenario, name, work)
+    found = {name: figures_of(run, args.warm_up_s) for name, run in runs.items()}
+    files = {}
+    for name, of_policy in runs.items():
+        if args.out:
+            files[name] = args.out / f"{name.replace(':', '.').replace('/', '-')}.json"
+            of_policy.log.save(files[name])
+    if args.json:
+        print(json.dumps(_values(scenario, runs, found, files)))
+    else:
+        _show(scenario, runs, found, files)
+    unbalanced = [n for n, r in runs.items() if not _balanced(r)]
+    if unbalanced:
+        print(f"the ledger of {', '.join(unbalanced)} is not balanced: a defect", file=sys.stderr)
+    return 1 if unbalanced else 0
+
+
+def _scenario(args: argparse.Namespace) -> Scenario:
+    from dapdee_ros.runtime.head import HeadSettings
+    from dapdee_ros.simulation.link_text import parse_link
+    from dapdee_ros.simulation.load_trace import parse_load
+    from dapdee_ros.simulation.scenario import BARE_WIRE, Planning, Scenario, Wire
+
+    wanted = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
+    planning = replace(Planning(), gates=not args.no_gates, **wanted)
+    link = parse_link(args.link)
+    seconds = args.seconds
+    if seconds is None:
+        seconds = link.duration_s if math.isfinite(link.duration_s) else 60.0
+    return Scenario(
+        link=link,
+        rtt_s=args.rtt_s,
+        seconds=seconds,
+        rate_hz=None if args.load == "heavy" else args.rate_hz,
+        jitter=args.jitter,
+        seed=args.seed,
+        head=HeadSettings(args.deadline_s, args.max_in_flight),
+        planning=planning,
+        car_load=parse_load(args.car_slowdown),
+        edge_load=parse_load(args.edge_slowdown),
+        wire=BARE_WIRE if args.bare_wire else Wire(),
+        queue_bytes=args.queue_bytes,
+        car_overhead_s=args.car_overhead_s,
+        edge_overhead_s=args.edge_overhead_s,
+        **_model(args),
+    )
+
+
+def _model(args: argparse.Namespace) -> dict[str, Any]:
+    """The parts of a scenario that depend on the network."""
+    name = args.model or args.model_option
+    if not name:
+        raise CommandError("which model? Give a model's name or folder, or with --blocks a network")
+    if args.blocks:
+        from dapdee_ros.simulation.block_chain import chain_problem, read_blocks
+
+        if not (args.car_device and args.edge_device):
+            raise CommandError("--blocks needs --car-device and --edge-device")
+        codec = "f32" if args.codecs == "all" else args.codecs
+        problem = chain_problem(
+            read_blocks(args.blocks), name, args.car_device, args.edge_device, codec
+        )
+        return {"problem": problem, "accuracy_known": False, "notes": {"model": name}}
+    from dapdee_ros.codec import CODEC_NAMES
+    from dapdee_ros.exits.card import find_model, read_card
+    from dapdee_ros.partition.from_card import choose_profiles, problem_of
+
+    card = read_card(find_model(name))
+    car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
+    codecs = CODEC_NAMES if args.codecs == "all" else args.codecs.split(",")
+    return {
+        "problem": problem_of(card, car, edge, codecs),
+        "curves": card.calibration,
+        "labels": card.labels,
+        "notes": {"model": card.name},
+    }
+
+
+def _with_progress(
+    scenario: Scenario, name: str, work: Callable[..., SimulatedRun]
+) -> SimulatedRun:
+    """Do it, with a progress bar if it takes longer than a moment."""
+    if scenario.rate_hz is None or scenario.seconds * scenario.rate_hz < _LONG_RUN_FRAMES:
+        return work()
+    from tqdm import tqdm
+
+    with tqdm(total=scenario.seconds, desc=name, unit="s", file=sys.stderr) as bar:
+
+        def tell(at_s: float) -> None:
+            bar.update(at_s - bar.n)
+
+        return work(progress=tell)
+
+
+def _balanced(run: SimulatedRun) -> bool:
+    ledger = run.log.ledger
+    return bool(
+        ledger["accepted"] == ledger["results"] + ledger["drops"] and not ledger["in_flight"]
+    )
+
+
+def _values(
+    scenario: Scenario,
+    runs: dict[str, SimulatedRun],
+    found: dict[str, Figures],
+    files: dict[str, Path],
+) -> dict[str, Any]:
+    from dapdee_ros.report.summary import summarise
+
+    common = next(iter(runs.values())).log.settings
+    left_out = ("policy", "expected_accuracy")
+    return {
+        "settings": {k: v for k, v in common.items() if k not in left_out},
+        "runs": {
+            name: {
+                **found[name].to_dict(),
+                "summary": summarise(run.log),
+                "complaints": run.complaints,
+                "file": str(files[name]) if name in files else None,
+            }
+            for name, run in runs.items()
+        },
+        "regret": {
+            name: found[name].mean_latency_s / found["oracle"].mean_latency_s for name in runs
+        }
+        if "oracle" in runs and found["oracle"].results
+        else None,
+    }
+
+
+def _show(
+    scenario: Scenario,
+    runs: dict[str, SimulatedRun],
+    found: dict[str, Figures],
+    files: dict[str, Path],
+) -> None:
+    settings = next(iter(runs.values())).log.settings
+    rate = "as fast as they are taken" if scenario.rate_hz is None else f"{scenario.rate_hz:g} Hz"
+    print(
+        f"{settings['model']}: {scenario.link.describe()}, round trip {1e3 * scenario.rtt_s:g} ms, "
+        f"deadline {scenario.head.deadline_s:g} s, {scenario.seconds:g} s of frames, {rate}"
+    )
+    print(f"car: {settings['car']}\nedge: {settings['edge']}")
+    print(f"codecs: {', '.join(settings['codecs'])}\n")
+    width = max(len(name) for name in runs)
+    print(
+        f"{'policy':<{width}}  results    mean  median    95 %     1/s   late  dropped  accuracy "
+        "sent/frame   edge  fallback  usual plan"
+    )
+    for name, figures in found.items():
+        if not figures.results:
+            print(f"{name:<{width}}  no results; {runs[name].complaints or 'no complaint'}")
+            continue
+        accuracy = (
+            f"{figures.accuracy:8.3f}" if figures.accuracy == figures.accuracy else "unknown "
+        )
+        print(
+            f"{name:<{width}}  {figures.results:7d} {1e3 * figures.mean_latency_s:5.0f}ms "
+            f"{1e3 * figures.median_latency_s:5.0f}ms {1e3 * figures.p95_latency_s:5.0f}ms "
+            f"{figures.throughput_hz:7.2f} {figures.miss_ratio:6.1%} {figures.drop_ratio:8.1%}  "
+            f"{accuracy} {figures.sent_bytes / 1e3:7.1f} kB {figures.places.get('edge', 0):6.0%}  "
+            f"{figures.places.get('fallback', 0):8.1%}  {figures.plan}"
+        )
+        for complaint, count in runs[name].complaints.items():
+            print(f"{'':<{width}}  {count} times no new plan: {complaint}")
+    for path in files.values():
+        print(f"wrote {path}")

@@ -1,0 +1,199 @@
+"""The partition manager in a simulation: the rules of the node, on a simulated clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from dapdee_ros.estimation.frame_rate import FrameRate
+from dapdee_ros.estimation.link import LinkEstimate
+from dapdee_ros.estimation.load import LoadEstimator
+from dapdee_ros.estimation.slowdown import SlowdownFilter
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
+from dapdee_ros.runtime.frames import Place
+from dapdee_ros.simulation.agenda import Agenda
+from dapdee_ros.simulation.car import Outcome
+from dapdee_ros.simulation.scenario import Planning
+
+NO_LINK = LinkState(0.0, connected=False)
+LOAD_PERIOD_S = 1.0
+"""Between two looks at the processor and at the frame counter, as the nodes have it."""
+
+
+class SimulatedManager:
+    """Follows link, loads and frames; tells a plan whenever the keeper lets one take its place."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        problem: Problem,
+        policy: Policy,
+        planning: Planning,
+        deadline_s: float,
+        follows_gain: bool,
+        tell: Callable[[Plan, int, str], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            agenda: the clock.
+            problem: what is planned for.
+            policy: who plans.
+            planning: the manager's parameters.
+            deadline_s: the deadline.
+            follows_gain: whether the policy minimises what plans are judged by; others are obeyed.
+            tell: receives a new plan, its epoch and why.
+        """
+        self._agenda = agenda
+        self._problem = problem
+        self._policy = policy
+        self._planning = planning
+        self._deadline_s = deadline_s
+        self._follows_gain = follows_gain
+        self._tell = tell
+        self._link: LinkEstimate | None = None
+        self._slowdowns = {"car": SlowdownFilter(), "edge": SlowdownFilter()}
+        self._load = LoadEstimator()
+        self._frames = FrameRate()
+        self._keeper = PlanKeeper(
+            KeeperSettings(planning.plan_margin, planning.min_dwell_s, planning.accuracy_tolerance)
+        )
+        self._in_force: Plan | None = None
+        self._epoch = 0
+        self.complaints: dict[str, int] = {}
+
+    def take_link(self, link: LinkEstimate) -> None:
+        """The link's state was published."""
+        self._link = link
+        self._load.on_link(self._agenda.now_s, link.uplink_bps, link.rtt_s, link.connected)
+        self.decide(None)
+
+    def take_load(self, cpu_ratio: float, accepted: int) -> None:
+        """The processor's load, 0 to 1, and how many frames came so far."""
+        self._load.on_machine(self._agenda.now_s, cpu_ratio, math.nan, math.nan)
+        self._frames.on_count(self._agenda.now_s, 0, accepted)
+
+    def take_result(self, outcome: Outcome) -> None:
+        """Learn from a result how slow both sides are and how far predictions hold."""
+        now_s, frame, plan = self._agenda.now_s, outcome.frame, self._in_force
+        self._slowdowns["car"].on_frame(now_s, frame.car_slowdown)
+        self._slowdowns["edge"].on_frame(now_s, outcome.edge_slowdown)
+        if plan is None or frame.work is None or frame.work.program.plan.epoch != self._epoch:
+            return
+        self._load.on_frame(
+            now_s,
+            outcome.latency_s,
+            self._deadline_s,
+            predicted_latency_s=plan.expected_latency_s,
+            head_s=frame.head_s,
+            predicted_head_s=plan.head_s,
+            transfer_s=outcome.transfer_s if outcome.place is Place.EDGE else math.nan,
+            predicted_transfer_s=plan.transfer_s,
+        )
+
+    def decide(self, occasion: str | None) -> None:
+        """Work out the best plan as of now and tell it if it is worth a change."""
+        link = self._link_state()
+        load, mode = self._load_state()
+        try:
+            new = self._best(link, load, mode)
+            current = self._reprice(self._keeper.plan, link, load, mode)
+        except (PlanningError, GraphError) as error:
+            self.complaints[str(error)] = self.complaints.get(str(error), 0) + 1
+            return
+        why = self._keeper.consider(self._agenda.now_s, new, current, obey=not self._follows_gain)
+        if why is None:
+            return
+        self._epoch += 1
+        self._in_force = new
+        self._tell(new, self._epoch, f"{occasion or why}; {new.reason}")
+
+    @property
+    def most_period_s(self) -> float:
+        """Longest period of a plan that keeps up with the frames."""
+        share = self._planning.frame_utilisation
+        if not share:
+            return math.inf
+        interval_s = self._frames.interval_s
+        return share * (self._deadline_s / 3 if math.isinf(interval_s) else interval_s)
+
+    def situation(self, link: LinkState, load: LoadState, mode: str) -> Situation:
+        """What a policy is asked with."""
+        planning = self._planning
+        return Situation(
+            link,
+            load,
+            self._deadline_s,
+            mode,
+            accuracy_floor=planning.accuracy_floor,
+            accuracy_tolerance=planning.accuracy_tolerance,
+            keep_raw_on_car=planning.keep_raw_on_car,
+            gates=planning.gates,
+            risk=planning.risk,
+            most_period_s=self.most_period_s,
+        )
+
+    def mode(self) -> str:
+        """What is minimised now: ``latency`` or ``throughput``."""
+        return self._load_state()[1]
+
+    def _link_state(self) -> LinkState:
+        link = self._link
+        if link is None or not link.connected or not link.uplink_bps > 0:
+            return NO_LINK
+        return LinkState(
+            uplink_bps=link.uplink_bps,
+            rtt_s=link.rtt_s if math.isfinite(link.rtt_s) else 0.0,
+            relative_spread=link.relative_spread if math.isfinite(link.relative_spread) else 1.0,
+        )
+
+    def _load_state(self) -> tuple[LoadState, str]:
+        load = self._load.estimate(self._agenda.now_s)
+        mode = self._planning.mode
+        if mode == "auto":
+            heavy = load.heavy and not self._planning.priority
+            mode = "throughput" if heavy else "latency"
+        state = LoadState(
+            self._slowdowns["car"].slowdown,
+            self._slowdowns["edge"].slowdown,
+            load.score,
+            load.indicators,
+        )
+        return state, mode
+
+    def _best(self, link: LinkState, load: LoadState, mode: str) -> Plan:
+        situation = self.situation(link, load, mode)
+        plan = ask(self._policy, situation, self._problem)
+        if not plan.boundary or not self._follows_gain:
+            return plan
+        alone = ask(self._policy, replace(situation, link=NO_LINK), self._problem)
+        if worth_sending(plan, alone, self._planning.plan_margin):
+            return plan
+        return replace(alone, reason="the link would gain too little")
+
+    def _reprice(
+        self, plan: Plan | None, link: LinkState, load: LoadState, mode: str
+    ) -> Plan | None:
+        """The plan in force at present prices; None if it cannot be kept."""
+        planning = self._planning
+        if plan is None or (plan.boundary and not link.usable):
+            return None
+        priced = self._problem.table.price(
+            plan.exit_number,
+            plan.boundary,
+            plan.codec,
+            link,
+            load,
+            self._deadline_s,
+            mode,
+            gate=plan.gate,
+            gate_threshold=plan.gate_threshold,
+        )
+        most_period_s = (1 + planning.plan_margin) * self.most_period_s
+        return replace(priced, late=priced.late or priced.period_s > most_period_s)

@@ -1,0 +1,142 @@
+"""What is simulated: one model on two machines, a link, frames, and how plans are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dapdee_ros.partition.gate_options import GateCurves
+from dapdee_ros.partition.policy import Problem
+from dapdee_ros.runtime.head import HeadSettings
+from dapdee_ros.simulation.link_trace import LinkTrace
+from dapdee_ros.simulation.load_trace import LoadTrace
+
+
+class ScenarioError(ValueError):
+    """A simulation that makes no sense; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What messages take on the link beside their data; measured on serialised messages.
+
+    Attributes:
+        frame_bytes: a HeadTensor with one tensor spec, its data left out.
+        answer_bytes: an InferenceResult with five classes.
+        probe_bytes: a Probe without padding.
+        packet_bytes: largest packet.
+        packet_header_bytes: IPv4 and UDP.
+    """
+
+    frame_bytes: int = 170
+    answer_bytes: int = 250
+    probe_bytes: int = 36
+    packet_bytes: int = 1500
+    packet_header_bytes: int = 28
+
+    def on_link(self, message_bytes: float) -> float:
+        """Bytes that a message takes on the link, packet headers included."""
+        payload = self.packet_bytes - self.packet_header_bytes
+        return message_bytes + math.ceil(message_bytes / payload) * self.packet_header_bytes
+
+
+BARE_WIRE = Wire(0, 0, 0, 1500, 0)
+"""Nothing but data crosses the link: the cost model's own assumption."""
+
+
+@dataclass(frozen=True)
+class Planning:
+    """The manager's parameters, with the defaults of ``config/manager.yaml``.
+
+    ``mode`` is ``auto``, ``latency`` or ``throughput``; the others are explained there.
+    """
+
+    mode: str = "auto"
+    priority: bool = False
+    gates: bool = True
+    accuracy_floor: float = 0.0
+    accuracy_tolerance: float = 0.005
+    keep_raw_on_car: bool = False
+    risk: float = 0.5
+    frame_utilisation: float = 0.85
+    plan_margin: float = 0.1
+    min_dwell_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything about a simulation but the policy.
+
+    Attributes:
+        problem: model, profiles, codecs, gates.
+        link: uplink capacity over time; the way back has the same.
+        curves: the calibrated gates, for the accuracy of frames that end at one; None without.
+        rtt_s: round trip of an empty message, in s.
+        seconds: how long frames come.
+        rate_hz: frames a second; None: the next frame comes as soon as one is taken (heavy load).
+        jitter: most that a frame comes early or late, as a share of the time between two, 0 to 0.5.
+        seed: of jitter and of the frames' difficulty.
+        head: deadline, window, margin.
+        planning: the manager's parameters.
+        car_load: the car's slowdown over time.
+        edge_load: the edge server's.
+        wire: what messages take beside their data.
+        queue_bytes: what may wait for the link; what does not fit is lost.
+        car_overhead_s: seconds a frame that the car spends beside the network (conversion).
+        edge_overhead_s: the same on the edge server.
+        labels: class names, for the log.
+        accuracy_known: False where the exits' accuracies were never measured (timing only).
+        notes: what else the log's settings shall say.
+
+    Raises:
+        ScenarioError: at construction, if a value makes no sense.
+    """
+
+    problem: Problem
+    link: LinkTrace
+    curves: GateCurves | None = None
+    rtt_s: float = 0.02
+    seconds: float = 60.0
+    rate_hz: float | None = 10.0
+    jitter: float = 0.0
+    seed: int = 0
+    head: HeadSettings = field(default_factory=HeadSettings)
+    planning: Planning = field(default_factory=Planning)
+    car_load: LoadTrace = field(default_factory=LoadTrace)
+    edge_load: LoadTrace = field(default_factory=LoadTrace)
+    wire: Wire = field(default_factory=Wire)
+    queue_bytes: int = 100_000_000
+    car_overhead_s: float = 0.0
+    edge_overhead_s: float = 0.0
+    labels: tuple[str, ...] = ()
+    accuracy_known: bool = True
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def check(name: str, good: bool, expected: str) -> None:
+            if not good:
+                raise ScenarioError(f"{name} is {getattr(self, name)}; expected {expected}")
+
+        for name in ("rtt_s", "car_overhead_s", "edge_overhead_s"):
+            check(name, 0 <= getattr(self, name) < math.inf, "a finite number of 0 or more")
+        check("seconds", 0 < self.seconds < math.inf, "a finite number above 0")
+        check(
+            "rate_hz",
+            self.rate_hz is None or 0 < self.rate_hz < math.inf,
+            "a finite number of frames a second above 0",
+        )
+        check("jitter", 0 <= self.jitter <= 0.5, "0 to 0.5 of the time between two frames")
+        check("seed", self.seed >= 0, "a whole number of 0 or more")
+        if not 0 < self.head.deadline_s < math.inf:
+            raise ScenarioError(
+                f"deadline_s is {self.head.deadline_s}; expected a finite number above 0"
+            )
+        if self.head.max_in_flight < 1:
+            raise ScenarioError(f"max_in_flight is {self.head.max_in_flight}; expected 1 or more")
+
+    @property
+    def answer_s(self) -> float:
+        """Longest that a frame can take to end after it came."""
+        return self.head.deadline_s + 2 * self.problem.car.total_s * max(self.car_load.slowdowns)
