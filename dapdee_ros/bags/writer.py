@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from rosbags.interfaces import (
     Connection,
@@ -34,7 +34,7 @@ STORAGES: Mapping[str, StoragePlugin] = {
     "sqlite3": StoragePlugin.SQLITE3,
 }
 
-_VERSION = 9  # of the metadata: the one that Jazzy's rosbag2 writes
+_VERSION: Final = 9  # of the metadata: the one that Jazzy's rosbag2 writes
 _FOREVER = QosTime(9223372036, 854775807)
 
 

@@ -1,0 +1,84 @@
+"""What the real network says of a bag's frames, wherever it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dapdee_ros.codec import decode, encode
+from dapdee_ros.runtime.frames import Classification, FramePlan
+from dapdee_ros.runtime.split_network import SplitNetwork
+
+
+@dataclass(frozen=True)
+class SentAnswer:
+    """The answer of a frame that was finished on the edge.
+
+    Attributes:
+        classification: the answer.
+        sent_bytes: coded tensor bytes that crossed the link.
+    """
+
+    classification: Classification
+    sent_bytes: int
+
+
+class NetworkAnswers:
+    """Runs the network on frames, each part at most once.
+
+    An answer depends on the frame, the exit, the boundary and the codec, not on who planned it or
+    when it came; so policies that ask for the same share it.
+
+    Attributes:
+        computed: how many parts of the network were run.
+    """
+
+    def __init__(self, network: SplitNetwork, images: NDArray[np.uint8]) -> None:
+        """Prepare.
+
+        Args:
+            network: the network; car and edge are the same one here.
+            images: uint8 ``(n, height, width, 3)``.
+        """
+        self._network = network
+        self._images = images
+        self._on_car: dict[tuple[int, int], Classification] = {}
+        self._sent: dict[tuple[int, int, tuple[str, ...], str], SentAnswer] = {}
+        self.computed = 0
+
+    def on_car(self, frame: int, exit_number: int) -> Classification:
+        """What an exit says of a frame (counted from 0) if all of it is computed on the car."""
+        key = (frame, exit_number)
+        if key not in self._on_car:
+            sink = self._network.dag.exit_sink(exit_number)
+            logits = self._network.runner.run(self._input(frame), [sink])[sink]
+            self._on_car[key] = self._network.classify(logits, exit_number)
+            self.computed += 1
+        return self._on_car[key]
+
+    def over_link(
+        self, frame: int, exit_number: int, boundary: Sequence[str], codec: str
+    ) -> SentAnswer:
+        """What an exit says if the boundary is coded, sent, and finished on the edge."""
+        key = (frame, exit_number, tuple(boundary), codec)
+        if key not in self._sent:
+            network = self._network
+            program = network.head_program(FramePlan(1, exit_number, tuple(boundary), codec))
+            head = network.runner.run(self._input(frame), program.boundary)
+            specs, data = encode({name: head[name].numpy() for name in program.boundary}, codec)
+            tail = network.tail_program(exit_number, frozenset(program.boundary))
+            arrays = decode(specs, data, codec, tail.expected)
+            given = {name: torch.from_numpy(values) for name, values in arrays.items()}
+            logits = network.runner.run(given, [tail.sink])[tail.sink]
+            answer = network.classify(logits, exit_number)
+            self._sent[key] = SentAnswer(answer, len(data))
+            self.computed += 1
+        return self._sent[key]
+
+    def _input(self, frame: int) -> dict[str, torch.Tensor]:
+        image = np.array(self._images[frame : frame + 1])  # out of the file that holds them all
+        return {self._network.dag.input: torch.from_numpy(image)}

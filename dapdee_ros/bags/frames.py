@@ -1,0 +1,120 @@
+"""The frames of a bag as a network takes them, with their times and what they show."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapdee_ros.bags.errors import BagError
+from dapdee_ros.bags.message_types import SCENE_TRUTH
+from dapdee_ros.bags.pictures import PictureError, picture
+from dapdee_ros.bags.reader import Bag, Topic
+from dapdee_ros.runtime.network_input import network_input
+
+
+@dataclass(frozen=True)
+class BagFrame:
+    """One frame.
+
+    Attributes:
+        log_ns: when it was recorded, in ns.
+        stamp_ns: when it was taken, from its header, in ns.
+        frame_id: its camera's coordinate frame.
+        truth: the true class, None where it is not known.
+    """
+
+    log_ns: int
+    stamp_ns: int
+    frame_id: str
+    truth: int | None
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """All frames of a topic.
+
+    Attributes:
+        frames: in the order of recording.
+        images: uint8 ``(n, height, width, 3)``, as the network takes them, in a temporary file.
+        unreadable: for every frame that could not be read, why.
+    """
+
+    frames: Sequence[BagFrame]
+    images: NDArray[np.uint8]
+    unreadable: Sequence[str]
+
+    @property
+    def arrivals_s(self) -> NDArray[np.float64]:
+        """When each frame came, in s since the first, float64 ``(n,)``."""
+        first_ns = self.frames[0].log_ns
+        return np.array([(f.log_ns - first_ns) / 1e9 for f in self.frames])
+
+
+def read_frames(
+    bag: Bag,
+    topic: Topic,
+    size: tuple[int, int],
+    labels: Sequence[str],
+    *,
+    most: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FrameStore:
+    """Read the frames of an image topic.
+
+    What a frame shows is taken from the bag's SceneTruth messages: the one with its stamp.
+
+    Args:
+        bag: the bag.
+        topic: one of its image topics.
+        size: height and width of the network's input.
+        labels: the network's class names.
+        most: stop after so many frames.
+        progress: told the frames read and the frames there are.
+
+    Raises:
+        BagError: if the bag is damaged, or not even the first frame can be read.
+    """
+    truths = read_truths(bag, labels)
+    count = topic.count if most is None else min(most, topic.count)
+    # An hour of frames does not have to fit into memory.
+    with tempfile.TemporaryFile() as file:
+        images = np.memmap(file, np.uint8, "w+", shape=(count, *size, 3))
+    frames: list[BagFrame] = []
+    unreadable: list[str] = []
+    for _topic, log_ns, message in bag.messages(topic):
+        if len(frames) + len(unreadable) >= count:
+            break
+        stamp = message.header.stamp
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        try:
+            images[len(frames)] = network_input(picture(message), size)[0]
+        except PictureError as error:
+            if not frames:
+                # Not one bad frame, but a topic that this is not made for.
+                raise BagError(f"topic {topic.name} of {bag.path}: {error}") from error
+            unreadable.append(str(error))
+            continue
+        frames.append(BagFrame(log_ns, stamp_ns, message.header.frame_id, truths.get(stamp_ns)))
+        if progress is not None:
+            progress(len(frames) + len(unreadable), count)
+    return FrameStore(frames, images[: len(frames)], unreadable)
+
+
+def read_truths(bag: Bag, labels: Sequence[str]) -> dict[int, int]:
+    """The class of what was to be seen, by the image's stamp in ns.
+
+    The camera that wrote it has a list of labels of its own; the name is what both share. What
+    the network has no class for is left out.
+    """
+    numbers = {label: number for number, label in enumerate(labels)}
+    truths: dict[int, int] = {}
+    topics = bag.of_kind(SCENE_TRUTH)
+    for _topic, _log_ns, message in bag.messages(*topics) if topics else ():
+        if message.label in numbers:
+            stamp = message.header.stamp
+            truths[stamp.sec * 1_000_000_000 + stamp.nanosec] = numbers[message.label]
+    return truths

@@ -1,0 +1,178 @@
+"""What a replay decided and answered, as a bag."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapdee_ros.bags.frames import BagFrame, FrameStore
+from dapdee_ros.bags.message_types import (
+    INFERENCE_RESULT,
+    LINK_QUALITY,
+    PARTITION_PLAN,
+    message_types,
+    new_message,
+)
+from dapdee_ros.bags.replayed_run import DecidedPlan, ReplayedFrame, ReplayedRun
+from dapdee_ros.bags.writer import BagWriter, offered_qos
+from dapdee_ros.estimation.link import LinkEstimate
+from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.partition.plan import NO_CODEC
+from dapdee_ros.runtime.frames import Place
+
+TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
+"""Topics of a result bag with their types; names as the nodes have them."""
+
+_SECOND_NS = 1_000_000_000
+
+
+def write_result_bag(
+    path: Path,
+    storage: str,
+    run: ReplayedRun,
+    card: ModelCard,
+    store: FrameStore,
+    arrivals_s: NDArray[np.float64],
+) -> None:
+    """Write one policy's run.
+
+    A result carries its image's header, and is recorded when it would have come: the frame's time
+    of recording plus its latency. Plans and link estimates lie between the frames as they did in
+    the run, by both clocks.
+
+    Args:
+        path: the bag's folder, which must not exist.
+        storage: ``mcap`` or ``sqlite3``.
+        run: the run.
+        card: the model.
+        store: the frames it was about.
+        arrivals_s: when they came in the run, float64 ``(n,)``.
+
+    Raises:
+        BagError: if it cannot be written; then nothing is there.
+    """
+    log_clock = _Clock(arrivals_s, [frame.log_ns for frame in store.frames])
+    stamp_clock = _Clock(arrivals_s, [frame.stamp_ns for frame in store.frames])
+    messages: list[tuple[int, str, Any]] = []
+    for replayed in run.frames:
+        frame = store.frames[replayed.index]
+        log_ns = frame.log_ns + round(replayed.outcome.latency_s * _SECOND_NS)
+        messages.append((log_ns, "/inference", _result(replayed, frame, card)))
+    for decided in run.plans:
+        stamp_ns = stamp_clock.at(decided.at_s)
+        messages.append((log_clock.at(decided.at_s), "/plan", _plan(decided, stamp_ns, run, card)))
+    for at_s, link in run.links:
+        messages.append((log_clock.at(at_s), "/link_quality", _link(link, stamp_clock.at(at_s))))
+    with BagWriter(path, storage) as writer:
+        for name, kind in TOPICS.items():
+            writer.add_topic(f"/{name}", kind, offered_qos(latched=name == "plan"))
+        for log_ns, topic, message in sorted(messages, key=lambda entry: entry[0]):
+            writer.write(topic, log_ns, message)
+
+
+class _Clock:
+    """From the run's time to a clock of the bag: frame by frame the same, linear between them."""
+
+    def __init__(self, arrivals_s: NDArray[np.float64], clock_ns: list[int]) -> None:
+        self._arrivals_s = arrivals_s
+        self._zero_ns = clock_ns[0]
+        # Relative to the first: a float holds no nanoseconds since 1970.
+        self._offsets_s = np.array([(ns - clock_ns[0]) / _SECOND_NS for ns in clock_ns])
+
+    def at(self, now_s: float) -> int:
+        offset_s = float(np.interp(now_s, self._arrivals_s, self._offsets_s))
+        # What comes after the last frame goes on at the run's own pace.
+        offset_s += max(0.0, now_s - float(self._arrivals_s[-1]))
+        return self._zero_ns + round(offset_s * _SECOND_NS)
+
+
+def _header(stamp_ns: int, frame_id: str = "") -> Any:
+    sec, nanosec = divmod(stamp_ns, _SECOND_NS)
+    stamp = new_message("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
+    return new_message("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
+
+
+def _result(replayed: ReplayedFrame, frame: BagFrame, card: ModelCard) -> Any:
+    outcome, answer, plan = replayed.outcome, replayed.answer, replayed.plan
+    sent = outcome.frame.sent_bytes > 0
+    kind = message_types().types[INFERENCE_RESULT]
+    place = {
+        Place.CAR: kind.PLACE_CAR,  # type: ignore[attr-defined]
+        Place.EDGE: kind.PLACE_EDGE,  # type: ignore[attr-defined]
+        Place.CAR_FALLBACK: kind.PLACE_CAR_FALLBACK,  # type: ignore[attr-defined]
+    }
+    return new_message(
+        INFERENCE_RESULT,
+        header=_header(frame.stamp_ns, frame.frame_id),
+        frame_number=outcome.frame.number,
+        session=0,
+        status=kind.STATUS_OK,  # type: ignore[attr-defined]
+        detail="no answer from the edge in time" if outcome.place is Place.CAR_FALLBACK else "",
+        class_id=answer.class_id,
+        label=card.labels[answer.class_id],
+        score=answer.score,
+        top_classes=np.array(answer.top_classes, np.int32),
+        top_scores=np.array(answer.top_scores, np.float32),
+        exit=outcome.exit_number,
+        place=place[outcome.place],
+        plan_epoch=plan.epoch,
+        boundary=list(plan.boundary) if sent else [],
+        codec=plan.codec if sent else "",
+        head_s=outcome.frame.head_s,
+        transfer_s=outcome.transfer_s,
+        tail_s=outcome.tail_s,
+        latency_s=outcome.latency_s,
+        sent_bytes=round(outcome.frame.sent_bytes),
+        car_slowdown=outcome.frame.car_slowdown,
+        edge_slowdown=outcome.edge_slowdown,
+        residence_s=outcome.residence_s,
+        sent_echo_s=outcome.frame.sent_s,
+    )
+
+
+def _plan(decided: DecidedPlan, stamp_ns: int, run: ReplayedRun, card: ModelCard) -> Any:
+    plan = decided.plan
+    kind = message_types().types[PARTITION_PLAN]
+    throughput = plan.mode == "throughput"
+    return new_message(
+        PARTITION_PLAN,
+        header=_header(stamp_ns),
+        epoch=decided.epoch,
+        model_id=card.model_id,
+        exit=plan.exit_number,
+        boundary=list(plan.boundary),
+        codec="" if plan.codec == NO_CODEC else plan.codec,
+        gate=plan.gate or 0,
+        gate_threshold=plan.gate_threshold or 0.0,
+        mode=kind.MODE_THROUGHPUT if throughput else kind.MODE_LATENCY,  # type: ignore[attr-defined]
+        load_score=math.nan,
+        deadline_s=run.log.settings["deadline_s"],
+        predicted_head_s=plan.head_s,
+        predicted_transfer_s=plan.transfer_s,
+        predicted_tail_s=plan.edge_s,
+        predicted_latency_s=plan.expected_latency_s,
+        predicted_period_s=plan.period_s,
+        predicted_bytes=round(plan.boundary_bytes),
+        predicted_accuracy=plan.accuracy,
+        late=plan.late,
+        policy=run.policy,
+        reason=decided.why,
+    )
+
+
+def _link(link: LinkEstimate, stamp_ns: int) -> Any:
+    return new_message(
+        LINK_QUALITY,
+        header=_header(stamp_ns),
+        uplink_bps=link.uplink_bps,
+        rtt_s=link.rtt_s,
+        loss_ratio=link.loss_ratio,
+        connected=link.connected,
+        age_s=link.age_s,
+        uplink_spread=link.relative_spread,
+        measurements=link.measurements,
+    )

@@ -1,0 +1,398 @@
+"""Run the real network on a recording, once for every policy, over a link of your choice.
+
+Frames come from a rosbag2 (mcap or sqlite3, compressed or not; Image or CompressedImage) at the
+times at which they were recorded. Every answer is the network's own, cut where the policy cuts it
+and with the codec applied; seconds come from profiles and the link, as in `dapdee simulate`. For
+every policy there is a bag with results, plans and link quality, under the frames' own stamps, and
+the log of the run for `dapdee report`.
+
+    dapdee replay drive/                                    what is in it
+    dapdee replay drive/ --link 4g --policy exact --policy neurosurgeon --policy device-only
+    dapdee replay drive/ --topic front/image_raw --link bag --deadline-s 0.2 --car-slowdown 10
+
+--link is what `dapdee simulate` takes, or bag (bag:TOPIC) for the LinkQuality messages recorded
+with the frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dapdee_ros.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dapdee_ros.bags.frames import FrameStore
+    from dapdee_ros.bags.reader import Bag
+    from dapdee_ros.bags.replayed_run import ReplayedRun
+    from dapdee_ros.exits.card import ModelCard
+    from dapdee_ros.exits.model_folder import LoadedModel
+    from dapdee_ros.partition.device_profile import DeviceProfile
+    from dapdee_ros.simulation.scenario import Scenario
+
+SUMMARY = "run the network on a recording, policy by policy"
+
+_BAG_LINK = "bag"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("bag", type=Path, metavar="BAG", help="rosbag2 folder, or its .mcap or .db3 file")
+    add("--topic", help="image topic (default: the only one)")
+    add("--model", default="roadsigns", help="model folder or name (default roadsigns)")
+    add(
+        "--policy",
+        action="append",
+        help="who plans, given once or more: exact, oracle, dapdee, dads, neurosurgeon, edgent, "
+        "eddi, branchynet, device-only, edge-only, or package.module:Class; +codec or +any behind "
+        "the name for those that send plain tensors (default exact)",
+    )
+    add("--link", help="4g, 8.5mbit, drive, steps:..., a trace, or bag; without it: list topics")
+    add("--rtt-s", type=float, help="round trip of an empty message (default: the bag's, or 0.02)")
+    add("--rate-hz", help="frames a second, or max: as fast as they are taken (default: the bag's)")
+    add("--frames", type=int, help="stop after so many frames")
+    add("--deadline-s", type=float, default=0.3, help="from image to result (default 0.3)")
+    add("--max-in-flight", type=int, default=4, help="most frames under way (default 4)")
+    add("--mode", choices=("auto", "latency", "throughput"), default="auto", help="(default auto)")
+    add("--accuracy-tolerance", type=float, help="accuracy to give up for speed (default 0.005)")
+    add("--keep-raw-on-car", action="store_true", help="never send the picture itself")
+    add("--no-gates", action="store_true", help="consider no early exit on the car")
+    add("--codecs", default="all", help="f32, all, or codecs a,b,c (default all)")
+    add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
+    add("--edge-profile", help="the same for the edge server (default: a sample)")
+    add("--car-slowdown", default="1", help="over its profile: 10, or 1@0,3@20 (default 1)")
+    add("--edge-slowdown", default="1", help="the same for the edge server (default 1)")
+    add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the result bags")
+    add("--out", type=Path, help="folder for the results (default runs/<time>-replay)")
+    add("--json", action="store_true", help="one JSON object instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay and print; 0 if every frame is accounted for and some were answered."""
+    from dapdee_ros.bags.errors import BagError
+    from dapdee_ros.codec import CodecError
+    from dapdee_ros.exits.card import ModelFolderError
+    from dapdee_ros.graph.dag import GraphError
+    from dapdee_ros.partition.errors import PlanningError
+    from dapdee_ros.simulation.link_trace import LinkTraceError
+    from dapdee_ros.simulation.load_trace import LoadTraceError
+    from dapdee_ros.simulation.scenario import ScenarioError
+
+    try:
+        return _run(args)
+    except (
+        BagError, PlanningError, GraphError, ModelFolderError, CodecError, LinkTraceError,
+        LoadTraceError, ScenarioError,
+    ) as error:  # fmt: skip
+        raise CommandError(str(error)) from error
+
+
+def _run(args: argparse.Namespace) -> int:
+    from dapdee_ros.bags.reader import IMAGE_KINDS, Bag
+
+    with Bag(args.bag) as bag:
+        if args.link is None:
+            return _list(bag, args.json)
+        topic = bag.choose(IMAGE_KINDS, args.topic, "--topic", "image topic")
+        names = list(dict.fromkeys(args.policy or ["exact"]))
+        out = args.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-replay"
+        # Before anything that takes long.
+        _check_free(out, names)
+        model, car, edge = _model(args)
+        with _Progress("reading frames", "frame") as tell:
+            from dapdee_ros.bags.frames import read_frames
+
+            store = read_frames(
+                bag, topic, model.card.input_size, model.card.labels, most=args.frames,
+                progress=tell,
+            )  # fmt: skip
+        arrivals_s = _arrivals_s(args, store)
+        scenario = _scenario(args, bag, topic.name, model.card, (car, edge), store, arrivals_s)
+        runs = _replay_all(names, scenario, model, arrivals_s, store)
+    files = _write(out, args.storage, runs, model.card, store, arrivals_s)
+    if args.json:
+        print(json.dumps(_values(runs, store, files)))
+    else:
+        _show(scenario, runs, store, files)
+    answered = all(of_policy.frames for of_policy in runs.values())
+    return 0 if answered else 1
+
+
+def _list(bag: Bag, as_json: bool) -> int:
+    """Say what is in the bag: all that can be done without knowing the link."""
+    if as_json:
+        topics = [vars(topic) for topic in bag.topics.values()]
+        print(json.dumps({"bag": str(bag.path), "seconds": bag.duration_s, "topics": topics}))
+        return 0
+    print(f"{bag.path}: {bag.duration_s:.1f} s; {bag.listing()}")
+    print("give --link to replay it (--link bag takes the recorded one, if there is any)")
+    return 0
+
+
+def _model(args: argparse.Namespace) -> tuple[LoadedModel, DeviceProfile, DeviceProfile]:
+    """The network with profiles of both sides; measured here where there are no others."""
+    import torch
+
+    from dapdee_ros.exits.card import find_model
+    from dapdee_ros.exits.model_folder import load_model
+    from dapdee_ros.partition.errors import ProfileError
+    from dapdee_ros.partition.from_card import choose_profiles, sample_profiles
+    from dapdee_ros.runtime.own_profile import own_profile
+
+    torch.set_num_threads(1)
+    model = load_model(find_model(args.model))
+    card = model.card
+    if sample_profiles(card.model_id) or (args.car_profile and args.edge_profile):
+        return model, *choose_profiles(card, args.car_profile, args.edge_profile)
+    try:
+        with _Progress("no sample profile of this model: measuring here", "run") as tell:
+            own = own_profile(model, 1, tell)
+    except ProfileError as error:
+        raise CommandError(f"{error}; give --car-profile and --edge-profile") from error
+    given = [
+        choose_profiles(card, path, path)[0] if path else own
+        for path in (args.car_profile, args.edge_profile)
+    ]
+    return model, given[0], given[1]
+
+
+def _arrivals_s(args: argparse.Namespace, store: FrameStore) -> NDArray[np.float64]:
+    import numpy as np
+
+    if args.rate_hz is None or args.rate_hz == "max":
+        arrivals_s = store.arrivals_s
+        if args.rate_hz is None and len(arrivals_s) > 1 and not arrivals_s[-1] > 0:
+            raise CommandError(
+                f"all {len(arrivals_s)} frames were recorded at the same time: give --rate-hz"
+            )
+        return arrivals_s
+    try:
+        rate_hz = float(args.rate_hz)
+    except ValueError:
+        rate_hz = 0.0
+    if not 0 < rate_hz < float("inf"):
+        raise CommandError(f"--rate-hz is {args.rate_hz!r}; expected a number above 0, or max")
+    return np.arange(len(store.frames)) / rate_hz
+
+
+def _scenario(
+    args: argparse.Namespace,
+    bag: Bag,
+    topic: str,
+    card: ModelCard,
+    profiles: tuple[DeviceProfile, DeviceProfile],
+    store: FrameStore,
+    arrivals_s: NDArray[np.float64],
+) -> Scenario:
+    from dataclasses import replace
+
+    from dapdee_ros.bags.recorded_link import read_link
+    from dapdee_ros.codec import CODEC_NAMES
+    from dapdee_ros.partition.from_card import problem_of
+    from dapdee_ros.runtime.head import HeadSettings
+    from dapdee_ros.simulation.link_text import parse_link
+    from dapdee_ros.simulation.load_trace import parse_load
+    from dapdee_ros.simulation.scenario import Planning, Scenario
+
+    rtt_s = args.rtt_s
+    word, _, link_topic = args.link.partition(":")
+    if word == _BAG_LINK:
+        recorded = read_link(bag, link_topic or None, store.frames[0].log_ns)
+        link = recorded.trace
+        rtt_s = recorded.rtt_s if rtt_s is None else rtt_s
+    else:
+        link = parse_link(args.link)
+    planning = replace(
+        Planning(),
+        mode=args.mode,
+        gates=not args.no_gates,
+        keep_raw_on_car=args.keep_raw_on_car,
+    )
+    if args.accuracy_tolerance is not None:
+        planning = replace(planning, accuracy_tolerance=args.accuracy_tolerance)
+    codecs = CODEC_NAMES if args.codecs == "all" else args.codecs.split(",")
+    last_s = float(arrivals_s[-1])
+    interval_s = last_s / (len(arrivals_s) - 1) if len(arrivals_s) > 1 else 1.0
+    return Scenario(
+        problem=problem_of(card, *profiles, codecs),
+        link=link,
+        curves=card.calibration,
+        rtt_s=0.02 if rtt_s is None else rtt_s,
+        seconds=last_s + interval_s,
+        rate_hz=None if args.rate_hz == "max" else 1 / interval_s,
+        head=HeadSettings(args.deadline_s, args.max_in_flight),
+        planning=planning,
+        car_load=parse_load(args.car_slowdown),
+        edge_load=parse_load(args.edge_slowdown),
+        labels=card.labels,
+        notes={
+            "source": "replay",
+            "model": card.name,
+            "codecs": args.codecs,
+            "link": args.link,
+            "bag": str(bag.path),
+            "topic": topic,
+            "frames": len(store.frames),
+        },
+    )
+
+
+def _replay_all(
+    names: list[str],
+    scenario: Scenario,
+    model: LoadedModel,
+    arrivals_s: NDArray[np.float64],
+    store: FrameStore,
+) -> dict[str, ReplayedRun]:
+    from dapdee_ros.bags.answers import NetworkAnswers
+    from dapdee_ros.bags.replayed_run import replay
+    from dapdee_ros.partition.policy import make_policy
+    from dapdee_ros.runtime.split_network import SplitNetwork
+
+    # All at first: a name that does not exist is known before anything is run.
+    policies = {name: make_policy(name, scenario.problem) for name in names}
+    answers = NetworkAnswers(SplitNetwork(model), store.images)
+    runs = {}
+    for name, policy in policies.items():
+        with _Progress(name, "s") as tell:
+
+            def told(at_s: float, tell: Callable[[float, float], None] = tell) -> None:
+                tell(at_s, scenario.seconds)
+
+            runs[name] = replay(scenario, name, policy, arrivals_s, store, answers, told)
+    return runs
+
+
+def _check_free(out: Path, names: list[str]) -> None:
+    from dapdee_ros.bags.errors import BagError
+
+    for path in (p for name in names for p in (out / _stem(name), out / f"{_stem(name)}.json")):
+        if path.exists():
+            raise BagError(f"{path} exists already and is not overwritten: give another --out")
+
+
+def _stem(policy: str) -> str:
+    return policy.replace(":", ".").replace("/", "-")
+
+
+def _write(
+    out: Path,
+    storage: str,
+    runs: dict[str, ReplayedRun],
+    card: ModelCard,
+    store: FrameStore,
+    arrivals_s: NDArray[np.float64],
+) -> dict[str, tuple[Path, Path]]:
+    """Write all bags and logs; returns them by policy."""
+    from dapdee_ros.bags.errors import BagError
+    from dapdee_ros.bags.result_bag import write_result_bag
+
+    files = {}
+    for name, of_policy in runs.items():
+        bag_path, log_path = out / _stem(name), out / f"{_stem(name)}.json"
+        write_result_bag(bag_path, storage, of_policy, card, store, arrivals_s)
+        try:
+            of_policy.log.save(log_path)
+        except OSError as error:
+            raise BagError(f"cannot write {log_path}: {error}") from error
+        files[name] = (bag_path, log_path)
+    return files
+
+
+class _Progress:
+    """A progress bar on the terminal's error output, which takes what is done and what there is."""
+
+    def __init__(self, what: str, unit: str) -> None:
+        from tqdm import tqdm
+
+        self._bar = partial(tqdm, desc=what, unit=unit, file=sys.stderr, leave=False)
+        self._shown: Any = None
+
+    def __enter__(self) -> Callable[[float, float], None]:
+        return self._tell
+
+    def _tell(self, done: float, total: float) -> None:
+        if self._shown is None:
+            self._shown = self._bar(total=round(total, 1))
+        self._shown.update(round(done, 1) - self._shown.n)
+
+    def __exit__(self, *_error: object) -> None:
+        if self._shown is not None:
+            self._shown.close()
+
+
+def _values(
+    runs: dict[str, ReplayedRun], store: FrameStore, files: dict[str, tuple[Path, Path]]
+) -> dict[str, Any]:
+    from dapdee_ros.report.summary import summarise
+
+    settings = next(iter(runs.values())).log.settings
+    own = ("policy", "agreement")
+    return {
+        "settings": {key: value for key, value in settings.items() if key not in own},
+        "frames": len(store.frames),
+        "unreadable": list(store.unreadable),
+        "runs": {
+            name: {
+                "summary": summarise(of_policy.log),
+                "agreement": of_policy.agreement,
+                "complaints": of_policy.complaints,
+                "bag": str(files[name][0]),
+                "log": str(files[name][1]),
+            }
+            for name, of_policy in runs.items()
+        },
+    }
+
+
+def _show(
+    scenario: Scenario,
+    runs: dict[str, ReplayedRun],
+    store: FrameStore,
+    files: dict[str, tuple[Path, Path]],
+) -> None:
+    from dapdee_ros.report.summary import summarise
+
+    settings = next(iter(runs.values())).log.settings
+    rate = "as fast as they are taken" if scenario.rate_hz is None else f"{scenario.rate_hz:.3g} Hz"
+    print(
+        f"{settings['bag']}, {settings['topic']}: {len(store.frames)} frames, {rate}; "
+        f"{settings['model']}, deadline {scenario.head.deadline_s:g} s"
+    )
+    print(f"link: {scenario.link.describe()}, round trip {1e3 * scenario.rtt_s:.3g} ms")
+    print(f"car:  {settings['car']}\nedge: {settings['edge']}")
+    for why in dict.fromkeys(store.unreadable):
+        print(f"dropped {store.unreadable.count(why)} frames: {why}")
+    width = max(6, *(len(name) for name in runs))
+    print(
+        f"\n{'policy':<{width}}  results  median    95 %   late  dropped  sent/frame   edge  "
+        "fallback  as uncut  accuracy"
+    )
+    for name, of_policy in runs.items():
+        s = summarise(of_policy.log)
+        if not s["recorded"]:
+            print(f"{name:<{width}}  no results; {of_policy.complaints or 'no complaint'}")
+            continue
+        share = {p: v["frames"] / s["recorded"] for p, v in s["places"].items()}
+        accuracy = f"{s['accuracy']:8.1%}" if s["accuracy"] is not None else " unknown"
+        print(
+            f"{name:<{width}}  {s['results']:7d} {1e3 * s['median_latency_s']:5.0f}ms "
+            f"{1e3 * s['p95_latency_s']:5.0f}ms {s['late_ratio']:6.1%} {s['drop_ratio']:8.1%} "
+            f"{s['sent_bytes_per_frame'] / 1e3:8.1f} kB {share.get('edge', 0):6.0%} "
+            f"{share.get('fallback', 0):9.1%} {of_policy.agreement or 0:9.1%}  {accuracy}"
+        )
+        for complaint, count in of_policy.complaints.items():
+            print(f"{'':<{width}}  {count} times no new plan: {complaint}")
+    print()
+    for bag_path, log_path in files.values():
+        print(f"wrote {bag_path} and {log_path}")
