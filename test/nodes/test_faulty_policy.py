@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,10 @@ def test_the_manager_keeps_the_last_good_plan_and_says_so(ros: RosWorld, tmp_pat
     (tmp_path / "moody.py").write_text(MOODY)
     ros.env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), ros.env.get("PYTHONPATH", "")])
     world = World(ros, policy="moody:Moody")
+
+    def is_said(words: str) -> bool:
+        return words in world.program.output()
+
     world.profile("car", 0.5)
     world.profile("edge", 0.01)
     good = world.next_plan()
@@ -46,7 +51,7 @@ def test_the_manager_keeps_the_last_good_plan_and_says_so(ros: RosWorld, tmp_pat
         (22.0, "no new plan: policy Moody returned a plan that cannot run"),
     ):
         world.link(mbit)
-        ros.spin_until(lambda words=words: words in world.program.output(), 10.0, words)
+        ros.spin_until(partial(is_said, words), 10.0, words)
         world.link(mbit)
         ros.spin_for(0.3)
         assert world.program.output().count(words) == 1, "said once, not for every message"

@@ -5,8 +5,10 @@ import random
 import pytest
 from partition.random_networks import chain_of_design, random_dag, random_profile
 
+from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, MeasuredCodec, TensorCost
 from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.heavy_search import heavy_search
 from dapdee_ros.partition.min_cut import CutCosts, fastest_split, minimum_cut, split_of
 from dapdee_ros.partition.table import CandidateTable
@@ -90,6 +92,26 @@ def test_the_cap_is_reported() -> None:
     assert not free.capped
     # x on the car and the rest on the server: 10 s of car against 5 s of link and 10.1 s of server.
     assert free.split.period_s == pytest.approx(10.1)
+
+
+def test_no_grid_finds_the_period_that_lies_off_the_hull() -> None:
+    """Scaled sums reach only cuts that some scaling makes the cheapest."""
+    names, sizes = ("in", "x", "y"), (10, 6, 4)
+    nodes = tuple(
+        Node(name, "conv2d", names[i - 1 : i] if i else (), (1,), "float32", size, 1)
+        for i, (name, size) in enumerate(zip(names, sizes, strict=True))
+    )
+    dag = ModelDag(nodes, ("y",))
+    car = DeviceProfile("chain", "car", 1, {"in": 0.0, "x": 6.0, "y": 4.0}, "now")
+    edge = DeviceProfile("chain", "edge", 1, dict.fromkeys(names, 0.0), "now")
+    link = LinkState(8.0)  # a byte a second
+    costs = CutCosts.of(dag, 1, car, edge, AsIs(), link, LoadState())
+    found = heavy_search(dag, 1, costs, step=0.05, max_cuts=100_000)
+    assert not found.capped
+    assert found.split.period_s == pytest.approx(10.0)
+    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    best = table.decide(link, LoadState(), 1e6, "throughput")
+    assert (best.boundary, best.period_s) == (("x",), pytest.approx(6.0))
 
 
 def test_an_unusable_link_leaves_the_car_alone() -> None:
