@@ -40,4 +40,4 @@ def window(log: RunLog, start_s: float, seconds: float) -> RunLog:
 def _from(records: Sequence[Timed], start_s: float) -> list[Timed]:
     before: list[Timed] = [r for r in records if r.at_s <= start_s][-1:]
     after: list[Timed] = [r for r in records if r.at_s > start_s]
-    return [replace(r, at_s=max(0.0, r.at_s - start_s)) for r in (*before, *after)]
+    return [replace(r, at_s=max(0.0, r.at_s - start_s)) for r in before + after]
