@@ -158,7 +158,7 @@ class RunLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.write_text(
-            json.dumps({"version": VERSION, **_plain(asdict(self))}) + "\n", encoding="utf-8"
+            json.dumps({"version": VERSION, **plain(asdict(self))}) + "\n", encoding="utf-8"
         )
         draft.replace(path)
 
@@ -232,12 +232,12 @@ def _record(kind: type[Record], values: dict[str, Any]) -> Record:
     return kind(**checked)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same value without NaN and infinity, which JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

@@ -1,85 +1,222 @@
-"""A run as a picture: latency, link and plan over time."""
+"""A run over time: latency, and under it the exit, what was sent, and the link, on one time axis.
+
+Every panel draws a bounded number of marks however long the run was, and keeps what stands out.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dapdee_ros.report.decimation import decimate, stretches
+from dapdee_ros.report.palette import Palette
+from dapdee_ros.report.plate import WIDE_PX, blank, drawing_style, furnish, legible
 from dapdee_ros.report.run_log import LinkRecord, RunLog
+from dapdee_ros.report.summary import deadlines_s, finite
 
-_COLOURS = {"edge": "#1f77b4", "car": "#2ca02c", "fallback": "#d62728"}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ALL_ON_CAR = "all on the car"
+_PLACES = (("edge", "o"), ("car", "^"), ("fallback", "s"))
+_MOST_CUTS = 7
 
 
 def draw_timeline(log: RunLog, path: Path) -> None:
-    """Draw a run and write it where the path's suffix says (png, svg)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (latency, link, plan) = pyplot.subplots(
-        3, 1, sharex=True, figsize=(11, 7.5), height_ratios=(3, 2, 2), layout="constrained"
-    )
-    for place, colour in _COLOURS.items():
-        of = [f for f in log.frames if f.place == place]
-        if of:
-            latency.plot(
-                [f.at_s for f in of],
-                [1e3 * f.latency_s for f in of],
-                ".",
-                color=colour,
-                label=f"{place} ({len(of)})",
-            )
-    wrong = [f for f in log.frames if f.truth is not None and f.truth != f.class_id]
-    latency.plot(
-        [f.at_s for f in wrong],
-        [1e3 * f.latency_s for f in wrong],
-        "x",
-        color="black",
-        label=f"wrong answer ({len(wrong)})",
-    )
-    deadline_s = log.settings.get("deadline_s")
-    if deadline_s:
-        latency.axhline(1e3 * deadline_s, color="grey", linestyle="--", linewidth=1)
-        latency.text(0, 1e3 * deadline_s, " deadline", va="bottom", color="grey")
-    latency.set_ylabel("latency [ms]")
-    # Room above for the legend, or it would hide the slowest frames.
-    latency.set_ylim(0, 1.18 * latency.get_ylim()[1])
-    latency.legend(loc="upper right", ncols=4, fontsize="small")
-
-    _draw_link(link, log.link_truth, "true", "#bbbbbb", 3)
-    _draw_link(link, log.links, "estimated", "#1f77b4", 1.2)
-    link.set_ylabel("uplink [Mbit/s]")
-    link.set_ylim(bottom=0)
-    if log.links or log.link_truth:
-        link.legend(loc="upper right", ncols=2, fontsize="small")
-
-    end_s = max([f.at_s for f in log.frames] + [p.at_s for p in log.plans], default=0.0)
-    cuts: dict[str, int] = {}
-    for record in log.plans:
-        name = " + ".join(record.boundary) or "all on car"
-        cuts.setdefault(f"{name} {record.codec}".strip(), len(cuts))
-    for number, record in enumerate(log.plans):
-        until_s = log.plans[number + 1].at_s if number + 1 < len(log.plans) else end_s
-        name = f"{' + '.join(record.boundary) or 'all on car'} {record.codec}".strip()
-        plan.plot([record.at_s, until_s], [cuts[name]] * 2, linewidth=6, color="#9467bd")
-        plan.text(record.at_s, cuts[name] + 0.12, f" {record.exit_number}", fontsize="x-small")
-    plan.set_yticks(list(cuts.values()), list(cuts))
-    plan.set_ylim(-0.6, max(len(cuts), 1) - 0.2)
-    plan.set_ylabel("what is sent\n(number: exit)")
-    plan.set_xlabel("time since the start [s]")
-    for axes in (latency, link, plan):
-        axes.grid(alpha=0.3)
+    """Draw a run and write it where the path's suffix says (png, svg), on white."""
+    palette = Palette(exit_count=deepest_exit(log))
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    with drawing_style():
+        timeline(log, palette, WIDE_PX).savefig(path, dpi=90, facecolor="white")
 
 
-def _draw_link(
-    axes: object, records: list[LinkRecord], label: str, colour: str, width: float
+def deepest_exit(log: RunLog) -> int:
+    """Number of the deepest exit that the model has or a frame used."""
+    numbers = [f.exit_number for f in log.frames] + [p.exit_number for p in log.plans]
+    return max([log.exit_count, *numbers])
+
+
+def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 3000) -> Figure:
+    """Draw a run, ``width_px`` wide, with at most ``most_points`` points of latency."""
+    wide = width_px >= WIDE_PX
+    cuts = _cuts(log)
+    exits = max(1, deepest_exit(log))
+    heights = [220 if wide else 200, 26 + 15 * exits, 30 + (21 if wide else 29) * len(cuts), 130]
+    key_rows = 1 if wide else 3
+    figure = blank(width_px, sum(heights) + 22 * key_rows + 90)
+    latency, exit_axes, cut, link = figure.subplots(4, 1, sharex=True, height_ratios=heights)
+    start_s, end_s = _span_s(log)
+    latency.set_xlim(start_s - 0.01 * (end_s - start_s), end_s + 0.01 * (end_s - start_s))
+    shortest_s = (end_s - start_s) / (width_px / 2)
+
+    furnish(latency, palette, "latency [ms]")
+    _draw_latency(latency, log, palette, most_points, wide)
+    handles, labels = latency.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside upper left", ncols=6 if wide else 2,
+            labelcolor=palette["ink"], handletextpad=0.3, columnspacing=1.2,
+        )  # fmt: skip
+
+    furnish(exit_axes, palette, "exit that answered", grid="x")
+    exit_axes.set_ylim(0.4, exits + 0.6)
+    exit_axes.set_yticks(range(1, exits + 1))
+    for number in range(1, exits + 1):
+        times = finite(f.at_s for f in log.frames if f.exit_number == number)
+        spans = stretches([(t, t) for t in times], shortest_s)
+        exit_axes.broken_barh(spans, (number - 0.32, 0.64), color=palette.exit(number), linewidth=0)
+
+    furnish(cut, palette, "what the plan sends", grid="x")
+    _draw_cuts(cut, cuts, palette, shortest_s, wide)
+    furnish(link, palette, "uplink [Mbit/s]")
+    _draw_link(link, log, palette, width_px, end_s)
+    link.set_xlabel("time since the start [s]")
+    return figure
+
+
+def _span_s(log: RunLog) -> tuple[float, float]:
+    records = (log.frames, log.plans, log.links, log.link_truth, log.drops)
+    times = finite(record.at_s for of in records for record in of)
+    start_s, end_s = min([0.0, *times]), max(times, default=1.0)
+    return start_s, end_s if end_s > start_s else start_s + 1.0
+
+
+def _draw_latency(axes: Axes, log: RunLog, palette: Palette, most_points: int, wide: bool) -> None:
+    frames = [f for f in log.frames if math.isfinite(f.at_s) and math.isfinite(f.latency_s)]
+    known = dict(_PLACES)
+    groups = list(_PLACES) + sorted({(f.place, "D") for f in frames if f.place not in known})
+    for place, marker in groups:
+        of = [f for f in frames if f.place == place]
+        if of:
+            most = max(40, round(most_points * len(of) / len(frames)))
+            times, values = decimate([f.at_s for f in of], [1e3 * f.latency_s for f in of], most)
+            axes.plot(
+                times, values, marker, color=palette.place(place), markersize=3.6,
+                markeredgewidth=0, label=f"{legible(place, 20)} ({len(of)})",
+            )  # fmt: skip
+    wrong = [f for f in frames if f.truth is not None and f.truth != f.class_id]
+    if wrong:
+        times, values = decimate(
+            [f.at_s for f in wrong], [1e3 * f.latency_s for f in wrong], max(40, most_points // 6)
+        )
+        axes.plot(
+            times, values, "x", color=palette["ink"], markersize=5, markeredgewidth=1,
+            label=f"wrong answer ({len(wrong)})",
+        )  # fmt: skip
+    _draw_deadline(axes, log, palette)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.08)
+    dropped = [d for d in log.drops if math.isfinite(d.at_s)]
+    if dropped:
+        times, _ = decimate([d.at_s for d in dropped], [0.0] * len(dropped), 300)
+        axes.plot(
+            times, [0.97] * len(times), "|", color=palette["alarm"], markersize=9,
+            markeredgewidth=1.3, transform=axes.get_xaxis_transform(),
+            label=f"dropped ({sum(d.count for d in dropped)})",
+        )  # fmt: skip
+    if not frames:
+        _say(axes, "no frame was answered", palette)
+
+
+def _draw_deadline(axes: Axes, log: RunLog, palette: Palette) -> None:
+    pairs = [
+        (f.at_s, 1e3 * d)
+        for f, d in zip(log.frames, deadlines_s(log), strict=True)
+        if d is not None and math.isfinite(f.at_s)
+    ]
+    # A line from change to change; what lies between says nothing.
+    kept = [
+        pair
+        for number, pair in enumerate(pairs)
+        if number in (0, len(pairs) - 1) or pair[1] != pairs[number - 1][1]
+    ]
+    if kept:
+        times, values = decimate([t for t, _ in kept], [v for _, v in kept], 200)
+        axes.step(
+            times, values, where="post", color=palette["muted"], linestyle=(0, (4, 3)),
+            linewidth=1.1, label="deadline",
+        )  # fmt: skip
+
+
+def _cuts(log: RunLog) -> list[tuple[str, list[tuple[float, float]]]]:
+    """What was sent with the stretches of time, longest first; many are put together."""
+    plans = [p for p in log.plans if math.isfinite(p.at_s)]
+    ends = finite(f.at_s for f in log.frames) + [p.at_s for p in plans]
+    intervals: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for number, plan in enumerate(plans):
+        until_s = plans[number + 1].at_s if number + 1 < len(plans) else max(ends)
+        name = f"{' + '.join(plan.boundary)} as {plan.codec}" if plan.boundary else ALL_ON_CAR
+        intervals[legible(name, 200)].append((plan.at_s, until_s))
+    ordered = sorted(
+        intervals.items(), key=lambda item: -sum(end - start for start, end in item[1])
+    )
+    if len(ordered) > _MOST_CUTS + 1:
+        rest = ordered[_MOST_CUTS:]
+        together = [interval for _, of in rest for interval in of]
+        ordered = [*ordered[:_MOST_CUTS], (f"{len(rest)} other cuts", together)]
+    return ordered
+
+
+def _draw_cuts(
+    axes: Axes,
+    cuts: Sequence[tuple[str, list[tuple[float, float]]]],
+    palette: Palette,
+    shortest_s: float,
+    wide: bool,
 ) -> None:
-    if not records:
+    axes.set_yticks([])
+    if not cuts:
+        _say(axes, "no plan was recorded", palette)
         return
-    rates = [0.0 if not r.connected else (r.uplink_bps or 0.0) / 1e6 for r in records]
-    axes.step(  # type: ignore[attr-defined]
-        [r.at_s for r in records], rates, where="post", color=colour, linewidth=width, label=label
+    # Names stand in the panel, above their bars: on a phone there is no room beside it.
+    axes.set_ylim(len(cuts), 0)
+    for row, (name, intervals) in enumerate(cuts):
+        alone = name == ALL_ON_CAR
+        axes.broken_barh(
+            stretches(intervals, shortest_s), (row + 0.6, 0.3), linewidth=0,
+            color=palette.place("car" if alone else "edge"),
+        )  # fmt: skip
+        axes.text(
+            0.004, row + 0.3, legible(name, 130 if wide else 46), va="center", fontsize=10,
+            color=palette["muted"], transform=axes.get_yaxis_transform(),
+        )  # fmt: skip
+
+
+def _draw_link(axes: Axes, log: RunLog, palette: Palette, width_px: int, end_s: float) -> None:
+    for records, label, colour, width in (
+        (log.link_truth, "true", palette["truth"], 3.2),
+        (log.links, "estimated", palette["ink"], 1.2),
+    ):
+        times, rates = decimate([r.at_s for r in records], [_mbps(r) for r in records], width_px)
+        if times:
+            # The last state holds until the end.
+            axes.step(
+                [*times, max(end_s, times[-1])], [*rates, rates[-1]], where="post", color=colour,
+                linewidth=width, label=label,
+            )  # fmt: skip
+    axes.set_ylim(bottom=0)
+    if log.links or log.link_truth:
+        axes.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, labelcolor=palette["ink"],
+            borderpad=0, borderaxespad=0.2, handlelength=1.6,
+        )  # fmt: skip
+    else:
+        _say(axes, "the link was not recorded", palette)
+
+
+def _mbps(record: LinkRecord) -> float:
+    """Uplink in Mbit/s: 0 without a connection, NaN while unknown."""
+    if not record.connected:
+        return 0.0
+    return math.nan if record.uplink_bps is None else record.uplink_bps / 1e6
+
+
+def _say(axes: Axes, words: str, palette: Palette) -> None:
+    axes.set_yticks([])
+    axes.text(
+        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=palette["muted"]
     )

@@ -1,0 +1,107 @@
+"""Write a report of one or several runs: one HTML file that needs nothing but itself.
+
+RUN is a log (run.json of `dapdee demo`, or one that the testbed, the simulator or a replay wrote)
+or a folder with logs. The report shows latency over time with exit, cut and link under it,
+latency as a whole, throughput, bytes, accuracy, deadline misses, the share of every exit and place,
+drops with their reasons, and the settings. Runs of the same scenario are set side by side, and
+against the oracle where its run is among them. Opens in any browser, also on a phone, without a
+network.
+
+  dapdee report runs/20260101-120000
+  dapdee report exact.json dads.json oracle.json --out comparison.html
+  dapdee report results/ --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dapdee_ros.cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from dapdee_ros.report.comparison import Run
+
+SUMMARY = "write a report of one or several runs, as one HTML file"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", type=Path, help="log of a run, or a folder with logs")
+    add(
+        "--out",
+        type=Path,
+        help="the HTML file (default: report.html beside the log; with several logs: here)",
+    )
+    add(
+        "--figures",
+        type=Path,
+        metavar="DIR",
+        help="folder for the figures as SVG (default: report-figures beside report.html)",
+    )
+    add("--no-figures", action="store_true", help="write no figures beside the report")
+    add("--json", action="store_true", help="print the numbers of all runs as one JSON line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the logs, write the report, name its path."""
+    from dapdee_ros.report.page import write_report
+    from dapdee_ros.report.run_log import plain
+    from dapdee_ros.report.summary import summary_text
+
+    runs = read_runs(args.runs)
+    out = args.out or (runs[0].path.parent if len(runs) == 1 else Path()) / "report.html"
+    if out.is_dir():
+        raise CommandError(f"--out {out} is a folder; give the name of an HTML file")
+    figures = args.figures or out.with_name(f"{out.stem}-figures")
+    try:
+        numbers = write_report(runs, out, None if args.no_figures else figures)
+    except OSError as error:
+        raise CommandError(f"the report cannot be written: {error}") from error
+    if args.json:
+        print(json.dumps(plain(numbers)))
+        return 0
+    if len(runs) == 1:
+        print(summary_text(runs[0].summary))
+    print(f"report   {out}")
+    if numbers["figures"]:
+        print(f"figures  {figures}")
+    return 0
+
+
+def read_runs(given: list[Path]) -> list[Run]:
+    """All logs that these paths name, each once.
+
+    In a folder, JSON files that are no logs are passed over and named on standard error.
+
+    Raises:
+        CommandError: if a file is no log, or a folder has none.
+    """
+    from dapdee_ros.report.comparison import Run
+    from dapdee_ros.report.run_log import RunLog, RunLogError
+
+    runs: dict[Path, Run] = {}
+    for path in given:
+        files = _logs_in(path) if path.is_dir() else [path]
+        found = False
+        for file in files:
+            try:
+                runs.setdefault(file.resolve(), Run(file, RunLog.load(file)))
+                found = True
+            except RunLogError as error:
+                if not path.is_dir():
+                    raise CommandError(str(error)) from error
+                print(f"dapdee report: passed over: {error}", file=sys.stderr)
+        if not found:
+            names = ", ".join(sorted(entry.name for entry in path.iterdir())[:20]) or "nothing"
+            raise CommandError(f"{path} holds no log of a run; there is {names}")
+    return list(runs.values())
+
+
+def _logs_in(folder: Path) -> list[Path]:
+    usual = folder / "run.json"
+    return [usual] if usual.exists() else sorted(folder.rglob("*.json"))

@@ -1,0 +1,200 @@
+"""Runs side by side: which belong together, what each is called, what each lost to the oracle."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.report.summary import quantile, summarise
+
+UNNAMED_POLICY = "policy not named"
+_ORACLE = "oracle"
+# In this order settings are tried to tell runs of one policy apart.
+_TELLING = (
+    "codecs", "load", "mode", "model", "link", "car", "emulated_slowdown", "rate_hz", "deadline_s",
+    "pinned_plan", "seconds", "source", "seed",
+)  # fmt: skip
+
+
+@dataclass
+class Run:
+    """One run of a report.
+
+    Attributes:
+        path: the file it was read from.
+        log: what it holds.
+        name: what it is called in tables and figures; differs from all others of its comparison.
+    """
+
+    path: Path
+    log: RunLog
+    name: str = ""
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The run in numbers, see ``summarise``."""
+        return summarise(self.log)
+
+    @property
+    def policy(self) -> str:
+        """Who planned, with the codec behind a plus where the policy was named so."""
+        named = self.log.settings.get("policy")
+        if isinstance(named, str) and named:
+            return named
+        return next((p.policy for p in reversed(self.log.plans) if p.policy), UNNAMED_POLICY)
+
+    @property
+    def base_policy(self) -> str:
+        """The policy without its codec."""
+        return self.policy.split("+", maxsplit=1)[0]
+
+
+@dataclass(frozen=True)
+class Regret:
+    """What a run loses against the oracle on the frames that both answered.
+
+    Attributes:
+        oracle: name of the oracle's run.
+        frames: how many both answered.
+        unmatched: frames that only one of them answered.
+        mean_s: mean of latency less the oracle's for the same frame, in s.
+        median_s: its median in s.
+        p95_s: its 95th percentile in s.
+        latency_ratio: mean latency over the oracle's mean latency, both over these frames.
+        late_points: late frames per 100 more than the oracle's, None where a deadline is unknown.
+    """
+
+    oracle: str
+    frames: int
+    unmatched: int
+    mean_s: float
+    median_s: float
+    p95_s: float
+    latency_ratio: float
+    late_points: float | None
+
+
+@dataclass
+class Comparison:
+    """Runs that are shown together.
+
+    Attributes:
+        scenario: what they have in common; None for runs that name no scenario.
+        runs: at least one.
+    """
+
+    scenario: str | None
+    runs: list[Run]
+
+    @property
+    def title(self) -> str:
+        """A heading."""
+        if self.scenario is not None:
+            return self.scenario
+        return self.runs[0].name if len(self.runs) == 1 else "Runs without a common scenario"
+
+    @cached_property
+    def regrets(self) -> dict[str, Regret]:
+        """Regret by run name, for the runs with which an oracle can be compared."""
+        if self.scenario is None:
+            return {}
+        oracles = [run for run in self.runs if run.base_policy == _ORACLE and run.log.frames]
+        found = {}
+        for run in self.runs:
+            if run.base_policy == _ORACLE:
+                continue
+            # An oracle that may use codecs is no fair bound for one that may not.
+            like = [o for o in oracles if _codecs(o) == _codecs(run)] or oracles
+            regret = _regret(run, like[0]) if like else None
+            if regret is not None:
+                found[run.name] = regret
+        return found
+
+
+def compare(runs: Sequence[Run]) -> list[Comparison]:
+    """Group runs by scenario, in the order in which they came, and name them."""
+    groups: dict[str | None, list[Run]] = defaultdict(list)
+    for run in runs:
+        scenario = run.log.settings.get("scenario")
+        groups[str(scenario) if scenario not in (None, "") else None].append(run)
+    for group in groups.values():
+        _name(group)
+    return [Comparison(scenario, group) for scenario, group in groups.items()]
+
+
+def setting_text(value: Any) -> str:
+    """A setting for people."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _name(runs: list[Run]) -> None:
+    parts: dict[int, list[str]] = {id(run): [run.policy] for run in runs}
+    for key in _TELLING:
+        for alike in _alike(runs, parts):
+            values = {id(r): setting_text(r.log.settings.get(key)) for r in alike}
+            if len(set(values.values())) > 1:
+                for run in alike:
+                    text = values[id(run)]
+                    word = isinstance(run.log.settings.get(key), str)
+                    parts[id(run)].append(text if word else f"{key} {text}")
+    for alike in _alike(runs, parts):
+        names = [run.path.parent.name if run.path.stem == "run" else run.path.stem for run in alike]
+        for number, run in enumerate(alike):
+            clear = names.count(names[number]) == 1 and names[number]
+            parts[id(run)].append(names[number] if clear else str(number + 1))
+    for run in runs:
+        run.name = ", ".join(parts[id(run)])
+
+
+def _alike(runs: list[Run], parts: dict[int, list[str]]) -> list[list[Run]]:
+    """Runs that cannot be told apart yet."""
+    groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[tuple(parts[id(run)])].append(run)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _codecs(run: Run) -> Any:
+    return setting_text(run.log.settings.get("codecs"))
+
+
+def _regret(run: Run, oracle: Run) -> Regret | None:
+    ours, best = _latencies(run), _latencies(oracle)
+    common = sorted(ours.keys() & best.keys())
+    if not common:
+        return None
+    differences = [ours[number] - best[number] for number in common]
+    late, least = run.summary["late_ratio"], oracle.summary["late_ratio"]
+    mean_best = statistics.fmean(best[number] for number in common)
+    return Regret(
+        oracle=oracle.name,
+        frames=len(common),
+        unmatched=len(ours.keys() ^ best.keys()),
+        mean_s=statistics.fmean(differences),
+        median_s=statistics.median(differences),
+        p95_s=quantile(differences, 0.95),
+        latency_ratio=(
+            statistics.fmean(ours[number] for number in common) / mean_best
+            if mean_best > 0
+            else math.nan
+        ),
+        late_points=None if late is None or least is None else 100 * (late - least),
+    )
+
+
+def _latencies(run: Run) -> dict[int, float]:
+    return {f.number: f.latency_s for f in run.log.frames if math.isfinite(f.latency_s)}

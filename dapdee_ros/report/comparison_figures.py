@@ -1,0 +1,258 @@
+"""The figures of one comparison, each with a sentence on what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from dapdee_ros.report.bars import Bars, Row, draw_bars
+from dapdee_ros.report.comparison import Comparison, Run
+from dapdee_ros.report.distribution import draw_distribution, quantile_rows
+from dapdee_ros.report.palette import Palette
+from dapdee_ros.report.plate import Plate, make_plate
+from dapdee_ros.report.wording import kilobytes, milliseconds, number, percent
+
+_PLACE_WORDS = {"car": "car", "edge": "edge", "fallback": "car, fallback"}
+
+
+def comparison_plates(comparison: Comparison, prefix: str, palette: Palette) -> list[Plate]:
+    """All figures that these runs have data for; their names begin with ``prefix``."""
+    runs = comparison.runs
+    answered = [run for run in runs if run.summary["recorded"]]
+    plates = []
+    if any(run.summary["median_latency_s"] is not None for run in runs):
+        draw = partial(draw_distribution, runs, palette)
+        words, name = _cdf_words(answered), f"{prefix}latency-cdf"
+        plates.append(make_plate(name, "Latency, cumulative", words, palette, draw, widths=True))
+    # One run alone has nothing beside it to compare a bar with: its numbers say it all.
+    for name, title, make in (_BARS if len(runs) > 1 else ()) + _SHARES:
+        made = make(runs, palette)
+        if made is not None:
+            plates.append(_bar_plate(f"{prefix}{name}", title, made, palette))
+    if comparison.regrets:
+        plates.append(
+            _bar_plate(f"{prefix}regret", "Regret", _regret(comparison, palette), palette)
+        )
+    return plates
+
+
+def _bar_plate(name: str, title: str, made: tuple[Bars, str], palette: Palette) -> Plate:
+    bars, caption = made
+    return make_plate(name, title, caption, palette, partial(draw_bars, bars, palette))
+
+
+def _cdf_words(runs: Sequence[Run]) -> str:
+    words = (
+        "For every latency, the share of answered frames that took at most as long: the further "
+        "left and up, the faster."
+    )
+    best = _extreme(runs, "median_latency_s", min)
+    tail = _extreme(runs, "p95_latency_s", min)
+    if len(runs) > 1 and best and tail:
+        words += (
+            f" Lowest median: {_named(best, 'median_latency_s', _ms)}; lowest 95th percentile: "
+            f"{_named(tail, 'p95_latency_s', _ms)}."
+        )
+    return words
+
+
+def _latency(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    if all(run.summary["median_latency_s"] is None for run in runs):
+        return None
+    return (
+        quantile_rows(list(runs), palette),
+        "Mark: median; thick: the middle half of the frames; thin: from the 5th to the 95th "
+        "percentile. The numbers are median · 95th percentile.",
+    )
+
+
+def _throughput(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    return _plain(
+        runs, palette, "throughput_hz", "frames per second", lambda v: f"{number(v)} /s",
+        "Answered frames per second, from the first result to the last", max,
+    )  # fmt: skip
+
+
+def _bytes(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    def said(size_bytes: float) -> str:
+        return f"{kilobytes(size_bytes)} kB"
+
+    return _plain(
+        runs, palette, "sent_bytes_per_frame", "kB per answered frame", said,
+        "Coded tensor bytes sent from car to edge, averaged over answered frames", min, 1e-3,
+    )  # fmt: skip
+
+
+def _plain(
+    runs: Sequence[Run],
+    palette: Palette,
+    key: str,
+    axis: str,
+    text: Callable[[float], str],
+    words: str,
+    best: Callable[..., Any],
+    scale: float = 1.0,
+) -> tuple[Bars, str] | None:
+    if all(run.summary[key] is None for run in runs):
+        return None
+    rows = []
+    for run in runs:
+        value = run.summary[key]
+        if value is None:
+            rows.append(Row(run.name, "unknown"))
+        else:
+            rows.append(
+                Row(run.name, text(value), [(scale * value, palette.policy(run.base_policy))])
+            )
+    leader = _extreme(runs, key, best)
+    if len(runs) > 1 and leader:
+        word = "Most" if best is max else "Least"
+        words += f". {word}: {_named(leader, key, text)}"
+    return Bars(rows, axis), f"{words}."
+
+
+def _accuracy(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    rows, measured, predicted = [], False, False
+    for run in runs:
+        s = run.summary
+        colour, marker = palette.policy(run.base_policy), palette.marker(run.base_policy)
+        if s["accuracy"] is not None:
+            measured = True
+            mark = (s["accuracy"], colour, marker)
+            rows.append(
+                Row(run.name, percent(s["accuracy"]), (), tuple(s["accuracy_interval"]), mark=mark)
+            )
+        elif s["predicted_accuracy"] is not None:
+            predicted = True
+            mark = (s["predicted_accuracy"], palette["muted"], marker)
+            rows.append(Row(run.name, f"{percent(s['predicted_accuracy'])} predicted", mark=mark))
+        else:
+            rows.append(Row(run.name, "truth not known"))
+    if not (measured or predicted):
+        return None
+    lowest = min(v for row in rows if row.mark for v in (row.mark[0], *(row.interval or ())))
+    words = []
+    if measured:
+        words.append(
+            "Share of right answers among the frames whose truth is known, with its 95 % interval."
+        )
+    if predicted:
+        words.append(
+            "Grey: not measured, but what the plans predict from the model's calibration data."
+        )
+    limits = (max(0.0, lowest - 0.03), 1.005)
+    words.append(f"The axis begins at {100 * limits[0]:.0f} %.")
+    return Bars(rows, "accuracy [%]", limits=limits, percent=True), " ".join(words)
+
+
+def _missed(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    if all(run.summary["drop_ratio"] is None for run in runs):
+        return None
+    rows, unknown = [], 0
+    for run in runs:
+        late, dropped = run.summary["late_ratio"], run.summary["drop_ratio"]
+        unknown += late is None
+        text = f"{percent(late)} late, {percent(dropped)} dropped"
+        rows.append(
+            Row(
+                run.name,
+                text,
+                [(late or 0.0, palette["alarm"]), (dropped or 0.0, palette["truth"])],
+            )
+        )
+    words = (
+        "Share of all frames that ended: answered later than the deadline, and given up without "
+        "an answer."
+    )
+    if unknown:
+        words += " Where no deadline was recorded, lateness is unknown."
+    key = (("late", palette["alarm"]), ("dropped", palette["truth"]))
+    return Bars(rows, "frames [%]", key, percent=True), words
+
+
+def _exits(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    numbers = sorted({int(n) for run in runs for n in run.summary["exits"]})
+    if not numbers:
+        return None
+    deepest = max(run.log.exit_count for run in runs)
+    rows = []
+    for run in runs:
+        exits, total = run.summary["exits"], run.summary["recorded"]
+        shares = [(n, exits.get(str(n), 0) / total) for n in numbers] if total else []
+        most = max(shares, key=lambda pair: pair[1], default=None)
+        text = f"{percent(most[1])} at exit {most[0]}" if most else "no frame answered"
+        rows.append(Row(run.name, text, [(share, palette.exit(n)) for n, share in shares]))
+    words = "Which exit answered: 1 is the shallowest"
+    words += f", {deepest} the full network." if deepest else "."
+    key = tuple((f"exit {n}", palette.exit(n)) for n in numbers)
+    return Bars(rows, "answered frames [%]", key, limits=(0.0, 1.0), percent=True), words
+
+
+def _places(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    names = list(_PLACE_WORDS)
+    names += sorted({p for run in runs for p in run.summary["places"]} - set(names))
+    if not any(run.summary["places"] for run in runs):
+        return None
+    rows = []
+    for run in runs:
+        places, total = run.summary["places"], run.summary["recorded"]
+        shares = [(p, places[p]["frames"] / total) for p in names if p in places]
+        text = " · ".join(f"{percent(share)} {place}" for place, share in shares[:3])
+        rows.append(
+            Row(run.name, text or "no frame answered", [(s, palette.place(p)) for p, s in shares])
+        )
+    words = (
+        "Where frames were finished: on the edge server, on the car as planned, or on the car "
+        "because the edge did not answer in time (fallback)."
+    )
+    key = tuple((_PLACE_WORDS.get(p, p), palette.place(p)) for p in names)
+    return Bars(rows, "answered frames [%]", key, limits=(0.0, 1.0), percent=True), words
+
+
+def _regret(comparison: Comparison, palette: Palette) -> tuple[Bars, str]:
+    rows = []
+    for run in comparison.runs:
+        regret = comparison.regrets.get(run.name)
+        if regret is not None:
+            colour = palette.policy(run.base_policy)
+            rows.append(
+                Row(
+                    run.name,
+                    f"{1e3 * regret.mean_s:+.1f} ms, {regret.latency_ratio:.2f} times",
+                    [(max(0.0, 1e3 * regret.mean_s), colour)],
+                    mark=None if regret.mean_s >= 0 else (1e3 * regret.mean_s, colour, "o"),
+                )
+            )
+    lowest = min(regret.mean_s for regret in comparison.regrets.values())
+    highest = max(regret.mean_s for regret in comparison.regrets.values())
+    limits = (min(0.0, 1.15e3 * lowest), max(1.0, 1.05e3 * highest))
+    words = (
+        "Mean latency above that of the oracle, which knows the link's future, over the frames "
+        "that both answered, and the ratio of the two means."
+    )
+    return Bars(rows, "mean regret [ms]", limits=limits), words
+
+
+def _extreme(runs: Sequence[Run], key: str, best: Callable[..., Any]) -> Run | None:
+    known = [run for run in runs if run.summary[key] is not None]
+    found: Run | None = best(known, key=lambda run: run.summary[key]) if known else None
+    return found
+
+
+def _named(run: Run, key: str, text: Callable[[float], str]) -> str:
+    return f"{run.name} with {text(run.summary[key])}"
+
+
+def _ms(value_s: float) -> str:
+    return f"{milliseconds(value_s)} ms"
+
+
+_BARS = (
+    ("latency", "Latency", _latency),
+    ("throughput", "Throughput", _throughput),
+    ("bytes", "Bytes sent", _bytes),
+    ("accuracy", "Accuracy", _accuracy),
+    ("missed", "Deadline misses and drops", _missed),
+)
+_SHARES = (("exits", "Share of each exit", _exits), ("places", "Share of each place", _places))

@@ -1,0 +1,192 @@
+"""The numbers of a report as HTML tables. Everything that comes from a log is escaped here."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dapdee_ros.report.comparison import Comparison, Run, setting_text
+from dapdee_ros.report.plate import legible
+from dapdee_ros.report.wording import NOTHING, kilobytes, milliseconds, number, percent
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before it is HTML.
+
+    Attributes:
+        title: what it holds, plain text.
+        heads: column names; the first column names the row.
+        rows: cells as plain text, as many as heads.
+        note: a sentence under it, plain text.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def escaped(text: object) -> str:
+    """Text for HTML, also within quotes."""
+    return html.escape(legible(text), quote=True)
+
+
+def table_html(table: Table) -> str:
+    """A table in a box of its own that scrolls, so that the page does not."""
+    heads = "".join(f'<th scope="col">{escaped(head)}</th>' for head in table.heads)
+    rows = "".join(
+        f'<tr><th scope="row">{escaped(row[0])}</th>'
+        + "".join(f"<td>{escaped(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in table.rows
+    )
+    note = f'<p class="note">{escaped(table.note)}</p>' if table.note else ""
+    return (
+        f"<h3>{escaped(table.title)}</h3>"
+        f'<div class="scroll" role="region" aria-label="{escaped(table.title)}" tabindex="0">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
+    )
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """All tables of a comparison but its settings."""
+    runs = comparison.runs
+    tables = [_runs_table(runs), _parts_table(runs), _exits_table(runs), _places_table(runs)]
+    if comparison.regrets:
+        tables.append(_regret_table(comparison))
+    tables.append(_drops_table(runs))
+    return [table for table in tables if table.rows]
+
+
+def settings_tables(comparison: Comparison) -> list[Table]:
+    """What made the runs: what all share, and what differs."""
+    runs = comparison.runs
+    keys = list(dict.fromkeys(key for run in runs for key in run.log.settings))
+    values = {key: [_setting(run, key) for run in runs] for key in keys}
+    shared = [key for key in keys if len(set(values[key])) == 1]
+    varied = [key for key in keys if key not in shared]
+    files = [legible(run.path) for run in runs]
+    if len(runs) == 1:
+        rows = [("log", files[0]), *((key, values[key][0]) for key in keys)]
+        return [Table("Settings", ("setting", "value"), rows)]
+    return [
+        Table("Settings of all runs", ("setting", "value"), [(k, values[k][0]) for k in shared]),
+        Table(
+            "Settings that differ",
+            ("run", *varied, "log"),
+            [
+                (run.name, *(values[key][number] for key in varied), files[number])
+                for number, run in enumerate(runs)
+            ],
+        ),
+    ]
+
+
+def _setting(run: Run, key: str) -> str:
+    return setting_text(run.log.settings[key]) if key in run.log.settings else NOTHING
+
+
+def _runs_table(runs: Sequence[Run]) -> Table:
+    rows = [(run.name, *_figures_of(run)) for run in runs]
+    heads = (
+        "run", "median [ms]", "95 % [ms]", "mean [ms]", "longest [ms]", "results/s", "accuracy",
+        "late", "dropped", "kB/frame", "accepted", "results", "drops", "in flight", "plan changes",
+    )  # fmt: skip
+    return Table("Runs", heads, rows, _ledger_note(runs))
+
+
+def _figures_of(run: Run) -> tuple[str, ...]:
+    s = run.summary
+    accuracy = percent(s["accuracy"])
+    if s["accuracy"] is None and s["predicted_accuracy"] is not None:
+        accuracy = f"{percent(s['predicted_accuracy'])} predicted"
+    return (
+        milliseconds(s["median_latency_s"]), milliseconds(s["p95_latency_s"]),
+        milliseconds(s["mean_latency_s"]), milliseconds(s["most_latency_s"]),
+        number(s["throughput_hz"]), accuracy, percent(s["late_ratio"]), percent(s["drop_ratio"]),
+        kilobytes(s["sent_bytes_per_frame"]), str(s["accepted"]), str(s["results"]),
+        str(s["drops"]), str(s["in_flight"]), str(s["plan_changes"]),
+    )  # fmt: skip
+
+
+def _ledger_note(runs: Sequence[Run]) -> str:
+    notes = []
+    bare = [run.name for run in runs if not run.summary["ledger"]]
+    if bare:
+        notes.append(
+            f"Without a ledger, frames are counted from what was recorded: {', '.join(bare)}."
+        )
+    torn = [run.name for run in runs if run.summary["ledger"] and not run.summary["balanced"]]
+    if torn:
+        notes.append(
+            f"The ledger does not balance (accepted = results + drops + in flight): "
+            f"{', '.join(torn)}."
+        )
+    return " ".join(notes)
+
+
+def _parts_table(runs: Sequence[Run]) -> Table:
+    rows = [
+        (run.name, *(milliseconds(of[q]) for of in run.summary["parts"].values() for q in of))
+        for run in runs
+        if run.summary["recorded"]
+    ]
+    heads = ("run", "car", "car 95 %", "transfer", "transfer 95 %", "edge", "edge 95 %")
+    return Table(
+        "Parts of the latency [ms]", heads, rows,
+        "Medians and 95th percentiles of T_d (car), T_t (transfer) and T_e (edge) over all "
+        "answered frames; a frame finished on the car has no transfer and no edge part.",
+    )  # fmt: skip
+
+
+def _exits_table(runs: Sequence[Run]) -> Table:
+    numbers = sorted({int(n) for run in runs for n in run.summary["exits"]})
+    rows = []
+    for run in runs:
+        exits, total = run.summary["exits"], run.summary["recorded"]
+        if total:
+            rows.append((run.name, *(percent(exits.get(str(n), 0) / total) for n in numbers)))
+    return Table("Share of each exit", ("run", *(f"exit {n}" for n in numbers)), rows)
+
+
+def _places_table(runs: Sequence[Run]) -> Table:
+    rows = [
+        (
+            run.name, place, str(of["frames"]), percent(of["frames"] / run.summary["recorded"]),
+            milliseconds(of["median_latency_s"]), milliseconds(of["p95_latency_s"]),
+        )
+        for run in runs
+        for place, of in run.summary["places"].items()
+    ]  # fmt: skip
+    heads = ("run", "finished on", "frames", "share", "median [ms]", "95 % [ms]")
+    return Table("Where frames were finished", heads, rows)
+
+
+def _regret_table(comparison: Comparison) -> Table:
+    rows = [
+        (
+            name, number(r.latency_ratio), milliseconds(r.mean_s), milliseconds(r.median_s),
+            milliseconds(r.p95_s), number(r.late_points), str(r.frames), str(r.unmatched), r.oracle,
+        )
+        for name, r in comparison.regrets.items()
+    ]  # fmt: skip
+    heads = (
+        "run", "mean latency / oracle's", "mean regret [ms]", "median [ms]", "95 % [ms]",
+        "late points more", "frames", "frames of one only", "oracle",
+    )  # fmt: skip
+    return Table(
+        "Regret against the oracle", heads, rows,
+        "Frame by frame, over the frames that both answered. Late points: late frames per 100 "
+        "more than the oracle's.",
+    )  # fmt: skip
+
+
+def _drops_table(runs: Sequence[Run]) -> Table:
+    rows = [
+        (run.name, str(count), reason)
+        for run in runs
+        for reason, count in run.summary["drop_reasons"].items()
+    ]
+    return Table("Frames given up", ("run", "frames", "reason"), rows)
