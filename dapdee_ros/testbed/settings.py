@@ -34,6 +34,7 @@ class TestbedSettings:
         threads: inference threads of either side.
         delay_s: propagation delay of each direction in s; needs netem.
         loss_ratio: share of lost packets of each direction; needs netem.
+        gates: let a confident early exit end a frame on the car where that pays.
         domain: ROS domain; None: from the process's number. Namespaces keep testbeds apart.
     """
 
@@ -54,6 +55,7 @@ class TestbedSettings:
     threads: int = 1
     delay_s: float = 0.0
     loss_ratio: float = 0.0
+    gates: bool = True
     domain: int | None = None
 
     def __post_init__(self) -> None:
@@ -101,7 +103,11 @@ class TestbedSettings:
 
     def manager_parameters(self) -> dict[str, object]:
         """What the manager is told beside model, policy and deadline."""
-        parameters: dict[str, object] = {"codecs": list(CODECS[self.codecs]), "mode": self.mode}
+        parameters: dict[str, object] = {
+            "codecs": list(CODECS[self.codecs]),
+            "mode": self.mode,
+            "gates": self.gates,
+        }
         if self.is_heavy:
             # There are always more frames than can be answered; a plan need not keep up with them.
             parameters["frame_utilisation"] = 0.0

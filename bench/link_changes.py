@@ -1,0 +1,123 @@
+"""Does the plan follow a real link that is changed while running, and is no frame lost?
+
+Car and edge on the testbed; the link goes 18.88, 1.1, 0.13, 5.85 Mbit/s, then nothing for 5 s, then
+5.85 again. Printed for each change: how long until the car could know, until the new plan was in
+force, and how many frames were answered between. Needs root; ends with one JSON line.
+
+    python bench/link_changes.py [--model roadsigns] [--car pi4] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.testbed.following import Change, Outage, changes_of, lost_frames, outages_of
+from dapdee_ros.testbed.settings import TestbedSettings
+from dapdee_ros.testbed.testbed import Testbed
+from dapdee_ros.testbed.veth_link import why_no_link
+
+LINK = "steps:18.88@0,1.1@8,0.13@16,5.85@26,0@34,5.85@39"
+SECONDS = 47.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="roadsigns")
+    parser.add_argument("--car", default="pi4")
+    parser.add_argument("--policy", default="exact")
+    parser.add_argument("--rate", type=float, default=10.0)
+    parser.add_argument("--deadline-s", type=float, default=0.3)
+    parser.add_argument("--no-gates", action="store_true", help="send every frame's boundary")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder to keep the runs in")
+    args = parser.parse_args()
+    if reason := why_no_link():
+        print(json.dumps({"bench": "link_changes", "skipped": reason}))
+        return 0
+    settings = TestbedSettings(
+        model=args.model,
+        policy=args.policy,
+        car=args.car,
+        link=LINK,
+        rate_hz=args.rate,
+        deadline_s=args.deadline_s,
+        seconds=SECONDS,
+        gates=not args.no_gates,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        out = args.out or Path(scratch)
+        rounds = []
+        for number in range(args.rounds):
+            with Testbed(settings, out / str(number), profiles=out / "machines") as bed:
+                rounds.append(report(bed.run()))
+    figures: dict[str, Any] = {
+        "bench": "link_changes",
+        "model": args.model,
+        "car": args.car,
+        "gates": not args.no_gates,
+        "rounds": rounds,
+        "holds": all(r["holds"] for r in rounds),
+    }
+    print(json.dumps(figures))
+    return 0
+
+
+def report(log: RunLog) -> dict[str, Any]:
+    """Print and return one run's figures."""
+    changes, outages, lost = changes_of(log), outages_of(log), lost_frames(log)
+    for change in changes:
+        print(change_text(change))
+    for outage in outages:
+        print(outage_text(outage))
+    holds = not lost and all(c.holds for c in changes) and all(o.holds for o in outages)
+    print(f"{len(log.frames)} results, {lost} frames lost; {'holds' if holds else 'DOES NOT HOLD'}")
+    return {
+        "car_slowdown": log.settings["car_slowdown"],
+        "changes": [
+            {**asdict(c), "lag_s": c.lag_s, "holds": c.holds, "settled": list(c.settled)}
+            for c in changes
+        ],
+        "outages": [{**asdict(o), "holds": o.holds} for o in outages],
+        "lost": lost,
+        "holds": holds,
+    }
+
+
+def change_text(change: Change) -> str:
+    """One change in a line."""
+    exit_number, boundary, codec = change.settled
+    plan = f"exit {exit_number}, " + (f"{'+'.join(boundary)} as {codec}" if boundary else "alone")
+    rate = f"to {change.rate_bps / 1e6:5.2f} Mbit/s: "
+    evidence = _ms(change.evidence_s)
+    if not change.needed:
+        return f"{rate}plan stays ({plan}); first evidence after {evidence}"
+    return (
+        f"{rate}first evidence after {evidence}, new plan after {_ms(change.followed_s)}, "
+        f"{change.frames} frames between; {plan}; {change.plans} plans in all"
+        f"{'' if change.holds else '   <-- TOO LATE'}"
+    )
+
+
+def outage_text(outage: Outage) -> str:
+    """One outage in a line."""
+    return (
+        f"nothing for {outage.seconds:.1f} s: {outage.accepted} frames, {outage.unanswered} "
+        f"unanswered, worst {_ms(outage.worst_latency_s)} (deadline {_ms(outage.deadline_s)}); "
+        f"the edge answers again after {_ms(outage.edge_used_again_s)}, planned for after "
+        f"{_ms(outage.sending_again_s)}{'' if outage.holds else '   <-- DOES NOT HOLD'}"
+    )
+
+
+def _ms(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{1e3 * seconds:.0f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
