@@ -19,6 +19,7 @@ IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
 
 _STORAGE_SUFFIXES = (".mcap", ".db3")
 _SHOWN_FILES = 8
+_ZSTD = bytes.fromhex("28b52ffd")  # how its frames begin
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Bag:
         self.path = Path(path)
         self._reader = _open(_storage_of(self.path), self.path)
         self.topics = {
-            name: Topic(name, info.msgtype or "several types", info.msgcount)
+            name: Topic(name, _kind(info.msgtype), info.msgcount)
             for name, info in sorted(self._reader.topics.items())
         }
         if not any(topic.count for topic in self.topics.values()):
@@ -133,13 +134,9 @@ class Bag:
         try:
             for connection, log_ns, data in self._reader.messages(connections):
                 try:
-                    message = store.deserialize_cdr(data, connection.msgtype)
+                    message = store.deserialize_cdr(data, wanted[connection.topic].kind)
                 except SerdeError as error:
-                    raise BagError(
-                        f"a message of {connection.topic} in {self.path} is no "
-                        f"{connection.msgtype} as known here ({error}): it was recorded with "
-                        "another version of that type, or the bag is damaged"
-                    ) from error
+                    raise BagError(self._misfit(wanted[connection.topic], data, error)) from error
                 read += 1
                 yield wanted[connection.topic], log_ns, message
         except (BagError, GeneratorExit):
@@ -148,8 +145,20 @@ class Bag:
             total = sum(topic.count for topic in topics)
             raise BagError(
                 f"the bag {self.path} is damaged: after {read} of {total} messages "
-                f"{_words(error)}; {_mend(_storage_of(self.path))}"
+                f"{_words(error)}; {_mend(_storage_of(self.path), error)}"
             ) from error
+
+    def _misfit(self, topic: Topic, data: bytes | memoryview, error: SerdeError) -> str:
+        if bytes(data[:4]) == _ZSTD:
+            return (
+                f"the messages of {topic.name} in {self.path} are compressed one by one, which "
+                "only the bag's metadata.yaml tells: give the folder with it"
+            )
+        return (
+            f"a message of {topic.name} in {self.path} is no {topic.kind} as known here "
+            f"({_words(error)}): it was recorded with another version of that type, or the bag is "
+            "damaged"
+        )
 
     def close(self) -> None:
         """Close it."""
@@ -210,9 +219,16 @@ def _open(storage: Path, path: Path) -> Reader:
     except Exception as error:  # a damaged file makes the storages raise anything
         raise BagError(
             f"the bag {path} cannot be read: {_words(error)}; {_contents(storage)}; "
-            f"{_mend(storage)}"
+            f"{_mend(storage, error)}"
         ) from error
     return reader
+
+
+def _kind(msgtype: str | None) -> str:
+    """A type as it is written today; ROS 2's first releases left out the ``msg``."""
+    if msgtype is None:
+        return "several types"
+    return msgtype.replace("/", "/msg/") if msgtype.count("/") == 1 else msgtype
 
 
 def _words(error: Exception) -> str:
@@ -223,7 +239,9 @@ def _words(error: Exception) -> str:
     )
 
 
-def _mend(storage: Path) -> str:
+def _mend(storage: Path, error: Exception) -> str:
+    if "metadata" in str(error):
+        return "give one of its files instead of the folder, or with ROS: `ros2 bag reindex`"
     files = sorted(storage.iterdir()) if storage.is_dir() else [storage]
     if any(Path(f"{file}-wal").exists() for file in files):
         return "it is being recorded, or its recorder was killed: end the recording first"
