@@ -9,11 +9,13 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from dapdee_ros.datasets.frame_sources import SOURCES, FrameSource, SourceError, open_source
+from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.msg import SceneTruth
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import rgb_to_image
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.runtime.health import CameraHealth
 
 USUAL_RATE_HZ = 10.0
 
@@ -32,6 +34,9 @@ class CameraNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__("camera", **options)
         self._source: FrameSource | None = None
+        self._published = 0
+        self._ended = self._failure = ""
+        self._health = CameraHealth()
         kind = declare(
             self,
             "source",
@@ -112,13 +117,28 @@ class CameraNode(Node):
         )
         self._images = self.create_publisher(Image, "image_raw", qos.IMAGE)
         self._truths = self.create_publisher(SceneTruth, "truth", qos.RESULT)
-        self._published = 0
         period_s = self._period_s(rate_hz)
         # rclpy's timer counts its ticks from the first one, so that they do not drift.
         self._timer = self.create_timer(period_s, partial(self._tick, self._source))
         on_change(self, self._set_rate)
         start = ", as soon as somebody subscribes to image_raw" if self._waiting else ""
         self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s{start}")
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task camera."""
+        if self._source is None:
+            return {"camera": Health(Level.OK, "another driver publishes image_raw", {})}
+        return {
+            "camera": self._health.judge(
+                now_s,
+                self._published,
+                wanted_hz=1e9 / self._timer.timer_period_ns,
+                waiting=self._waiting,
+                ended=self._ended,
+                failure=self._failure,
+                source=self._source.description,
+            )
+        }
 
     def _period_s(self, rate_hz: float) -> float:
         own = self._source.rate_hz if self._source else None
@@ -156,8 +176,10 @@ class CameraNode(Node):
     def _end(self, why: str, failed: bool = False) -> None:
         self._timer.cancel()
         if failed:
-            self.get_logger().error(f"{why}; no more frames are published")
+            self._failure = f"{why}; no more frames are published"
+            self.get_logger().error(self._failure)
         else:
+            self._ended = why
             self.get_logger().info(why)
         if self._exit_at_end:
             raise StopProcess(1 if failed else 0)

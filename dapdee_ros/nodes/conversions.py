@@ -12,6 +12,7 @@ import dapdee_ros.msg as msg
 from dapdee_ros.codec import TensorSpec
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.partition.plan import NO_CODEC, Plan
 from dapdee_ros.runtime.frames import (
     Classification,
@@ -22,6 +23,9 @@ from dapdee_ros.runtime.frames import (
     TailAnswer,
 )
 from dapdee_ros.runtime.ledger import LedgerSummary
+
+_MOST_NODES = 100_000
+_LONGEST_S = 1e6
 
 
 def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:
@@ -239,13 +243,27 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
     Raises:
         ProfileError: if it makes no sense.
     """
-    return DeviceProfile(
+    names, seconds = message.node_names, message.node_seconds
+    if len(names) != len(seconds):
+        raise ProfileError(f"{len(names)} nodes came with the seconds of {len(seconds)}")
+    if len(names) > _MOST_NODES:
+        raise ProfileError(f"{len(names)} nodes came, at most {_MOST_NODES} may")
+    node_seconds = dict(zip(names, seconds, strict=True))
+    if len(node_seconds) < len(names):
+        raise ProfileError("a node is named twice")
+    profile = DeviceProfile(
         model_id=message.model_id,
         device=message.device,
         threads=message.threads,
-        node_seconds=dict(zip(message.node_names, message.node_seconds, strict=False)),
+        node_seconds=node_seconds,
         created=message.created,
     )
+    if not profile.total_s < _LONGEST_S:
+        raise ProfileError(
+            f"the whole network is said to take {profile.total_s} s, expected less than "
+            f"{_LONGEST_S:g} s"
+        )
+    return profile
 
 
 def ledger_to_message(summary: LedgerSummary, session: int, stamp: Time) -> msg.FrameLedger:

@@ -7,11 +7,13 @@ from typing import Any
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
-from dapdee_ros.nodes.model_lifecycle import ModelLifecycleNode
+from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.runtime.frames import TailAnswer
+from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
 
 
@@ -23,6 +25,7 @@ class Edge(ModelLifecycleNode):
         self._runtime: TailRuntime | None = None
         self._handles: list[Any] = []
         self._results: Any = None
+        self._health = EdgeHealth()
         self._echoes = self.create_publisher(msg.Probe, "probe_echo", qos.PROBE)
         self.create_subscription(msg.Probe, "probe", self._echo, qos.PROBE)
 
@@ -59,6 +62,23 @@ class Edge(ModelLifecycleNode):
             refused = sum(runtime.refused.values())
             self.get_logger().info(f"{runtime.computed} frames answered, {refused} refused")
             self.destroy_publisher(self._results)
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Tasks edge and refused."""
+        if self._runtime is None or self.network is None:
+            return {"edge": Health(Level.STALE, NOT_ACTIVE, {})}
+        runtime, card = self._runtime, self.network.model.card
+        refused = {status.name.lower(): n for status, n in runtime.refused.items()}
+        return {
+            "edge": self._health.judge(
+                now_s,
+                runtime.computed,
+                refused,
+                runtime.queue_depth,
+                f"{card.name} ({card.model_id[:12]})",
+            ),
+            "refused": runtime.rejections.health(now_s),
+        }
 
     def _take(self, message: msg.HeadTensor) -> None:
         if self._runtime is not None:

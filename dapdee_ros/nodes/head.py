@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +14,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import (
@@ -22,13 +25,15 @@ from dapdee_ros.nodes.conversions import (
     message_to_tail_answer,
 )
 from dapdee_ros.nodes.images import ImageError, image_to_rgb
-from dapdee_ros.nodes.model_lifecycle import ModelLifecycleNode
+from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import run_nodes
-from dapdee_ros.runtime.frames import FrameResult, HeadFrame
+from dapdee_ros.runtime.frames import FrameResult, HeadFrame, Place
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
+from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.runtime.outbox import Outbox
+from dapdee_ros.runtime.rejections import shortened
 
 
 class Head(ModelLifecycleNode):
@@ -81,7 +86,8 @@ class Head(ModelLifecycleNode):
         self._inputs: list[Any] = []
         self._timer: Any = None
         self._last_plan: msg.PartitionPlan | None = None
-        self._refused_model = ""
+        self._health = LedgerHealth()
+        self._image_s = -math.inf
         self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -104,6 +110,7 @@ class Head(ModelLifecycleNode):
         )
         if self._last_plan is not None:
             self._take_plan(self._last_plan)
+        self._health = LedgerHealth()
         self._runtime.start()
         self._inputs = [
             self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE),
@@ -153,7 +160,32 @@ class Head(ModelLifecycleNode):
         if self._runtime is not None:
             self._runtime.settings = self._settings(changed)
 
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Tasks ledger, head and refused."""
+        runtime = self._runtime
+        if runtime is None or self.network is None:
+            return {"head": Health(Level.STALE, NOT_ACTIVE, {})}
+        card, ledger = self.network.model.card, runtime.ledger.summary()
+        return {
+            "ledger": self._health.judge(
+                now_s,
+                ledger,
+                fallbacks=ledger.places.get(Place.CAR_FALLBACK, 0),
+                deadline_s=runtime.settings.deadline_s,
+                quiet_s=now_s - self._image_s,
+            ),
+            "head": head_health(
+                runtime.plan,
+                f"{card.name} ({card.model_id[:12]})",
+                queue_depth=runtime.queue_depth,
+                slowdown=runtime.slowdown,
+                displaced=self._outbox.displaced if self._outbox else 0,
+            ),
+            "refused": runtime.rejections.health(now_s),
+        }
+
     def _take_image(self, image: Image) -> None:
+        self._image_s = time.monotonic()
         if self._runtime is not None:
             self._runtime.accept(image)
 
@@ -168,17 +200,19 @@ class Head(ModelLifecycleNode):
             return
         card = self.network.model.card
         if message.model_id != card.model_id:
-            if message.model_id != self._refused_model:
-                self.get_logger().error(
-                    f"plans come for model {message.model_id[:12]}, this head runs {card.name} "
-                    f"({card.model_id[:12]}): start the manager with the same model"
-                )
-            self._refused_model = message.model_id
+            self._refuse_plan(
+                f"it is for model {message.model_id[:12]}, this head runs {card.name} "
+                f"({card.model_id[:12]}): start the manager with the same model"
+            )
             return
         try:
             self._runtime.set_plan(message_to_frame_plan(message))
         except GraphError as error:
-            self.get_logger().error(f"plan {message.epoch} is not used: {error}")
+            self._refuse_plan(str(error))
+
+    def _refuse_plan(self, reason: str) -> None:
+        if self._runtime and self._runtime.rejections.count(time.monotonic(), "plan", reason):
+            self.get_logger().error(f"a plan is not used: {shortened(reason)}")
 
     def _load(self, image: Image) -> NDArray[np.uint8]:
         assert self.network is not None  # the runtime lives no longer than the network

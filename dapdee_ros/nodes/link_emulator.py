@@ -20,6 +20,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import run_nodes
@@ -110,6 +111,17 @@ class LinkEmulator(Node):
         self._thread = threading.Thread(target=self._deliver, name="link", daemon=True)
         self._thread.start()
         self.get_logger().info(f"link: {self._trace.describe()}, delay {1e3 * delay_s:.0f} ms")
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task link: what it does is as it was told, so it is always well."""
+        rate_bps = self._trace.rate_bps(self._now())
+        values = {
+            "rate_bps": rate_bps,
+            "relayed": self.relayed,
+            "dropped": self._up.dropped + self._down.dropped,
+            "waiting": len(self._due),
+        }
+        return {"emulated link": Health(Level.OK, f"{rate_bps / 1e6:.2f} Mbit/s", values)}
 
     def _take(self, link: ShapedLink, publisher: Any, data: bytes) -> None:
         if self._loss and self._random.random() < self._loss:

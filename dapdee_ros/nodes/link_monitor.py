@@ -11,6 +11,8 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.car_health import link_health
+from dapdee_ros.estimation.health import Health
 from dapdee_ros.estimation.link import LinkEstimate, LinkEstimator, LinkSettings
 from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
 from dapdee_ros.nodes import qos
@@ -93,6 +95,10 @@ class LinkMonitor(Node):
         if hear_results:
             listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
         self.create_timer(period_s, self._check)
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task link."""
+        return {"link": link_health(self._estimator.estimate(now_s))}
 
     def take_result(self, result: msg.InferenceResult) -> None:
         """Learn from a result: how long its tensors took, or that no answer came."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -12,6 +13,8 @@ from sensor_msgs.msg import BatteryState
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.car_health import MachineLoad, machine_health
+from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
@@ -51,6 +54,7 @@ class LoadMonitor(Node):
         self._slowdown = math.nan
         self._queue_depth = 0
         self._battery_ratio = math.nan
+        self._measured: MachineLoad | None = None
         self._loads = publish_on(self, msg.NodeLoad, f"{self._side}/load", qos.STATE)
         if self._side == "car":
             if hear_results:
@@ -67,6 +71,12 @@ class LoadMonitor(Node):
             )
         psutil.cpu_percent()  # the first call only starts the measurement
         self.create_timer(period_s, self._publish)
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task machine."""
+        if self._measured is None:
+            return {"machine": Health(Level.STALE, "not measured yet", {})}
+        return {"machine": machine_health(self._measured)}
 
     def take_result(self, result: msg.InferenceResult) -> None:
         """Learn from a result how slow this machine is at present."""
@@ -86,23 +96,21 @@ class LoadMonitor(Node):
         if math.isnan(battery):
             state = _sensors("sensors_battery")
             battery = state.percent / 100 if state else math.nan
+        chips = (_sensors("sensors_temperatures") or {}).values()
+        load = MachineLoad(
+            cpu_ratio=psutil.cpu_percent() / 100,
+            memory_ratio=psutil.virtual_memory().percent / 100,
+            battery_ratio=battery,
+            temperature_c=max((s.current for chip in chips for s in chip), default=math.nan),
+            slowdown=self._slowdown,
+            queue_depth=self._queue_depth,
+        )
+        self._measured = load
         self._loads.publish(
             msg.NodeLoad(
                 header=Header(stamp=self.get_clock().now().to_msg()),
                 machine=platform.node(),
-                cpu_ratio=psutil.cpu_percent() / 100,
-                memory_ratio=psutil.virtual_memory().percent / 100,
-                battery_ratio=battery,
-                temperature_c=max(
-                    (
-                        s.current
-                        for chip in (_sensors("sensors_temperatures") or {}).values()
-                        for s in chip
-                    ),
-                    default=math.nan,
-                ),
-                slowdown=self._slowdown,
-                queue_depth=self._queue_depth,
+                **asdict(load),
             )
         )
 

@@ -21,6 +21,11 @@ from dapdee_ros.runtime.own_profile import own_profile
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN, SlowRunner, slowed_down
 from dapdee_ros.runtime.split_network import Runner, SplitNetwork
 
+NOT_ACTIVE = (
+    "not active: why is in this node's log; then ros2 lifecycle set <node> configure and activate"
+)
+"""What diagnostics say of a lifecycle node that does not run."""
+
 
 class ModelLifecycleNode(LifecycleNode):
     """Loads a model and profiles it on configure, frees it on cleanup.

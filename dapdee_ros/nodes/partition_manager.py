@@ -16,8 +16,11 @@ from rclpy.node import Node
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codec import CodecError
+from dapdee_ros.estimation.car_health import gate_health, plan_health, score_health
 from dapdee_ros.estimation.frame_rate import FrameRate
+from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.load import LoadEstimator
+from dapdee_ros.estimation.prediction import GateShare, PredictionDrift
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
 from dapdee_ros.graph.cuts import head_of
@@ -36,6 +39,7 @@ from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sendin
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, make_policy
+from dapdee_ros.runtime.rejections import Rejections, shortened
 
 _NO_LINK = LinkState(0.0, connected=False)
 
@@ -77,6 +81,11 @@ class PartitionManager(Node):
         self._keeper = PlanKeeper()
         self._epoch = 0
         self._complaint = ""
+        self._cannot_plan = ""
+        self._decided_s = math.nan
+        self._drift, self._gate_share = PredictionDrift(), GateShare()
+        self._gate_drifted = False
+        self._rejections = Rejections()
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
@@ -128,7 +137,9 @@ class PartitionManager(Node):
             profile = message_to_profile(message)
             profile.check_fits((n.name for n in self._card.dag.nodes), self._card.model_id)
         except ProfileError as error:
-            self.get_logger().error(f"profile of the {side} is not used: {error}")
+            reason = shortened(str(error))
+            if self._rejections.count(time.monotonic(), f"profile of the {side}", reason):
+                self.get_logger().error(f"profile of the {side} is not used: {reason}")
             return
         self._profiles[side] = profile
         self._slowdowns[side] = SlowdownFilter()
@@ -144,8 +155,10 @@ class PartitionManager(Node):
             )
             self._policy = make_policy(self._settings["policy"], self._problem)
         except (PlanningError, GraphError, CodecError) as error:
-            self.get_logger().error(f"cannot plan: {error}")
+            self._cannot_plan = shortened(f"cannot plan: {error}")
+            self.get_logger().error(self._cannot_plan)
             return
+        self._cannot_plan = ""
         self.get_logger().info(
             f"policy {self._settings['policy']} made in "
             f"{1e3 * (time.monotonic() - started_s):.0f} ms"
@@ -173,6 +186,9 @@ class PartitionManager(Node):
         if plan is None or result.plan_epoch != plan.epoch:
             return
         remote = result.place == msg.InferenceResult.PLACE_EDGE
+        on_car = result.place == msg.InferenceResult.PLACE_CAR
+        self._drift.on_frame(result.plan_epoch, result.latency_s)
+        self._gate_share.on_frame(on_car and 0 < plan.gate == result.exit)
         self._load.on_frame(
             now,
             result.latency_s,
@@ -187,16 +203,42 @@ class PartitionManager(Node):
     def _take_ledger(self, ledger: msg.FrameLedger) -> None:
         self._frames.on_count(time.monotonic(), ledger.session, ledger.accepted)
 
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Tasks plan, load, gate and refused."""
+        missing = [side for side in ("car", "edge") if side not in self._profiles]
+        plan = self._in_force
+        gate = gate_health(self._gate_share)
+        drifted = gate.level is not Level.OK
+        if drifted and not self._gate_drifted:
+            self.get_logger().warning(gate.message)
+        self._gate_drifted = drifted
+        return {
+            "plan": plan_health(
+                plan,
+                age_s=now_s - self._decided_s,
+                boundary=", ".join(plan.boundary) if plan else "",
+                drift=self._drift,
+                missing=f"the profile of {' and '.join(missing)} has not come: is it running, "
+                "with the same model, ROS_DOMAIN_ID and namespace?"
+                if missing
+                else "",
+                failure=self._cannot_plan or self._complaint,
+            ),
+            "load": score_health(self._load.estimate(now_s)),
+            "gate": gate,
+            "refused": self._rejections.health(now_s),
+        }
+
     # --- what goes out --------------------------------------------------------------------------
 
     def _link_state(self) -> LinkState:
         link = self._link
-        if link is None or not link.connected or not link.uplink_bps > 0:
+        if link is None or not link.connected or not 0 < link.uplink_bps < math.inf:
             return _NO_LINK
         return LinkState(
             uplink_bps=link.uplink_bps,
-            rtt_s=link.rtt_s if math.isfinite(link.rtt_s) else 0.0,
-            relative_spread=link.uplink_spread if math.isfinite(link.uplink_spread) else 1.0,
+            rtt_s=link.rtt_s if 0 <= link.rtt_s < math.inf else 0.0,
+            relative_spread=link.uplink_spread if 0 <= link.uplink_spread < math.inf else 1.0,
         )
 
     def _load_state(self) -> tuple[LoadState, str]:
@@ -227,9 +269,10 @@ class PartitionManager(Node):
             current = self._reprice(problem, self._keeper.plan, link, load, mode)
         except (PlanningError, GraphError) as error:
             # The head keeps what it has: the last good plan is better than none.
-            if str(error) != self._complaint:
-                self.get_logger().error(f"no new plan: {error}")
-            self._complaint = str(error)
+            complaint = shortened(f"no new plan: {error}")
+            if complaint != self._complaint:
+                self.get_logger().error(complaint)
+            self._complaint = complaint
             return
         self._complaint = ""
         obey = not self._follows_gain()
@@ -249,6 +292,9 @@ class PartitionManager(Node):
         )
         message.reason = text
         self._in_force = message
+        self._decided_s = time.monotonic()
+        self._drift.on_plan(self._epoch, message.predicted_latency_s)
+        self._gate_share.on_plan(new.gate, new.gate_threshold or 0.0, new.gate_share)
         self._plans.publish(message)
         where = f"send {', '.join(new.boundary)} as {new.codec}" if new.boundary else "all on car"
         self.get_logger().info(

@@ -42,6 +42,14 @@ RESULT = QoSProfile(
 )
 """Inference results: small, and each one counts."""
 
+DIAGNOSTICS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=10,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Diagnostics, as ROS's aggregators and viewers expect them."""
+
 PROBE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=5,

@@ -11,6 +11,7 @@ from pathlib import Path
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import ParameterError, declare
@@ -72,6 +73,18 @@ class RunRecorder(Node):
         self.create_subscription(msg.LinkQuality, "link_truth", self._take_truth_link, qos.STATE)
         self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
         self.create_timer(1.0, self._tick)
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task log."""
+        frames = len(self._log.frames)
+        values: dict[str, Value] = {
+            "frames": frames,
+            "plans": len(self._log.plans),
+            "path": str(self._path),
+        }
+        if not frames:
+            return {"log": Health(Level.STALE, "no result has come: is a head running?", values)}
+        return {"log": Health(Level.OK, f"{frames} frames for {self._path}", values)}
 
     def _now(self) -> float:
         return time.monotonic() - self._start_s

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
@@ -116,6 +117,15 @@ class Viewer(Node):
         # Also without results there is something to see, and to notice who looks.
         self.create_timer(_REDRAW_S, self._tick)
         self._tick()
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task picture: WARN where images come that cannot be shown."""
+        page = self._server.url if self._server else "no page"
+        looked_at = now_s - self._looked_s < _LOOKED_S
+        values: dict[str, Value] = {"page": page, "looked_at": looked_at}
+        if self._refused:
+            return {"picture": Health(Level.WARN, f"not shown: {self._refused}", values)}
+        return {"picture": Health(Level.OK, page, values)}
 
     def _take_image(self, image: Image) -> None:
         try:

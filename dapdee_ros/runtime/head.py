@@ -33,6 +33,7 @@ from dapdee_ros.runtime.frames import (
 from dapdee_ros.runtime.ledger import FrameLedger, LedgerError
 from dapdee_ros.runtime.pace import Pace
 from dapdee_ros.runtime.patience import fallback_time
+from dapdee_ros.runtime.rejections import Rejections, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,6 +78,7 @@ class HeadRuntime:
 
     Attributes:
         ledger: what became of the frames.
+        rejections: what was refused of what came from outside: plans, answers, images.
         session: drawn anew for every head; answers to another one are ignored.
     """
 
@@ -123,6 +125,7 @@ class HeadRuntime:
         ]
         self._program = self._alone_program()
         self.ledger = FrameLedger()
+        self.rejections = Rejections()
         self.session = session
 
     # --- called by the node, on any thread ------------------------------------------------------
@@ -148,6 +151,11 @@ class HeadRuntime:
         """Frames waiting, in work or on their way."""
         with self._condition:
             return len(self._flights) + int(self._waiting is not None) + int(self._busy)
+
+    @property
+    def slowdown(self) -> float:
+        """Measured over profiled seconds of what is computed here, smoothed."""
+        return self._pace.slowdown
 
     def set_plan(self, plan: FramePlan) -> None:
         """Use another plan from the next frame on; frames that were sent are not touched.
@@ -185,21 +193,30 @@ class HeadRuntime:
         with self._condition:
             ours = answer.session == self.session
             flight = self._flights.get(answer.number) if ours else None
-            if flight is not None and answer.status is not Status.OK:
-                # No use to wait any longer: the inference thread finishes it from what was kept.
-                flight.fallback_at_s = now
-                flight.detail = f"edge: {answer.status.name.lower()}: {answer.detail}"
-                self.ledger.count_rejected()
-                self._condition.notify_all()
-                return False
-            if flight is None or answer.classification is None:
+            if flight is None:
                 self.ledger.count_late_answer()
                 return False
+            refusal = ""
+            if answer.status is not Status.OK:
+                refusal = f"{answer.status.name.lower()}: {shortened(answer.detail)}"
+            elif misfit := self._network.misfit(answer, flight.plan.exit_number):
+                refusal = f"its answer makes no sense: {misfit}"
+            if refusal:
+                # No use to wait any longer: the inference thread finishes it from what was kept.
+                flight.fallback_at_s = now
+                flight.detail = f"edge: {refusal}"
+                self.ledger.count_rejected()
+                if answer.status is not Status.BUSY:  # that one is everyday life
+                    self.rejections.count(now, "frame refused by the edge", refusal)
+                self._condition.notify_all()
+                return False
+            classification = answer.classification
+            assert classification is not None  # or it would not have made sense
             del self._flights[answer.number]
             self._condition.notify_all()
         self._end(
             flight,
-            answer.classification,
+            classification,
             answer.exit_number,
             Place.EDGE,
             now,
@@ -291,8 +308,10 @@ class HeadRuntime:
         try:
             image = torch.from_numpy(self._load(waiting.payload))
         except FrameError as error:
-            log.warning("frame %d: %s", waiting.number, error)
-            self.ledger.end_with_drop(waiting.number, f"bad image: {error}")
+            reason = shortened(str(error))
+            if self.rejections.count(self._clock(), "image", reason):
+                log.warning("frame %d: %s", waiting.number, reason)
+            self.ledger.end_with_drop(waiting.number, f"bad image: {reason}")
             return
         network = self._network
         loaded_s = self._clock()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dapdee_ros.codec import CODEC_NAMES
+from dapdee_ros.codec.wire import MOST_TENSORS
 from dapdee_ros.exits.gates import softmax
 from dapdee_ros.graph.dag import GraphError, ModelDag
-from dapdee_ros.runtime.frames import Classification, FramePlan
+from dapdee_ros.runtime.frames import Classification, FramePlan, TailAnswer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,13 +145,21 @@ class SplitNetwork:
             GraphError: if the plan does not fit the network; the message says why.
         """
         sink = self.dag.exit_sink(plan.exit_number)
-        unknown = [name for name in plan.boundary if name not in self.dag.by_name]
+        if len(plan.boundary) > MOST_TENSORS:
+            raise GraphError(f"a boundary of {len(plan.boundary)}, at most {MOST_TENSORS} may be")
+        unknown = [name[:80] for name in plan.boundary if name not in self.dag.by_name]
         if unknown:
-            raise GraphError(f"boundary nodes {unknown} are not in this model")
+            raise GraphError(f"boundary nodes {unknown[:5]} are not in this model")
+        if len(set(plan.boundary)) < len(plan.boundary):
+            raise GraphError(f"the boundary {list(plan.boundary)} names a tensor twice")
+        if plan.predicted_remote_s < 0 or math.isinf(plan.predicted_remote_s):
+            raise GraphError(f"the edge is predicted to take {plan.predicted_remote_s} s")
         if plan.boundary:
             self.missing_nodes(plan.boundary, sink)
             if plan.codec not in CODEC_NAMES:
-                raise GraphError(f"codec {plan.codec!r} is unknown; known: {sorted(CODEC_NAMES)}")
+                raise GraphError(
+                    f"codec {plan.codec[:40]!r} is unknown; known: {sorted(CODEC_NAMES)}"
+                )
         head = self.dag.ancestors(plan.boundary or [sink])
         order = {node.name: position for position, node in enumerate(self.dag.nodes)}
         boundary = tuple(sorted(plan.boundary, key=order.__getitem__))
@@ -222,6 +231,29 @@ class SplitNetwork:
             expected={name: (by_name[name].shape, by_name[name].dtype) for name in names},
             profiled_s=self.profiled_s(missing),
         )
+
+    def misfit(self, answer: TailAnswer, exit_number: int) -> str:
+        """Why an answer that says ok cannot be one of this network; empty if it can.
+
+        Args:
+            answer: as it came over the network.
+            exit_number: the exit that was asked for.
+        """
+        found = answer.classification
+        if found is None:
+            return "it names no class"
+        classes = len(self.model.card.labels)
+        if not all(0 <= c < classes for c in (found.class_id, *found.top_classes[: TOP_K + 1])):
+            return f"a class that is not among the {classes} of the model"
+        if len(found.top_classes) > TOP_K or len(found.top_scores) != len(found.top_classes):
+            return f"{len(found.top_classes)} classes with {len(found.top_scores)} scores"
+        if not all(0 <= score <= 1.001 for score in (found.score, *found.top_scores)):
+            return "a score that is no probability"
+        if answer.exit_number != exit_number:
+            return f"exit {answer.exit_number} instead of {exit_number}"
+        if not all(0 <= s < math.inf for s in (answer.tail_s, answer.residence_s)):
+            return f"{answer.tail_s} s of computing, {answer.residence_s} s of residence"
+        return ""
 
     def classify(self, logits: Tensor, exit_number: int) -> Classification:
         """Turn an exit's logits (1, classes) into classes and calibrated probabilities."""

@@ -13,6 +13,7 @@ from dapdee_ros.codec import CodecError, decode
 from dapdee_ros.codec.wire import MOST_TENSORS
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.frames import HeadFrame, Status, TailAnswer
+from dapdee_ros.runtime.rejections import Rejections, shortened
 
 if TYPE_CHECKING:
     from dapdee_ros.runtime.split_network import SplitNetwork
@@ -29,6 +30,7 @@ class TailRuntime:
     Attributes:
         computed: frames answered with a class.
         refused: frames answered with a status other than ok, by status.
+        rejections: why, but for those that only came at a busy time.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TailRuntime:
         self._thread: threading.Thread | None = None
         self.computed = 0
         self.refused: dict[Status, int] = dict.fromkeys(list(Status)[1:], 0)
+        self.rejections = Rejections()
 
     @property
     def queue_depth(self) -> int:
@@ -159,7 +162,13 @@ class TailRuntime:
         )
 
     def _refuse(self, frame: HeadFrame, received_s: float, status: Status, detail: str) -> None:
-        self.refused[status] += 1
+        detail = shortened(detail)
+        with self._condition:
+            self.refused[status] += 1
+        if status is not Status.BUSY:
+            kind = f"frame ({status.name.lower()})"
+            if self.rejections.count(self._clock(), kind, detail):
+                log.warning("frame %d refused, %s: %s", frame.number, status.name.lower(), detail)
         self._answer(
             TailAnswer(
                 number=frame.number,

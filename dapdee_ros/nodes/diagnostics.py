@@ -1,0 +1,120 @@
+"""What the nodes of a process say of themselves on ``/diagnostics``, once a second.
+
+ROS's own diagnostic_updater does the same for one node and one publisher each. Here all nodes of a
+process share one publisher, one timer and one message: on the car every message costs something.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from dapdee_ros.estimation.health import Health, Level, Value
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.topics import publish_on
+from dapdee_ros.runtime.rejections import Rejections
+
+TOPIC = "/diagnostics"
+"""Absolute, by the convention of ROS: one topic for the whole robot."""
+
+_PERIOD_S = 1.0
+_PAGE_BYTES = resource.getpagesize()
+_LEVELS = {level: bytes([level]) for level in Level}
+
+
+@runtime_checkable
+class Diagnosed(Protocol):
+    """A node that can say how well its parts are."""
+
+    def diagnose(self, now_s: float) -> Mapping[str, Health]:
+        """How well each task is.
+
+        Args:
+            now_s: ``time.monotonic()``.
+        """
+
+
+class Reporter:
+    """Publishes what the nodes of this process say, and how the process itself is."""
+
+    def __init__(self, nodes: Sequence[Node], unreadable: Rejections) -> None:
+        """Begin to report.
+
+        Args:
+            nodes: those of this process; the first one publishes for all.
+            unreadable: messages that the middleware could not make sense of.
+        """
+        self._nodes = nodes
+        self._unreadable = unreadable
+        self._host = platform.node()
+        self._cpu = (time.monotonic(), time.process_time())
+        self._publisher = publish_on(nodes[0], DiagnosticArray, TOPIC, qos.DIAGNOSTICS)
+        self._statuses: dict[str, DiagnosticStatus] = {}
+        # Not the nodes' clock: with simulated time and no clock yet, that stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        nodes[0].create_timer(_PERIOD_S, self._report, clock=steady)
+
+    def _report(self) -> None:
+        now_s = time.monotonic()
+        # Also when nobody listens: what is judged over the last seconds has to be looked at.
+        said = {
+            f"{node.get_fully_qualified_name()}: {task}": health
+            for node in self._nodes
+            if isinstance(node, Diagnosed)
+            for task, health in node.diagnose(now_s).items()
+        }
+        said[f"{self._nodes[0].get_fully_qualified_name()}: process"] = self._process(now_s)
+        if not self._publisher.get_subscription_count():
+            return
+        message = DiagnosticArray(status=[self._status(n, h) for n, h in said.items()])
+        message.header.stamp = self._nodes[0].get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+    def _process(self, now_s: float) -> Health:
+        """Messages that could not be read at all, memory and processor time."""
+        health = self._unreadable.health(now_s)
+        used_s = time.process_time()
+        (before_s, used_before_s), self._cpu = self._cpu, (now_s, used_s)
+        cores = (used_s - used_before_s) / max(now_s - before_s, 1e-3)
+        memory_bytes = resident_bytes()
+        values: dict[str, Value] = {
+            "cpu_cores": cores,
+            "memory_bytes": memory_bytes,
+            **health.values,
+        }
+        message = health.message
+        if health.level is Level.OK:
+            message = f"{memory_bytes / 1e6:.0f} MB, {cores:.1%} of a core"
+        return Health(health.level, message, values)
+
+    def _status(self, name: str, health: Health) -> DiagnosticStatus:
+        # The same objects again and again: making messages is most of what this costs.
+        status = self._statuses.get(name)
+        if status is None:
+            status = DiagnosticStatus(name=name, hardware_id=self._host)
+            self._statuses[name] = status
+        status.level = _LEVELS[health.level]
+        status.message = health.message
+        pairs = status.values
+        if [pair.key for pair in pairs] != list(health.values):
+            status.values = pairs = [KeyValue(key=key) for key in health.values]
+        for pair, value in zip(pairs, health.values.values(), strict=True):
+            pair.value = f"{value:.4g}" if isinstance(value, float) else str(value)
+        return status
+
+
+def resident_bytes(process: int | str = "self") -> int:
+    """Resident memory of a process in bytes; 0 where the system does not tell."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * _PAGE_BYTES

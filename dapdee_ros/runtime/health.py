@@ -1,0 +1,240 @@
+"""When are ledger, edge and camera well: the bounds, and what to do beyond them; all ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from dapdee_ros.estimation.health import Findings, Health, Level, Recent, Value
+from dapdee_ros.runtime.frames import FramePlan
+from dapdee_ros.runtime.ledger import LedgerSummary
+
+_MANY = 0.05
+_MOST_FALLBACKS = 0.5
+_MANY_BUSY = 0.2
+_QUIET_S = 5.0
+_LEAST_RATE = 0.8
+
+
+class LedgerHealth:
+    """Judges the ledger of a head by what happened within the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._recent = {
+            name: Recent()
+            for name in ("accepted", "results", "drops", "misses", "fallbacks", "late")
+        }
+
+    def judge(
+        self,
+        now_s: float,
+        ledger: LedgerSummary,
+        *,
+        fallbacks: int,
+        deadline_s: float,
+        quiet_s: float,
+    ) -> Health:
+        """The verdict now.
+
+        Args:
+            now_s: the time, in s.
+            ledger: the ledger.
+            fallbacks: its results that the car finished in the edge's place.
+            deadline_s: the deadline that frames run under, in s.
+            quiet_s: seconds since the last image, infinite before the first.
+        """
+        counts = {
+            "accepted": ledger.accepted,
+            "results": ledger.results,
+            "drops": ledger.drops,
+            "misses": ledger.deadline_misses,
+            "fallbacks": fallbacks,
+            "late": ledger.late_answers,
+        }
+        lately = {name: self._recent[name].grown(now_s, n) for name, n in counts.items()}
+        window = f"of the last {self._recent['accepted'].window_s:.0f} s"
+        found = Findings()
+        if not ledger.balanced:
+            found.add(
+                Level.ERROR,
+                f"unbalanced: of {ledger.accepted} accepted frames {ledger.results} were answered, "
+                f"{ledger.drops} dropped and {ledger.in_flight} are in flight. This is a defect: "
+                "restart the head and report it with its log",
+            )
+        if quiet_s > _QUIET_S:
+            since = "" if math.isinf(quiet_s) else f" for {quiet_s:.0f} s"
+            found.add(Level.STALE, f"no image came{since}: is a camera publishing image_raw?")
+        if lately["drops"] > _MANY * lately["accepted"] and lately["drops"] > 1:
+            why = max(ledger.reasons, key=lambda reason: ledger.reasons[reason], default="")
+            found.add(
+                Level.WARN,
+                f"{lately['drops']} of {lately['accepted']} frames {window} were dropped (mostly: "
+                f"{why}): the car falls behind; lower the camera's rate_hz or the model's size",
+            )
+        if lately["misses"] > _MANY * lately["results"] and lately["misses"] > 1:
+            found.add(
+                Level.WARN,
+                f"{lately['misses']} of {lately['results']} answers {window} missed the deadline "
+                f"of {1e3 * deadline_s:.0f} ms: raise deadline_s or lower the camera's rate_hz",
+            )
+        if lately["fallbacks"] > _MOST_FALLBACKS * lately["results"] and lately["fallbacks"] > 1:
+            found.add(
+                Level.WARN,
+                f"the car finished {lately['fallbacks']} of {lately['results']} frames {window} "
+                "in the edge's place: see the link, and whether the manager is running",
+            )
+        values: dict[str, Value] = {
+            "accepted": ledger.accepted,
+            "results": ledger.results,
+            "drops": ledger.drops,
+            "in_flight": ledger.in_flight,
+            "fallbacks": fallbacks,
+            "deadline_misses": ledger.deadline_misses,
+            "late_answers": ledger.late_answers,
+            "rejected": ledger.rejected,
+        }
+        values |= {f"dropped ({reason})": n for reason, n in ledger.reasons.items()}
+        return found.verdict(f"{ledger.accepted} accepted, {ledger.results} answered", values)
+
+
+def head_health(
+    plan: FramePlan, model: str, *, queue_depth: int, slowdown: float, displaced: int
+) -> Health:
+    """Judge what a head works on: WARN while it has no plan.
+
+    Args:
+        plan: the plan that it follows.
+        model: the model's name and id.
+        queue_depth: frames waiting, in work or on their way.
+        slowdown: measured over profiled seconds on the car.
+        displaced: boundaries that were never sent because the link was too slow for them.
+    """
+    values: dict[str, Value] = {
+        "model": model,
+        "plan_epoch": plan.epoch,
+        "exit": plan.exit_number,
+        "boundary": ", ".join(plan.boundary),
+        "codec": plan.codec if plan.boundary else "",
+        "gate": plan.gate or 0,
+        "queue_depth": queue_depth,
+        "slowdown": slowdown,
+        "never_sent": displaced,
+    }
+    found = Findings()
+    if not plan.epoch:
+        found.add(
+            Level.WARN,
+            "no plan has come, so the car finishes alone: is a manager running, with the same "
+            "model and namespace?",
+        )
+    sends = f"sends {', '.join(plan.boundary)} as {plan.codec}" if plan.boundary else "alone"
+    return found.verdict(f"plan {plan.epoch}: exit {plan.exit_number}, {sends}", values)
+
+
+class EdgeHealth:
+    """Judges an edge by what it answered within the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._recent = {name: Recent() for name in ("computed", "busy", "failed")}
+
+    def judge(
+        self, now_s: float, computed: int, refused: Mapping[str, int], queue_depth: int, model: str
+    ) -> Health:
+        """The verdict now.
+
+        Args:
+            now_s: the time, in s.
+            computed: frames answered with a class since the start.
+            refused: other answers since the start, by the status' name in small letters.
+            queue_depth: frames waiting or in work.
+            model: the model's name and id.
+        """
+        busy, failed = refused.get("busy", 0), refused.get("error", 0)
+        counts = {"computed": computed, "busy": busy, "failed": failed}
+        lately = {name: self._recent[name].grown(now_s, n) for name, n in counts.items()}
+        answered = lately["computed"] + lately["busy"]
+        window_s = self._recent["busy"].window_s
+        found = Findings()
+        if lately["failed"]:
+            found.add(
+                Level.ERROR,
+                f"{lately['failed']} frames of the last {window_s:.0f} s could not be computed: "
+                "the reasons are in this node's log",
+            )
+        if lately["busy"] > _MANY_BUSY * answered and lately["busy"] > 1:
+            found.add(
+                Level.WARN,
+                f"{lately['busy']} of {answered} frames of the last {window_s:.0f} s were refused "
+                "as busy: this edge is too slow for their rate; give it more threads, or lower "
+                "the camera's rate_hz",
+            )
+        values: dict[str, Value] = {
+            "model": model,
+            "answered": computed,
+            "queue_depth": queue_depth,
+            **{f"refused ({status})": n for status, n in refused.items()},
+        }
+        return found.verdict(f"{computed} frames answered, {lately['computed']} lately", values)
+
+
+class CameraHealth:
+    """Judges a camera by the rate that it achieves."""
+
+    def __init__(self) -> None:
+        self._recent = Recent()
+        self._started_s = math.nan
+
+    def judge(
+        self,
+        now_s: float,
+        published: int,
+        *,
+        wanted_hz: float,
+        waiting: bool,
+        ended: str = "",
+        failure: str = "",
+        source: str = "",
+    ) -> Health:
+        """The verdict now.
+
+        Args:
+            now_s: the time, in s.
+            published: frames so far.
+            wanted_hz: the rate that was asked for.
+            waiting: whether nobody listens yet, so that nothing is published.
+            ended: why the source has ended, in words; empty while it goes on.
+            failure: why there are no frames, in words, if that is a fault.
+            source: the source, in words.
+        """
+        if published and math.isnan(self._started_s):
+            self._started_s = now_s
+        grown = self._recent.grown(now_s, published)
+        seconds = self._recent.window_s
+        whole = now_s - self._started_s > seconds  # NaN: no
+        achieved_hz = grown / seconds if whole else math.nan
+        values: dict[str, Value] = {
+            "source": source,
+            "published": published,
+            "wanted_hz": wanted_hz,
+            "achieved_hz": achieved_hz,
+        }
+        found = Findings()
+        if failure:
+            found.add(Level.ERROR, failure)
+        elif ended:
+            found.add(Level.STALE, ended)
+        elif waiting:
+            return Health(Level.OK, "waiting for somebody to subscribe to image_raw", values)
+        elif achieved_hz == 0:
+            found.add(
+                Level.ERROR,
+                f"no frame for {seconds:.0f} s: is the camera plugged in, and not in use "
+                "elsewhere? It is looked for again and again",
+            )
+        elif achieved_hz < _LEAST_RATE * wanted_hz:
+            found.add(
+                Level.WARN,
+                f"{achieved_hz:.1f} of {wanted_hz:.4g} frames/s: the source or this machine is "
+                "too slow; lower rate_hz, width and height",
+            )
+        return found.verdict(f"{wanted_hz:.4g} frames/s", values)
