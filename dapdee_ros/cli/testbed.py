@@ -67,18 +67,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it; 0 if every accepted frame is accounted for and some were answered."""
-    require_ros()
-    check_model(args.model)
-    from dapdee_ros.report.summary import summarise, summary_text
-    from dapdee_ros.simulation.link_trace import LinkTraceError
-    from dapdee_ros.testbed.car_speed import CarTextError
-    from dapdee_ros.testbed.testbed import Testbed, TestbedError
     from dapdee_ros.testbed.veth_link import why_no_link
 
     if reason := why_no_link():
         raise CommandError(
             f"{reason}. Without it the link can be emulated: dapdee demo --link {args.link}"
         )
+    require_ros()
+    check_model(args.model)
+    from dapdee_ros.report.summary import summarise, summary_text
+    from dapdee_ros.simulation.link_trace import LinkTraceError
+    from dapdee_ros.testbed.car_speed import CarTextError
+    from dapdee_ros.testbed.testbed import Testbed, TestbedError
 
     def say(text: str) -> None:
         print(text, file=sys.stderr if args.json else sys.stdout, flush=True)

@@ -1,7 +1,7 @@
 """How much slower the car is: the same network measured with its quota and without.
 
 The measuring process is this module: it loads the network, says so, waits for a line, measures, and
-prints the profile's path. So loading is not slowed down by the quota; computing is.
+prints the profile. So loading is not slowed down by the quota; computing is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from dapdee_ros.partition.device_profile import DeviceProfile
 
 _READY = "loaded"
 
@@ -27,7 +29,7 @@ def measure_machine(
     enter: Callable[[Sequence[str]], list[str]],
     slow_down: Callable[[], None],
     log: Path,
-) -> float:
+) -> DeviceProfile:
     """Measure a model as its node on that machine would, and leave the profile where that looks.
 
     Args:
@@ -39,7 +41,10 @@ def measure_machine(
         log: file for what the process says.
 
     Returns:
-        Seconds of the whole network.
+        The profile.
+
+    Raises:
+        MeasuringError: with what the process said, if it failed.
     """
     command = [sys.executable, "-m", __name__, model, str(threads)]
     with log.open("wb") as errors:
@@ -62,7 +67,7 @@ def measure_machine(
             said = process.stdout.readline()
             if said.startswith("{"):
                 process.wait()
-                return float(json.loads(said)["total_s"])
+                return DeviceProfile.from_dict(json.loads(said))
         process.wait()
     finally:
         if process.poll() is None:
@@ -89,7 +94,7 @@ def main() -> int:
     if not sys.stdin.readline():
         return 1
     profile = own_profile(model, threads)
-    print(json.dumps({"total_s": profile.total_s, "device": profile.device}), flush=True)
+    print(json.dumps(profile.to_dict()), flush=True)
     # Ending in order takes torch half a second of a whole core, and there is nothing to put in
     # order.
     os._exit(0)

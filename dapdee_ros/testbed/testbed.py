@@ -106,6 +106,7 @@ class Testbed:
         self._sides: dict[str, Processes] = {}
         self._started_s = 0.0
         self._name = ""
+        self._total_s: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         if reason := why_no_link():
@@ -198,11 +199,11 @@ class Testbed:
         self._wait("run_recorder", " frames ")
 
     def _measure(self) -> None:
-        settings, total_s = self.settings, {}
+        settings = self.settings
         for side, quota in (("edge", None), ("car", self._car.quota)):
             group = f"measure_{side}"
             self._make_group(group)
-            total_s[side] = measure_machine(
+            profile = measure_machine(
                 settings.model,
                 settings.threads,
                 self._environment(side),
@@ -210,7 +211,9 @@ class Testbed:
                 partial(self._limit, group, quota),
                 self._folder(side) / "measuring.log",
             )
-        self._total_s = total_s
+            profile.save(self._folder(side) / "profile.json")
+            self._total_s[side] = profile.total_s
+        total_s = self._total_s
         self.slowdown = total_s["car"] / total_s["edge"]
         quota = self._car.quota
         self._say(
