@@ -31,6 +31,7 @@ from dapdee_ros.simulation.work import PlanWork, Workbook
 _TRUTH_PERIOD_S = 0.5
 _PROGRESS_PERIOD_S = 1.0
 _LEAST_INTERVAL_S = 1e-4
+_STRATA = 100
 _PLACES = {Place.CAR: "car", Place.EDGE: "edge", Place.CAR_FALLBACK: "fallback"}
 
 Progress = Callable[[float], None]
@@ -105,9 +106,8 @@ class _Simulation:
             self._foresight = Foresight(agenda, scenario, policy, self._up)
             self._car.choose = self._choose
         self._random = np.random.default_rng(scenario.seed)
-        # By frame number, so that a frame is as hard for one policy as for the other.
-        self._difficulties: NDArray[np.float64] = self._random.random(1024)
-        self._difficulty_source = np.random.default_rng([scenario.seed, 1])
+        self._difficulty_random = np.random.default_rng([scenario.seed, 1])
+        self._difficulties: NDArray[np.float64] = np.empty(0)
         self._came = 0
         self._car_busy_s = 0.0
         self._outcomes: list[Outcome] = []
@@ -117,9 +117,13 @@ class _Simulation:
 
     def run(self, progress: Progress | None) -> SimulatedRun:
         scenario, agenda = self._scenario, self._agenda
-        if not self._foresees:
-            self._manager.decide("profiles of car and edge are there")
-        self._every(CHECK_PERIOD_S, CHECK_PERIOD_S, self._monitor.check)
+        if scenario.known_link:
+            rate_bps = scenario.link.rate_bps(0.0)
+            self._take_link(LinkEstimate(rate_bps, scenario.rtt_s, 0.0, rate_bps > 0, 0.0, 0.0, 1))
+        else:
+            if not self._foresees:
+                self._manager.decide("profiles of car and edge are there")
+            self._every(CHECK_PERIOD_S, CHECK_PERIOD_S, self._monitor.check)
         self._every(LOAD_PERIOD_S, LOAD_PERIOD_S, self._look_at_load)
         self._every(0.0, _TRUTH_PERIOD_S, self._note_truth)
         if scenario.rate_hz is None:
@@ -154,11 +158,20 @@ class _Simulation:
     def _accept(self) -> None:
         if self._agenda.now_s >= self._scenario.seconds:
             return
-        if self._came == len(self._difficulties):
-            more = self._difficulty_source.random(len(self._difficulties))
-            self._difficulties = np.concatenate([self._difficulties, more])
         self._came += 1
-        self._car.accept(float(self._difficulties[self._came - 1]))
+        self._car.accept(self._difficulty())
+
+    def _difficulty(self) -> float:
+        """How hard the frame is, 0 to 1; by its number, so that it is so for every policy.
+
+        One of each percent in every hundred frames, in random order: shares of few frames come out
+        as they are in the long run.
+        """
+        place = (self._came - 1) % _STRATA
+        if place == 0:
+            within = self._difficulty_random.random(_STRATA)
+            self._difficulties = (self._difficulty_random.permutation(_STRATA) + within) / _STRATA
+        return float(self._difficulties[place])
 
     def _choose(self, frame: Frame) -> PlanWork:
         manager = self._manager
@@ -202,10 +215,12 @@ class _Simulation:
     def _take_outcome(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         self._manager.take_result(outcome)
-        self._monitor.take_result(outcome)
+        if not self._scenario.known_link:
+            self._monitor.take_result(outcome)
 
     def _take_unused(self, answer: Answer) -> None:
-        self._monitor.take_unused(answer)
+        if not self._scenario.known_link:
+            self._monitor.take_unused(answer)
 
     def _take_link(self, link: LinkEstimate) -> None:
         self._log.links.append(

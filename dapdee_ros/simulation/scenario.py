@@ -82,6 +82,8 @@ class Scenario:
         planning: the manager's parameters.
         car_load: the car's slowdown over time.
         edge_load: the edge server's.
+        known_link: the manager knows a fixed link's rate and round trip from the start, and plans
+            once: for comparing policies where what they know of the link is not in question.
         wire: what messages take beside their data.
         queue_bytes: what may wait for the link; what does not fit is lost.
         car_overhead_s: seconds a frame that the car spends beside the network (conversion).
@@ -106,6 +108,7 @@ class Scenario:
     planning: Planning = field(default_factory=Planning)
     car_load: LoadTrace = field(default_factory=LoadTrace)
     edge_load: LoadTrace = field(default_factory=LoadTrace)
+    known_link: bool = False
     wire: Wire = field(default_factory=Wire)
     queue_bytes: int = 100_000_000
     car_overhead_s: float = 0.0
@@ -132,6 +135,10 @@ class Scenario:
         if not 0 < self.head.deadline_s < math.inf:
             raise ScenarioError(
                 f"deadline_s is {self.head.deadline_s}; expected a finite number above 0"
+            )
+        if self.known_link and len(self.link.rates_bps) > 1:
+            raise ScenarioError(
+                f"the link {self.link.name} changes; only a fixed one can be known from the start"
             )
         if self.head.max_in_flight < 1:
             raise ScenarioError(f"max_in_flight is {self.head.max_in_flight}; expected 1 or more")

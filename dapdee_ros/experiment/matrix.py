@@ -1,0 +1,173 @@
+"""The matrix: every model over every link, lightly and heavily loaded, by every policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dapdee_ros.experiment.subjects import Subject
+from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.runtime.head import HeadSettings
+from dapdee_ros.simulation.figures import Figures, figures_of
+from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS, fixed_link
+from dapdee_ros.simulation.run import simulate
+from dapdee_ros.simulation.scenario import Planning, Scenario
+
+LINKS = tuple(FIXED_RATES_BPS)
+LOADS = ("light", "heavy")
+CODECS = ("f32", "all")
+RTT_S = 0.02
+
+PLAIN_POLICIES = (
+    "device-only", "edge-only", "neurosurgeon", "dads", "branchynet", "edgent", "eddi", "dapdee",
+)  # fmt: skip
+CODED_POLICIES = (
+    "device-only", "edge-only+any", "edge-only-jpeg", "neurosurgeon+any", "dads+any", "branchynet",
+    "edgent+any", "eddi+any", "dapdee+any",
+)  # fmt: skip
+POLICIES = {"f32": PLAIN_POLICIES, "all": CODED_POLICIES}
+
+OURS = {"exact": 0.005, "exact (no loss)": 0.0}
+"""Rows of ours with the accuracy that they may give up for speed."""
+
+MOST_RATIO = 1.02
+"""What ours may take over the best rival at no lower accuracy."""
+
+# The car alone is always in time, so every deadline-aware policy may use the deepest exit.
+_DEADLINE_OVER_ALONE = 4.0
+_LIGHT_FRAMES = 200
+_HEAVY_ALONE_FRAMES = 120
+_WARM_UP = 0.1
+# About one standard error of an accuracy measured on 10,000 frames. It admits more rivals.
+_SAME_ACCURACY = 1e-3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the matrix.
+
+    Attributes:
+        model: name of the network.
+        link: name of the link.
+        load: ``light`` or ``heavy``.
+        codecs: ``f32`` or ``all``.
+        deadline_s: the deadline.
+        figures: by policy; None where a policy does not fit the model, such as JPEG that was not
+            calibrated.
+    """
+
+    model: str
+    link: str
+    load: str
+    codecs: str
+    deadline_s: float
+    figures: dict[str, Figures]
+
+    def metric_s(self, policy: str) -> float:
+        """What counts: mean latency under light load, period under heavy, in s."""
+        figures = self.figures[policy]
+        return figures.mean_latency_s if self.load == "light" else figures.period_s
+
+    def rivals(self, ours: str = "exact") -> list[str]:
+        """Rivals whose results are at least as accurate as those of ours."""
+        floor = _standing(self.figures[ours]) - _SAME_ACCURACY
+        return [n for n, f in self.figures.items() if n not in OURS and _standing(f) >= floor]
+
+    def best_rival(self, ours: str = "exact") -> str | None:
+        """The best of them, None if there is none."""
+        return min(self.rivals(ours), key=self.metric_s, default=None)
+
+    def ratio(self, ours: str = "exact") -> float:
+        """What ours takes over the best rival; NaN if none is as accurate."""
+        rival = self.best_rival(ours)
+        return math.nan if rival is None else self.metric_s(ours) / self.metric_s(rival)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "model": self.model,
+            "link": self.link,
+            "load": self.load,
+            "codecs": self.codecs,
+            "deadline_s": round(self.deadline_s, 6),
+            "against_best_rival": {
+                ours: {
+                    "rival": self.best_rival(ours),
+                    "ratio": round(self.ratio(ours), 4) if self.rivals(ours) else None,
+                    "met": not self.ratio(ours) > MOST_RATIO,
+                }
+                for ours in OURS
+            },
+            "policies": {name: figures.to_dict() for name, figures in self.figures.items()},
+        }
+
+
+def cell_scenario(subject: Subject, link: str, load: str, codecs: str) -> Scenario:
+    """The input of a cell.
+
+    Light: frames come one at a time, each ended before the next. Heavy: the next frame comes as
+    soon as one is taken. The link is fixed and known, plans have no margin to overcome, and frames
+    may be dropped (``frame_utilisation`` 0): what is compared is the choice, not the estimator and
+    not the keeper's reluctance.
+    """
+    alone_s = subject.car_alone_s
+    deadline_s = _DEADLINE_OVER_ALONE * alone_s
+    interval_s = 1.5 * deadline_s
+    light = load == "light"
+    return Scenario(
+        problem=subject.problems[codecs],
+        link=fixed_link(FIXED_RATES_BPS[link], link),
+        curves=subject.curves,
+        rtt_s=RTT_S,
+        seconds=_LIGHT_FRAMES * interval_s if light else _HEAVY_ALONE_FRAMES * alone_s,
+        rate_hz=1 / interval_s if light else None,
+        head=HeadSettings(deadline_s=deadline_s),
+        planning=Planning(
+            mode="latency" if light else "throughput",
+            plan_margin=0.0,
+            min_dwell_s=0.0,
+            frame_utilisation=0.0,
+        ),
+        known_link=True,
+        labels=subject.labels,
+        notes={"model": subject.name},
+    )
+
+
+def run_cell(subject: Subject, link: str, load: str, codecs: str) -> Cell:
+    """Every policy on one cell's input."""
+    scenario = cell_scenario(subject, link, load, codecs)
+    found = {}
+    for name in (*POLICIES[codecs], *OURS):
+        planning = replace(scenario.planning, accuracy_tolerance=OURS.get(name, 0.0))
+        try:
+            run = simulate(replace(scenario, planning=planning), name.partition(" ")[0])
+        except PlanningError:
+            # A codec that this model was never calibrated for.
+            continue
+        found[name] = figures_of(run, _WARM_UP * scenario.seconds if load == "heavy" else 0.0)
+    return Cell(subject.name, link, load, codecs, scenario.head.deadline_s, found)
+
+
+def run_matrix(
+    subject: Subject,
+    links: Sequence[str] = LINKS,
+    told: Callable[[Cell], None] = lambda cell: None,
+) -> list[Cell]:
+    """All cells of one network; ``told`` hears of each when it is done."""
+    cells = []
+    for link in links:
+        for load in LOADS:
+            for codecs in CODECS:
+                cells.append(run_cell(subject, link, load, codecs))
+                told(cells[-1])
+    return cells
+
+
+def _standing(figures: Figures) -> float:
+    """How good the answers are: expected accuracy, or the mean depth of untrained exits."""
+    if math.isfinite(figures.accuracy):
+        return figures.accuracy
+    return math.fsum(number * share for number, share in figures.exits.items())

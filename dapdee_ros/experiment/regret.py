@@ -1,0 +1,159 @@
+"""Regret: what not knowing the link's future costs, on measured drives, for every policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dapdee_ros.experiment.remembered import Remembered
+from dapdee_ros.experiment.subjects import Subject
+from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.policy import make_policy
+from dapdee_ros.runtime.head import HeadSettings
+from dapdee_ros.simulation.figures import Figures, figures_of
+from dapdee_ros.simulation.link_text import parse_link
+from dapdee_ros.simulation.link_trace import LinkTrace
+from dapdee_ros.simulation.run import Progress, simulate
+from dapdee_ros.simulation.scenario import Planning, Scenario
+
+TRACE_FILES = ("ATT-LTE-driving.up", "Verizon-LTE-short.up")
+POLICIES = (
+    "oracle", "exact", "device-only", "edge-only", "edge-only-jpeg", "neurosurgeon",
+    "neurosurgeon+any", "dads", "dads+any", "branchynet", "edgent", "edgent+any", "eddi",
+    "eddi+any", "dapdee", "dapdee+any",
+)  # fmt: skip
+RATE_HZ = 10.0
+RTT_S = 0.02
+
+MOST_REGRET = 1.10
+"""Mean latency of ``exact`` over the oracle's."""
+
+MOST_MORE_MISSES = 0.02
+"""Share of frames that ``exact`` may miss the deadline with, beyond the oracle's."""
+
+_DEADLINES_OVER_ALONE = 2.0
+_LEAST_DEADLINE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One model over one trace, by every policy.
+
+    Attributes:
+        model: name of the network.
+        link: name of the trace.
+        seconds: how long it was driven.
+        deadline_s: the deadline.
+        figures: by policy.
+    """
+
+    model: str
+    link: str
+    seconds: float
+    deadline_s: float
+    figures: Mapping[str, Figures]
+
+    def regret(self, policy: str) -> float:
+        """Mean latency over the oracle's."""
+        return self.figures[policy].mean_latency_s / self.figures["oracle"].mean_latency_s
+
+    def more_misses(self, policy: str) -> float:
+        """Share of all frames that were late or dropped, less the oracle's."""
+        return _missed(self.figures[policy]) - _missed(self.figures["oracle"])
+
+    def met(self, policy: str = "exact") -> bool:
+        """Whether a policy stays within what ``exact`` is asked for."""
+        return self.regret(policy) <= MOST_REGRET and self.more_misses(policy) <= MOST_MORE_MISSES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "model": self.model,
+            "link": self.link,
+            "seconds": self.seconds,
+            "rate_hz": RATE_HZ,
+            "deadline_s": round(self.deadline_s, 6),
+            "met": self.met(),
+            "policies": {
+                name: figures.to_dict()
+                | {
+                    "regret": round(self.regret(name), 4),
+                    "missed_or_dropped": round(_missed(figures), 5),
+                    "more_than_oracle": round(self.more_misses(name), 5),
+                }
+                for name, figures in self.figures.items()
+            },
+        }
+
+
+def find_traces(folder: Path) -> tuple[dict[str, LinkTrace], list[str]]:
+    """The measured drives in a folder, and the names of those that are not there."""
+    there = {
+        name.partition(".")[0]: parse_link(str(folder / name))
+        for name in TRACE_FILES
+        if (folder / name).is_file()
+    }
+    return there, [name for name in TRACE_FILES if not (folder / name).is_file()]
+
+
+def drive_scenario(subject: Subject, link: LinkTrace, seconds: float = math.inf) -> Scenario:
+    """The input of a drive: frames at 10 Hz, a deadline of twice what the car alone takes.
+
+    Everything else is as it runs live: the link has to be learnt, the keeper is reluctant. Only the
+    mode is pinned to ``latency``, since the latency is what is compared.
+    """
+    return Scenario(
+        problem=subject.problems["all"],
+        link=link,
+        curves=subject.curves,
+        rtt_s=RTT_S,
+        seconds=min(seconds, link.duration_s),
+        rate_hz=RATE_HZ,
+        head=HeadSettings(
+            deadline_s=max(_DEADLINES_OVER_ALONE * subject.car_alone_s, _LEAST_DEADLINE_S)
+        ),
+        planning=Planning(mode="latency"),
+        labels=subject.labels,
+        notes={"model": subject.name},
+    )
+
+
+def run_drive(
+    subject: Subject,
+    link: LinkTrace,
+    *,
+    policies: Sequence[str] = POLICIES,
+    seconds: float = math.inf,
+    progress: Callable[[str], Progress] | None = None,
+) -> Drive:
+    """Every policy over one drive.
+
+    Args:
+        subject: the network.
+        link: the trace.
+        policies: names; the oracle has to be one of them.
+        seconds: drive no longer than this.
+        progress: makes for each policy what is told the simulated time.
+    """
+    scenario = drive_scenario(subject, link, seconds)
+    found = {}
+    for name in policies:
+        try:
+            policy = make_policy(name, scenario.problem)
+        except PlanningError:
+            continue
+        if name.partition("+")[0] not in ("exact", "oracle"):
+            policy = Remembered(policy)
+        run = simulate(
+            scenario, name, made=policy, progress=progress(name) if progress is not None else None
+        )
+        found[name] = figures_of(run)
+    return Drive(subject.name, link.name, scenario.seconds, scenario.head.deadline_s, found)
+
+
+def _missed(figures: Figures) -> float:
+    """Share of all frames that were late or got no result."""
+    return figures.drop_ratio + (1 - figures.drop_ratio) * figures.miss_ratio

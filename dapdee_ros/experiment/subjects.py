@@ -1,0 +1,219 @@
+"""The networks of the experiments, with their profiles on this machine and on a car played by it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.partition.codec_cost import CodecCost, MeasuredCodec, TensorCost
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.gate_options import GateCurves
+from dapdee_ros.partition.policy import Problem
+from dapdee_ros.runtime.slow_runner import slowed_down
+
+if TYPE_CHECKING:
+    from dapdee_ros.graph.runner import GraphRunner
+
+TRAINED = ("vgg16-cifar10", "alexnet-cifar10", "roadsigns")
+TIMING_ONLY = {"googlenet-224": "googlenet", "resnet18-224": "resnet18"}
+MODELS = (*TRAINED, *TIMING_ONLY)
+
+CODECS = ("f32", "f16", "u8", "u8z", "u4z", "jpeg")
+"""What the manager plans with unless told otherwise."""
+
+# A tenth of a core is what the testbed takes for a Raspberry Pi 4 beside a desktop.
+CAR_SLOWDOWN = 10.0
+
+_EARLY_EXITS = 4
+_SIDE = 224
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Their size is known without training; what they lose is not, so no trained network is judged here.
+_TIMING_CODECS = ("f16", "u8")
+_CODEC_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to experiment with.
+
+    Attributes:
+        name: its name.
+        problems: the planning problem by codecs: ``f32`` alone, or ``all``.
+        curves: the calibrated gates, None without.
+        accuracy_data: what the accuracies were measured on; empty: not trained, timing only.
+        labels: class names.
+    """
+
+    name: str
+    problems: Mapping[str, Problem]
+    curves: GateCurves | None
+    accuracy_data: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def car_alone_s(self) -> float:
+        """Seconds of the full network on the car."""
+        problem = self.problems["f32"]
+        part = problem.dag.ancestors([problem.dag.exits[-1]])
+        return sum(problem.car.node_seconds[name] for name in part)
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader of results has to know, as JSON values."""
+        problem = self.problems["all"]
+        return {
+            "name": self.name,
+            "model_id": problem.car.model_id,
+            "nodes": len(problem.dag.nodes),
+            "exits": len(problem.dag.exits),
+            "exit_accuracy": list(problem.exit_accuracy) if self.accuracy_data else None,
+            "accuracy_data": self.accuracy_data or "untrained: timing only",
+            "codecs": [codec.name for codec in problem.codecs],
+            "gates": len(problem.gates),
+            "input_bytes": problem.dag.nodes[0].output_bytes,
+            "car": problem.car.device,
+            "car_alone_s": round(self.car_alone_s, 5),
+            "edge": problem.edge.device,
+            "edge_alone_s": round(
+                sum(
+                    problem.edge.node_seconds[name]
+                    for name in problem.dag.ancestors([problem.dag.exits[-1]])
+                ),
+                6,
+            ),
+            "profiled": problem.edge.created,
+        }
+
+
+def make_subject(
+    name: str, *, car_slowdown: float = CAR_SLOWDOWN, budget_s: float = 6.0
+) -> Subject:
+    """Load or build a network and profile it on this machine, on one thread.
+
+    The edge server is this machine, the car the same ``car_slowdown`` times slower: only so do
+    both profiles belong together on every machine that this is run on.
+
+    Args:
+        name: one of ``MODELS``, or any model folder.
+        car_slowdown: how many times slower the car is.
+        budget_s: seconds to spend on the profile.
+
+    Raises:
+        ModelFolderError: if the model is not there.
+    """
+    if name in TIMING_ONLY:
+        return _timing_only(name, TIMING_ONLY[name], car_slowdown, budget_s)
+    card = read_card(find_model(name))
+    from dapdee_ros.exits.model_folder import load_model
+
+    runner = load_model(card.path).runner
+    edge = _profile(runner, card.model_id, budget_s)
+    car = slowed_down(edge, car_slowdown)
+    return Subject(
+        card.name,
+        {"f32": problem_of(card, car, edge, ["f32"]), "all": problem_of(card, car, edge, CODECS)},
+        card.calibration,
+        card.calibration.data if card.calibration else card.accuracy_data,
+        card.labels,
+    )
+
+
+def available(names: tuple[str, ...] = MODELS) -> tuple[list[str], dict[str, str]]:
+    """Those of the networks that can be run here, and for the others why not."""
+    there, missing = [], {}
+    for name in names:
+        try:
+            if name not in TIMING_ONLY:
+                read_card(find_model(name))
+            there.append(name)
+        except ModelFolderError as error:
+            missing[name] = str(error).splitlines()[0][:160]
+    return there, missing
+
+
+def _timing_only(name: str, network: str, car_slowdown: float, budget_s: float) -> Subject:
+    """A network of torchvision with four exits before its own, untrained."""
+    import torch
+
+    from dapdee_ros.exits.multi_exit import MultiExit
+    from dapdee_ros.graph.runner import GraphRunner
+    from dapdee_ros.graph.torchvision_import import torchvision
+    from dapdee_ros.graph.trace import trace
+
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {"weights": None}
+    if network == "googlenet":
+        arguments |= {"init_weights": False, "aux_logits": False}
+    backbone = torchvision.models.get_model(network, **arguments).eval()
+    model = MultiExit(backbone, _EARLY_EXITS, input_size=(_SIDE, _SIDE), mean=_MEAN, std=_STD)
+    image = torch.zeros(1, _SIDE, _SIDE, 3, dtype=torch.uint8)
+    runner = GraphRunner(trace(model.eval(), image))
+    edge = _profile(runner, name, budget_s)
+    car = slowed_down(edge, car_slowdown)
+    plain: list[CodecCost] = [
+        MeasuredCodec(
+            "f32",
+            {n.name: TensorCost(float(n.output_bytes)) for n in runner.dag.nodes},
+            default_loss=0.0,
+        )
+    ]
+    coded = [*plain, *_timed_codecs(runner, car_slowdown)]
+    exits = len(runner.dag.exits)
+    # Their order is all that counts: a deeper exit is worth more. They are never shown.
+    ranks = [number / exits for number in range(1, exits + 1)]
+    return Subject(
+        name,
+        {
+            "f32": Problem(runner.dag, car, edge, ranks, plain),
+            "all": Problem(runner.dag, car, edge, ranks, coded),
+        },
+        None,
+        "",
+    )
+
+
+def _timed_codecs(runner: GraphRunner, car_slowdown: float) -> list[CodecCost]:
+    """Codecs of fixed size on every tensor that a cut can send, with their times on this machine.
+
+    What they lose is not known for an untrained network and counts as nothing.
+    """
+    import numpy as np
+    import torch
+
+    from dapdee_ros.codec import codec_named
+    from dapdee_ros.codec.measure import measure
+    from dapdee_ros.graph.cuts import cuts
+
+    dag = runner.dag
+    numbers = range(1, len(dag.exits) + 1)
+    names = list(dict.fromkeys(n for e in numbers for cut in cuts(dag, e) for n in cut.boundary))
+    shape = dag.nodes[0].shape
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    values = runner.run({dag.input: torch.from_numpy(pixels)}, names)
+    found: list[CodecCost] = []
+    for codec in _TIMING_CODECS:
+        tensors = {}
+        for name in names:
+            node = dag.by_name[name]
+            if not codec_named(codec).accepts(node.shape, node.dtype):
+                continue
+            took = measure(codec, [values[name].numpy()], time.perf_counter, _CODEC_REPEATS)
+            tensors[name] = TensorCost(took.mean_bytes, car_slowdown * took.encode_s, took.decode_s)
+        found.append(MeasuredCodec(codec, tensors, default_loss=0.0))
+    return found
+
+
+def _profile(runner: GraphRunner, model_id: str, budget_s: float) -> DeviceProfile:
+    import torch
+
+    from dapdee_ros.graph.profiling import measure_profile
+
+    node = runner.dag.nodes[0]
+    example = torch.randint(0, 256, node.shape, dtype=torch.uint8)
+    return measure_profile(runner, example, model_id=model_id, threads=1, budget_s=budget_s)
+
+
+SubjectMaker = Callable[[str], Subject]
