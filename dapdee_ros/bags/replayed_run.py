@@ -121,7 +121,6 @@ class _Replay(_Simulation):
         self._answers = answers
         self._planned = self._car.choose or self._in_force
         self._car.choose = self._realised
-        self._difficulties = np.full(len(store.frames), _CERTAIN)
         self._decided: list[DecidedPlan] = []
         self._estimates: list[tuple[float, LinkEstimate]] = []
 
@@ -155,6 +154,9 @@ class _Replay(_Simulation):
     def _accept(self) -> None:
         if self._came < len(self._store.frames):
             super()._accept()
+
+    def _difficulty(self) -> float:
+        return _CERTAIN
 
     def _in_force(self, frame: Frame) -> PlanWork:
         # A policy that cannot plan at all leaves the car to itself.
