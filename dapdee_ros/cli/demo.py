@@ -1,7 +1,8 @@
 """Run the whole system on this machine: camera, head, link, edge, result, live picture.
 
 Starts every node as a process of its own over real DDS, with a ROS domain to itself, prints what
-happens, and leaves a folder with the log of the run, its timeline and the last live picture.
+happens, and leaves a folder with the log of the run, a report of it (open report.html in a
+browser), its timeline and the last live picture.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "model": values["model"],
                 "path": str(out / "run.json"),
-                "settings": json.dumps(values),
+                "settings": json.dumps(_settings(values, args.seconds)),
                 "started_s": started_s,
                 "print_status": True,
             },
@@ -110,6 +111,17 @@ def run(args: argparse.Namespace) -> int:
         time.sleep(_SETTLE_S)
         processes.stop(within_s=8.0)
     return _conclude(args, out, say)
+
+
+def _settings(values: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the log says about how the run was made."""
+    return {
+        **values,
+        "camera": values["source"],
+        "source": "live",
+        "car": f"this machine, played {values['emulated_slowdown']:g} times slower",
+        "seconds": seconds,
+    }
 
 
 def _watch(processes: Processes, args: argparse.Namespace) -> None:
@@ -130,21 +142,25 @@ def _watch(processes: Processes, args: argparse.Namespace) -> None:
 
 
 def _conclude(args: argparse.Namespace, out: Path, say: Any) -> int:
+    from dapdee_ros.report.comparison import Run
+    from dapdee_ros.report.page import write_report
     from dapdee_ros.report.run_log import RunLog, RunLogError
-    from dapdee_ros.report.summary import summarise, summary_text
+    from dapdee_ros.report.summary import summary_text
     from dapdee_ros.report.timeline import draw_timeline
 
     try:
-        log = RunLog.load(out / "run.json")
+        drive = Run(out / "run.json", RunLog.load(out / "run.json"))
     except RunLogError as error:
         raise CommandError(str(error)) from error
-    summary = summarise(log)
-    draw_timeline(log, out / "timeline.png")
+    summary = drive.summary
+    draw_timeline(drive.log, out / "timeline.png")
+    write_report([drive], out / "report.html", out / "report-figures")
     say("")
     say(summary_text(summary))
     say(f"timeline {out / 'timeline.png'}")
     if (out / "last_picture.png").exists():
         say(f"picture  {out / 'last_picture.png'}")
+    say(f"report   {out / 'report.html'}")
     if args.json:
         print(json.dumps(summary))
     if not summary["balanced"] or summary["in_flight"]:

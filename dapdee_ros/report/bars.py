@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import blank, furnish, legible
+from dapdee_ros.report.plate import blank, furnish, legible, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _ROW_PX = 34
-_MOST_LETTERS = 34
+_MOST_LETTERS = 46
+_LEAST_LETTERS = 12
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ class Bars:
 def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
     """Draw rows of bars."""
     from matplotlib.patches import Patch
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
-    columns = 3 if all(len(words) < 12 for words, _ in bars.key) else 2
-    key_px = 18 * math.ceil(len(bars.key) / columns) + (6 if bars.key else 0)
+    key = [(legible(words, 24), colour) for words, colour in bars.key]
+    longest = max((len(words) for words, _ in key), default=1)
+    columns = max(1, min(len(key), int(width_px / (34 + 6.2 * longest))))
+    key_px = 18 * math.ceil(len(key) / columns) + (6 if key else 0)
     figure = blank(width_px, key_px + _ROW_PX * len(bars.rows) + (62 if bars.line else 48))
     axes = figure.subplots()
     furnish(axes, palette, grid="x")
@@ -81,7 +84,9 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
     axes.set_yticks([])
     for number, row in enumerate(bars.rows):
         _draw_row(axes, row, number + 0.66, palette)
-        for side, words in ((0, legible(row.name, _MOST_LETTERS)), (1, legible(row.text, 40))):
+        text = legible(row.text, _MOST_LETTERS - _LEAST_LETTERS)
+        name = legible(row.name, max(_LEAST_LETTERS, _MOST_LETTERS - len(text)))
+        for side, words in ((0, name), (1, text)):
             axes.text(
                 side, number + 0.28, words, transform=axes.get_yaxis_transform(), va="center",
                 ha="right" if side else "left", color=palette["ink" if side else "muted"],
@@ -93,17 +98,18 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
             bars.line[1], fontsize=10, color=palette["muted"], pad=3,
             loc="right" if share > 0.5 or bars.log else "left",
         )  # fmt: skip
-    if not bars.log:
-        axes.xaxis.set_major_locator(MaxNLocator(4 if width_px < 500 else 8))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda v, _: f"{100 * v:g}" if bars.percent else f"{v:g}")
-    )
+    if bars.log:
+        log_ticks(axes)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}" if bars.percent else f"{v:g}")
     axes.set_xlabel(bars.axis)
-    if bars.key:
+    if key:
+        # Matplotlib fills column by column, people read row by row.
+        read = [entry for column in range(columns) for entry in key[column::columns]]
         figure.legend(
-            handles=[Patch(color=colour) for _, colour in bars.key],
-            labels=[words for words, _ in bars.key], loc="outside upper left", ncols=columns,
+            handles=[Patch(color=colour) for _, colour in read],
+            labels=[words for words, _ in read], loc="outside upper left", ncols=columns,
             labelcolor=palette["ink"], handlelength=1, handleheight=0.9, borderpad=0.1,
             columnspacing=1.2,
         )  # fmt: skip
@@ -123,10 +129,10 @@ def _draw_row(axes: Axes, row: Row, y: float, palette: Palette) -> None:
         axes.plot(row.interval, (y, y), color=palette["ink"], linewidth=1.2)
     if row.mark:
         value, colour, marker = row.mark
+        rim = palette["ink" if colour == palette["paper"] else "paper"]
         axes.plot(
-            [value], [y], marker, color=colour, markersize=8, markeredgecolor=palette["paper"],
-            markeredgewidth=1,
-        )  # fmt: skip
+            [value], [y], marker, color=colour, markersize=8, markeredgecolor=rim, markeredgewidth=1
+        )
 
 
 def _limits(bars: Bars) -> tuple[float, float]:

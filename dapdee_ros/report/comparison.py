@@ -99,7 +99,10 @@ class Comparison:
         """A heading."""
         if self.scenario is not None:
             return self.scenario
-        return self.runs[0].name if len(self.runs) == 1 else "Runs without a common scenario"
+        if len(self.runs) > 1:
+            return "Runs without a common scenario"
+        policy = self.runs[0].policy
+        return "One run" if policy == UNNAMED_POLICY else f"Policy {policy}"
 
     @cached_property
     def regrets(self) -> dict[str, Regret]:

@@ -13,7 +13,7 @@ from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import Plate, make_plate
 from dapdee_ros.report.wording import kilobytes, milliseconds, number, percent
 
-_PLACE_WORDS = {"car": "car", "edge": "edge", "fallback": "car, fallback"}
+_PLACES = ("edge", "car", "fallback")
 
 
 def comparison_plates(comparison: Comparison, prefix: str, palette: Palette) -> list[Plate]:
@@ -190,7 +190,7 @@ def _exits(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
 
 
 def _places(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
-    names = list(_PLACE_WORDS)
+    names = [*_PLACES]
     names += sorted({p for run in runs for p in run.summary["places"]} - set(names))
     if not any(run.summary["places"] for run in runs):
         return None
@@ -198,15 +198,14 @@ def _places(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
     for run in runs:
         places, total = run.summary["places"], run.summary["recorded"]
         shares = [(p, places[p]["frames"] / total) for p in names if p in places]
-        text = " · ".join(f"{percent(share)} {place}" for place, share in shares[:3])
-        rows.append(
-            Row(run.name, text or "no frame answered", [(s, palette.place(p)) for p, s in shares])
-        )
+        most = max(shares, key=lambda pair: pair[1], default=None)
+        text = f"{percent(most[1])} {most[0]}" if most else "no frame answered"
+        rows.append(Row(run.name, text, [(share, palette.place(p)) for p, share in shares]))
     words = (
         "Where frames were finished: on the edge server, on the car as planned, or on the car "
         "because the edge did not answer in time (fallback)."
     )
-    key = tuple((_PLACE_WORDS.get(p, p), palette.place(p)) for p in names)
+    key = tuple((p, palette.place(p)) for p in names)
     return Bars(rows, "answered frames [%]", key, limits=(0.0, 1.0), percent=True), words
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dapdee_ros.report.bars import Bars, Row
 from dapdee_ros.report.comparison import Run
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import WIDE_PX, blank, furnish, legible
+from dapdee_ros.report.plate import WIDE_PX, blank, furnish, legible, log_ticks
 from dapdee_ros.report.summary import deadlines_s, finite
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
     # One frame is a step, and a line needs room on both sides of it.
     if shortest > 0 and longest > _LOG_FROM * shortest:
         axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        log_ticks(axes)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("latency [ms]")
@@ -98,7 +98,7 @@ def quantile_rows(runs: list[Run], palette: Palette) -> Bars:
                 f"{median:.0f} · {p95:.0f} ms",
                 box=(p25, p75, colour),
                 interval=(p5, p95),
-                mark=(median, colour, palette.marker(run.base_policy)),
+                mark=(median, palette["paper"], palette.marker(run.base_policy)),
             )
         )
     ends = [end for row in rows for end in row.interval or ()]

@@ -17,7 +17,6 @@ from dapdee_ros.report.comparison_figures import comparison_plates
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import WIDE_PX, Plate, make_plate
 from dapdee_ros.report.tables import (
-    Table,
     comparison_tables,
     escaped,
     settings_tables,
@@ -139,18 +138,15 @@ def _section(
     tables = comparison_tables(comparison)
     shown = [_figure(plate) for plate in plates]
     if len(runs) == 1:
-        parts += [_tiles(runs[0]), *(_figure(plate) for plate in timelines)]
-        parts += ['<div class="figures">', *shown, "</div>", *map(table_html, tables)]
+        heading = "<h3>Over time</h3>"
+        parts += [_tiles(runs[0]), heading, *(_figure(p, headed=False) for p in timelines)]
+        parts += ['<div class="figures">', *shown, "</div>"]
+        parts += ['<div class="tables">', *map(table_html, tables), "</div>"]
     else:
         parts += [table_html(tables[0]), '<div class="figures">', *shown, "</div>"]
         parts += [*_over_time(runs, timelines), *map(table_html, tables[1:])]
-    parts += map(_settings_html, settings_tables(comparison))
+    parts += map(table_html, settings_tables(comparison))
     return "".join([*parts, "</section>"])
-
-
-def _settings_html(table: Table) -> str:
-    made = table_html(table)
-    return made.replace("<table>", '<table class="words">') if len(table.heads) == 2 else made
 
 
 def _over_time(runs: Sequence[Run], timelines: Sequence[Plate]) -> list[str]:
@@ -160,7 +156,7 @@ def _over_time(runs: Sequence[Run], timelines: Sequence[Plate]) -> list[str]:
         words = f"median {milliseconds(s['median_latency_s'])} ms, {s['recorded']} frames"
         parts.append(
             f"<details{' open' if place < _OPEN_TIMELINES else ''}><summary>{escaped(run.name)} "
-            f"<small>{escaped(words)}</small></summary>{_figure(plate)}</details>"
+            f"<small>{escaped(words)}</small></summary>{_figure(plate, headed=False)}</details>"
         )
     if len(timelines) < len(runs):
         parts.append(
@@ -196,8 +192,8 @@ def _tiles(run: Run) -> str:
 def _timeline_plate(run: Run, name: str, palette: Palette, most_points: int) -> Plate:
     frames, drops = run.summary["recorded"], run.summary["drops"]
     words = (
-        f"{run.name}: latency of every frame by where it was finished, with the exit that "
-        "answered, what the plan sends (tensors and codec) and the link below it."
+        "Latency of every frame by where it was finished, with the exit that answered, what the "
+        "plan sends (tensors and codec) and the link below it."
     )
     if frames > most_points:
         words += (
@@ -212,15 +208,15 @@ def _timeline_plate(run: Run, name: str, palette: Palette, most_points: int) -> 
         points = most_points if width_px >= WIDE_PX else most_points // 3
         return timeline(run.log, palette, width_px, points)
 
-    return make_plate(name.strip("-"), "Over time", words, palette, draw, widths=True)
+    return make_plate(name.strip("-"), f"{run.name} over time", words, palette, draw, widths=True)
 
 
-def _figure(plate: Plate) -> str:
+def _figure(plate: Plate, *, headed: bool = True) -> str:
     drawings = "".join(f'<div class="{who}">{svg}</div>' for who, svg in plate.drawings.items())
     full = ' class="full"' if len(plate.drawings) > 1 else ""
+    head = f"<h3>{escaped(plate.title)}</h3>" if headed else ""
     return (
-        f"<figure{full}><h3>{escaped(plate.title)}</h3>"
-        f"<figcaption>{escaped(plate.caption)}</figcaption>{drawings}</figure>"
+        f"<figure{full}>{head}<figcaption>{escaped(plate.caption)}</figcaption>{drawings}</figure>"
     )
 
 

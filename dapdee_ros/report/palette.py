@@ -29,7 +29,7 @@ _OTHER_POLICIES = (
     ("#6b4fa0", "#c0a5f0"),
     ("#a67300", "#ffcc4d"),
 )
-_MARKERS = "osD^vPX<>*hpd8H"
+_MARKERS = "osD^vPX<>phd8*H"
 _PLACES = {
     "edge": ("#3567b0", "#7aaef5"),
     "car": ("#2f8a57", "#72d09a"),

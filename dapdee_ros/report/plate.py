@@ -113,6 +113,16 @@ def furnish(axes: Axes, palette: Palette, title: str = "", *, grid: str = "both"
         axes.set_title(title, loc="left", color=palette["ink"], pad=5)
 
 
+def log_ticks(axes: Axes) -> None:
+    """Name 1, 2 and 5 of every decade of a logarithmic axis: a range is often less than two."""
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
 def legible(text: object, most: int = 400) -> str:
     """Text that any file can hold: no control characters, no torn surrogates, not endless."""
     clean = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", " ", str(text))

@@ -20,12 +20,14 @@ class Table:
         heads: column names; the first column names the row.
         rows: cells as plain text, as many as heads.
         note: a sentence under it, plain text.
+        words: numbers of the columns that hold words, not numbers.
     """
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    words: Sequence[int] = ()
 
 
 def escaped(text: object) -> str:
@@ -35,24 +37,37 @@ def escaped(text: object) -> str:
 
 def table_html(table: Table) -> str:
     """A table in a box of its own that scrolls, so that the page does not."""
-    heads = "".join(f'<th scope="col">{escaped(head)}</th>' for head in table.heads)
+    kinds = [' class="words"' if n in table.words else "" for n in range(len(table.heads))]
+    heads = "".join(
+        f'<th scope="col"{kind}>{escaped(head)}</th>'
+        for head, kind in zip(table.heads, kinds, strict=True)
+    )
     rows = "".join(
-        f'<tr><th scope="row">{escaped(row[0])}</th>'
-        + "".join(f"<td>{escaped(cell)}</td>" for cell in row[1:])
+        f'<tr><th scope="row">{_breakable(escaped(row[0]))}</th>'
+        + "".join(
+            f"<td{kind}>{escaped(cell)}</td>" for cell, kind in zip(row[1:], kinds[1:], strict=True)
+        )
         + "</tr>"
         for row in table.rows
     )
     note = f'<p class="note">{escaped(table.note)}</p>' if table.note else ""
     return (
-        f"<h3>{escaped(table.title)}</h3>"
+        f'<div class="table"><h3>{escaped(table.title)}</h3>'
         f'<div class="scroll" role="region" aria-label="{escaped(table.title)}" tabindex="0">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>{note}</div>"
     )
 
 
+def _breakable(escaped_text: str) -> str:
+    """A name that breaks where a person would break it."""
+    return escaped_text.replace("_", "_<wbr>")
+
+
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """All tables of a comparison but its settings."""
+    """All tables of a comparison but its settings; the first has the most important numbers."""
     runs = comparison.runs
+    if len(runs) == 1:
+        return _tables_of_one(runs[0])
     tables = [_runs_table(runs), _parts_table(runs), _exits_table(runs), _places_table(runs)]
     if comparison.regrets:
         tables.append(_regret_table(comparison))
@@ -70,9 +85,14 @@ def settings_tables(comparison: Comparison) -> list[Table]:
     files = [legible(run.path) for run in runs]
     if len(runs) == 1:
         rows = [("log", files[0]), *((key, values[key][0]) for key in keys)]
-        return [Table("Settings", ("setting", "value"), rows)]
+        return [Table("Settings", ("setting", "value"), rows, words=(1,))]
     return [
-        Table("Settings of all runs", ("setting", "value"), [(k, values[k][0]) for k in shared]),
+        Table(
+            "Settings of all runs",
+            ("setting", "value"),
+            [(key, values[key][0]) for key in shared],
+            words=(1,),
+        ),
         Table(
             "Settings that differ",
             ("run", *varied, "log"),
@@ -80,6 +100,7 @@ def settings_tables(comparison: Comparison) -> list[Table]:
                 (run.name, *(values[key][number] for key in varied), files[number])
                 for number, run in enumerate(runs)
             ],
+            words=range(1, len(varied) + 2),
         ),
     ]
 
@@ -90,11 +111,13 @@ def _setting(run: Run, key: str) -> str:
 
 def _runs_table(runs: Sequence[Run]) -> Table:
     rows = [(run.name, *_figures_of(run)) for run in runs]
-    heads = (
-        "run", "median [ms]", "95 % [ms]", "mean [ms]", "longest [ms]", "results/s", "accuracy",
-        "late", "dropped", "kB/frame", "accepted", "results", "drops", "in flight", "plan changes",
-    )  # fmt: skip
-    return Table("Runs", heads, rows, _ledger_note(runs))
+    return Table("Runs, latency in ms", ("run", *_FIGURES), rows, _ledger_note(runs))
+
+
+_FIGURES = (
+    "median", "95 %", "mean", "longest", "results/s", "accuracy", "late", "dropped", "kB/frame",
+    "accepted", "results", "drops", "in flight", "plan changes",
+)  # fmt: skip
 
 
 def _figures_of(run: Run) -> tuple[str, ...]:
@@ -127,18 +150,43 @@ def _ledger_note(runs: Sequence[Run]) -> str:
     return " ".join(notes)
 
 
+def _tables_of_one(run: Run) -> list[Table]:
+    """The tables of a run that has none beside it: figures downwards, where a phone has room."""
+    s = run.summary
+    total = s["recorded"]
+    figures = list(zip(_FIGURES, _figures_of(run), strict=True))
+    parts = [
+        (name, milliseconds(of["median"]), milliseconds(of["p95"]))
+        for name, of in zip(("car", "transfer", "edge"), s["parts"].values(), strict=True)
+        if of["median"] is not None
+    ]
+    exits = [(f"exit {n}", str(count), percent(count / total)) for n, count in s["exits"].items()]
+    drops = [(reason, str(count)) for reason, count in s["drop_reasons"].items()]
+    places = [row[1:] for row in _places_table([run]).rows]
+    tables = [
+        Table("Numbers, latency in ms", ("figure", "value"), figures, _ledger_note([run])),
+        Table("Parts of the latency in ms", ("part", "median", "95 %"), parts, _PARTS_NOTE),
+        Table("Share of each exit", ("exit", "frames", "share"), exits),
+        Table("Where frames were finished, latency in ms", _PLACE_HEADS, places),
+        Table("Frames given up", ("reason", "frames"), drops),
+    ]
+    return [table for table in tables if table.rows]
+
+
 def _parts_table(runs: Sequence[Run]) -> Table:
     rows = [
         (run.name, *(milliseconds(of[q]) for of in run.summary["parts"].values() for q in of))
         for run in runs
         if run.summary["recorded"]
     ]
-    heads = ("run", "car", "car 95 %", "transfer", "transfer 95 %", "edge", "edge 95 %")
-    return Table(
-        "Parts of the latency [ms]", heads, rows,
-        "Medians and 95th percentiles of T_d (car), T_t (transfer) and T_e (edge) over all "
-        "answered frames; a frame finished on the car has no transfer and no edge part.",
-    )  # fmt: skip
+    heads = ("run", "car", "95 %", "transfer", "95 %", "edge", "95 %")
+    return Table("Parts of the latency in ms", heads, rows, _PARTS_NOTE)
+
+
+_PARTS_NOTE = (
+    "Medians and 95th percentiles of T_d (car), T_t (transfer) and T_e (edge) over all answered "
+    "frames; a frame finished on the car counts with no transfer and no edge part."
+)
 
 
 def _exits_table(runs: Sequence[Run]) -> Table:
@@ -160,8 +208,12 @@ def _places_table(runs: Sequence[Run]) -> Table:
         for run in runs
         for place, of in run.summary["places"].items()
     ]  # fmt: skip
-    heads = ("run", "finished on", "frames", "share", "median [ms]", "95 % [ms]")
-    return Table("Where frames were finished", heads, rows)
+    return Table(
+        "Where frames were finished, latency in ms", ("run", *_PLACE_HEADS), rows, words=(1,)
+    )
+
+
+_PLACE_HEADS = ("finished on", "frames", "share", "median", "95 %")
 
 
 def _regret_table(comparison: Comparison) -> Table:
@@ -173,20 +225,21 @@ def _regret_table(comparison: Comparison) -> Table:
         for name, r in comparison.regrets.items()
     ]  # fmt: skip
     heads = (
-        "run", "mean latency / oracle's", "mean regret [ms]", "median [ms]", "95 % [ms]",
-        "late points more", "frames", "frames of one only", "oracle",
+        "run", "ratio", "mean", "median", "95 %", "late points", "frames", "of one only", "oracle",
     )  # fmt: skip
     return Table(
-        "Regret against the oracle", heads, rows,
-        "Frame by frame, over the frames that both answered. Late points: late frames per 100 "
-        "more than the oracle's.",
+        "Regret against the oracle in ms", heads, rows,
+        "Latency less the oracle's for the same frame, over the frames that both answered. Ratio: "
+        "mean latency over the oracle's. Late points: late frames per 100 more than the oracle's. "
+        "Of one only: frames that only one of the two answered.",
+        words=(8,),
     )  # fmt: skip
 
 
 def _drops_table(runs: Sequence[Run]) -> Table:
     rows = [
-        (run.name, str(count), reason)
+        (run.name, reason, str(count))
         for run in runs
         for reason, count in run.summary["drop_reasons"].items()
     ]
-    return Table("Frames given up", ("run", "frames", "reason"), rows)
+    return Table("Frames given up", ("run", "reason", "frames"), rows, words=(1,))
