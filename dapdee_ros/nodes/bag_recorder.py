@@ -14,9 +14,10 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from dapdee_ros.bags.background_writer import BackgroundWriter
 from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import require_type
-from dapdee_ros.bags.writer import BagWriter, check_new_bag, offered_qos
+from dapdee_ros.bags.writer import check_new_bag, offered_qos
 from dapdee_ros.nodes.process import StopProcess, run_nodes
 
 _LOOK_PERIOD_S = 0.25
@@ -89,7 +90,7 @@ class BagRecorder(Node):
         if self._prefix != "/":
             self._prefix += "/"
         self._wanted = {self._full_name(topic) for topic in settings.topics}
-        self._writer = BagWriter(settings.path, settings.storage, compress=settings.compress)
+        self._writer = BackgroundWriter(settings.path, settings.storage, compress=settings.compress)
         self._subscriptions_by_topic: dict[str, tuple[QoSProfile, Any]] = {}
         self._refused: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
@@ -137,7 +138,7 @@ class BagRecorder(Node):
             ):
                 return
             # Another publisher has come that offers less: what both offer reaches us from both.
-            self.destroy_subscription(known[1])
+            self._drop(topic, known[1])
             del self._subscriptions_by_topic[topic]
         try:
             message_type = _message_type(kind)
@@ -163,6 +164,16 @@ class BagRecorder(Node):
         if known is None:
             self.get_logger().info(f"recording {topic} ({kind})")
 
+    def _drop(self, topic: str, subscription: Any) -> None:
+        """End a subscription after what has already come over it."""
+        while True:
+            with subscription.handle:
+                taken = subscription.handle.take_message(subscription.msg_type, True)
+            if taken is None:
+                break
+            self._write(topic, *taken)
+        self.destroy_subscription(subscription)
+
     def _refuse(self, topic: str, why: str) -> None:
         self._refused[topic] = why
         self.get_logger().warning(f"not recording {topic}: {why}")
@@ -183,12 +194,16 @@ class BagRecorder(Node):
         """Complete the bag, then end the node."""
         if not self._ended:
             self._ended = True
-            for _profile, subscription in self._subscriptions_by_topic.values():
-                self.destroy_subscription(subscription)
             self._conclude()
         super().destroy_node()
 
     def _conclude(self) -> None:
+        try:
+            for topic, (_profile, subscription) in self._subscriptions_by_topic.items():
+                self._drop(topic, subscription)
+            self._writer.close()
+        except (BagError, StopProcess) as error:
+            self.failure = self.failure or str(error)
         counts = self._writer.counts
         self.recording = Recording(
             [
@@ -199,14 +214,6 @@ class BagRecorder(Node):
             sorted(self._wanted - set(self._kinds) - set(self._refused)),
             time.monotonic() - self._started_s,
         )
-        try:
-            if any(counts.values()):
-                self._writer.close()
-            else:
-                # A bag without a message helps nobody, and would be in the way of the next try.
-                self._writer.abort()
-        except BagError as error:
-            self.failure = self.failure or str(error)
 
 
 def common_profile(offered: Sequence[QoSProfile]) -> QoSProfile:
