@@ -49,6 +49,7 @@ class LinkEstimator:
         self._unanswered = 0
         self._late_bps = 0.0
         self._measured_s = -math.inf
+        self._doubted_s = -math.inf
         self._alive = False
 
     def on_sent(self, now_s: float, sent_bytes: int, key: Hashable) -> None:
@@ -124,6 +125,7 @@ class LinkEstimator:
             age_s=self._rate.age_s(now_s),
             relative_spread=self._rate.relative_spread(now_s),
             measurements=self._measurements,
+            doubt_age_s=now_s - self._doubted_s,
         )
 
     def _usual_rtt(self) -> float:
@@ -148,6 +150,10 @@ class LinkEstimator:
         if not self._alive:
             self._alive = True
             self._revived_s = now_s
+            if now_s - self._heard_s > s.longest_silence_s and math.isfinite(self._heard_bps):
+                # That nothing passed a tunnel says nothing of the road behind it. The rate before
+                # it is the best guess, and a vague one.
+                self._rate.guess(now_s, self._heard_bps)
         self._heard_s = now_s
         self._outcomes.append(True)
         self._unanswered = 0
@@ -192,6 +198,7 @@ class LinkEstimator:
         unless they are so rare that waiting for the second takes too long.
         """
         s = self.settings
+        self._doubted_s = -math.inf
         timing_noise_s = self._timing_noise()
         usual_s = 8 * n_bytes / self._rate.value if self._rate.is_known else math.inf
         sample = max(8 * n_bytes / on_link_s, s.slowest_bps) if on_link_s > 0 else math.inf
@@ -201,20 +208,25 @@ class LinkEstimator:
             rare = now_s - self._measured_s > _RARE_S
             believed = [sample] if rare else [self._late_bps, sample] if self._late_bps else []
             self._late_bps = sample
+            if not believed:
+                self._doubted_s = now_s
         else:
             # Whatever delayed it, its bytes took no longer than all that it took beyond the floor.
             # In steps, since the floor may have been measured too high.
             self._late_bps = 0.0
             most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
             limit = max(8 * n_bytes / most_s, s.slowest_bps)
-            if self._rate.is_known:
-                limit = min(limit, _MOST_LIFT * self._rate.value)
+            if self._rate.is_known and limit > _MOST_LIFT * self._rate.value:
+                limit = _MOST_LIFT * self._rate.value
+                self._doubted_s = now_s
             self._measurements += self._rate.lift(now_s, limit)
             return
         noise = math.hypot(s.rate_noise, timing_noise_s / on_link_s, s.overhead_bytes / n_bytes / 2)
         for rate_bps in believed:
             self._rate.follow(now_s, rate_bps, noise)
             self._measurements += 1
+        if self._rate.is_in_doubt:
+            self._doubted_s = now_s
 
     def _judge_silence(self, now_s: float) -> None:
         waiting = self._outstanding.waiting()

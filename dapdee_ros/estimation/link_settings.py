@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -19,6 +20,8 @@ class LinkEstimate:
         relative_spread: relative standard deviation of ``uplink_bps``; infinite before the first
             measurement; grows with age.
         measurements: how many measurements of the rate went into it.
+        doubt_age_s: seconds since a measurement that the rate did not follow as far as it says,
+            because one alone may be wrong; infinite if the last one was in line.
     """
 
     uplink_bps: float
@@ -28,6 +31,7 @@ class LinkEstimate:
     age_s: float
     relative_spread: float
     measurements: int
+    doubt_age_s: float = math.inf
 
 
 @dataclass(frozen=True)

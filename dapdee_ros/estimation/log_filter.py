@@ -9,8 +9,8 @@ from dapdee_ros.estimation.change import ChangeDetector
 MOST_VARIANCE = 4.0
 """Bound on the logarithm's variance: beyond a factor of 7 either way it just means unknown."""
 
-
 _VAGUE = 0.5
+_GUESS = 1.0
 
 
 class LogFilter:
@@ -49,6 +49,11 @@ class LogFilter:
     def is_known(self) -> bool:
         """Whether there has been a measurement."""
         return not math.isnan(self._log)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the last measurement was held back, and waits for another one like it."""
+        return bool(self._suspect)
 
     def age_s(self, now_s: float) -> float:
         """Seconds since the last measurement; infinite before the first."""
@@ -100,6 +105,10 @@ class LogFilter:
         if down < 0:
             self._log += share * down
             self._variance = max(self._variance, down**2)
+
+    def guess(self, now_s: float, value: float) -> None:
+        """Start anew from what the quantity probably is; the next measurement decides."""
+        self._restart(now_s, math.log(value), _GUESS)
 
     def lift(self, now_s: float, limit: float) -> bool:
         """The quantity is at least ``limit``, how far above that nobody knows.

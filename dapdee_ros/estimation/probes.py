@@ -46,6 +46,8 @@ class ProbeSchedule:
       transfer time. Where frames are too short to measure the rate by, every other one is large.
     - Otherwise small probes show that the link lives, and within 40 % of the budget at most, so
       that what is left pays for a large one now and then, which measures the rate.
+    - A measurement that says something new is worth nothing until another one confirms it: that is
+      measured at once, if need be with what would only be earned in the next 4 s.
     - On a dead link only small ones, for the first echo to come soon after it is back.
 
     The budget is a token bucket: ``share`` of the estimated rate or ``most_bytes_per_s``,
@@ -98,11 +100,14 @@ class ProbeSchedule:
             # Frames too short to measure the rate by leave it to grow old.
             self._large_next = not self._large_next and estimate.age_s > s.refresh_s / 2
             return self._send(now_s, self._large(estimate, budget) if self._large_next else 0)
+        large = self._large(estimate, budget)
+        if estimate.connected and estimate.doubt_age_s < since_s:
+            # What raised the doubt came after the last probe was sent, so that one is answered.
+            return self._send(now_s, large, self._SAVING_S * budget)
         if since_s < s.interval_s:
             return None
         if not estimate.connected:
             return self._send(now_s, 0)
-        large = self._large(estimate, budget)
         if estimate.age_s > s.interval_s and self._tokens_bytes >= large + s.overhead_bytes:
             return self._send(now_s, large)
         if since_s >= s.overhead_bytes / (self._SMALL_SHARE * budget):
@@ -129,9 +134,9 @@ class ProbeSchedule:
         affordable = int(self._SAVING_S * budget) - s.overhead_bytes
         return max(s.least_bytes, min(wanted, s.most_bytes, affordable))
 
-    def _send(self, now_s: float, padding_bytes: int) -> int | None:
+    def _send(self, now_s: float, padding_bytes: int, credit_bytes: float = 0.0) -> int | None:
         cost = padding_bytes + self.settings.overhead_bytes
-        if cost > self._tokens_bytes:
+        if cost > self._tokens_bytes + credit_bytes:
             return None
         self._tokens_bytes -= cost
         self._probe_s = now_s
