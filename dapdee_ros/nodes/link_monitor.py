@@ -141,7 +141,8 @@ class LinkMonitor(Node):
         self._estimator.on_probe(
             now, now - probe.sent_s, probe.padding_bytes, ("probe", probe.sequence)
         )
-        self._publish(now)
+        # Not only published: what it leaves in doubt is measured again at once.
+        self._check()
 
     def _check(self) -> None:
         now = time.monotonic()
