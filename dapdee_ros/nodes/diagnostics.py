@@ -20,7 +20,6 @@ from rclpy.node import Node
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.topics import publish_on
-from dapdee_ros.runtime.rejections import Rejections
 
 TOPIC = "/diagnostics"
 """Absolute, by the convention of ROS: one topic for the whole robot."""
@@ -45,15 +44,13 @@ class Diagnosed(Protocol):
 class Reporter:
     """Publishes what the nodes of this process say, and how the process itself is."""
 
-    def __init__(self, nodes: Sequence[Node], unreadable: Rejections) -> None:
+    def __init__(self, nodes: Sequence[Node]) -> None:
         """Begin to report.
 
         Args:
             nodes: those of this process; the first one publishes for all.
-            unreadable: messages that the middleware could not make sense of.
         """
         self._nodes = nodes
-        self._unreadable = unreadable
         self._host = platform.node()
         self._cpu = (time.monotonic(), time.process_time())
         self._publisher = publish_on(nodes[0], DiagnosticArray, TOPIC, qos.DIAGNOSTICS)
@@ -79,21 +76,13 @@ class Reporter:
         self._publisher.publish(message)
 
     def _process(self, now_s: float) -> Health:
-        """Messages that could not be read at all, memory and processor time."""
-        health = self._unreadable.health(now_s)
         used_s = time.process_time()
         (before_s, used_before_s), self._cpu = self._cpu, (now_s, used_s)
         cores = (used_s - used_before_s) / max(now_s - before_s, 1e-3)
         memory_bytes = resident_bytes()
-        values: dict[str, Value] = {
-            "cpu_cores": cores,
-            "memory_bytes": memory_bytes,
-            **health.values,
-        }
-        message = health.message
-        if health.level is Level.OK:
-            message = f"{memory_bytes / 1e6:.0f} MB, {cores:.1%} of a core"
-        return Health(health.level, message, values)
+        values: dict[str, Value] = {"cpu_cores": cores, "memory_bytes": memory_bytes}
+        message = f"{memory_bytes / 1e6:.0f} MB, {cores:.1%} of a core"
+        return Health(Level.OK, message, values)
 
     def _status(self, name: str, health: Health) -> DiagnosticStatus:
         # The same objects again and again: making messages is most of what this costs.

@@ -12,6 +12,7 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.runtime.frames import TailAnswer
 from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
@@ -37,11 +38,16 @@ class Edge(ModelLifecycleNode):
         self._results = self.create_publisher(
             msg.InferenceResult, "edge_result", qos.tensor_qos(reliable, 10)
         )
-        self._runtime = TailRuntime(self.network, self._answer)
+        self._runtime = TailRuntime(self.network, self._answer, rejections=self.rejections)
         self._runtime.start()
         self._handles = [
-            self.create_subscription(
-                msg.HeadTensor, "head_tensor", self._take, qos.tensor_qos(reliable, 2)
+            listen_checking(
+                self,
+                msg.HeadTensor,
+                "head_tensor",
+                self._take,
+                qos.tensor_qos(reliable, 2),
+                self.rejections,
             )
         ]
         return super().on_activate(state)
@@ -66,7 +72,10 @@ class Edge(ModelLifecycleNode):
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks edge and refused."""
         if self._runtime is None or self.network is None:
-            return {"edge": Health(Level.STALE, NOT_ACTIVE, {})}
+            return {
+                "edge": Health(Level.STALE, NOT_ACTIVE, {}),
+                "refused": self.rejections.health(now_s),
+            }
         runtime, card = self._runtime, self.network.model.card
         refused = {status.name.lower(): n for status, n in runtime.refused.items()}
         return {
@@ -77,7 +86,7 @@ class Edge(ModelLifecycleNode):
                 runtime.queue_depth,
                 f"{card.name} ({card.model_id[:12]})",
             ),
-            "refused": runtime.rejections.health(now_s),
+            "refused": self.rejections.health(now_s),
         }
 
     def _take(self, message: msg.HeadTensor) -> None:

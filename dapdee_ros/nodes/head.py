@@ -28,6 +28,7 @@ from dapdee_ros.nodes.images import ImageError, image_to_rgb
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.runtime.frames import FrameResult, HeadFrame, Place
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
 from dapdee_ros.runtime.health import LedgerHealth, head_health
@@ -88,7 +89,9 @@ class Head(ModelLifecycleNode):
         self._last_plan: msg.PartitionPlan | None = None
         self._health = LedgerHealth()
         self._image_s = -math.inf
-        self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
+        listen_checking(
+            self, msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED, self.rejections
+        )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to take frames."""
@@ -107,6 +110,7 @@ class Head(ModelLifecycleNode):
             publish=self._publish,
             session=secrets.randbits(32),
             settings=settings,
+            rejections=self.rejections,
         )
         if self._last_plan is not None:
             self._take_plan(self._last_plan)
@@ -114,8 +118,13 @@ class Head(ModelLifecycleNode):
         self._runtime.start()
         self._inputs = [
             self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE),
-            self.create_subscription(
-                msg.InferenceResult, "edge_result", self._take_answer, qos.tensor_qos(reliable, 10)
+            listen_checking(
+                self,
+                msg.InferenceResult,
+                "edge_result",
+                self._take_answer,
+                qos.tensor_qos(reliable, 10),
+                self.rejections,
             ),
         ]
         self._timer = self.create_timer(
@@ -164,7 +173,10 @@ class Head(ModelLifecycleNode):
         """Tasks ledger, head and refused."""
         runtime = self._runtime
         if runtime is None or self.network is None:
-            return {"head": Health(Level.STALE, NOT_ACTIVE, {})}
+            return {
+                "head": Health(Level.STALE, NOT_ACTIVE, {}),
+                "refused": self.rejections.health(now_s),
+            }
         card, ledger = self.network.model.card, runtime.ledger.summary()
         return {
             "ledger": self._health.judge(
@@ -181,7 +193,7 @@ class Head(ModelLifecycleNode):
                 slowdown=runtime.slowdown,
                 displaced=self._outbox.displaced if self._outbox else 0,
             ),
-            "refused": runtime.rejections.health(now_s),
+            "refused": self.rejections.health(now_s),
         }
 
     def _take_image(self, image: Image) -> None:
@@ -211,7 +223,7 @@ class Head(ModelLifecycleNode):
             self._refuse_plan(str(error))
 
     def _refuse_plan(self, reason: str) -> None:
-        if self._runtime and self._runtime.rejections.count(time.monotonic(), "plan", reason):
+        if self.rejections.count(time.monotonic(), "plan", reason):
             self.get_logger().error(f"a plan is not used: {shortened(reason)}")
 
     def _load(self, image: Image) -> NDArray[np.uint8]:

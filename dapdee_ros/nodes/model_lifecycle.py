@@ -18,6 +18,7 @@ from dapdee_ros.nodes.conversions import profile_to_message
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.runtime.own_profile import own_profile
+from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN, SlowRunner, slowed_down
 from dapdee_ros.runtime.split_network import Runner, SplitNetwork
 
@@ -70,6 +71,7 @@ class ModelLifecycleNode(LifecycleNode):
         )
         _survive_wrong_transitions(self)
         self.network: SplitNetwork | None = None
+        self.rejections = Rejections()
         self._profile_topic = profile_topic
         self._profile_publisher: Any = None
 

@@ -27,7 +27,6 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dapdee_ros.nodes.diagnostics import Reporter
-from dapdee_ros.runtime.rejections import Rejections
 
 _HELP = """\
 usage: {program} [--ros-args] [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM:=TO ...]
@@ -142,13 +141,11 @@ def run_nodes(
         for node in nodes:
             if isinstance(node, LifecycleNode) and not _autostart(node):
                 return 1
-        unreadable = Rejections()
-        # It lives as long as its timer, and that as long as the node.
-        Reporter(nodes, unreadable)
+        Reporter(nodes)  # it lives as long as its timer, and that as long as the node
         # What is there now stays: it need not be searched for garbage again and again.
         gc.collect()
         gc.freeze()
-        spinner = _Spinner(nodes, unreadable)
+        spinner = _Spinner(nodes)
         # The main thread only waits: Python runs signal handlers there, and at once.
         return spinner.wait()
     except KeyboardInterrupt:
@@ -169,9 +166,7 @@ def run_nodes(
 class _Spinner:
     """Runs the callbacks of some nodes on one thread of their own."""
 
-    def __init__(self, nodes: Sequence[Node], unreadable: Rejections) -> None:
-        self._unreadable = unreadable
-        self._logger = nodes[0].get_logger()
+    def __init__(self, nodes: Sequence[Node]) -> None:
         self._executor = SingleThreadedExecutor()
         for node in nodes:
             self._executor.add_node(node)
@@ -192,14 +187,7 @@ class _Spinner:
 
     def _spin(self) -> None:
         try:
-            while True:
-                try:
-                    self._executor.spin()
-                    return
-                except RuntimeError as error:
-                    if not _is_unreadable(error):
-                        raise
-                    self._note_unreadable(str(error))
+            self._executor.spin()
         except StopProcess as stop:
             self._status = stop.status
         except (ExternalShutdownException, ShutdownException):
@@ -209,17 +197,6 @@ class _Spinner:
             self._status = 1
         finally:
             self._ended.set()
-
-    def _note_unreadable(self, reason: str) -> None:
-        """A message's bytes were none of its type. rclpy lets that out of the executor."""
-        reason = reason.partition(", at ")[0]
-        if self._unreadable.count(time.monotonic(), "unreadable message", reason):
-            self._logger.warning(f"a message could not be read and is ignored: {reason}")
-
-
-def _is_unreadable(error: RuntimeError) -> bool:
-    # rclpy has one error for everything that goes wrong below it, and only its words tell.
-    return "failed to take message" in str(error)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

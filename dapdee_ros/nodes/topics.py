@@ -1,4 +1,4 @@
-"""Nodes, publishers and subscriptions that cost little while nothing happens.
+"""Publishers and subscriptions: lean ones, and ones that count what they cannot read.
 
 rclpy gives every publisher and subscription several event handlers of its own, for warnings about
 incompatible QoS, and its executor walks through all of them before every single callback. For the
@@ -9,6 +9,7 @@ process needs half as much. Both ends of their topics are this package's, with t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,9 @@ from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallba
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+
+from dapdee_ros.runtime.rejections import Rejections
 
 LEAN = [Parameter("start_type_description_service", value=False)]
 """``parameter_overrides`` of a node that does without one service that nobody asks."""
@@ -40,5 +44,40 @@ def listen_to(
         topic,
         callback,
         profile,
+        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+    )
+
+
+def listen_checking(
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any], None],
+    profile: QoSProfile,
+    rejections: Rejections,
+) -> Any:
+    """A subscription that counts the messages whose bytes are none of their type.
+
+    Otherwise the middleware drops those without a word, or, depending on which one it is, ends the
+    process. It costs a copy of the bytes.
+    """
+
+    def take(data: bytes) -> None:
+        try:
+            message = deserialize_message(data, kind)
+        except Exception as error:  # each middleware has errors of its own for this
+            why = str(error).partition(", at /")[0]  # a line of source code helps nobody here
+            reason = f"{len(data)} bytes on {topic} are no {kind.__name__}: {why}"
+            if rejections.count(time.monotonic(), "unreadable message", reason):
+                node.get_logger().warning(f"ignored: {reason}")
+            return
+        callback(message)
+
+    return node.create_subscription(
+        kind,
+        topic,
+        take,
+        profile,
+        raw=True,
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
     )

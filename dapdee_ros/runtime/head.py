@@ -91,6 +91,7 @@ class HeadRuntime:
         publish: Callable[[FrameResult], None],
         session: int,
         settings: HeadSettings | None = None,
+        rejections: Rejections | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; ``start`` starts the thread.
@@ -103,6 +104,7 @@ class HeadRuntime:
             publish: receives every result, on the inference thread or the one that answers.
             session: this head's number.
             settings: deadline and window.
+            rejections: where to count what is refused.
             clock: monotonic seconds.
         """
         self._network = network
@@ -125,7 +127,7 @@ class HeadRuntime:
         ]
         self._program = self._alone_program()
         self.ledger = FrameLedger()
-        self.rejections = Rejections()
+        self.rejections = rejections or Rejections()
         self.session = session
 
     # --- called by the node, on any thread ------------------------------------------------------

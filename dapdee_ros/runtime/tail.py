@@ -38,6 +38,7 @@ class TailRuntime:
         network: SplitNetwork,
         answer: Callable[[TailAnswer], object],
         *,
+        rejections: Rejections | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; ``start`` starts the thread.
@@ -45,6 +46,7 @@ class TailRuntime:
         Args:
             network: the model that is run.
             answer: receives every answer, on the inference thread or the submitting one.
+            rejections: where to count what is refused.
             clock: monotonic seconds.
         """
         self._network = network
@@ -57,7 +59,7 @@ class TailRuntime:
         self._thread: threading.Thread | None = None
         self.computed = 0
         self.refused: dict[Status, int] = dict.fromkeys(list(Status)[1:], 0)
-        self.rejections = Rejections()
+        self.rejections = rejections or Rejections()
 
     @property
     def queue_depth(self) -> int:
