@@ -123,6 +123,17 @@ class Processes:
                     f"{executable} ended with status {status}. Its log ends:\n{tail}"
                 )
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by executable, of those that were started and not stopped."""
+        return {executable: process.pid for executable, process in self._running.items()}
+
+    def kill(self, executable: str) -> None:
+        """End a process at once (SIGKILL), to see what becomes of the others."""
+        process = self._running.pop(executable)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
     def stop(self, executables: Iterable[str] | None = None, *, within_s: float) -> None:
         """End processes in order: interrupt, then kill what is still there after ``within_s``."""
         chosen = [m for m in (executables or list(self._running)) if m in self._running]
