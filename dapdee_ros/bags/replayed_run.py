@@ -7,6 +7,7 @@ frames come, whether a gate ends one, how many bytes its tensors take, and what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -179,6 +180,12 @@ class _Replay(_Simulation):
     def _take_link(self, link: LinkEstimate) -> None:
         self._estimates.append((self._agenda.now_s, link))
         super()._take_link(link)
+
+    def _take_plan(self, plan: Plan, epoch: int, why: str) -> None:
+        if math.isinf(plan.transfer_s):
+            # Over a dead link it takes for ever: how long is not known.
+            plan = replace(plan, transfer_s=math.nan)
+        super()._take_plan(plan, epoch, why)
 
     def _record(self, plan: Plan, epoch: int, why: str) -> None:
         super()._record(plan, epoch, why)

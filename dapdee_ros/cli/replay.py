@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from dapdee_ros.bags.reader import IMAGE_KINDS, Bag
 
+    if args.frames is not None and args.frames < 1:
+        raise CommandError(f"--frames is {args.frames}; expected 1 or more")
     with Bag(args.bag) as bag:
         if args.link is None:
             return _list(bag, args.json)

@@ -1,0 +1,137 @@
+"""What a replay takes out of a bag: frames with their truth, and the link."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bags.made_bags import (
+    SECOND_NS,
+    STAMP_EARLIER_NS,
+    START_NS,
+    image,
+    link_quality,
+    make_drive,
+    road_signs,
+)
+
+from dapdee_ros.bags.errors import BagError
+from dapdee_ros.bags.frames import read_frames
+from dapdee_ros.bags.message_types import IMAGE, LINK_QUALITY
+from dapdee_ros.bags.reader import Bag
+from dapdee_ros.bags.recorded_link import read_link
+from dapdee_ros.bags.writer import BagWriter
+from dapdee_ros.datasets.roadsigns import LABELS
+from dapdee_ros.runtime.network_input import network_input
+
+SIZE = (48, 48)
+
+
+def test_frames_keep_times_truth_and_pixels(tmp_path: Path) -> None:
+    scenes = make_drive(tmp_path / "drive", frames=4)
+    seen: list[tuple[int, int]] = []
+    with Bag(tmp_path / "drive") as bag:
+        store = read_frames(
+            bag, bag.topics["/image_raw"], SIZE, LABELS, progress=lambda *n: seen.append(n)
+        )
+    assert seen == [(n, 4) for n in range(1, 5)]
+    assert store.images.shape == (4, *SIZE, 3)
+    assert store.arrivals_s == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    for index, (frame, (rgb, label)) in enumerate(zip(store.frames, scenes, strict=True)):
+        assert frame.log_ns == START_NS + index * SECOND_NS // 10
+        assert frame.stamp_ns == frame.log_ns - STAMP_EARLIER_NS
+        assert frame.frame_id == "camera"
+        # The bag's own number of the class is another list's; the name is what counts.
+        assert frame.truth == LABELS.index(label)
+        assert np.array_equal(store.images[index], network_input(rgb, SIZE)[0])
+
+
+def test_no_more_frames_than_asked_for(tmp_path: Path) -> None:
+    make_drive(tmp_path / "drive", frames=4)
+    with Bag(tmp_path / "drive") as bag:
+        store = read_frames(bag, bag.topics["/image_raw"], SIZE, ("nothing of it",), most=2)
+    assert len(store.frames) == len(store.images) == 2
+    assert [frame.truth for frame in store.frames] == [None, None]
+
+
+def mixed(path: Path, bad: int) -> None:
+    with BagWriter(path) as writer:
+        writer.add_topic("/image", IMAGE)
+        for index, (rgb, _) in enumerate(road_signs(3)):
+            message = image(rgb, index)
+            if index == bad:
+                message.encoding = "32FC1"
+            writer.write("/image", index, message)
+
+
+def test_one_unreadable_frame_is_left_out_and_named(tmp_path: Path) -> None:
+    mixed(tmp_path / "bag", bad=1)
+    with Bag(tmp_path / "bag") as bag:
+        store = read_frames(bag, bag.topics["/image"], SIZE, LABELS)
+    assert [frame.log_ns for frame in store.frames] == [0, 2]
+    assert len(store.images) == 2
+    (why,) = store.unreadable
+    assert "32FC1" in why
+
+
+def test_a_topic_of_unreadable_frames_is_refused(tmp_path: Path) -> None:
+    mixed(tmp_path / "bag", bad=0)
+    with Bag(tmp_path / "bag") as bag, pytest.raises(BagError, match=r"topic /image of .*32FC1"):
+        read_frames(bag, bag.topics["/image"], SIZE, LABELS)
+
+
+# --- the link -----------------------------------------------------------------------------------
+
+
+def qualities(path: Path, *entries: tuple[float, float, float, bool]) -> Bag:
+    with BagWriter(path) as writer:
+        writer.add_topic("/link_quality", LINK_QUALITY)
+        for at_s, uplink_bps, rtt_s, connected in entries:
+            at_ns = START_NS + round(at_s * SECOND_NS)
+            writer.write("/link_quality", at_ns, link_quality(at_ns, uplink_bps, rtt_s, connected))
+    return Bag(path)
+
+
+def test_each_estimate_holds_until_the_next(tmp_path: Path) -> None:
+    with qualities(
+        tmp_path / "bag",
+        (-3.0, math.nan, math.nan, False),
+        (-2.0, 2e6, 0.04, True),
+        (-1.0, 3e6, 0.06, True),
+        (1.5, 1e6, 0.05, True),
+        (2.5, 1e6, 0.9, False),
+        (4.0, 5e6, 0.05, True),
+    ) as bag:
+        link = read_link(bag, None, START_NS)
+    rates = {at_s: link.trace.rate_bps(at_s) for at_s in (0.0, 1.4, 1.6, 3.0, 4.1, 100.0)}
+    assert rates == {0.0: 3e6, 1.4: 3e6, 1.6: 1e6, 3.0: 0.0, 4.1: 5e6, 100.0: 5e6}
+    assert link.rtt_s == 0.05
+    assert link.trace.name == "bag:/link_quality"
+
+
+def test_before_the_first_estimate_the_rate_is_the_first_that_is_known(tmp_path: Path) -> None:
+    with qualities(
+        tmp_path / "bag", (0.5, math.nan, math.nan, False), (1.0, 2e6, math.nan, True)
+    ) as bag:
+        link = read_link(bag, "link_quality", START_NS)
+    assert link.trace.rate_bps(0.0) == 2e6
+    assert link.rtt_s is None
+
+
+def test_a_link_that_was_never_known_is_none(tmp_path: Path) -> None:
+    with (
+        qualities(tmp_path / "bag", (0.5, math.nan, math.nan, False)) as bag,
+        pytest.raises(BagError, match=r"never tells a rate \(1 messages"),
+    ):
+        read_link(bag, None, START_NS)
+
+
+def test_a_bag_without_link_says_what_it_holds(tmp_path: Path) -> None:
+    make_drive(tmp_path / "drive", frames=1)
+    with (
+        Bag(tmp_path / "drive") as bag,
+        pytest.raises(BagError, match=r"(?s)no topic with the link's quality.*it holds:.*/truth"),
+    ):
+        read_link(bag, None, START_NS)
