@@ -1,4 +1,4 @@
-"""The networks of the experiments, with their profiles on this machine and on a car played by it."""
+"""The networks of the experiments, with their profiles on this machine and on a played car."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ class Scenario:
         planning: the manager's parameters.
         car_load: the car's slowdown over time.
         edge_load: the edge server's.
-        known_link: the manager knows a fixed link's rate and round trip from the start, and plans
-            once: for comparing policies where what they know of the link is not in question.
+        known_link: the manager knows a fixed link's rate and a frame's round trip from the start,
+            and plans once: to compare policies where what they know of the link is not in question.
         wire: what messages take beside their data.
         queue_bytes: what may wait for the link; what does not fit is lost.
         car_overhead_s: seconds a frame that the car spends beside the network (conversion).
@@ -136,9 +136,10 @@ class Scenario:
             raise ScenarioError(
                 f"deadline_s is {self.head.deadline_s}; expected a finite number above 0"
             )
-        if self.known_link and len(self.link.rates_bps) > 1:
+        if self.known_link and not (len(self.link.rates_bps) == 1 and self.link.rates_bps[0] > 0):
             raise ScenarioError(
-                f"the link {self.link.name} changes; only a fixed one can be known from the start"
+                f"the link {self.link.name} changes or is dead; only a fixed one can be known from "
+                "the start"
             )
         if self.head.max_in_flight < 1:
             raise ScenarioError(f"max_in_flight is {self.head.max_in_flight}; expected 1 or more")
