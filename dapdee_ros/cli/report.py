@@ -44,6 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder for the figures as SVG (default: report-figures beside report.html)",
     )
     add("--no-figures", action="store_true", help="write no figures beside the report")
+    add(
+        "--timelines",
+        type=int,
+        default=24,
+        metavar="N",
+        help="draw so many runs over time, the first ones (default 24)",
+    )
     add("--json", action="store_true", help="print the numbers of all runs as one JSON line")
 
 
@@ -53,13 +60,15 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.report.run_log import plain
     from dapdee_ros.report.summary import summary_text
 
+    if args.timelines < 0:
+        raise CommandError(f"--timelines is {args.timelines}; expected 0 or more")
     runs = read_runs(args.runs)
     out = args.out or (runs[0].path.parent if len(runs) == 1 else Path()) / "report.html"
     if out.is_dir():
         raise CommandError(f"--out {out} is a folder; give the name of an HTML file")
     figures = args.figures or out.with_name(f"{out.stem}-figures")
     try:
-        numbers = write_report(runs, out, None if args.no_figures else figures)
+        numbers = write_report(runs, out, None if args.no_figures else figures, args.timelines)
     except OSError as error:
         raise CommandError(f"the report cannot be written: {error}") from error
     if args.json:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import blank, furnish, legible, log_ticks
+from dapdee_ros.report.plate import draw_key, furnish, legible, log_ticks, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,12 +68,13 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
     from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
 
-    key = [(legible(words, 24), colour) for words, colour in bars.key]
-    longest = max((len(words) for words, _ in key), default=1)
+    key = [(Patch(color=colour), legible(words, 24)) for words, colour in bars.key]
+    longest = max((len(words) for _, words in key), default=1)
     columns = max(1, min(len(key), int(width_px / (34 + 6.2 * longest))))
-    key_px = 18 * math.ceil(len(key) / columns) + (6 if key else 0)
-    figure = blank(width_px, key_px + _ROW_PX * len(bars.rows) + (62 if bars.line else 48))
-    axes = figure.subplots()
+    figure, (axes,) = panels(
+        width_px, [_ROW_PX * len(bars.rows)], key_rows=math.ceil(len(key) / columns), left_px=6,
+        title_px=16 if bars.line else 2,
+    )  # fmt: skip
     furnish(axes, palette, grid="x")
     axes.spines["left"].set_visible(False)
     if bars.log:
@@ -105,14 +106,7 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
         axes.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}" if bars.percent else f"{v:g}")
     axes.set_xlabel(bars.axis)
     if key:
-        # Matplotlib fills column by column, people read row by row.
-        read = [entry for column in range(columns) for entry in key[column::columns]]
-        figure.legend(
-            handles=[Patch(color=colour) for _, colour in read],
-            labels=[words for words, _ in read], loc="outside upper left", ncols=columns,
-            labelcolor=palette["ink"], handlelength=1, handleheight=0.9, borderpad=0.1,
-            columnspacing=1.2,
-        )  # fmt: skip
+        draw_key(figure, palette, key, columns)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dapdee_ros.report.bars import Bars, Row
 from dapdee_ros.report.comparison import Run
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import WIDE_PX, blank, furnish, legible, log_ticks
+from dapdee_ros.report.plate import WIDE_PX, draw_key, furnish, legible, log_ticks, panels
 from dapdee_ros.report.summary import deadlines_s, finite
 
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
     wide = width_px >= WIDE_PX
     columns = 4 if wide else 1
     shown = [run for run in runs if finite(f.latency_s for f in run.log.frames)]
-    key_px = 20 * (-(-len(shown) // columns)) + 8
-    figure = blank(width_px, key_px + (330 if wide else 270))
-    axes = figure.subplots()
+    deadline_s = common_deadline_s(runs)
+    entries = len(shown) + (deadline_s is not None)
+    figure, (axes,) = panels(
+        width_px, [300 if wide else 240], key_rows=-(-entries // columns), left_px=44, title_px=18
+    )
     furnish(axes, palette, "share of answered frames")
     styles = line_styles(runs)
     shortest, longest = float("inf"), 0.0
@@ -70,13 +72,13 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("latency [ms]")
-    deadline_s = common_deadline_s(runs)
     if deadline_s is not None:
         axes.axvline(
             1e3 * deadline_s, color=palette["muted"], linestyle=(0, (4, 3)), linewidth=1,
             label=f"deadline, {1e3 * deadline_s:g} ms",
         )  # fmt: skip
-    figure.legend(loc="outside upper left", ncols=columns, labelcolor=palette["ink"])
+    handles, labels = axes.get_legend_handles_labels()
+    draw_key(figure, palette, list(zip(handles, labels, strict=True)), min(columns, entries))
     return figure
 
 

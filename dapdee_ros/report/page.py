@@ -33,13 +33,19 @@ _MOST_POINTS, _LEAST_POINTS = 3_000, 300
 _OPEN_TIMELINES = 2
 
 
-def write_report(runs: Sequence[Run], path: Path, figures: Path | None = None) -> dict[str, Any]:
+def write_report(
+    runs: Sequence[Run],
+    path: Path,
+    figures: Path | None = None,
+    most_timelines: int = MOST_TIMELINES,
+) -> dict[str, Any]:
     """Write the report of some runs.
 
     Args:
         runs: at least one; they are grouped and named here.
         path: the HTML file.
         figures: folder for the figures as SVG; None writes none.
+        most_timelines: how many runs, the first ones, to draw over time.
 
     Returns:
         The numbers, as JSON values: ``report``, ``figures`` and ``comparisons``.
@@ -52,8 +58,10 @@ def write_report(runs: Sequence[Run], path: Path, figures: Path | None = None) -
         raise ValueError("a report needs at least one run")
     comparisons = compare(runs)
     palette = Palette({run.base_policy for run in runs}, max(deepest_exit(run.log) for run in runs))
-    most_points = max(_LEAST_POINTS, min(_MOST_POINTS, _POINTS // min(len(runs), MOST_TIMELINES)))
-    sections, plates, left = [], [], MOST_TIMELINES
+    most_points = max(
+        _LEAST_POINTS, min(_MOST_POINTS, _POINTS // max(1, min(len(runs), most_timelines)))
+    )
+    sections, plates, left = [], [], most_timelines
     for position, comparison in enumerate(comparisons, start=1):
         prefix = f"c{position}-" if len(comparisons) > 1 else ""
         own = comparison_plates(comparison, prefix, palette)
@@ -160,8 +168,8 @@ def _over_time(runs: Sequence[Run], timelines: Sequence[Plate]) -> list[str]:
         )
     if len(timelines) < len(runs):
         parts.append(
-            f'<p class="note">{len(runs) - len(timelines)} more runs are not drawn over time: a '
-            f"report draws {MOST_TIMELINES}. Give fewer runs to see them.</p>"
+            f'<p class="note">{len(runs) - len(timelines)} more runs are not drawn over time, to '
+            "keep this file small. Give fewer runs to see them.</p>"
         )
     return parts
 

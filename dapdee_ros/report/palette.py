@@ -126,7 +126,10 @@ class Palette:
         """The same drawing with its colours as CSS variables of the page around it."""
         names: Mapping[str, str] = {s.light: s.name for s in self._shades.values()}
         return re.sub(
-            "|".join(names), lambda m: f"var(--{names[m.group()]})", svg, flags=re.IGNORECASE
+            "|".join(names),
+            lambda m: f"var(--{names[m.group().lower()]})",
+            svg,
+            flags=re.IGNORECASE,
         )
 
 

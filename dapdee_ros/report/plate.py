@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from dapdee_ros.report.palette import Palette
@@ -25,6 +25,9 @@ Draw = Callable[[int], "Figure"]
 
 WIDE_PX = 1120
 NARROW_PX = 340
+_KEY_ROW_PX = 14.5
+_X_AXIS_PX = 40
+_RIGHT_PX = 12
 _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -88,13 +91,53 @@ def drawing_style() -> Iterator[None]:
         yield
 
 
-def blank(width_px: int, height_px: float) -> Figure:
-    """An empty figure; one unit of font size is a pixel."""
+def panels(
+    width_px: int, heights_px: Sequence[float], *, key_rows: int, left_px: float, title_px: float
+) -> tuple[Figure, list[Axes]]:
+    """Axes below each other on a common x axis, with room for a key above and the x axis below.
+
+    Everything has its place in pixels (one unit of font size is a pixel): what stands around axes
+    is known beforehand, and measuring it would take as long again as drawing.
+
+    Args:
+        width_px: of the figure.
+        heights_px: of each axes.
+        key_rows: rows of the figure's key, 0 for none; ``draw_key`` draws it.
+        left_px: room for the names of ticks.
+        title_px: room for a title above each axes.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(
-        figsize=(width_px / 72, height_px / 72), dpi=72, layout="constrained", facecolor="none"
-    )
+    top_px = _KEY_ROW_PX * key_rows + (8 if key_rows else 2)
+    total_px = top_px + sum(heights_px) + title_px * len(heights_px) + _X_AXIS_PX
+    figure = Figure(figsize=(width_px / 72, total_px / 72), dpi=72, facecolor="none")
+    found: list[Axes] = []
+    at_px = total_px - top_px
+    for height_px in heights_px:
+        at_px -= title_px + height_px
+        place = (
+            left_px / width_px,
+            at_px / total_px,
+            (width_px - left_px - _RIGHT_PX) / width_px,
+            height_px / total_px,
+        )
+        found.append(figure.add_axes(place, sharex=found[0] if found else None))
+    for axes in found[:-1]:
+        axes.tick_params(labelbottom=False)
+    return figure, found
+
+
+def draw_key(
+    figure: Figure, palette: Palette, key: Sequence[tuple[Any, str]], columns: int
+) -> None:
+    """Explain colours and marks above a figure, row by row; matplotlib would fill columns."""
+    read = [entry for column in range(columns) for entry in key[column::columns]]
+    figure.legend(
+        handles=[handle for handle, _ in read], labels=[words for _, words in read],
+        loc="upper left", bbox_to_anchor=(0, 1), ncols=columns, labelcolor=palette["ink"],
+        handlelength=1.4, handletextpad=0.5, columnspacing=1.2, borderpad=0.2, borderaxespad=0.2,
+        labelspacing=0.4,
+    )  # fmt: skip
 
 
 def furnish(axes: Axes, palette: Palette, title: str = "", *, grid: str = "both") -> None:

@@ -183,8 +183,11 @@ class RunLog:
                 ("drops", DropRecord),
             ):
                 data[name] = [_record(kind, record) for record in data[name]]
-            for name, container in (("settings", dict), ("ledger", dict), ("labels", list)):
-                if not isinstance(data[name], container):
+            for name, expected in (
+                ("settings", dict), ("ledger", dict), ("labels", list), ("exit_count", int),
+                ("first_result_s", (int, float, type(None))),
+            ):  # fmt: skip
+                if not isinstance(data[name], expected):
                     raise TypeError(f"{name} is {data[name]!r}")
             return cls(**{f.name: data[f.name] for f in fields(cls)})
         except RunLogError:

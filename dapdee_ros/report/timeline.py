@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dapdee_ros.report.decimation import decimate, stretches
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import WIDE_PX, blank, drawing_style, furnish, legible
+from dapdee_ros.report.plate import WIDE_PX, draw_key, drawing_style, furnish, legible, panels
 from dapdee_ros.report.run_log import LinkRecord, RunLog
 from dapdee_ros.report.summary import deadlines_s, finite
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ALL_ON_CAR = "all on the car"
 _PLACES = (("edge", "o"), ("car", "^"), ("fallback", "s"))
 _MOST_CUTS = 7
+_MOST_EXITS = 64
 
 
 def draw_timeline(log: RunLog, path: Path) -> None:
@@ -35,20 +36,22 @@ def draw_timeline(log: RunLog, path: Path) -> None:
 
 
 def deepest_exit(log: RunLog) -> int:
-    """Number of the deepest exit that the model has or a frame used."""
+    """Number of the deepest exit that the model has or a frame used, 64 at most."""
     numbers = [f.exit_number for f in log.frames] + [p.exit_number for p in log.plans]
-    return max([log.exit_count, *numbers])
+    return min(_MOST_EXITS, max([log.exit_count, *numbers]))
 
 
 def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 3000) -> Figure:
     """Draw a run, ``width_px`` wide, with at most ``most_points`` points of latency."""
+    from matplotlib.ticker import MaxNLocator
+
     wide = width_px >= WIDE_PX
     cuts = _cuts(log)
     exits = max(1, deepest_exit(log))
-    heights = [220 if wide else 200, 26 + 15 * exits, 30 + (21 if wide else 29) * len(cuts), 130]
-    key_rows = 1 if wide else 3
-    figure = blank(width_px, sum(heights) + 22 * key_rows + 90)
-    latency, exit_axes, cut, link = figure.subplots(4, 1, sharex=True, height_ratios=heights)
+    heights = [200, 10 + min(16 * exits, 200), (25 if wide else 32) * max(1, len(cuts)), 120]
+    figure, (latency, exit_axes, cut, link) = panels(
+        width_px, heights, key_rows=1 if wide else 3, left_px=40, title_px=28
+    )
     start_s, end_s = _span_s(log)
     latency.set_xlim(start_s - 0.01 * (end_s - start_s), end_s + 0.01 * (end_s - start_s))
     shortest_s = (end_s - start_s) / (width_px / 2)
@@ -57,14 +60,11 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
     _draw_latency(latency, log, palette, most_points, wide)
     handles, labels = latency.get_legend_handles_labels()
     if handles:
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=6 if wide else 2,
-            labelcolor=palette["ink"], handletextpad=0.3, columnspacing=1.2,
-        )  # fmt: skip
+        draw_key(figure, palette, list(zip(handles, labels, strict=True)), 6 if wide else 2)
 
     furnish(exit_axes, palette, "exit that answered", grid="x")
     exit_axes.set_ylim(0.4, exits + 0.6)
-    exit_axes.set_yticks(range(1, exits + 1))
+    exit_axes.yaxis.set_major_locator(MaxNLocator(12, integer=True))
     for number in range(1, exits + 1):
         times = finite(f.at_s for f in log.frames if f.exit_number == number)
         spans = stretches([(t, t) for t in times], shortest_s)

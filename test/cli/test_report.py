@@ -1,0 +1,190 @@
+"""dapdee report, as a user runs it, and its page as a browser shows it."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from report.recorded import DRIVE, runs_of
+
+_BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+needs_browser = pytest.mark.skipif(
+    _BROWSER is None, reason="no browser to look with: apt-get install chromium"
+)
+
+
+def dapdee(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dapdee_ros.cli.main", "report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of logs with a file that is none."""
+    folder = tmp_path_factory.mktemp("results")
+    for run in runs_of(["exact", "oracle", "neurosurgeon+u8"]):
+        run.log.save(folder / run.path)
+    (folder / "machine.json").write_text('{"cores": 2}')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "page.html"
+    done = dapdee(results, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "passed over" in done.stderr
+    assert "machine.json" in done.stderr
+    numbers = json.loads(done.stdout)
+    assert [run["name"] for run in numbers["comparisons"][0]["runs"]] == [
+        "exact",
+        "oracle",
+        "neurosurgeon+u8",
+    ]
+    assert numbers["comparisons"][0]["runs"][2]["regret"]["frames"] == 209
+    assert all(Path(figure).exists() for figure in numbers["figures"])
+    return out
+
+
+def test_one_run_has_its_report_beside_the_log(tmp_path: Path) -> None:
+    shutil.copy(DRIVE, tmp_path / "run.json")
+    done = dapdee(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"report   {tmp_path / 'report.html'}" in done.stdout
+    assert "210 accepted" in done.stdout
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    assert list((tmp_path / "report-figures").glob("timeline-*.svg"))
+    again = dapdee(tmp_path / "run.json", tmp_path, "--no-figures", "--out", tmp_path / "b.html")
+    assert again.returncode == 0, again.stderr
+    assert "210 accepted" in again.stdout  # the same log given twice is one run
+    assert not (tmp_path / "b-figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("torn.json", '{"version": 1, "frames": [', "torn.json is no log of a run"),
+        ("new.json", '{"version": 7}', "written by another version"),
+        ("none", None, "no log of a run"),
+        ("bag.db3", "SQLite", "bag.db3 is no log of a run"),
+    ],
+)
+def test_what_is_no_log_is_one_clear_line(
+    name: str, content: str | None, words: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    done = dapdee(tmp_path / name)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_logs_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    done = dapdee(tmp_path)
+    assert done.returncode == 2
+    assert "holds no log of a run; there is notes.txt" in done.stderr
+
+
+def test_a_report_cannot_be_a_folder(results: Path, tmp_path: Path) -> None:
+    done = dapdee(results, "--out", tmp_path)
+    assert done.returncode == 2
+    assert "is a folder" in done.stderr
+
+
+def browse(page: Path, width_px: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Show a page in a browser of its own, as nobody sees it."""
+    assert _BROWSER is not None
+    profile = page.with_name(f"profile-{width_px}")
+    try:
+        return subprocess.run(
+            [
+                _BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                "--disable-background-networking", "--hide-scrollbars", "--enable-logging=stderr",
+                f"--user-data-dir={profile}", *arguments, page.as_uri(),
+            ],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+_MEASURE = """<script>addEventListener("load", () => {
+  const page = document.documentElement;
+  const found = {page: [page.scrollWidth, page.scrollHeight, page.clientWidth], figures: []};
+  for (const svg of document.querySelectorAll("figure svg")) {
+    const box = svg.getBoundingClientRect();
+    if (!box.width || svg.closest("details:not([open])")) continue;
+    const text = [...svg.querySelectorAll("text")].map(t => t.getBoundingClientRect());
+    found.figures.push({
+      box: [box.left, box.top, box.width, box.height],
+      height: Math.min(...text.map(t => t.height)),
+      out: text.filter(t => t.left < box.left - 1 || t.right > box.right + 1).length,
+    });
+  }
+  parent.document.documentElement.dataset.found = JSON.stringify(found);
+})</script></html>"""
+
+
+@needs_browser
+@pytest.mark.parametrize("width_px", [360, 1400])
+def test_a_browser_shows_every_figure_and_no_page_scrolls_sideways(
+    report: Path, tmp_path: Path, width_px: int
+) -> None:
+    measured = tmp_path / "measured.html"
+    # The page forbids every script, also this one.
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", report.read_text())
+    text = html.escape(text.replace("</html>", _MEASURE))
+    # A browser without a screen makes no window as narrow as a phone's; a frame can be.
+    measured.write_text(f'<iframe width="{width_px}" height="900" srcdoc="{text}"></iframe>')
+    done = browse(measured, width_px, "--window-size=1600,1000", "--dump-dom")
+    found_text = re.search(r'data-found="([^"]*)"', done.stdout)
+    assert found_text, done.stderr
+    found = json.loads(html.unescape(found_text.group(1)))
+    width, height, view = found["page"]
+    assert view == width_px
+    assert width <= width_px
+    # Bars, distribution, two open timelines: the third is folded.
+    assert len(found["figures"]) == 8 + 1 + 2
+    for figure in found["figures"]:
+        assert figure["height"] >= 9, "letters too small to read"
+        assert figure["out"] == 0, "letters run out of their figure"
+
+    picture = tmp_path / "picture.png"
+    done = browse(report, width_px, f"--window-size={width_px},{height}", f"--screenshot={picture}")
+    assert "CONSOLE" not in done.stderr, done.stderr
+    pixels = cv2.imread(str(picture)).astype(np.int16)
+    assert pixels.shape[:2] == (height, width_px)
+    for figure in found["figures"]:
+        left, top, w, h = (int(v) for v in figure["box"])
+        part = pixels[top : top + h, left : left + w]
+        colourful = (part.max(axis=2) - part.min(axis=2)) > 40
+        assert colourful.mean() > 0.0005, "a figure is blank"  # three marks are enough
+        assert len(np.unique(part.reshape(-1, 3), axis=0)) > 20
+
+
+@needs_browser
+def test_a_console_error_would_be_seen(report: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(report.read_text().replace("</html>", "<script>nonsense()</script></html>"))
+    picture = tmp_path / "picture.png"
+    assert "CONSOLE" in browse(broken, 400, f"--screenshot={picture}").stderr
+
+
+def test_help_explains() -> None:
+    done = dapdee("--help")
+    assert done.returncode == 0
+    for words in ("oracle", "--figures", "--json", "run.json"):
+        assert words in done.stdout
