@@ -136,6 +136,8 @@ class _Replay(_Simulation):
         log.drops = self._drops({frame.index for frame in frames})
         self._count_unreadable(log)
         log.settings.pop("expected_accuracy", None)
+        name = str(log.settings["scenario"])
+        log.settings["scenario"] = f"replay-{name.rpartition('-')[2]}"
         last = len(self._scenario.problem.dag.exits)
         same = [
             frame.answer.class_id == self._answers.on_car(frame.index, last).class_id

@@ -2,9 +2,9 @@
 
 Frames come from a rosbag2 (mcap or sqlite3, compressed or not; Image or CompressedImage) at the
 times at which they were recorded. Every answer is the network's own, cut where the policy cuts it
-and with the codec applied; seconds come from profiles and the link, as in `dapdee simulate`. For
-every policy there is a bag with results, plans and link quality, under the frames' own stamps, and
-the log of the run for `dapdee report`.
+and with the codec applied; seconds come from profiles and the link, as in `dapdee simulate`. Writes
+for every policy a bag with results, plans and link quality, under the frames' own stamps, and the
+run's log, and over all of them a report (report.html).
 
     dapdee replay drive/                                    what is in it
     dapdee replay drive/ --link 4g --policy exact --policy neurosurgeon --policy device-only
@@ -122,10 +122,12 @@ def _run(args: argparse.Namespace) -> int:
         scenario = _scenario(args, bag, topic.name, model.card, (car, edge), store, arrivals_s)
         runs = _replay_all(names, scenario, model, arrivals_s, store)
     files = _write(out, args.storage, runs, model.card, store, arrivals_s)
+    report = _report(out, files)
     if args.json:
-        print(json.dumps(_values(runs, store, files)))
+        print(json.dumps(_values(runs, store, files, report)))
     else:
         _show(scenario, runs, store, files)
+        print(f"report   {report}")
     answered = all(of_policy.frames for of_policy in runs.values())
     return 0 if answered else 1
 
@@ -311,6 +313,21 @@ def _write(
     return files
 
 
+def _report(out: Path, files: dict[str, tuple[Path, Path]]) -> Path:
+    from dapdee_ros.report.comparison import Run
+    from dapdee_ros.report.page import write_report
+    from dapdee_ros.report.run_log import RunLog
+
+    path = out / "report.html"
+    # As they were written: what the report shows is what another report would find.
+    logs = [Run(log_path, RunLog.load(log_path)) for _, log_path in files.values()]
+    try:
+        write_report(logs, path, None)
+    except OSError as error:
+        raise CommandError(f"the report cannot be written: {error}") from error
+    return path
+
+
 class _Progress:
     """A progress bar on the terminal's error output, which takes what is done and what there is."""
 
@@ -334,7 +351,10 @@ class _Progress:
 
 
 def _values(
-    runs: dict[str, ReplayedRun], store: FrameStore, files: dict[str, tuple[Path, Path]]
+    runs: dict[str, ReplayedRun],
+    store: FrameStore,
+    files: dict[str, tuple[Path, Path]],
+    report: Path,
 ) -> dict[str, Any]:
     from dapdee_ros.report.summary import summarise
 
@@ -344,6 +364,7 @@ def _values(
         "settings": {key: value for key, value in settings.items() if key not in own},
         "frames": len(store.frames),
         "unreadable": list(store.unreadable),
+        "report": str(report),
         "runs": {
             name: {
                 "summary": summarise(of_policy.log),

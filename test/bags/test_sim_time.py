@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ pytest.importorskip("dapdee_ros.msg", reason="the messages are not built: run 'm
 import torch
 from bags.made_bags import SECOND_NS, STAMP_EARLIER_NS, START_NS, make_drive
 from rclpy.serialization import deserialize_message
-from ros_world import DomainLease, RosWorld
+from ros_world import DomainLease, Program, RosWorld
 from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
@@ -59,8 +59,9 @@ def ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosWorld]:
 class Player:
     """Publishes a bag's images at its times, over and over, and its time on /clock."""
 
-    def __init__(self, ros: RosWorld, path: Path) -> None:
+    def __init__(self, ros: RosWorld, path: Path, programs: Sequence[Program]) -> None:
         self._ros = ros
+        self._programs = programs
         node = ros.node("player")
         self._clock = node.create_publisher(Clock, "/clock", 10)
         self._images = node.create_publisher(Image, "image_raw", qos.IMAGE)
@@ -83,8 +84,10 @@ class Player:
         """Play on until something is true; fails the test if it takes too long."""
         end_s = time.monotonic() + START_S
         while not condition():
-            assert time.monotonic() < end_s, f"not within {START_S} s: {what}"
             self._step()
+            if time.monotonic() > end_s:
+                printed = "\n---\n".join(program.output() for program in self._programs)
+                raise AssertionError(f"not within {START_S} s: {what}\n{printed}")
 
     def _step(self) -> None:
         now_ns = self.now_ns
@@ -129,7 +132,7 @@ def test_nodes_on_a_bags_clock_decide_as_ever(ros: RosWorld, tmp_path: Path) -> 
     )
     edge = ros.start("edge", {**simulated, "threads": 1})
     manager = ros.start("manager", simulated, "-p", "partition_manager:deadline_s:=2.0")
-    player = Player(ros, tmp_path / "drive")
+    player = Player(ros, tmp_path / "drive", [head, edge, manager])
     player.play_until(
         lambda: sum(r.place == r.PLACE_EDGE for r in results) >= 15, "answers of the edge"
     )

@@ -74,6 +74,8 @@ def test_two_policies_on_one_bag(tmp_path: Path, replay: Replay) -> None:
             assert bag.topics["/inference"].count == FRAMES
             assert bag.topics["/plan"].count == len(log.plans)
     assert logs["exact"].settings["scenario"] == logs["device-only"].settings["scenario"]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "device-only" in page and "exact" in page
     # Nothing was in a hurry: the car alone answers as the network does.
     assert summarise(logs["device-only"])["sent_bytes"] == 0
     assert logs["device-only"].settings["agreement"] == 1.0
