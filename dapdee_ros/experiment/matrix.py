@@ -146,6 +146,7 @@ def cell_scenario(subject: Subject, link: str, load: str, codecs: str) -> Scenar
         known_link=True,
         wire=FRAMED_WIRE,
         labels=subject.labels,
+        accuracy_known=bool(subject.accuracy_data),
         notes={"model": subject.name},
     )
 

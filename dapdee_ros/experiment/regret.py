@@ -117,6 +117,7 @@ def drive_scenario(subject: Subject, link: LinkTrace, seconds: float = math.inf)
         ),
         planning=Planning(mode="latency"),
         labels=subject.labels,
+        accuracy_known=bool(subject.accuracy_data),
         notes={"model": subject.name},
     )
 

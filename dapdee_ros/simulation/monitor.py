@@ -49,7 +49,7 @@ class SimulatedMonitor:
         self._published_s = -math.inf
 
     def check(self) -> None:
-        """Look whether a probe is due, every ``CHECK_PERIOD_S``."""
+        """Look whether a probe is due: every ``CHECK_PERIOD_S``, and after every echo."""
         now_s = self._agenda.now_s
         padding = self._schedule.due(now_s, self._estimator.estimate(now_s))
         if padding is not None:
@@ -62,7 +62,8 @@ class SimulatedMonitor:
         """A probe came back."""
         now_s = self._agenda.now_s
         self._estimator.on_probe(now_s, now_s - sent_s, padding_bytes, ("probe", sequence))
-        self._publish()
+        # As the node: what it leaves in doubt is measured again at once.
+        self.check()
 
     def take_result(self, outcome: Outcome) -> None:
         """Learn from a result: how long its tensors took, or that no answer came."""

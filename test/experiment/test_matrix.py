@@ -1,0 +1,103 @@
+"""Cells of the matrix: identical input, the right rival, and ours not behind it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from simulation.small_world import ACCURACY, GATE, curves, problem
+
+from dapdee_ros.experiment.framed import FRAMED_WIRE, framed
+from dapdee_ros.experiment.matrix import (
+    LINKS,
+    LOADS,
+    MOST_RATIO,
+    Cell,
+    cell_scenario,
+    run_cell,
+    run_matrix,
+)
+from dapdee_ros.experiment.subjects import MODELS, Subject, available
+from dapdee_ros.partition.policy import Problem
+from dapdee_ros.simulation.figures import Figures
+from dapdee_ros.simulation.run import simulate
+from dapdee_ros.simulation.scenario import Wire
+
+RIVALS = ("device-only", "edge-only", "neurosurgeon", "branchynet", "edgent", "eddi", "dads")
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    of = problem((GATE,))
+    return Subject("small", {"f32": of, "all": of}, curves(), "made up for a test")
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize("link", LINKS)
+def test_ours_is_not_behind_the_best_rival(subject: Subject, link: str, load: str) -> None:
+    cell = run_cell(subject, link, load, "f32", RIVALS)
+    assert set(cell.figures) == {*RIVALS, "exact", "exact (0.1 pt)"}
+    for ours in cell.ours:
+        assert cell.rivals(ours)
+        assert cell.ratio(ours) <= MOST_RATIO
+    assert cell.to_dict()["against_best_rival"]["exact"]["met"]
+
+
+def test_a_framed_problem_takes_what_it_is_planned_with(subject: Subject) -> None:
+    # With headers counted twice or not at all the two would differ by 30 ms on this link.
+    scenario = cell_scenario(subject, "cat1", "light", "f32")
+    alike = replace(scenario, problem=subject.problems["f32"], wire=Wire())
+    of_both = [
+        simulate(s, "edge-only").outcomes[50].latency_s
+        for s in (replace(s, head=replace(s.head, deadline_s=9.0)) for s in (scenario, alike))
+    ]
+    assert of_both[0] == pytest.approx(of_both[1], abs=0.0005)
+    plain: Problem = subject.problems["f32"]
+    stem = plain.dag.by_name["stem"]
+    coded = framed(plain).codecs[0].tensor(stem)
+    assert coded is not None and coded.coded_bytes == 4000 + 170 + 3 * 28
+    assert FRAMED_WIRE.answer_bytes == 278
+
+
+def figures(latency_s: float, accuracy: float, depth: int = 1) -> Figures:
+    times = (latency_s, latency_s, latency_s, 1 / latency_s)
+    return Figures(9, *times, 0.0, 0.0, accuracy, 0.0, {}, {depth: 1.0}, "")
+
+
+def test_only_rivals_as_accurate_count() -> None:
+    of = {
+        "exact": figures(0.10, 0.950),
+        "hasty": figures(0.01, 0.940),
+        "as good": figures(0.08, 0.9495),
+        "better": figures(0.09, 0.960),
+    }
+    cell = Cell("m", "3g", "light", "f32", 1.0, of)
+    assert cell.rivals() == ["as good", "better"]
+    assert cell.best_rival() == "as good"
+    assert cell.ratio() == pytest.approx(1.25)
+    assert not cell.to_dict()["against_best_rival"]["exact"]["met"]
+    alone = Cell("m", "3g", "heavy", "f32", 1.0, {"exact": of["exact"], "hasty": of["hasty"]})
+    assert alone.best_rival() is None
+    assert math.isnan(alone.ratio())
+
+
+def test_without_accuracies_the_depth_of_the_exit_counts() -> None:
+    unknown = math.nan
+    of = {"exact": figures(0.1, unknown, 5), "shallow": figures(0.01, unknown, 2)}
+    assert Cell("m", "3g", "light", "f32", 1.0, of).rivals() == []
+
+
+def test_models_that_are_not_there_are_named() -> None:
+    there, missing = available(("roadsigns", "resnet18-224", "nobody"))
+    assert there == ["roadsigns", "resnet18-224"]
+    assert "no model 'nobody'" in missing["nobody"]
+    assert set(MODELS) >= {"vgg16-cifar10", "alexnet-cifar10", "roadsigns"}
+
+
+def test_every_cell_is_told_of(subject: Subject) -> None:
+    assert subject.car_alone_s == pytest.approx(0.1)
+    assert subject.describe()["exit_accuracy"] == list(ACCURACY)
+    told: list[Cell] = []
+    assert run_matrix(subject, links=["wifi"], told=told.append) == told
+    assert [(c.load, c.codecs) for c in told] == [
+        ("light", "f32"), ("light", "all"), ("heavy", "f32"), ("heavy", "all"),
+    ]  # fmt: skip

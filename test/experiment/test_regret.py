@@ -1,0 +1,63 @@
+"""Drives over traces, and policies that remember."""
+
+from pathlib import Path
+
+import pytest
+from simulation.small_world import GATE, curves, problem
+
+from dapdee_ros.experiment.regret import find_traces, run_drive
+from dapdee_ros.experiment.remembered import Remembered
+from dapdee_ros.experiment.subjects import Subject
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.policy import Situation
+from dapdee_ros.simulation.link_text import parse_link
+
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    of = problem((GATE,))
+    return Subject("small", {"f32": of, "all": of}, curves(), "made up for a test")
+
+
+def test_regret_counts_against_the_oracle(subject: Subject) -> None:
+    drive = run_drive(
+        subject, parse_link("drive"), policies=("oracle", "exact", "device-only", "nobody")
+    )
+    assert list(drive.figures) == ["oracle", "exact", "device-only"]
+    assert drive.regret("oracle") == 1.0
+    assert drive.more_misses("oracle") == 0.0
+    assert drive.met() == (drive.regret("exact") <= 1.1 and drive.more_misses("exact") <= 0.02)
+    assert 1.0 <= drive.regret("exact") < drive.regret("device-only")
+    assert drive.to_dict()["policies"]["exact"]["regret"] == round(drive.regret("exact"), 4)
+
+
+@pytest.mark.parametrize("name", ["ATT-LTE-driving", "Verizon-LTE-short"])
+def test_exact_on_measured_drives(subject: Subject, name: str) -> None:
+    traces, missing = find_traces(TRACES)
+    if name not in traces:
+        pytest.skip(f"the measured traces are not there: {', '.join(missing)} in {TRACES}")
+    drive = run_drive(subject, traces[name], policies=("oracle", "exact"), seconds=140)
+    assert drive.met(), drive.to_dict()["policies"]["exact"]
+
+
+def test_a_policy_is_asked_once_for_nearly_the_same() -> None:
+    class Counting:
+        asked = 0
+
+        def plan(self, situation: Situation) -> Plan:
+            self.asked += 1
+            return Plan(1, ())
+
+    policy = Counting()
+    remembered = Remembered(policy)
+
+    def ask(rate_bps: float, slowdown: float = 1.0, mode: str = "latency") -> int:
+        link = LinkState(rate_bps, 0.02)
+        remembered.plan(Situation(link, LoadState(slowdown), 0.3, mode))
+        return policy.asked
+
+    assert [ask(1e6), ask(1.001e6), ask(1.1e6), ask(1e6)] == [1, 1, 2, 2]
+    assert [ask(1e6, 2.0), ask(1e6, mode="throughput"), ask(0.0), ask(0.0)] == [3, 4, 5, 5]
