@@ -46,6 +46,8 @@ def test_a_drive_into_a_tunnel_accounts_for_every_frame(tmp_path: Path) -> None:
     assert summary["places"]["car"]["frames"] > 0
     assert summary["accuracy"] > 0.6
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
+    assert f"report   {tmp_path / 'report.html'}" in done.stderr
+    assert "Policy exact" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "last_picture.png").stat().st_size > 10_000
     log = RunLog.load(tmp_path / "run.json")
     assert log.first_result_s is not None

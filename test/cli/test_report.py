@@ -165,7 +165,9 @@ def test_a_browser_shows_every_figure_and_no_page_scrolls_sideways(
     picture = tmp_path / "picture.png"
     done = browse(report, width_px, f"--window-size={width_px},{height}", f"--screenshot={picture}")
     assert "CONSOLE" not in done.stderr, done.stderr
-    pixels = cv2.imread(str(picture)).astype(np.int16)
+    read = cv2.imread(str(picture))
+    assert read is not None
+    pixels = read.astype(np.int16)
     assert pixels.shape[:2] == (height, width_px)
     for figure in found["figures"]:
         left, top, w, h = (int(v) for v in figure["box"])
