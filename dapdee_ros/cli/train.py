@@ -60,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--exit-weights", help="weights of the exits' losses: w1,w2,... (default 0.3 to 1)")
     add("--uncertainty", action="store_true", help="learn the weights from each exit's uncertainty")
     add("--distillation", type=float, default=0.0, help="weight of learning from the deepest exit")
+    add("--cutout", type=int, default=0, help="side of a square covered in each frame (pixels)")
     add("--size", type=_size, help="frame size HxW (default: the data's own; 64x64 for roadsigns)")
     add("--frames-per-epoch", type=int, default=20_000, help="for roadsigns (default 20000)")
     add("--held-out-frames", type=int, default=5_000, help="for roadsigns (default 5000)")
@@ -118,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, option)
         if value is not None and value < 1:
             raise CommandError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
+    if args.cutout < 0:
+        raise CommandError(f"--cutout must not be negative, got {args.cutout}")
     if args.taps and args.exits:
         raise CommandError("give --taps or --exits, not both")
     if args.threads:
@@ -132,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
         exit_weights=_numbers(args.exit_weights, "--exit-weights"),
         uncertainty=args.uncertainty,
         distillation=args.distillation,
+        cutout=args.cutout,
         bf16=not args.no_bf16,
         seed=args.seed,
     )

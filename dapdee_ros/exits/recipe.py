@@ -24,6 +24,9 @@ class Recipe:
         exit_weights: one per exit, or None for ``rising_weights``.
         uncertainty: learn the weights, see ``JointLoss``.
         distillation: weight of learning from the deepest exit.
+        cutout: side in pixels of a square that every frame loses at a random place (T. DeVries and
+            G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
+            2017); 0 leaves frames whole. Worth it in long trainings.
         bf16: compute forward and backward in bfloat16 where torch finds it safe.
         seed: of initial weights, order of frames and augmentation.
     """
@@ -37,6 +40,7 @@ class Recipe:
     exit_weights: tuple[float, ...] | None = None
     uncertainty: bool = False
     distillation: float = 0.0
+    cutout: int = 0
     bf16: bool = True
     seed: int = 0
 

@@ -67,6 +67,27 @@ def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) 
     return images[frame, rows[:, :, None], columns[:, None, :]]
 
 
+def cut_out(images: Tensor, side: int, fill: Tensor, generator: torch.Generator) -> Tensor:
+    """Cover a square of each frame, its centre anywhere in the frame.
+
+    Args:
+        images: uint8 ``(B, H, W, 3)``.
+        side: of the square in pixels; 0 covers nothing.
+        fill: uint8 ``(3,)``, what it is covered with.
+        generator: source of the draws.
+    """
+    if not side:
+        return images
+    count, height, width, _ = images.shape
+    top = torch.randint(0, height, (count, 1), generator=generator) - side // 2
+    left = torch.randint(0, width, (count, 1), generator=generator) - side // 2
+    rows, columns = torch.arange(height) - top, torch.arange(width) - left
+    covered = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[
+        :, None, :
+    ]
+    return torch.where(covered[..., None], fill, images)
+
+
 def logits_of(
     model: nn.Module, images: NDArray[np.uint8], batch_size: int = 256, *, bf16: bool = False
 ) -> list[NDArray[np.float32]]:
@@ -125,6 +146,7 @@ class Training:
         if recipe.bf16:
             use_matrix_products(model)
         self.source = source
+        self._mean_colour = (255 * torch.tensor(source.mean)).round().to(torch.uint8)
         self.recipe = recipe
         self.out = out
         # As JSON would give it back, so that it can be compared with a checkpoint's.
@@ -171,12 +193,9 @@ class Training:
         return torch.Generator().manual_seed(int(words[0]) << 20 ^ int(words[1]))
 
     def _one_step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], epoch: int) -> Step:
-        batch = augment(
-            torch.from_numpy(images),
-            self.source.shift,
-            self.source.flip,
-            self._generator(self.step, 1),
-        ).to(self.device)
+        generator = self._generator(self.step, 1)
+        batch = augment(torch.from_numpy(images), self.source.shift, self.source.flip, generator)
+        batch = cut_out(batch, self.recipe.cutout, self._mean_colour, generator).to(self.device)
         target = torch.from_numpy(labels).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits = self.model(batch)
@@ -216,6 +235,8 @@ class Training:
         path = self.out / CHECKPOINT_FILE
         tensors, state = load_checkpoint(path)
         saved = state["identity"]
+        # A checkpoint from before an option existed was trained with the option's default.
+        saved["recipe"] = {**_plain(asdict(Recipe())), **saved.get("recipe", {})}
         differing = sorted(
             key for key in {*saved, *self.identity} if saved.get(key) != self.identity.get(key)
         )

@@ -10,7 +10,7 @@ from dapdee_ros.datasets.split import Split
 from dapdee_ros.exits.checkpoint import CheckpointError
 from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
 from dapdee_ros.exits.recipe import Recipe, one_cycle
-from dapdee_ros.exits.training import Training, augment, exit_accuracies
+from dapdee_ros.exits.training import Training, augment, cut_out, exit_accuracies
 
 
 def _colours() -> StoredImages:
@@ -125,6 +125,21 @@ def test_augmentation_moves_and_mirrors() -> None:
     assert any(flips)
     assert any(same)
     assert all(a or b for a, b in zip(flips, same, strict=True))
+
+
+def test_a_square_of_each_frame_is_covered() -> None:
+    images = torch.full((64, 12, 10, 3), 9, dtype=torch.uint8)
+    fill = torch.tensor([1, 2, 3], dtype=torch.uint8)
+    covered = cut_out(images, 4, fill, torch.Generator().manual_seed(0))
+    lost = (covered == fill).all(-1)
+    assert ((covered == images).all(-1) | lost).all()
+    areas = lost.sum((1, 2))
+    # At a border part of the square is outside: at least a quarter of it is always in the frame.
+    assert areas.max() == 16 and areas.min() >= 4
+    # One rectangle each: as many pixels as its rows times its columns.
+    assert torch.equal(areas, lost.any(2).sum(1) * lost.any(1).sum(1))
+    assert len({tuple(frame.flatten().tolist()) for frame in lost}) > 20
+    assert cut_out(images, 0, fill, torch.Generator()) is images
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
