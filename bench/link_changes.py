@@ -10,6 +10,7 @@ force, and how many frames were answered between. Needs root; ends with one JSON
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -17,9 +18,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dapdee_ros.exits.card import find_model, read_card
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.testbed.following import Change, Outage, changes_of, lost_frames, outages_of
-from dapdee_ros.testbed.settings import TestbedSettings
+from dapdee_ros.testbed.settings import CODECS, TestbedSettings
 from dapdee_ros.testbed.testbed import Testbed
 from dapdee_ros.testbed.veth_link import why_no_link
 
@@ -56,7 +64,7 @@ def main() -> int:
         rounds = []
         for number in range(args.rounds):
             with Testbed(settings, out / str(number), profiles=out / "machines") as bed:
-                rounds.append(report(bed.run()))
+                rounds.append(report(bed.run(), out / str(number)))
     figures: dict[str, Any] = {
         "bench": "link_changes",
         "model": args.model,
@@ -69,11 +77,13 @@ def main() -> int:
     return 0
 
 
-def report(log: RunLog) -> dict[str, Any]:
+def report(log: RunLog, folder: Path) -> dict[str, Any]:
     """Print and return one run's figures."""
+    problem = problem_in(log, folder)
     changes, outages, lost = changes_of(log), outages_of(log), lost_frames(log)
     for change in changes:
         print(change_text(change))
+        print(f"{'':21}{excess(log, problem, change):.0%} over the best plan at that rate")
     for outage in outages:
         print(outage_text(outage))
     holds = not lost and all(c.holds for c in changes) and all(o.holds for o in outages)
@@ -81,13 +91,69 @@ def report(log: RunLog) -> dict[str, Any]:
     return {
         "car_slowdown": log.settings["car_slowdown"],
         "changes": [
-            {**asdict(c), "lag_s": c.lag_s, "holds": c.holds, "settled": list(c.settled)}
+            {
+                **asdict(c),
+                "lag_s": c.lag_s,
+                "holds": c.holds,
+                "excess": round(excess(log, problem, c), 4),
+            }
             for c in changes
         ],
         "outages": [{**asdict(o), "holds": o.holds} for o in outages],
         "lost": lost,
         "holds": holds,
     }
+
+
+def problem_in(log: RunLog, folder: Path) -> Problem:
+    """What was planned for in a run: the model and both machines as measured."""
+    settings = log.settings
+    car, edge = (DeviceProfile.load(folder / side / "profile.json") for side in ("car", "edge"))
+    card = read_card(find_model(settings["model"]))
+    return problem_of(card, car, edge, CODECS[settings["codecs"]])
+
+
+def excess(log: RunLog, problem: Problem, change: Change) -> float:
+    """Share by which the settled plan is slower than the best one, if the true rate is known.
+
+    Some is on purpose: a plan stays while another would gain little.
+    """
+    settings = log.settings
+    rtts = sorted(
+        record.rtt_s
+        for record in log.links
+        if record.rtt_s is not None and change.at_s < record.at_s < change.until_s
+    )
+    situation = Situation(
+        # The rate counts headers, which are about 6 % on the packets of the testbed's link.
+        LinkState(0.94 * change.rate_bps, rtts[len(rtts) // 2] if rtts else 0.0),
+        LoadState(),
+        settings["deadline_s"],
+        settings["mode"],
+        accuracy_tolerance=0.005,
+        gates=settings["gates"],
+        most_period_s=0.85 / settings["rate_hz"],
+    )
+    best = ask(make_policy("exact", problem), situation, problem)
+    exit_number, boundary, codec = change.settled
+    gates: list[tuple[int, float] | tuple[None, None]] = [(None, None)]
+    if settings["gates"]:
+        gates += [(g.gate, g.threshold) for g in problem.gates if g.exit_number == exit_number]
+    prices = []
+    for gate, threshold in gates:
+        # The log does not say with which gate. Not every one lies within the plan's head.
+        with contextlib.suppress(PlanningError, GraphError):
+            plan = situation.price(
+                problem,
+                exit_number,
+                boundary,
+                codec if boundary else best.codec,
+                "",
+                gate=gate,
+                gate_threshold=threshold,
+            )
+            prices.append(plan.objective_s)
+    return min(prices) / best.objective_s - 1
 
 
 def change_text(change: Change) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.testbed.enter import NAMESPACES
+from dapdee_ros.testbed.leftovers import remove_leftovers
 from dapdee_ros.testbed.veth_link import why_no_link
 
 pytestmark = [pytest.mark.ros, pytest.mark.netns, pytest.mark.timeout(240)]
@@ -44,9 +45,10 @@ testbed.__test__ = False  # type: ignore[attr-defined]
 
 
 def left_behind(pid: int) -> list[str]:
-    return [str(path) for path in NAMESPACES.glob(f"dapdee-{pid}-*")] + [
-        str(path) for path in Path("/sys/fs/cgroup").glob(f"*/dapdee-{pid}-*")
-    ]
+    names = [str(path) for path in NAMESPACES.glob(f"dapdee-{pid}-*")]
+    groups = Path("/sys/fs/cgroup")
+    found = [*groups.glob(f"dapdee-{pid}-*"), *groups.glob(f"*/dapdee-{pid}-*")]
+    return names + [str(path) for path in found]
 
 
 @built
@@ -77,8 +79,8 @@ def test_a_run_over_a_shaped_link_is_logged_and_leaves_nothing(
     )
     assert settings["deadline_s"] == 1.0
     assert settings["mode"] == "latency"
-    # Three tenths of a core: about 3.3 times slower, whatever else runs on this machine.
-    assert 2.0 < settings["car_slowdown"] < 6.0
+    # Three tenths of a core: 3.3 times slower if nothing else runs on this machine.
+    assert 2.0 < settings["car_slowdown"] < 20.0
     assert [round(link.uplink_bps or 0) for link in log.link_truth] == [5_850_000, 1_100_000]
     assert log.link_truth[1].at_s == pytest.approx(3.0, abs=0.3)
     assert 40 <= len(log.frames) <= 61
@@ -113,6 +115,39 @@ def test_it_cleans_up_when_it_is_told_to_end(
     assert process.returncode in (130, 143)
     assert "Traceback" not in said
     assert left_behind(process.pid) == []
+
+
+@built
+def test_after_kill_9_the_nodes_die_and_the_next_run_removes_the_rest(
+    tmp_path: Path, namespaces: None
+) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--seconds", "60", "--out", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end_s, inside = time.monotonic() + 90, []
+        while len(inside) < 3 and time.monotonic() < end_s:
+            time.sleep(0.1)
+            groups = [Path(path) for path in left_behind(process.pid) if path.startswith("/sys")]
+            inside = [pid for group in groups for pid in _pids(group)]
+        # Edge, head, manager, ...: one process a group.
+        assert len(inside) >= 3
+    finally:
+        process.kill()
+        process.wait()
+    end_s = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in inside) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in inside)
+    assert left_behind(process.pid)
+    remove_leftovers()
+    assert left_behind(process.pid) == []
+
+
+def _pids(group: Path) -> list[int]:
+    return [int(word) for f in group.glob("*/cgroup.procs") for word in f.read_text().split()]
 
 
 @pytest.mark.parametrize(
