@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dapdee_ros.bags.frames import FrameStore
-    from dapdee_ros.bags.reader import Bag
+    from dapdee_ros.bags.reader import Bag, Topic
     from dapdee_ros.bags.replayed_run import ReplayedRun
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.exits.model_folder import LoadedModel
@@ -68,8 +68,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--keep-raw-on-car", action="store_true", help="never send the picture itself")
     add("--no-gates", action="store_true", help="consider no early exit on the car")
     add("--codecs", default="all", help="f32, all, or codecs a,b,c (default all)")
-    add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
-    add("--edge-profile", help="the same for the edge server (default: a sample)")
+    add(
+        "--car-profile",
+        help="JSON that `dapdee profile` wrote on the car (default: the recorded one, a sample, or "
+        "measured here)",
+    )
+    add("--edge-profile", help="the same for the edge server")
     add("--car-slowdown", default="1", help="over its profile: 10, or 1@0,3@20 (default 1)")
     add("--edge-slowdown", default="1", help="the same for the edge server (default 1)")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the result bags")
@@ -110,14 +114,9 @@ def _run(args: argparse.Namespace) -> int:
         out = args.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-replay"
         # Before anything that takes long.
         _check_free(out, names)
-        model, car, edge = _model(args)
-        with _Progress("reading frames", "frame") as tell:
-            from dapdee_ros.bags.frames import read_frames
-
-            store = read_frames(
-                bag, topic, model.card.input_size, model.card.labels, most=args.frames,
-                progress=tell,
-            )  # fmt: skip
+        model = _load(args.model)
+        car, edge = (_profile(args, bag, side, model) for side in ("car", "edge"))
+        store = _frames(bag, topic, model.card, args.frames)
         arrivals_s = _arrivals_s(args, store)
         scenario = _scenario(args, bag, topic.name, model.card, (car, edge), store, arrivals_s)
         runs = _replay_all(names, scenario, model, arrivals_s, store)
@@ -143,31 +142,43 @@ def _list(bag: Bag, as_json: bool) -> int:
     return 0
 
 
-def _model(args: argparse.Namespace) -> tuple[LoadedModel, DeviceProfile, DeviceProfile]:
-    """The network with profiles of both sides; measured here where there are no others."""
+def _load(name: str) -> LoadedModel:
     import torch
 
     from dapdee_ros.exits.card import find_model
     from dapdee_ros.exits.model_folder import load_model
-    from dapdee_ros.partition.errors import ProfileError
+
+    torch.set_num_threads(1)
+    return load_model(find_model(name))
+
+
+def _frames(bag: Bag, topic: Topic, card: ModelCard, most: int | None) -> FrameStore:
+    from dapdee_ros.bags.frames import read_frames
+
+    with _Progress("reading frames", "frame") as tell:
+        return read_frames(bag, topic, card.input_size, card.labels, most=most, progress=tell)
+
+
+def _profile(args: argparse.Namespace, bag: Bag, side: str, model: LoadedModel) -> DeviceProfile:
+    """The profile given, else the recorded one, else a sample, else one measured here.
+
+    Raises:
+        ProfileError: if the one given is none, or measuring failed.
+    """
+    from dapdee_ros.bags.recorded_profiles import read_profile
     from dapdee_ros.partition.from_card import choose_profiles, sample_profiles
     from dapdee_ros.runtime.own_profile import own_profile
 
-    torch.set_num_threads(1)
-    model = load_model(find_model(args.model))
-    card = model.card
-    if sample_profiles(card.model_id) or (args.car_profile and args.edge_profile):
-        return model, *choose_profiles(card, args.car_profile, args.edge_profile)
-    try:
-        with _Progress("no sample profile of this model: measuring here", "run") as tell:
-            own = own_profile(model, 1, tell)
-    except ProfileError as error:
-        raise CommandError(f"{error}; give --car-profile and --edge-profile") from error
-    given = [
-        choose_profiles(card, path, path)[0] if path else own
-        for path in (args.car_profile, args.edge_profile)
-    ]
-    return model, given[0], given[1]
+    path = getattr(args, f"{side}_profile")
+    if not path:
+        recorded = read_profile(bag, side, model.card)
+        if recorded is not None:
+            return recorded
+        if not sample_profiles(model.card.model_id):
+            with _Progress(f"no profile of the {side}: measuring here", "run") as tell:
+                return own_profile(model, 1, tell)
+    car, edge = choose_profiles(model.card, path, path)
+    return car if side == "car" else edge
 
 
 def _arrivals_s(args: argparse.Namespace, store: FrameStore) -> NDArray[np.float64]:

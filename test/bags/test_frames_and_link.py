@@ -1,4 +1,4 @@
-"""What a replay takes out of a bag: frames with their truth, and the link."""
+"""What a replay takes out of a bag: frames with their truth, the link, the two machines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bags.made_bags import (
     SECOND_NS,
     STAMP_EARLIER_NS,
     START_NS,
+    header,
     image,
     link_quality,
     make_drive,
@@ -19,14 +20,17 @@ from bags.made_bags import (
 
 from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.frames import read_frames
-from dapdee_ros.bags.message_types import IMAGE, LINK_QUALITY
+from dapdee_ros.bags.message_types import DEVICE_PROFILE, IMAGE, LINK_QUALITY, new_message
 from dapdee_ros.bags.reader import Bag
 from dapdee_ros.bags.recorded_link import read_link
+from dapdee_ros.bags.recorded_profiles import read_profile
 from dapdee_ros.bags.writer import BagWriter
 from dapdee_ros.datasets.roadsigns import LABELS
+from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.runtime.network_input import network_input
 
 SIZE = (48, 48)
+CARD = read_card(find_model("roadsigns"))
 
 
 def test_frames_keep_times_truth_and_pixels(tmp_path: Path) -> None:
@@ -135,3 +139,60 @@ def test_a_bag_without_link_says_what_it_holds(tmp_path: Path) -> None:
         pytest.raises(BagError, match=r"(?s)no topic with the link's quality.*it holds:.*/truth"),
     ):
         read_link(bag, None, START_NS)
+
+
+# --- the machines -------------------------------------------------------------------------------
+
+
+def with_profiles(path: Path, *entries: tuple[str, str, float]) -> Bag:
+    nodes = [node.name for node in CARD.dag.nodes]
+    with BagWriter(path) as writer:
+        for topic in dict.fromkeys(topic for topic, _, _ in entries):
+            writer.add_topic(topic, DEVICE_PROFILE)
+        for at_ns, (topic, model_id, node_s) in enumerate(entries):
+            message = new_message(
+                DEVICE_PROFILE,
+                header=header(at_ns),
+                model_id=model_id,
+                device=f"a machine of {node_s} s",
+                threads=2,
+                node_names=nodes,
+                node_seconds=np.full(len(nodes), node_s),
+                created="now",
+            )
+            writer.write(topic, at_ns, message)
+    return Bag(path)
+
+
+def test_the_last_profile_of_the_model_counts(tmp_path: Path) -> None:
+    with with_profiles(
+        tmp_path / "bag",
+        ("/car1/car/profile", CARD.model_id, 0.1),
+        ("/car1/car/profile", CARD.model_id, 0.2),
+        ("/car1/car/profile", "of another model", 0.3),
+    ) as bag:
+        profile = read_profile(bag, "car", CARD)
+        assert read_profile(bag, "edge", CARD) is None
+    assert profile is not None
+    assert (profile.device, profile.threads) == ("a machine of 0.2 s", 2)
+    assert set(profile.node_seconds.values()) == {0.2}
+
+
+def test_profiles_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    with (
+        with_profiles(
+            tmp_path / "bag",
+            ("/car1/car/profile", CARD.model_id, 0.1),
+            ("/car2/car/profile", CARD.model_id, 0.2),
+        ) as bag,
+        pytest.raises(BagError, match=r"several profiles .*give --car-profile a file"),
+    ):
+        read_profile(bag, "car", CARD)
+
+
+def test_a_profile_without_sense_is_refused(tmp_path: Path) -> None:
+    with (
+        with_profiles(tmp_path / "bag", ("/edge/profile", CARD.model_id, -1.0)) as bag,
+        pytest.raises(BagError, match=r"the profile on /edge/profile .*takes -1.0 s"),
+    ):
+        read_profile(bag, "edge", CARD)

@@ -1,0 +1,49 @@
+"""How fast car and edge server were, as a recording tells."""
+
+from __future__ import annotations
+
+from dapdee_ros.bags.errors import BagError
+from dapdee_ros.bags.message_types import DEVICE_PROFILE
+from dapdee_ros.bags.reader import Bag
+from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import ProfileError
+
+
+def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:
+    """The last profile of one side that was published for a model.
+
+    Args:
+        bag: the bag.
+        side: ``car`` or ``edge``: the topic ends in ``car/profile`` or ``edge/profile``.
+        card: the model.
+
+    Returns:
+        The profile, or None if the bag has none of this side for this model.
+
+    Raises:
+        BagError: if several cars or edge servers were recorded, or the message makes no sense.
+    """
+    topics = [t for t in bag.of_kind(DEVICE_PROFILE) if t.name.endswith(f"/{side}/profile")]
+    if len(topics) > 1:
+        names = ", ".join(topic.name for topic in topics)
+        raise BagError(f"{bag.path} holds several profiles ({names}): give --{side}-profile a file")
+    found = None
+    for _topic, _log_ns, message in bag.messages(*topics) if topics else ():
+        if message.model_id != card.model_id:
+            continue
+        try:
+            found = DeviceProfile(
+                model_id=message.model_id,
+                device=message.device,
+                threads=int(message.threads),
+                node_seconds=dict(
+                    zip(message.node_names, map(float, message.node_seconds), strict=True)
+                ),
+                created=message.created,
+                note="recorded",
+            )
+            found.check_fits((node.name for node in card.dag.nodes), card.model_id)
+        except (ProfileError, ValueError) as error:
+            raise BagError(f"the profile on {topics[0].name} in {bag.path}: {error}") from error
+    return found
