@@ -107,6 +107,10 @@ class SimulatedManager:
         except (PlanningError, GraphError) as error:
             self.complaints[str(error)] = self.complaints.get(str(error), 0) + 1
             return
+        if new.boundary and not link.usable:
+            # Some policies send whatever happens. The head refuses a plan that takes for ever, and
+            # follows the one that it has.
+            return
         why = self._keeper.consider(self._agenda.now_s, new, current, obey=not self._follows_gain)
         if why is None:
             return

@@ -208,3 +208,11 @@ def test_a_policy_that_fails_leaves_the_car_alone() -> None:
     assert run.log.ledger["results"] == 25
     assert all(o.place is Place.CAR for o in run.outcomes)
     assert any("out of ideas" in complaint for complaint in run.complaints)
+
+
+def test_a_policy_that_always_sends_waits_for_a_link() -> None:
+    run = simulate(scenario("steps:8@0,0@10,8@15"), "edge-only")
+    assert [p.boundary for p in run.log.plans] == [["image"]]
+    assert {o.place for o in run.outcomes if o.frame.accepted_s < 0.1} == {Place.CAR}
+    assert {o.place for o in run.outcomes if 11 < o.frame.accepted_s < 14} == {Place.CAR_FALLBACK}
+    assert settled(run)[0] == pytest.approx(0.012 + 0.01 + 0.01)
