@@ -189,10 +189,11 @@ def run_chains(args: argparse.Namespace) -> dict[str, Any]:
         f"""## From a real Raspberry Pi 4 (simulator)
 
 Block times of Keras networks measured on a Raspberry Pi 4, an i5-2500 and a PC with a 6700K
-(Lockhart et al., Scission, UCC 2020; TensorFlow, batch 1), chains with one exit. The picture is
-sent as the bytes that it is; `u8` sends a quarter of float32's bytes for every other tensor. What
-it costs in time and accuracy was not measured on these devices and is left out: its figures are a
-bound. Otherwise as in the matrix. JSON: [pi4-chains.json](results/pi4-chains.json).
+(Lockhart et al., Scission, UCC 2020; TensorFlow, batch 1), chains with one exit. `raw float32`
+sends the picture as float32 as well, `float32` as the bytes that it is; `u8` sends a quarter of
+float32's bytes for every other tensor. What that costs in time and accuracy was not measured on
+these devices and is left out: its figures are a bound. Otherwise as in the matrix. JSON:
+[pi4-chains.json](results/pi4-chains.json).
 
 {tables.matrix_summary(cells)}
 

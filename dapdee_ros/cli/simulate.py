@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--frame-utilisation", type=float, help="see config/manager.yaml (default 0.85)")
     add("--plan-margin", type=float, help="see config/manager.yaml (default 0.1)")
     add("--min-dwell-s", type=float, help="see config/manager.yaml (default 0.5)")
-    add("--codecs", default="all", help="f32, all, or codecs a,b,c (default all)")
+    add("--codecs", default="all", help="f32, all, or codecs a,b,c; with --blocks raw, f32 or u8")
     add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
     add("--edge-profile", help="the same for the edge server (default: a sample)")
     add("--car-slowdown", default="1", help="over its profile: 1.5, or 1@0,3@20 (default 1)")

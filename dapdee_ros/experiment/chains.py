@@ -11,7 +11,7 @@ from dapdee_ros.simulation.block_chain import BlockTimes, chain_problem
 NETWORKS = ("vgg16", "resnet50", "mobilenetv2", "inception_v3")
 CAR = "raspberry_pi_4"
 EDGES = ("edge_i5_2500", "pc_6700k_cpu")
-CHAIN_CODECS = ("f32", "u8")
+CHAIN_CODECS = ("raw", "f32", "u8")
 RIVALS = ("device-only", "edge-only", "neurosurgeon", "dads", "edgent", "eddi", "dapdee")
 _NO_CODEC_NEEDED = ("device-only",)
 
@@ -45,5 +45,5 @@ def run_chains(
 
 def chain_policies(codec: str) -> list[str]:
     """The rivals' names, with the codec where they would send float32 otherwise."""
-    plain = codec == "f32"
+    plain = codec != "u8"
     return [n if plain or n in _NO_CODEC_NEEDED else f"{n}+{codec}" for n in RIVALS]

@@ -39,8 +39,15 @@ def write_section(page: Path, name: str, text: str) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write results as JSON, one key a line, so that a change can be seen."""
-    _write(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+    """Write results as JSON, one key or item of a list a line, so that a change can be seen."""
+    lines = [f"{json.dumps(key)}: {_value(value)}" for key, value in values.items()]
+    _write(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(json.dumps(v, allow_nan=False) for v in value) + "\n]"
+    return json.dumps(value, allow_nan=False)
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from dapdee_ros.experiment.matrix import CODEC_SETS, LOADS, MOST_RATIO, OURS, Cell
+from dapdee_ros.experiment.matrix import LOADS, MOST_RATIO, OURS, Cell
 from dapdee_ros.experiment.regret import MOST_MORE_MISSES, MOST_REGRET, RATE_HZ, Drive
 from dapdee_ros.simulation.figures import Figures
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
-_CODEC_WORDS = {"f32": "float32", "all": "codecs", "u8": "u8"}
+_CODEC_WORDS = {"raw": "raw float32", "f32": "float32", "all": "codecs", "u8": "u8"}
 _PUBLISHED = ("device-only", "neurosurgeon", "dads")
 
 
@@ -54,7 +54,7 @@ def matrix_tables(cells: Sequence[Cell]) -> str:
     parts = []
     for model in dict.fromkeys(cell.model for cell in cells):
         for load in LOADS:
-            for codecs in (*CODEC_SETS, "u8"):
+            for codecs in _CODEC_WORDS:
                 of = [c for c in cells if (c.model, c.load, c.codecs) == (model, load, codecs)]
                 if not of:
                     continue

@@ -50,6 +50,9 @@ def test_u8_takes_a_quarter_but_for_the_picture(times_file: Path) -> None:
     for name, factor in (("layer1", 4), ("layer5", 4), ("image", 1)):
         sizes = [p.codecs[0].tensor(p.dag.by_name[name]).coded_bytes for p in (plain, small)]  # type: ignore[union-attr]
         assert sizes[0] == factor * sizes[1]
+    raw = chain_problem(times, "net", "pi", "pc", "raw")
+    assert raw.dag.nodes[0].output_bytes == 4 * 224 * 224 * 3
+    assert raw.dag.nodes[1:] == plain.dag.nodes[1:]
     assert chain_problem(times, "net", "pi", "pc", side=100).dag.nodes[0].output_bytes == 30_000
 
 
@@ -61,7 +64,7 @@ def test_what_is_wrong_is_named(times_file: Path, tmp_path: Path) -> None:
         chain_problem(times, "vgg", "pi", "pc")
     with pytest.raises(BlockChainError, match="measured with different blocks"):
         chain_problem(times, "net", "pi", "nas")
-    with pytest.raises(BlockChainError, match="f32 or u8"):
+    with pytest.raises(BlockChainError, match="raw, f32 or u8"):
         chain_problem(times, "net", "pi", "pc", "zip")
     for text, words in (
         ("device,model,seconds\n", "no column first_layer, last_layer, output_bytes; expected"),
