@@ -7,7 +7,6 @@ frames come, whether a gate ends one, how many bytes its tensors take, and what 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -162,8 +161,12 @@ class _Replay(_Simulation):
         return _CERTAIN
 
     def _in_force(self, frame: Frame) -> PlanWork:
-        # A policy that cannot plan at all leaves the car to itself.
-        return self._car.epoch_work or self._book.alone[-1]
+        """What the car would do by itself: follow the plan, or without one work alone."""
+        self._car.choose = None
+        try:
+            return self._car._work(frame)
+        finally:
+            self._car.choose = self._realised
 
     def _realised(self, frame: Frame) -> PlanWork:
         """What a frame's plan means for this very frame."""
@@ -182,12 +185,6 @@ class _Replay(_Simulation):
     def _take_link(self, link: LinkEstimate) -> None:
         self._estimates.append((self._agenda.now_s, link))
         super()._take_link(link)
-
-    def _take_plan(self, plan: Plan, epoch: int, why: str) -> None:
-        if math.isinf(plan.transfer_s):
-            # Over a dead link it takes for ever: how long is not known.
-            plan = replace(plan, transfer_s=math.nan)
-        super()._take_plan(plan, epoch, why)
 
     def _record(self, plan: Plan, epoch: int, why: str) -> None:
         super()._record(plan, epoch, why)

@@ -30,7 +30,7 @@ from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.scenario import Scenario
 
-FRAMES = 12
+FRAMES = 24
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +138,10 @@ def test_policies_get_identical_input_and_share_answers(
 def test_a_dead_link_is_survived_and_every_frame_accounted_for(
     model: LoadedModel, store: FrameStore, answers: NetworkAnswers
 ) -> None:
-    scenario = scenario_of(model, "steps:20@0,0@0.6")
+    scenario = scenario_of(model, "steps:20@0,0@1.5")
     done = run(scenario, "edge-only", store, answers)
     places = {frame.outcome.place.name for frame in done.frames}
-    assert places == {"EDGE", "CAR_FALLBACK"}
+    assert places >= {"EDGE", "CAR_FALLBACK"}
     ledger = done.log.ledger
     assert ledger["accepted"] == FRAMES == ledger["results"] + ledger["drops"]
     assert len(done.frames) == ledger["results"]
