@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -21,6 +21,9 @@ from dapdee_ros.runtime.own_profile import own_profile
 from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN, SlowRunner, slowed_down
 from dapdee_ros.runtime.split_network import Runner, SplitNetwork
+
+if TYPE_CHECKING:
+    from dapdee_ros.exits.model_folder import LoadedModel
 
 NOT_ACTIVE = (
     "not active: why is in this node's log; then ros2 lifecycle set <node> configure and activate"
@@ -89,6 +92,7 @@ class ModelLifecycleNode(LifecycleNode):
             model = load_model(find_model(self.get_parameter("model").value))
             loaded_s = time.monotonic()
             profile = own_profile(model, threads)
+            _warm_up(model)
         except (ModelFolderError, GraphError, ProfileError) as error:
             self.get_logger().error(f"cannot use the model: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -133,6 +137,15 @@ class ModelLifecycleNode(LifecycleNode):
         """End the inference thread, then the node."""
         self.stop_runtime()
         super().destroy_node()
+
+
+def _warm_up(model: LoadedModel) -> None:
+    """Compute once what nobody asked for: the first time takes many times as long as all others."""
+    import torch
+
+    dag = model.card.dag
+    image = torch.zeros(dag.by_name[dag.input].shape, dtype=torch.uint8)
+    model.runner.run({dag.input: image}, list(dag.exits))
 
 
 def _survive_wrong_transitions(node: LifecycleNode) -> None:
