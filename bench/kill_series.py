@@ -173,7 +173,7 @@ def run_series(who: str, args: argparse.Namespace) -> dict[str, Any]:
                 HEAD: {
                     **deadline,
                     "threads": 1,
-                    "emulated_slowdown": 20.0,
+                    "emulated_slowdown": 10.0,
                     "ledger_period_s": 0.2,
                     "max_in_flight": MAX_IN_FLIGHT,
                 },
