@@ -34,6 +34,7 @@ from dapdee_ros.runtime.ledger import FrameLedger, LedgerError
 from dapdee_ros.runtime.pace import Pace
 from dapdee_ros.runtime.patience import fallback_time
 from dapdee_ros.runtime.rejections import Rejections, shortened
+from dapdee_ros.runtime.window import SendWindow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,6 +121,7 @@ class HeadRuntime:
         self._busy = False
         self._thread: threading.Thread | None = None
         self._pace = Pace()
+        self._window = SendWindow()
         # Until a manager says otherwise the car does everything itself: that needs nobody else.
         self._alone = [
             network.head_program(FramePlan(0, number))
@@ -203,7 +205,10 @@ class HeadRuntime:
                 refusal = f"{answer.status.name.lower()}: {shortened(answer.detail)}"
             elif misfit := self._network.misfit(answer, flight.plan.exit_number):
                 refusal = f"its answer makes no sense: {misfit}"
+            limit = self._settings.max_in_flight
             if refusal:
+                if answer.status is Status.BUSY:
+                    self._window.on_busy(limit)
                 # No use to wait any longer: the inference thread finishes it from what was kept.
                 flight.fallback_at_s = now
                 flight.detail = f"edge: {refusal}"
@@ -214,6 +219,7 @@ class HeadRuntime:
                 return False
             classification = answer.classification
             assert classification is not None  # or it would not have made sense
+            self._window.on_answered(limit)
             del self._flights[answer.number]
             self._condition.notify_all()
         self._end(
@@ -283,10 +289,10 @@ class HeadRuntime:
                     if not self._program.plan.epoch:
                         self._program = self._alone_program()
                     waiting, program = self._waiting, self._program
-                    room = not program.boundary or (
-                        len(self._flights) < self._settings.max_in_flight
-                    )
                     settings = self._settings
+                    room = not program.boundary or (
+                        len(self._flights) < self._window.width(settings.max_in_flight)
+                    )
                     alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
                         program, settings.deadline_s, settings.margin_s
                     )

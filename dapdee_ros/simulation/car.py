@@ -11,6 +11,7 @@ from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, HeadSettings
 from dapdee_ros.runtime.ledger import FrameLedger
 from dapdee_ros.runtime.pace import Pace
 from dapdee_ros.runtime.patience import fallback_time
+from dapdee_ros.runtime.window import SendWindow
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.load_trace import LoadTrace
 from dapdee_ros.simulation.work import PlanWork, Workbook, seconds
@@ -139,6 +140,7 @@ class SimulatedCar:
         self._unused = unused
         self._taken = taken
         self._pace = Pace()
+        self._window = SendWindow()
         self._waiting: Frame | None = None
         self._flights: dict[int, Frame] = {}
         self._busy = False
@@ -169,7 +171,9 @@ class SimulatedCar:
         now_s = self._agenda.now_s
         frame = answer.frame
         waited_for = frame.number in self._flights
+        limit = self._settings.max_in_flight
         if waited_for and not answer.ok:
+            self._window.on_busy(limit)
             frame.fallback_at_s = now_s
             self.ledger.count_rejected()
             self._unused(answer)
@@ -179,6 +183,7 @@ class SimulatedCar:
             self.ledger.count_late_answer()
             self._unused(answer)
             return
+        self._window.on_answered(limit)
         del self._flights[frame.number]
         assert frame.work is not None  # it was sent under a plan
         self._end(
@@ -217,8 +222,9 @@ class SimulatedCar:
         waiting = self._waiting
         if waiting is not None:
             work = self._work(waiting)
-            room = not work.program.boundary or len(self._flights) < self._settings.max_in_flight
             settings = self._settings
+            window = self._window.width(settings.max_in_flight)
+            room = not work.program.boundary or len(self._flights) < window
             alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
                 work.program, settings.deadline_s, settings.margin_s
             )

@@ -95,6 +95,17 @@ def test_a_saturated_edge_runs_without_a_pause() -> None:
     assert figures.places == {"edge": 1.0}
 
 
+def test_a_window_wider_than_the_edge_can_take_gives_way() -> None:
+    of = scenario(
+        "100mbit", rate_hz=None, seconds=30.0, edge_load=parse_load("5"), rtt_s=0.002,
+        head=HeadSettings(deadline_s=1.0, max_in_flight=8),
+    )  # fmt: skip
+    # The edge takes two frames at most; what it refuses, the car has to finish in 100 ms.
+    figures = figures_of(pinned(of), from_s=10.0)
+    assert figures.period_s == pytest.approx(0.04, rel=0.1)
+    assert figures.places["edge"] > 0.95
+
+
 def test_gates_end_their_share_on_the_car() -> None:
     of = scenario(problem=problem((GATE,)), curves=curves(), seconds=400.0)
     run = pinned(of, ("body",), 1)

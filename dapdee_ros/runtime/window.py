@@ -1,0 +1,37 @@
+"""How many frames may be on their way to the edge."""
+
+from __future__ import annotations
+
+import math
+
+# Answers without a refusal after which one more frame is tried. A refused frame costs the car the
+# rest of the network, so the edge is asked for more only now and then.
+_ANSWERS_PER_STEP = 50
+
+
+class SendWindow:
+    """At most the limit, and fewer while the edge refuses frames as busy.
+
+    The edge works on one frame and keeps one more; where it is slower than link and car, a window
+    beyond that only produces refusals, and every refused frame has to be finished on the car. The
+    window gives way by one frame per refusal and grows back slowly (after D. Chiu and R. Jain,
+    "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in Computer
+    Networks", 1989; by one frame instead of by half, because windows are a few frames wide).
+    """
+
+    def __init__(self) -> None:
+        self._allowed = math.inf
+
+    def width(self, limit: int) -> int:
+        """Frames that may be under way now, from 1 to ``limit``."""
+        return max(1, int(min(limit, self._allowed)))
+
+    def on_busy(self, limit: int) -> None:
+        """The edge refused a frame as busy."""
+        self._allowed = max(1.0, self.width(limit) - 1.0)
+
+    def on_answered(self, limit: int) -> None:
+        """The edge finished a frame."""
+        self._allowed += 1 / _ANSWERS_PER_STEP
+        if self._allowed >= limit:
+            self._allowed = math.inf
