@@ -39,7 +39,7 @@ def read_link(bag: Bag, asked: str | None, zero_ns: int) -> RecordedLink:
     Raises:
         BagError: if there is no such topic, more than one to choose from, or no rate in it.
     """
-    topic = bag.choose((LINK_QUALITY,), asked, "--link bag:TOPIC", "topic with the link's quality")
+    topic = bag.choose((LINK_QUALITY,), asked, "--link bag:TOPIC", "link quality topic")
     steps: list[tuple[float, float]] = []
     round_trips: list[float] = []
     for _topic, log_ns, message in bag.messages(topic):

@@ -132,11 +132,22 @@ def test_a_link_that_was_never_known_is_none(tmp_path: Path) -> None:
         read_link(bag, None, START_NS)
 
 
+def test_of_several_links_one_has_to_be_named(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        for topic, rate_bps in (("/link_quality", 1e6), ("/link_truth", 2e6)):
+            writer.add_topic(topic, LINK_QUALITY)
+            writer.write(topic, START_NS, link_quality(START_NS, rate_bps, 0.05))
+    with Bag(tmp_path / "bag") as bag:
+        with pytest.raises(BagError, match=r"several link quality topics: choose with --link bag:"):
+            read_link(bag, None, START_NS)
+        assert read_link(bag, "link_truth", START_NS).trace.rate_bps(0.0) == 2e6
+
+
 def test_a_bag_without_link_says_what_it_holds(tmp_path: Path) -> None:
     make_drive(tmp_path / "drive", frames=1)
     with (
         Bag(tmp_path / "drive") as bag,
-        pytest.raises(BagError, match=r"(?s)no topic with the link's quality.*it holds:.*/truth"),
+        pytest.raises(BagError, match=r"(?s)no link quality topic.*it holds:.*/truth"),
     ):
         read_link(bag, None, START_NS)
 

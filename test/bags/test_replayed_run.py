@@ -105,6 +105,25 @@ def test_what_is_sent_is_coded_for_real(
     assert len({frame.outcome.frame.sent_bytes for frame in remote}) > 1
 
 
+def test_codecs_change_what_the_edge_sees(model: LoadedModel, answers: NetworkAnswers) -> None:
+    last, image_ = len(model.card.dag.exits), (model.card.dag.input,)
+    plain = [answers.over_link(i, last, image_, "f32").classification for i in range(4)]
+    assert plain == [answers.on_car(i, last) for i in range(4)]
+    coded = [answers.over_link(i, last, image_, "jpeg").classification for i in range(4)]
+    assert all(a.top_scores != b.top_scores for a, b in zip(plain, coded, strict=True))
+
+
+def test_under_heavy_load_a_frame_comes_as_soon_as_one_is_taken(
+    model: LoadedModel, store: FrameStore, answers: NetworkAnswers
+) -> None:
+    done = run(replace(scenario_of(model), rate_hz=None), "device-only", store, answers)
+    assert len(done.frames) == FRAMES
+    assert done.log.settings["load"] == "heavy"
+    assert done.log.ledger["drops"] == 0
+    period_s = summarise(done.log)["throughput_hz"]
+    assert period_s > 10
+
+
 def test_gates_look_at_the_frames_themselves(
     model: LoadedModel, store: FrameStore, answers: NetworkAnswers
 ) -> None:

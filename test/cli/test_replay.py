@@ -138,7 +138,7 @@ def test_without_a_link_it_lists_the_topics(tmp_path: Path, replay: Replay) -> N
     ("arguments", "why"),
     [
         (("--link", "5g"), "'5g' is no link"),
-        (("--link", "bag"), "no topic with the link's quality"),
+        (("--link", "bag"), "no link quality topic"),
         (("--link", "4g", "--topic", "/front"), "no topic /front"),
         (("--link", "4g", "--topic", "/truth"), "is of type dapdee_ros/msg/SceneTruth"),
         (("--link", "4g", "--policy", "exat"), "policy 'exat' is unknown"),
