@@ -36,6 +36,8 @@ MOST_MORE_MISSES = 0.02
 
 _DEADLINES_OVER_ALONE = 2.0
 _LEAST_DEADLINE_S = 0.1
+# Without it frames and probes would keep in step, and all or none of them meet.
+_JITTER = 0.2
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def drive_scenario(subject: Subject, link: LinkTrace, seconds: float = math.inf)
         rtt_s=RTT_S,
         seconds=min(seconds, link.duration_s),
         rate_hz=RATE_HZ,
+        jitter=_JITTER,
         head=HeadSettings(
             deadline_s=max(_DEADLINES_OVER_ALONE * subject.car_alone_s, _LEAST_DEADLINE_S)
         ),

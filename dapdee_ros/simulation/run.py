@@ -102,6 +102,8 @@ class _Simulation:
             name.startswith("exact"), self._take_plan,
         )  # fmt: skip
         self._foresees = name.partition("+")[0] == "oracle"
+        # Who knows the link need not measure it: no probes, which would stand in frames' way.
+        self._measures = not (scenario.known_link or self._foresees)
         if self._foresees:
             self._foresight = Foresight(agenda, scenario, policy, self._up)
             self._car.choose = self._choose
@@ -120,9 +122,8 @@ class _Simulation:
         if scenario.known_link:
             rate_bps = scenario.link.rate_bps(0.0)
             self._take_link(LinkEstimate(rate_bps, scenario.rtt_s, 0.0, rate_bps > 0, 0.0, 0.0, 1))
-        else:
-            if not self._foresees:
-                self._manager.decide("profiles of car and edge are there")
+        elif self._measures:
+            self._manager.decide("profiles of car and edge are there")
             self._every(CHECK_PERIOD_S, CHECK_PERIOD_S, self._monitor.check)
         self._every(LOAD_PERIOD_S, LOAD_PERIOD_S, self._look_at_load)
         self._every(0.0, _TRUTH_PERIOD_S, self._note_truth)
@@ -215,11 +216,11 @@ class _Simulation:
     def _take_outcome(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         self._manager.take_result(outcome)
-        if not self._scenario.known_link:
+        if self._measures:
             self._monitor.take_result(outcome)
 
     def _take_unused(self, answer: Answer) -> None:
-        if not self._scenario.known_link:
+        if self._measures:
             self._monitor.take_unused(answer)
 
     def _take_link(self, link: LinkEstimate) -> None:
