@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.codec import CodecError, decode
 from dapdee_ros.codec.wire import MOST_TENSORS
@@ -16,9 +16,52 @@ from dapdee_ros.runtime.frames import HeadFrame, Status, TailAnswer
 from dapdee_ros.runtime.rejections import Rejections, shortened
 
 if TYPE_CHECKING:
-    from dapdee_ros.runtime.split_network import SplitNetwork
+    from numpy.typing import NDArray
+
+    from dapdee_ros.runtime.split_network import SplitNetwork, TailProgram
 
 log = logging.getLogger(__name__)
+
+
+class FrameRefused(ValueError):
+    """A frame that is not computed; the message says why.
+
+    Attributes:
+        status: what the answer says.
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def check_frame(
+    network: SplitNetwork, frame: HeadFrame
+) -> tuple[TailProgram, dict[str, NDArray[Any]]]:
+    """Check everything about a stranger's frame against the own model, then decode it.
+
+    Returns:
+        What to compute, and the decoded tensors by name.
+
+    Raises:
+        FrameRefused: if anything does not fit; nothing large was allocated then.
+    """
+    card = network.model.card
+    if frame.model_id != card.model_id:
+        raise FrameRefused(
+            Status.WRONG_MODEL,
+            f"this edge runs model {card.model_id[:16]} ({card.name}), the frame is for "
+            f"{frame.model_id[:16]}",
+        )
+    try:
+        if len(frame.specs) > MOST_TENSORS:
+            raise CodecError(f"{len(frame.specs)} tensors came, at most {MOST_TENSORS} may")
+        program = network.tail_program(
+            frame.exit_number, frozenset(spec.name for spec in frame.specs)
+        )
+        return program, decode(frame.specs, frame.data, frame.codec, program.expected)
+    except (GraphError, CodecError) as error:
+        raise FrameRefused(Status.BAD_TENSOR, str(error)) from error
 
 
 class TailRuntime:
@@ -117,24 +160,10 @@ class TailRuntime:
 
         started_s = self._clock()
         network = self._network
-        if frame.model_id != network.model.card.model_id:
-            self._refuse(
-                frame,
-                received_s,
-                Status.WRONG_MODEL,
-                f"this edge runs model {network.model.card.model_id[:16]} "
-                f"({network.model.card.name}), the frame is for {frame.model_id[:16]}",
-            )
-            return
         try:
-            if len(frame.specs) > MOST_TENSORS:
-                raise CodecError(f"{len(frame.specs)} tensors came, at most {MOST_TENSORS} may")
-            program = network.tail_program(
-                frame.exit_number, frozenset(spec.name for spec in frame.specs)
-            )
-            arrays = decode(frame.specs, frame.data, frame.codec, program.expected)
-        except (GraphError, CodecError) as error:
-            self._refuse(frame, received_s, Status.BAD_TENSOR, str(error))
+            program, arrays = check_frame(network, frame)
+        except FrameRefused as refused:
+            self._refuse(frame, received_s, refused.status, str(refused))
             return
         given = {name: torch.from_numpy(values) for name, values in arrays.items()}
         decoded_s = self._clock()
