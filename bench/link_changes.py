@@ -4,7 +4,8 @@ Car and edge on the testbed; the link goes 18.88, 1.1, 0.13, 5.85 Mbit/s, then n
 5.85 again. Printed for each change: how long until the car could know, until the new plan was in
 force, and how many frames were answered between. Needs root; ends with one JSON line.
 
-    python bench/link_changes.py [--model roadsigns] [--car pi4] [--rounds 3]
+    python bench/link_changes.py [--rounds 3]
+    python bench/link_changes.py --model vgg16-cifar10 --car pi4 --rate 5 --deadline-s 0.5
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SECONDS = 47.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="roadsigns")
-    parser.add_argument("--car", default="pi4")
+    parser.add_argument("--car", default="played:20")
     parser.add_argument("--policy", default="exact")
     parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--deadline-s", type=float, default=0.3)

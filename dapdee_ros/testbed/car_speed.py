@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
 from dapdee_ros.testbed.cpu_quota import LEAST_QUOTA
 
 CAR_TEXT_HELP = (
     "pi4 (a tenth of a core: a Raspberry Pi 4 is 8 to 19 times slower than a desktop), pi3 (half "
-    "of that), quota:0.1 (a share of a core), or full (no quota)"
+    "of that), quota:0.1 (a share of a core), played:10 (ten times slower by waiting, for networks "
+    "of a few milliseconds), or full"
 )
 _NAMED = {"pi4": 0.1, "pi3": 0.05}
 
@@ -31,10 +33,12 @@ class CarSpeed:
     Attributes:
         text: as it was asked for.
         quota: share of one core that each of its processes may use; None: as much as there is.
+        emulated_slowdown: how many times longer the head makes its computing take, by waiting.
     """
 
     text: str
     quota: float | None
+    emulated_slowdown: float = 1.0
 
 
 def parse_car(text: str) -> CarSpeed:
@@ -48,14 +52,16 @@ def parse_car(text: str) -> CarSpeed:
         return CarSpeed(word, None)
     if word in _NAMED:
         return CarSpeed(word, _NAMED[word])
-    kind, _, share = word.partition(":")
+    kind, _, number = word.partition(":")
     try:
-        quota = float(share)
+        value = float(number)
     except ValueError:
-        quota = 0.0
-    if kind != "quota" or not LEAST_QUOTA <= quota <= 1:
-        raise CarTextError(
-            f"{text!r} is no car; expected {CAR_TEXT_HELP}; a share lies between {LEAST_QUOTA} "
-            "and 1"
-        )
-    return CarSpeed(word, quota)
+        value = 0.0
+    if kind == "quota" and LEAST_QUOTA <= value <= 1:
+        return CarSpeed(word, value)
+    if kind == "played" and 1 <= value <= MOST_SLOWDOWN:
+        return CarSpeed(word, None, value)
+    raise CarTextError(
+        f"{text!r} is no car; expected {CAR_TEXT_HELP}; a share lies between {LEAST_QUOTA} and 1, "
+        f"what is played between 1 and {MOST_SLOWDOWN:g}"
+    )

@@ -25,6 +25,7 @@ from dapdee_ros.cli.processes import Processes
 from dapdee_ros.cli.roles import start_all
 from dapdee_ros.process_table import car_side, edge_side
 from dapdee_ros.report.run_log import LinkRecord, RunLog, RunLogError
+from dapdee_ros.runtime.slow_runner import slowed_down
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.testbed.camera_frames import rendered_frames
 from dapdee_ros.testbed.car_speed import parse_car
@@ -166,6 +167,7 @@ class Testbed:
             "policy": settings.asked_policy,
             "rate_hz": settings.rate,
             "source": settings.source,
+            "emulated_slowdown": self._car.emulated_slowdown,
             **frames,
             "link": "none",
             "edge": False,
@@ -211,6 +213,8 @@ class Testbed:
                 partial(self._limit, group, quota),
                 self._folder(side) / "measuring.log",
             )
+            if side == "car" and self._car.emulated_slowdown > 1:
+                profile = slowed_down(profile, self._car.emulated_slowdown)
             profile.save(self._folder(side) / "profile.json")
             self._total_s[side] = profile.total_s
         total_s = self._total_s
