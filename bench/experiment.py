@@ -38,9 +38,9 @@ _READING = """\
 `exact` may give up 0.5 points of accuracy for speed, `exact (0.1 pt)` next to none. A rival counts
 against it if its results are at least as accurate (to 0.1 points, about what 10,000 frames can
 tell). F and a number: percent of the results that the car had to finish because the edge's answer
-did not come in time or the edge was busy, usually at a shallower exit. Under heavy load that
-happens to every policy whose slowest part is the edge server: the car sends as fast as it can, and
-the edge refuses what finds a frame waiting. No policy foresees that, and it decides some cells.
+did not come in time or the edge refused the frame as busy, usually at a shallower exit. Under heavy
+load a policy whose slowest part is the edge server meets some refusals: the car sends as fast as it
+can, narrows its window when the edge refuses, and tries again now and then.
 """
 
 
