@@ -199,7 +199,9 @@ def plan_to_message(
         load_score=float(load_score),
         deadline_s=float(deadline_s),
         predicted_head_s=float(plan.head_s),
-        predicted_transfer_s=float(plan.transfer_s),
+        # A plan that is pinned before there is a link waits for ever in theory; to the head, which
+        # refuses what makes no sense, that it is unknown is the truth.
+        predicted_transfer_s=float(plan.transfer_s) if math.isfinite(plan.transfer_s) else math.nan,
         predicted_tail_s=float(plan.edge_s),
         predicted_latency_s=float(plan.expected_latency_s),
         predicted_period_s=float(plan.period_s),
