@@ -20,6 +20,7 @@ class ProbeSettings:
         overhead_bytes: what headers add to every probe on the wire, 0 to 2000.
         interval_s: least time between probes, 0.05 to 5.
         quiet_s: frames answered within this time make probes needless, 0.1 to 5.
+        confirm_s: even then what is in doubt for so long is measured, 0.05 to 1.
         refresh_s: even then one probe in this time renews the round-trip floor, 1 to 600.
         measuring_s: a large probe should take so long on the link, 0.002 to 0.2.
         least_bytes: smallest padding that measures the rate, 100 to 5000.
@@ -32,6 +33,7 @@ class ProbeSettings:
     overhead_bytes: int = 120
     interval_s: float = 0.5
     quiet_s: float = 0.4
+    confirm_s: float = 0.15
     refresh_s: float = 10.0
     measuring_s: float = 0.03
     least_bytes: int = 600
@@ -91,7 +93,13 @@ class ProbeSchedule:
         if estimate.connected and not self._was_connected:
             self._renewals = self._RENEWALS
         self._was_connected = estimate.connected
-        if now_s - self._frame_s < s.quiet_s:
+        large = self._large(estimate, budget)
+        answering = now_s - self._frame_s < s.quiet_s
+        # What raised the doubt came after the last probe was sent, so that one is answered. Where
+        # frames follow each other closely the next one decides as well.
+        patience_s = s.confirm_s if answering else 0.0
+        confirming = estimate.connected and patience_s <= estimate.doubt_age_s < since_s
+        if answering and not confirming:
             if self._renewals and since_s >= s.interval_s:
                 self._renewals -= 1
                 return self._send(now_s, 0)
@@ -99,10 +107,8 @@ class ProbeSchedule:
                 return None
             # Frames too short to measure the rate by leave it to grow old.
             self._large_next = not self._large_next and estimate.age_s > s.refresh_s / 2
-            return self._send(now_s, self._large(estimate, budget) if self._large_next else 0)
-        large = self._large(estimate, budget)
-        if estimate.connected and estimate.doubt_age_s < since_s:
-            # What raised the doubt came after the last probe was sent, so that one is answered.
+            return self._send(now_s, large if self._large_next else 0)
+        if confirming:
             return self._send(now_s, large, self._SAVING_S * budget)
         if since_s < s.interval_s:
             return None

@@ -118,3 +118,21 @@ def test_a_dead_link_is_not_measured() -> None:
     schedule = ProbeSchedule()
     assert schedule.due(0.0, replace(linked(0.01), connected=False)) == 0
     assert schedule.due(0.1, replace(linked(0.01), connected=False)) is None
+
+
+def test_rare_frames_do_not_keep_a_doubt_from_being_settled_close_ones_do() -> None:
+    schedule = ProbeSchedule()
+    probes_of(schedule, {i / 10: linked() for i in range(31)})
+    schedule.on_answer(3.1)
+    doubts = {at: linked(at - 3.1) for at in (3.15, 3.2, 3.3)}
+    assert probes_of(schedule, doubts) == [3.3]
+    close = ProbeSchedule()
+    probes_of(close, {i / 10: linked() for i in range(31)})
+    sent = []
+    for tick in range(20):
+        # Answers ten times a second, each of which settles the doubt of the last and raises one.
+        answered_s = 3.1 + tick / 10
+        close.on_answer(answered_s)
+        sent += probes_of(close, {answered_s + 0.05: linked(0.05), answered_s + 0.09: linked(0.09)})
+    # Those that renew the floor after an interruption, no others.
+    assert len(sent) <= 3
