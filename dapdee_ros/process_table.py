@@ -53,7 +53,7 @@ class Argument:
             )
         if text == "":
             return None
-        if self.choices == ("true", "false"):
+        if {*self.choices} - {""} == {"true", "false"}:
             return text == "true"
         try:
             return self.kind(text)
@@ -70,6 +70,14 @@ def _switch(name: str, default: str, description: str) -> Argument:
 
 MODEL = Argument("model", "Model: the name of an installed one, or a folder. The same everywhere.")
 THREADS = Argument("threads", "Inference threads; 0: half of the cores.", int)
+SIM_TIME = Argument(
+    "use_sim_time",
+    "Take the time from /clock, as for a bag that is played with --clock.",
+    choices=("", "true", "false"),
+)
+OF_EVERY_NODE = (SIM_TIME.name,)
+"""Parameters that every node of every process takes."""
+
 CAR_ARGUMENTS = (
     MODEL,
     Argument(
@@ -107,6 +115,7 @@ CAR_ARGUMENTS = (
     ),
     _switch("viewer", "false", "Start the live picture here as well."),
     Argument("http_port", "Port of the live picture; 0: topic only.", int),
+    SIM_TIME,
 )
 """What can be chosen on the car."""
 
@@ -118,6 +127,7 @@ EDGE_ARGUMENTS = (
         "false",
         "Listen behind the link emulator that the car's side started on this machine.",
     ),
+    SIM_TIME,
 )
 """What can be chosen on the edge server."""
 
@@ -220,7 +230,11 @@ def _starts(
         ProcessStart(
             row,
             {
-                **{name: values[name] for name in row.takes if values.get(name) is not None},
+                **{
+                    name: values[name]
+                    for name in (*row.takes, *OF_EVERY_NODE)
+                    if values.get(name) is not None
+                },
                 **dict(row.fixed),
             },
             {topic: f"{FAR_PREFIX}/{topic}" for topic in RELAYED} if row.far and emulated else {},

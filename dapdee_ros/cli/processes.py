@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.process_table import OF_EVERY_NODE
 
 _TAIL_LINES = 15
 
@@ -67,12 +68,14 @@ class Processes:
             executable: the executable's name, and the process's name here.
             parameters: values by name.
             remaps: topic names to replace.
-            names: node names the parameters are for; all nodes of the process if empty.
+            names: node names the parameters are for; all nodes of the process if empty, and for
+                those that every node takes.
             echo: where to repeat what the process prints.
         """
         command = [str(find_executable(executable)), "--ros-args"]
         for key, value in parameters.items():
-            for prefix in [f"{name}:" for name in names] or [""]:
+            takers = () if key in OF_EVERY_NODE else names
+            for prefix in [f"{name}:" for name in takers] or [""]:
                 command += ["-p", f"{prefix}{key}:={_as_yaml(value)}"]
         echo = echo or self._echo
         for source, target in {**self._remaps, **(remaps or {})}.items():

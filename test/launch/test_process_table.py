@@ -7,6 +7,7 @@ import pytest
 from dapdee_ros.process_table import (
     CAR_ARGUMENTS,
     EDGE_ARGUMENTS,
+    OF_EVERY_NODE,
     RELAYED,
     ROWS,
     Argument,
@@ -57,8 +58,17 @@ def test_an_argument_reaches_all_that_take_it() -> None:
     assert starts["camera"].parameters == {}
 
 
+def test_simulated_time_reaches_every_process() -> None:
+    (argument,) = (a for a in CAR_ARGUMENTS if a.name == "use_sim_time")
+    assert [argument.read(text) for text in ("true", "false", "")] == [True, False, None]
+    starts = car_side({"use_sim_time": True, "viewer": True, "edge": True, "link": "4g"})
+    starts += edge_side({"use_sim_time": True})
+    assert {start.row for start in starts} == {*ROWS}
+    assert all(start.parameters["use_sim_time"] is True for start in starts)
+
+
 def test_every_argument_is_described_and_taken() -> None:
-    taken = {name for row in ROWS for name in row.takes}
+    taken = {name for row in ROWS for name in row.takes} | {*OF_EVERY_NODE}
     for argument in (*CAR_ARGUMENTS, *EDGE_ARGUMENTS):
         assert argument.description.endswith("."), argument.name
         assert (argument.name in taken) == argument.of_parameter
