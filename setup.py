@@ -9,7 +9,11 @@ MODELS = sorted({path.parent for path in Path("models").glob("*/model.json")})
 
 setup(
     data_files=[
-        (f"share/dapdee_ros/{folder}", [str(file) for file in sorted(folder.iterdir())])
-        for folder in MODELS
+        *(
+            (f"share/dapdee_ros/{folder}", [str(file) for file in sorted(folder.iterdir())])
+            for folder in MODELS
+        ),
+        # Bags describe their messages in themselves.
+        ("share/dapdee_ros/msg", [str(file) for file in sorted(Path("msg").glob("*.msg"))]),
     ]
 )
