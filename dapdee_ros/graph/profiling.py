@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ Progress = Callable[[int, int], None]
 # Whole runs are timed in blocks of at least this length: two periods of the usual CPU quota
 # (100 ms), so that a block holds its share of the stalls that a quota makes.
 _BLOCK_S = 0.2
+_STALLED_BELOW = 2 / 3
 
 
 def device_name() -> str:
@@ -48,10 +49,9 @@ def measure_profile(
 ) -> DeviceProfile:
     """Time every node of a network, all exits included.
 
-    A node's time is the median over the repeats. The medians are then scaled by one factor so that
-    their sum is the time of whole runs, which are measured in turn with them: a median of single
-    operators leaves out what hits only some of them (under a CPU quota most operators see no stall
-    though every run does) and adds the cost of reading the clock.
+    A node's time is the median over the repeats, or the mean where stalls make up much of a run
+    (``node_times``). All are then scaled by one factor so that their sum is the time of whole runs,
+    which are measured in turn with them; that takes out the cost of reading the clock, too.
 
     Args:
         runner: the network.
@@ -79,13 +79,12 @@ def measure_profile(
         nodes, whole_s = _measure(runner, example, repeats, budget_s, progress)
     finally:
         torch.set_num_threads(threads_before)
-    medians = {name: median(times) for name, times in nodes.items()}
-    scale = whole_s / sum(medians.values())
+    seconds = node_times(nodes, whole_s)
     return DeviceProfile(
         model_id=model_id,
         device=device if device is not None else device_name(),
         threads=threads,
-        node_seconds={node.name: medians.get(node.name, 0.0) * scale for node in runner.dag.nodes},
+        node_seconds={node.name: seconds.get(node.name, 0.0) for node in runner.dag.nodes},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
             "torch": str(torch.__version__),
@@ -94,6 +93,25 @@ def measure_profile(
         },
         note=note,
     )
+
+
+def node_times(measured: Mapping[str, Sequence[float]], whole_s: float) -> dict[str, float]:
+    """What each node takes, adding up to the time of a whole run.
+
+    A median keeps single disturbances out. Under a CPU quota, though, stalls are no disturbance:
+    every run has them, and each hits whichever node is running. The median of a node that stalls
+    in less than half of the runs shows none of it, and that of a longer one shows too much. So
+    where medians leave out more than a third of a run, means are taken.
+
+    Args:
+        measured: seconds of each node, one value a run.
+        whole_s: seconds of a whole run, measured apart from them.
+    """
+    times = {name: median(values) for name, values in measured.items()}
+    if sum(times.values()) < _STALLED_BELOW * whole_s:
+        times = {name: fmean(values) for name, values in measured.items()}
+    scale = whole_s / sum(times.values())
+    return {name: scale * seconds for name, seconds in times.items()}
 
 
 def _measure(

@@ -13,6 +13,9 @@ from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import structure_id
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.from_card import sample_profiles
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Name: (inputs, output bytes, seconds on the car).
 NODES: dict[str, tuple[tuple[str, ...], int, float]] = {
@@ -219,6 +222,23 @@ def test_without_profiles_it_says_how_to_get_them(
     assert "dapdee profile" in capsys.readouterr().err
 
 
+SHIPPED = sorted(p.parent.name for p in (ROOT / "models").glob("*/model.json"))
+
+
+@pytest.mark.parametrize("model", SHIPPED)
+def test_every_shipped_model_can_be_planned_for_out_of_the_box(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", model, "--link", "3g", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert not found["plan"]["late"]
+    samples = sample_profiles(found["model_id"])
+    pi_like, pc = samples[0], samples[-1]
+    assert "CPU quota" in pi_like.note, "what plays a slow car has to be labelled as such"
+    assert "CPU quota" not in pc.note
+    assert pi_like.total_s > 4 * pc.total_s
+
+
 def test_planning_needs_no_torch(plan: Callable[..., Any], tmp_path: Path) -> None:
     words = [
         "plan", str(tmp_path / "small"), "--car-profile", str(tmp_path / "car.json"),
@@ -229,5 +249,4 @@ def test_planning_needs_no_torch(plan: Callable[..., Any], tmp_path: Path) -> No
         "from dapdee_ros.cli.main import main\n"
         f"sys.exit(main({words!r}) or 'torch' in sys.modules)\n"
     )
-    root = Path(__file__).resolve().parents[2]
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=root, capture_output=True)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from graph.graph_networks import build
 from torch import Tensor, nn
 
-from dapdee_ros.graph.profiling import measure_profile
+from dapdee_ros.graph.profiling import measure_profile, node_times
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import trace
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -73,6 +74,25 @@ def test_stalls_that_medians_miss_are_in_the_sum() -> None:
     profile = measure_profile(runner, image, model_id="m", budget_s=1.0)
     # The median of the calls is 1 ms; the mean is at least this.
     assert profile.total_s > 0.9 * (4 * 0.001 + 0.02) / 5
+
+
+def test_a_quota_takes_from_short_and_long_nodes_alike() -> None:
+    """A tenth of a core, 1 ms of every 10: whichever node runs when it is used up waits 9 ms."""
+    rng = random.Random(0)
+    work_s = {"short": 0.4e-3, "long": 1.5e-3}
+    elapsed: dict[str, list[float]] = {name: [] for name in work_s}
+    for _ in range(2000):
+        used_s = rng.uniform(0, 1e-3)
+        for name, seconds in work_s.items():
+            stalls = int((used_s + seconds) / 1e-3)
+            used_s = (used_s + seconds) % 1e-3
+            elapsed[name].append(seconds + stalls * 9e-3)
+    found = node_times(elapsed, 19e-3)
+    assert sum(found.values()) == pytest.approx(19e-3)
+    assert found["short"] == pytest.approx(4e-3, rel=0.1)
+    # Without stalls the median keeps a disturbance out.
+    calm = node_times({"short": [1.0, 1.0, 50.0], "long": [3.0, 3.0, 3.0]}, 4.0)
+    assert calm == {"short": pytest.approx(1.0), "long": pytest.approx(3.0)}
 
 
 def test_a_real_network_in_the_promised_time() -> None:
