@@ -103,6 +103,7 @@ class Testbed:
         self._car = parse_car(settings.car)
         self._trace = parse_link(settings.link)
         self._stack = ExitStack()
+        self._signals = _EndOnSignals()
         self._groups: CpuGroups | None = None
         self._sides: dict[str, Processes] = {}
         self._started_s = 0.0
@@ -115,7 +116,7 @@ class Testbed:
         for name in remove_leftovers():
             self._say(f"removed {name}, left by a testbed that was killed")
         try:
-            self._stack.enter_context(_EndOnSignals())
+            self._signals.install()
             self._start()
         except (CpuQuotaError, MeasuringError, NamespaceError, ShapingError) as error:
             self.close()
@@ -137,6 +138,7 @@ class Testbed:
         """End every process and remove every trace, however far it got."""
         with _Uninterrupted():
             self._stack.close()
+        self._signals.remove()
 
     # --- setting up -----------------------------------------------------------------------------
 
@@ -399,14 +401,17 @@ class _EndOnSignals:
 
     _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
 
-    def __enter__(self) -> None:
+    def __init__(self) -> None:
         self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self._end) for n in self._NUMBERS}
 
-    def __exit__(self, *_: object) -> None:
+    def remove(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before = {}
 
     @staticmethod
     def _end(number: int, _frame: FrameType | None) -> None:
