@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from pathlib import Path
 
 from rclpy.node import Node
@@ -17,6 +17,7 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import StopProcess, run_nodes
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
+from dapdee_ros.report.spool import Spool
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
@@ -63,6 +64,11 @@ class RunRecorder(Node):
             raise ParameterError(f"parameters model and settings: {error}") from error
         self._log.labels = list(card.labels)
         self._log.exit_count = len(card.dag.exits)
+        # What comes with every frame; all else of a log is small.
+        self._frames = Spool(FrameRecord)
+        self._links, self._link_truths = Spool(LinkRecord), Spool(LinkRecord)
+        self._last: deque[FrameRecord] = deque(maxlen=10)
+        self._judged = self._right = 0
         self._dropped: Counter[str] = Counter()
         self._truths: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._link: msg.LinkQuality | None = None
@@ -76,7 +82,7 @@ class RunRecorder(Node):
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task log."""
-        frames = len(self._log.frames)
+        frames = len(self._frames)
         values: dict[str, Value] = {
             "frames": frames,
             "plans": len(self._log.plans),
@@ -103,24 +109,26 @@ class RunRecorder(Node):
         if self._log.first_result_s is None:
             self._log.first_result_s = now
         stamp = (result.header.stamp.sec, result.header.stamp.nanosec)
-        self._log.frames.append(
-            FrameRecord(
-                at_s=now,
-                number=result.frame_number,
-                class_id=result.class_id,
-                truth=self._truths.get(stamp),
-                score=result.score,
-                exit_number=result.exit,
-                place=_PLACES.get(result.place, "unknown"),
-                plan_epoch=result.plan_epoch,
-                head_s=result.head_s,
-                transfer_s=result.transfer_s,
-                tail_s=result.tail_s,
-                latency_s=result.latency_s,
-                sent_bytes=result.sent_bytes,
-                codec=result.codec,
-            )
+        frame = FrameRecord(
+            at_s=now,
+            number=result.frame_number,
+            class_id=result.class_id,
+            truth=self._truths.get(stamp),
+            score=result.score,
+            exit_number=result.exit,
+            place=_PLACES.get(result.place, "unknown"),
+            plan_epoch=result.plan_epoch,
+            head_s=result.head_s,
+            transfer_s=result.transfer_s,
+            tail_s=result.tail_s,
+            latency_s=result.latency_s,
+            sent_bytes=result.sent_bytes,
+            codec=result.codec,
         )
+        self._frames.append(frame)
+        self._last.append(frame)
+        self._judged += frame.truth is not None
+        self._right += frame.truth == frame.class_id
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
         self._log.plans.append(
@@ -142,10 +150,10 @@ class RunRecorder(Node):
 
     def _take_link(self, link: msg.LinkQuality) -> None:
         self._link = link
-        self._log.links.append(self._record(link))
+        self._links.append(self._record(link))
 
     def _take_truth_link(self, link: msg.LinkQuality) -> None:
-        self._log.link_truth.append(self._record(link))
+        self._link_truths.append(self._record(link))
 
     def _record(self, link: msg.LinkQuality) -> LinkRecord:
         return LinkRecord(
@@ -176,13 +184,10 @@ class RunRecorder(Node):
             raise StopProcess
 
     def _status(self) -> str:
-        frames = self._log.frames
-        if not frames:
+        last = self._last
+        if not last:
             return f"{self._now():4.0f} s  waiting for the first result"
-        last = frames[-10:]
         latency_ms = 1e3 * sorted(f.latency_s for f in last)[len(last) // 2]
-        judged = [f for f in frames if f.truth is not None]
-        right = sum(f.truth == f.class_id for f in judged)
         plan = self._log.plans[-1] if self._log.plans else None
         cut = "no plan yet"
         if plan is not None:
@@ -193,14 +198,17 @@ class RunRecorder(Node):
         link = "no link"
         if self._link is not None and self._link.connected:
             link = f"{self._link.uplink_bps / 1e6:5.2f} Mbit/s"
-        accuracy = f"  right {right / len(judged):4.0%}" if judged else ""
+        accuracy = f"  right {self._right / self._judged:4.0%}" if self._judged else ""
         return (
-            f"{self._now():4.0f} s  {len(frames):4d} frames  {latency_ms:4.0f} ms  {link}  "
+            f"{self._now():4.0f} s  {len(self._frames):4d} frames  {latency_ms:4.0f} ms  {link}  "
             f"{last[-1].place:<8}{accuracy}  {cut}"
         )
 
     def destroy_node(self) -> None:
         """Write the log, then end the node."""
+        self._log.frames = self._frames.read()
+        self._log.links = self._links.read()
+        self._log.link_truth = self._link_truths.read()
         self._log.save(self._path)
         super().destroy_node()
 
