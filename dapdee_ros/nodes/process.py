@@ -27,6 +27,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dapdee_ros.nodes.diagnostics import Reporter
+from dapdee_ros.runtime.shared_memory import clear_left_behind
 
 _HELP = """\
 usage: {program} [--ros-args] [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM:=TO ...]
@@ -115,6 +116,7 @@ def run_nodes(
             return 0
         if left:
             raise ValueError(f"unexpected {' '.join(left)}; a node's arguments follow --ros-args")
+        clear_left_behind()
         rclpy.init(
             args=list(args) if args is not None else None,
             signal_handler_options=SignalHandlerOptions.NO,
