@@ -83,6 +83,8 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
     axes.set_xlim(low, high)
     axes.set_ylim(len(bars.rows) - 0.05, 0)
     axes.set_yticks([])
+    # A line over all rows would cross out the words.
+    paper = {"facecolor": palette["paper"], "linewidth": 0, "pad": 1.5} if bars.line else None
     for number, row in enumerate(bars.rows):
         _draw_row(axes, row, number + 0.66, palette)
         text = legible(row.text, _MOST_LETTERS - _LEAST_LETTERS)
@@ -91,6 +93,7 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
             axes.text(
                 side, number + 0.28, words, transform=axes.get_yaxis_transform(), va="center",
                 ha="right" if side else "left", color=palette["ink" if side else "muted"],
+                bbox=paper,
             )  # fmt: skip
     if bars.line:
         axes.axvline(bars.line[0], color=palette["muted"], linewidth=1, linestyle=(0, (4, 3)))

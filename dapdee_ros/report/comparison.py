@@ -16,7 +16,10 @@ from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.report.summary import quantile, summarise
 
 UNNAMED_POLICY = "policy not named"
+NOT_SET = "not set"
+"""How a setting of None is said."""
 _ORACLE = "oracle"
+_FIRST = {"exact": 0, _ORACLE: 1}
 # In this order settings are tried to tell runs of one policy apart.
 _TELLING = (
     "codecs", "load", "mode", "model", "link", "car", "emulated_slowdown", "rate_hz", "deadline_s",
@@ -123,12 +126,13 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run]) -> list[Comparison]:
-    """Group runs by scenario, in the order in which they came, and name them."""
+    """Group runs by scenario and name them: exact and oracle first, the others as they came."""
     groups: dict[str | None, list[Run]] = defaultdict(list)
     for run in runs:
         scenario = run.log.settings.get("scenario")
         groups[str(scenario) if scenario not in (None, "") else None].append(run)
     for group in groups.values():
+        group.sort(key=lambda run: _FIRST.get(run.base_policy, len(_FIRST)))
         _name(group)
     return [Comparison(scenario, group) for scenario, group in groups.items()]
 
@@ -136,11 +140,13 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
 def setting_text(value: Any) -> str:
     """A setting for people."""
     if value is None:
-        return "not set"
+        return NOT_SET
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -47,13 +47,10 @@ def _cdf_words(runs: Sequence[Run]) -> str:
         "For every latency, the share of answered frames that took at most as long: the further "
         "left and up, the faster."
     )
-    best = _extreme(runs, "median_latency_s", min)
-    tail = _extreme(runs, "p95_latency_s", min)
-    if len(runs) > 1 and best and tail:
-        words += (
-            f" Lowest median: {_named(best, 'median_latency_s', _ms)}; lowest 95th percentile: "
-            f"{_named(tail, 'p95_latency_s', _ms)}."
-        )
+    if len(runs) > 1:
+        median = _leaders(runs, "median_latency_s", min, _ms)
+        words += f" Lowest median: {median}."
+        words += f" Lowest 95th percentile: {_leaders(runs, 'p95_latency_s', min, _ms)}."
     return words
 
 
@@ -105,10 +102,8 @@ def _plain(
             rows.append(
                 Row(run.name, text(value), [(scale * value, palette.policy(run.base_policy))])
             )
-    leader = _extreme(runs, key, best)
-    if len(runs) > 1 and leader:
-        word = "Most" if best is max else "Least"
-        words += f". {word}: {_named(leader, key, text)}"
+    if len(runs) > 1:
+        words += f". {'Most' if best is max else 'Least'}: {_leaders(runs, key, best, text)}"
     return Bars(rows, axis), f"{words}."
 
 
@@ -138,9 +133,7 @@ def _accuracy(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
             "Share of right answers among the frames whose truth is known, with its 95 % interval."
         )
     if predicted:
-        words.append(
-            "Grey: not measured, but what the plans predict from the model's calibration data."
-        )
+        words.append("Grey: not measured, but what the model's calibration data let expect.")
     limits = (max(0.0, lowest - 0.03), 1.005)
     words.append(f"The axis begins at {100 * limits[0]:.0f} %.")
     return Bars(rows, "accuracy [%]", limits=limits, percent=True), " ".join(words)
@@ -233,14 +226,19 @@ def _regret(comparison: Comparison, palette: Palette) -> tuple[Bars, str]:
     return Bars(rows, "mean regret [ms]", limits=limits), words
 
 
-def _extreme(runs: Sequence[Run], key: str, best: Callable[..., Any]) -> Run | None:
+def _leaders(
+    runs: Sequence[Run], key: str, best: Callable[..., Any], text: Callable[[float], str]
+) -> str:
+    """Who leads with what; all who are as good as far as the number is said."""
     known = [run for run in runs if run.summary[key] is not None]
-    found: Run | None = best(known, key=lambda run: run.summary[key]) if known else None
-    return found
-
-
-def _named(run: Run, key: str, text: Callable[[float], str]) -> str:
-    return f"{run.name} with {text(run.summary[key])}"
+    if not known:
+        return ""
+    value = text(best(run.summary[key] for run in known))
+    names = [run.name for run in known if text(run.summary[key]) == value]
+    if len(names) == len(known):
+        return f"all the same, {value}"
+    said = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{said} with {value}"
 
 
 def _ms(value_s: float) -> str:

@@ -8,7 +8,7 @@ from dapdee_ros.report.bars import Bars, Row
 from dapdee_ros.report.comparison import Run
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import WIDE_PX, draw_key, furnish, legible, log_ticks, panels
-from dapdee_ros.report.summary import deadlines_s, finite
+from dapdee_ros.report.summary import deadline_in_view, deadlines_s, finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +59,7 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
             [0.0, *((i + 1) / count for i in picked)],
             color=palette.policy(run.base_policy),
             linestyle=styles[run.name],
+            drawstyle="steps-post",
             linewidth=2.4 if run.base_policy == "exact" else 1.5,
             marker=palette.marker(run.base_policy),
             markersize=5,
@@ -72,11 +73,13 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("latency [ms]")
-    if deadline_s is not None:
+    if deadline_s is not None and deadline_in_view(deadline_s, longest):
         axes.axvline(
             1e3 * deadline_s, color=palette["muted"], linestyle=(0, (4, 3)), linewidth=1,
             label=f"deadline, {1e3 * deadline_s:g} ms",
         )  # fmt: skip
+    elif deadline_s is not None:
+        axes.plot([], [], " ", label=f"deadline {1e3 * deadline_s:g} ms, far above")
     handles, labels = axes.get_legend_handles_labels()
     draw_key(figure, palette, list(zip(handles, labels, strict=True)), min(columns, entries))
     return figure
@@ -107,7 +110,7 @@ def quantile_rows(runs: list[Run], palette: Palette) -> Bars:
     log = bool(ends) and min(ends) > 0 and max(ends) > _LOG_FROM * min(ends)
     deadline_s = common_deadline_s(runs)
     line = None
-    if deadline_s is not None:
+    if deadline_s is not None and deadline_in_view(1e3 * deadline_s, max(ends, default=0.0)):
         line = (1e3 * deadline_s, f"deadline {1e3 * deadline_s:g} ms")
         ends.append(1e3 * deadline_s)
     limits = None

@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from dapdee_ros import __version__
-from dapdee_ros.report.comparison import Comparison, Run, compare
+from dapdee_ros.report.comparison import NOT_SET, Comparison, Run, compare, setting_text
 from dapdee_ros.report.comparison_figures import comparison_plates
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import WIDE_PX, Plate, make_plate
@@ -140,6 +140,7 @@ def _section(
             '<p class="note">These runs name no common scenario: their input was not identical, so '
             "small differences say nothing, and there is no regret.</p>"
         )
+    parts.append(_common_words(comparison))
     for run in runs:
         if not run.summary["recorded"]:
             parts.append(f"<p>{escaped(run.name)}: no frame was answered in this run.</p>")
@@ -155,6 +156,24 @@ def _section(
         parts += [*_over_time(runs, timelines), *map(table_html, tables[1:])]
     parts += map(table_html, settings_tables(comparison))
     return "".join([*parts, "</section>"])
+
+
+def _common_words(comparison: Comparison) -> str:
+    """The settings that all runs share, as far as a reader needs them at once."""
+    words = []
+    for key, text in _COMMON:
+        values = {setting_text(run.log.settings.get(key)) for run in comparison.runs}
+        value = values.pop()
+        if not values and value not in ("", NOT_SET):
+            words.append(text.format(value))
+    return f'<p class="lead">{escaped(", ".join(words))}</p>' if words else ""
+
+
+_COMMON = (
+    ("model", "model {}"), ("link", "link {}"), ("load", "{} load"), ("car", "car: {}"),
+    ("rate_hz", "{} frames/s"), ("deadline_s", "deadline {} s"), ("codecs", "codecs {}"),
+    ("source", "{}"),
+)  # fmt: skip
 
 
 def _over_time(runs: Sequence[Run], timelines: Sequence[Plate]) -> list[str]:

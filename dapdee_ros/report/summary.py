@@ -53,6 +53,14 @@ def deadlines_s(log: RunLog) -> list[float | None]:
     return found
 
 
+def deadline_in_view(deadline: float, longest: float) -> bool:
+    """Whether a deadline is near enough to the longest latency to be drawn beside it.
+
+    One that is far above would press all latencies onto the axis. Both in the same unit.
+    """
+    return deadline <= 2.5 * longest
+
+
 def drop_reasons(log: RunLog) -> dict[str, int]:
     """Dropped frames by reason, most first: from the ledger, else from the recorded drops."""
     names, counts = log.ledger.get("drop_reasons"), log.ledger.get("drop_counts")
@@ -143,6 +151,10 @@ def _accuracy(log: RunLog) -> dict[str, Any]:
     right = sum(f.truth == f.class_id for f in judged)
     predicted_of = {p.epoch: p.predicted_accuracy for p in log.plans}
     predicted = finite(predicted_of.get(f.plan_epoch) for f in log.frames)
+    # What runs no network, as the simulator, knows each frame's exit and says what to expect of it.
+    expected = log.settings.get("expected_accuracy")
+    if isinstance(expected, float):
+        predicted = finite([expected])
     return {
         "judged": len(judged),
         "accuracy": right / len(judged) if judged else None,

@@ -15,7 +15,7 @@ from dapdee_ros.report.decimation import decimate, stretches
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import WIDE_PX, draw_key, drawing_style, furnish, legible, panels
 from dapdee_ros.report.run_log import LinkRecord, RunLog
-from dapdee_ros.report.summary import deadlines_s, finite
+from dapdee_ros.report.summary import deadline_in_view, deadlines_s, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,14 +43,13 @@ def deepest_exit(log: RunLog) -> int:
 
 def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 3000) -> Figure:
     """Draw a run, ``width_px`` wide, with at most ``most_points`` points of latency."""
-    from matplotlib.ticker import MaxNLocator
-
     wide = width_px >= WIDE_PX
     cuts = _cuts(log)
     exits = max(1, deepest_exit(log))
+    columns = 6 if wide else 2
     heights = [200, 10 + min(16 * exits, 200), (25 if wide else 32) * max(1, len(cuts)), 120]
     figure, (latency, exit_axes, cut, link) = panels(
-        width_px, heights, key_rows=1 if wide else 3, left_px=40, title_px=28
+        width_px, heights, key_rows=math.ceil(_key_entries(log) / columns), left_px=40, title_px=28
     )
     start_s, end_s = _span_s(log)
     latency.set_xlim(start_s - 0.01 * (end_s - start_s), end_s + 0.01 * (end_s - start_s))
@@ -60,11 +59,11 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
     _draw_latency(latency, log, palette, most_points, wide)
     handles, labels = latency.get_legend_handles_labels()
     if handles:
-        draw_key(figure, palette, list(zip(handles, labels, strict=True)), 6 if wide else 2)
+        draw_key(figure, palette, list(zip(handles, labels, strict=True)), columns)
 
     furnish(exit_axes, palette, "exit that answered", grid="x")
     exit_axes.set_ylim(0.4, exits + 0.6)
-    exit_axes.yaxis.set_major_locator(MaxNLocator(12, integer=True))
+    exit_axes.set_yticks(range(1, exits + 1, 1 + exits // 13))
     for number in range(1, exits + 1):
         times = finite(f.at_s for f in log.frames if f.exit_number == number)
         spans = stretches([(t, t) for t in times], shortest_s)
@@ -76,6 +75,13 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
     _draw_link(link, log, palette, width_px, end_s)
     link.set_xlabel("time since the start [s]")
     return figure
+
+
+def _key_entries(log: RunLog) -> int:
+    """How many marks the panel of latency explains, 1 at least."""
+    wrong = any(f.truth is not None and f.truth != f.class_id for f in log.frames)
+    deadline = any(d is not None for d in deadlines_s(log))
+    return max(1, len({f.place for f in log.frames}) + wrong + deadline + bool(log.drops))
 
 
 def _span_s(log: RunLog) -> tuple[float, float]:
@@ -135,6 +141,10 @@ def _draw_deadline(axes: Axes, log: RunLog, palette: Palette) -> None:
         if number in (0, len(pairs) - 1) or pair[1] != pairs[number - 1][1]
     ]
     if kept:
+        longest_ms = max(finite(1e3 * f.latency_s for f in log.frames), default=math.inf)
+        if not deadline_in_view(min(value for _, value in kept), longest_ms):
+            axes.plot([], [], " ", label=f"deadline {kept[0][1]:g} ms, far above")
+            return
         times, values = decimate([t for t, _ in kept], [v for _, v in kept], 200)
         axes.step(
             times, values, where="post", color=palette["muted"], linestyle=(0, (4, 3)),

@@ -10,11 +10,11 @@ from dapdee_ros.report.comparison import UNNAMED_POLICY, Run, compare
 from dapdee_ros.report.run_log import PlanRecord, RunLog
 
 
-def test_runs_of_one_scenario_stand_together_in_the_order_given() -> None:
+def test_runs_of_one_scenario_stand_together_exact_and_oracle_first() -> None:
     runs = [*runs_of(["dads", "exact"], "a"), *runs_of(["exact"], "b"), *runs_of(["eddi"], "a")]
     groups = compare(runs)
     assert [(g.scenario, [r.name for r in g.runs]) for g in groups] == [
-        ("a", ["dads", "exact", "eddi"]),
+        ("a", ["exact", "dads", "eddi"]),
         ("b", ["exact"]),
     ]
     assert compare(runs_of(["exact", "dads"], None))[0].scenario is None

@@ -140,6 +140,11 @@ def no_truth_but_a_prediction(log: RunLog) -> None:
         plan.predicted_accuracy = 0.93
 
 
+def no_truth_but_an_expectation(log: RunLog) -> None:
+    no_truth(log)
+    log.settings["expected_accuracy"] = 0.91
+
+
 def no_ledger(log: RunLog) -> None:
     log.ledger = {}
 
@@ -192,6 +197,7 @@ SAID: dict[Callable[[RunLog], None], str] = {
     no_frames: "no frame was answered",
     no_truth: "accuracy — ",
     no_truth_but_a_prediction: "93.0 % predicted",
+    no_truth_but_an_expectation: "91.0 % predicted",
     no_ledger: "Without a ledger, frames are counted from what was recorded",
     one_frame: "recorded",
     no_numbers: "no frame",
@@ -227,6 +233,25 @@ def test_it_is_shown_beside_others_too(spoil: Callable[[RunLog], None], tmp_path
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
     assert page.text.count("dads") > 5
+
+
+def test_who_is_as_good_is_named_as_well(tmp_path: Path) -> None:
+    runs = runs_of(["exact", "dads", "eddi"])
+    runs[1].log.frames = copy.deepcopy(runs[0].log.frames)
+    write_report(runs, tmp_path / "report.html", most_timelines=0)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Lowest median: exact, dads with" in page.text
+    assert "Least: all the same, " in page.text
+
+
+@pytest.mark.parametrize(("deadline_s", "far"), [(0.3, False), (10.0, True)])
+def test_a_deadline_far_away_is_said_not_drawn(
+    deadline_s: float, far: bool, tmp_path: Path
+) -> None:
+    run = runs_of(["exact"])[0]
+    run.log.settings["deadline_s"] = deadline_s
+    _, page = written([run], tmp_path)
+    assert ("far above" in page.text) == far
 
 
 def test_two_runs_without_a_single_answer(tmp_path: Path) -> None:
