@@ -1,0 +1,40 @@
+"""A plan that is pinned before there is a link reaches the head, which refuses what is infinite."""
+
+from __future__ import annotations
+
+import math
+
+from builtin_interfaces.msg import Time
+
+from dapdee_ros.exits.card import find_model, read_card
+from dapdee_ros.nodes.conversions import message_to_frame_plan, plan_to_message
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.policy import Situation
+
+CARD = read_card(find_model("roadsigns"))
+
+
+def test_how_long_it_takes_is_unknown_not_infinite() -> None:
+    seconds = dict.fromkeys((node.name for node in CARD.dag.nodes), 1e-3)
+    profile = DeviceProfile(CARD.model_id, "test", 1, seconds, "", {})
+    situation = Situation(LinkState(0.0, connected=False), LoadState(), 0.3, "latency")
+    plan = situation.price(
+        problem_of(CARD, profile, profile, ["f32"]),
+        len(CARD.dag.exits),
+        (CARD.dag.input,),
+        "f32",
+        "pinned",
+    )
+    assert math.isinf(plan.transfer_s)
+    message = plan_to_message(
+        plan,
+        stamp=Time(),
+        epoch=1,
+        model_id=CARD.model_id,
+        deadline_s=0.3,
+        load_score=0.0,
+        policy="pinned",
+    )
+    assert math.isnan(message_to_frame_plan(message).predicted_remote_s)
