@@ -128,8 +128,9 @@ def _draw_row(axes: Axes, row: Row, y: float, palette: Palette) -> None:
         value, colour, marker = row.mark
         rim = palette["ink" if colour == palette["paper"] else "paper"]
         axes.plot(
-            [value], [y], marker, color=colour, markersize=8, markeredgecolor=rim, markeredgewidth=1
-        )
+            [value], [y], marker, color=colour, markersize=8, markeredgecolor=rim,
+            markeredgewidth=1, clip_on=False,
+        )  # fmt: skip
 
 
 def _limits(bars: Bars) -> tuple[float, float]:

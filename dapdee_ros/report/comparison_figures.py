@@ -134,7 +134,7 @@ def _accuracy(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
         )
     if predicted:
         words.append("Grey: not measured, but what the model's calibration data let expect.")
-    limits = (max(0.0, lowest - 0.03), 1.005)
+    limits = (max(0.0, lowest - 0.03), 1.0)
     words.append(f"The axis begins at {100 * limits[0]:.0f} %.")
     return Bars(rows, "accuracy [%]", limits=limits, percent=True), " ".join(words)
 
