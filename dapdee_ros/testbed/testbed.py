@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from dapdee_ros.cli.errors import CommandError
@@ -36,6 +34,7 @@ from dapdee_ros.testbed.measuring import MeasuringError, measure_machine
 from dapdee_ros.testbed.owner import new_name
 from dapdee_ros.testbed.settings import TestbedSettings
 from dapdee_ros.testbed.shaping import MTU_BYTES, Impairment, ShapingError
+from dapdee_ros.testbed.signals import EndOnSignals, Uninterrupted
 from dapdee_ros.testbed.veth_link import NamespaceError, VethLink, why_no_link
 from dapdee_ros.testbed.window import window
 
@@ -103,7 +102,7 @@ class Testbed:
         self._car = parse_car(settings.car)
         self._trace = parse_link(settings.link)
         self._stack = ExitStack()
-        self._signals = _EndOnSignals()
+        self._signals = EndOnSignals()
         self._groups: CpuGroups | None = None
         self._sides: dict[str, Processes] = {}
         self._started_s = 0.0
@@ -136,7 +135,7 @@ class Testbed:
 
     def close(self) -> None:
         """End every process and remove every trace, however far it got."""
-        with _Uninterrupted():
+        with Uninterrupted():
             self._stack.close()
         self._signals.remove()
 
@@ -391,43 +390,3 @@ class Testbed:
             "results_before_window": recorded - len(log.frames),
             "machine": f"{platform.node()}, {os.cpu_count()} cores, {platform.release()}",
         }
-
-
-class _EndOnSignals:
-    """Lets the signals that usually end a process at once end it in order.
-
-    Only on the main thread: elsewhere Python allows no handlers.
-    """
-
-    _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
-
-    def install(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, self._end) for n in self._NUMBERS}
-
-    def remove(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    @staticmethod
-    def _end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-
-class _Uninterrupted:
-    """Holds signals back while everything is removed: the second Ctrl-C of an impatient hand."""
-
-    _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __enter__(self) -> None:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, signal.SIG_IGN) for n in self._NUMBERS}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

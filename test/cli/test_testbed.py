@@ -127,7 +127,8 @@ def test_after_kill_9_the_nodes_die_and_the_next_run_removes_the_rest(
         stderr=subprocess.DEVNULL,
     )
     try:
-        end_s, inside = time.monotonic() + 90, []
+        end_s = time.monotonic() + 90
+        inside: list[int] = []
         while len(inside) < 3 and time.monotonic() < end_s:
             time.sleep(0.1)
             groups = [Path(path) for path in left_behind(process.pid) if path.startswith("/sys")]
