@@ -23,7 +23,8 @@ class Rejections:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._kind = self._reason = ""
-        self._last_s = self._logged_s = -math.inf
+        self._last_s = -math.inf
+        self._logged_s: dict[str, float] = {}
         self._recent = Recent()
 
     def count(self, now_s: float, kind: str, reason: str) -> bool:
@@ -35,14 +36,14 @@ class Rejections:
             reason: why, in words.
 
         Returns:
-            Whether it is worth a line in the log: not if one was written just before.
+            Whether it is worth a line in the log: not if one of its kind was written just before.
         """
         with self._lock:
             self._counts[kind] += 1
             self._kind, self._reason, self._last_s = kind, shortened(reason), now_s
-            if now_s - self._logged_s < _LOG_EVERY_S:
+            if now_s - self._logged_s.get(kind, -math.inf) < _LOG_EVERY_S:
                 return False
-            self._logged_s = now_s
+            self._logged_s[kind] = now_s
             return True
 
     @property

@@ -90,7 +90,8 @@ def test_rejections_are_counted_named_bounded_and_not_all_logged() -> None:
     assert len(rejections.last_reason) < 400
     assert rejections.health(30.0).level is Level.OK
     assert rejections.health(30.0).values["refused"] == 2
-    assert rejections.count(31.0, "image", "no such encoding")
+    assert rejections.count(2.0, "image", "no such encoding")  # another kind is news
+    assert rejections.count(31.0, "plan", "no such exit")
 
     threads = [
         threading.Thread(target=lambda: [rejections.count(32.0, "plan", "y") for _ in range(500)])
@@ -100,7 +101,7 @@ def test_rejections_are_counted_named_bounded_and_not_all_logged() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert rejections.counts["plan"] == 2002
+    assert rejections.counts["plan"] == 2003
 
 
 def test_a_ledger_keeps_a_bounded_number_of_reasons() -> None:
