@@ -258,13 +258,13 @@ def _finish(
     from dapdee_ros.exits.model_folder import half_precision, load_weights, save_model
     from dapdee_ros.exits.training import exit_accuracies
 
-    model = training.model
+    model = training.trained()
     load_weights(model, half_precision(model.state_dict()), "the trained model")
     held_out = source.held_out()
     accuracy = exit_accuracies(model, held_out)
     card = save_model(
         args.out,
-        model.cpu(),
+        model,
         name=args.name or args.out.resolve().name,
         architecture=architecture,
         labels=source.labels,

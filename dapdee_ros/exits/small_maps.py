@@ -84,3 +84,10 @@ def use_matrix_products(model: nn.Module) -> int:
             module.__class__ = SmallMapConv2d
             changed += 1
     return changed
+
+
+def use_convolutions(model: nn.Module) -> None:
+    """Undo ``use_matrix_products``: a traced model has plain convolutions."""
+    for module in model.modules():
+        if type(module) is SmallMapConv2d:
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]

@@ -22,7 +22,7 @@ from dapdee_ros.exits.checkpoint import (
 from dapdee_ros.exits.losses import JointLoss, rising_weights
 from dapdee_ros.exits.multi_exit import MultiExit
 from dapdee_ros.exits.recipe import Recipe, make_optimiser, one_cycle
-from dapdee_ros.exits.small_maps import use_matrix_products
+from dapdee_ros.exits.small_maps import use_convolutions, use_matrix_products
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,11 @@ class Training:
                     self.save()
                     return
             self.save()
+
+    def trained(self) -> MultiExit:
+        """The model as it is to be stored: on the CPU, made of torch's own layers."""
+        use_convolutions(self.model)
+        return self.model.cpu()
 
     def _generator(self, epoch: int, purpose: int) -> torch.Generator:
         # A generator of its own for every use needs no state in the checkpoint.

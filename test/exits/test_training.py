@@ -8,8 +8,14 @@ import torch
 from dapdee_ros.datasets.sources import StoredImages
 from dapdee_ros.datasets.split import Split
 from dapdee_ros.exits.checkpoint import CheckpointError
-from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
+from dapdee_ros.exits.model_folder import (
+    architecture_of,
+    build_multi_exit,
+    load_model,
+    save_model,
+)
 from dapdee_ros.exits.recipe import Recipe, one_cycle
+from dapdee_ros.exits.small_maps import SmallMapConv2d
 from dapdee_ros.exits.training import Training, augment, cut_out, exit_accuracies
 
 
@@ -87,6 +93,31 @@ def test_it_learns(tmp_path: Path) -> None:
     steps = list(training.run())
     assert steps[-1].loss < steps[0].loss
     assert min(exit_accuracies(training.model, training.source.held_out())) > 0.9
+
+
+def test_a_trained_model_is_stored_with_plain_convolutions(tmp_path: Path) -> None:
+    source = _colours()
+    # Some of its convolutions have enough channels to be trained as matrix products.
+    architecture = architecture_of("alexnet-cifar", 3, {}, ("features.1.1",), 8, 2)
+    model = build_multi_exit(architecture, source.size, source.mean, source.std)
+    training = Training(model, source, Recipe(epochs=1, batch_size=48), tmp_path, {})
+    assert any(type(module) is SmallMapConv2d for module in model.modules())
+    assert len(list(training.run())) == 1
+    trained = training.trained()
+    assert not any(type(module) is SmallMapConv2d for module in trained.modules())
+    save_model(
+        tmp_path / "model",
+        trained,
+        name="colours",
+        architecture=architecture,
+        labels=source.labels,
+        mean=source.mean,
+        std=source.std,
+        exit_accuracy=exit_accuracies(trained, source.held_out()),
+        accuracy_data="noise",
+        provenance={},
+    )
+    load_model(tmp_path / "model")
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
