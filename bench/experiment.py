@@ -128,7 +128,13 @@ def run_regret(subjects: list[Subject], args: argparse.Namespace) -> dict[str, A
                     return lambda at_s: bar.update(at_s - bar.n) and None
 
                 drives.append(
-                    regret.run_drive(subject, link, seconds=args.seconds, progress=follow)
+                    regret.run_drive(
+                        subject,
+                        link,
+                        policies=args.policies,
+                        seconds=args.seconds,
+                        progress=follow,
+                    )
                 )
     machine = describe_machine()
     write_json(
@@ -216,6 +222,9 @@ def main() -> None:
     parser.add_argument("--car-slowdown", type=float, default=CAR_SLOWDOWN)
     parser.add_argument("--budget-s", type=float, default=6.0, help="to profile a network")
     parser.add_argument("--seconds", type=float, default=1e9, help="of each drive at most")
+    parser.add_argument(
+        "--policies", nargs="*", default=regret.POLICIES, help="on the drives; oracle among them"
+    )
     parser.add_argument("--traces", type=Path, default=SHARED / "traces")
     parser.add_argument("--blocks", type=Path, default=SHARED / "data" / "layer-times.csv")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
