@@ -13,6 +13,10 @@ setup(
             (f"share/dapdee_ros/{folder}", [str(file) for file in sorted(folder.iterdir())])
             for folder in MODELS
         ),
+        (
+            "share/dapdee_ros/config/profiles",
+            [str(file) for file in sorted(Path("config/profiles").glob("*.json"))],
+        ),
         # Bags describe their messages in themselves.
         ("share/dapdee_ros/msg", [str(file) for file in sorted(Path("msg").glob("*.msg"))]),
     ]
