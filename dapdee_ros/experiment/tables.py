@@ -136,11 +136,18 @@ def misses(cells: Sequence[Cell]) -> str:
     """The cells in which ours is not as good as it has to be, in words; empty if there are none."""
     return "\n".join(
         f"- {cell.model}, {cell.link}, {cell.load}, {_CODEC_WORDS[cell.codecs]}: `{ours}` takes "
-        f"{cell.ratio(ours):.3f} of `{cell.best_rival(ours)}`"
+        f"{cell.ratio(ours):.3f} of `{cell.best_rival(ours)}`{_both_accuracies(cell, ours)}"
         for cell in cells
         for ours in cell.ours
         if cell.ratio(ours) > MOST_RATIO
     )
+
+
+def _both_accuracies(cell: Cell, ours: str) -> str:
+    accuracies = [cell.figures[n].accuracy for n in (ours, cell.best_rival(ours) or ours)]
+    if not all(map(math.isfinite, accuracies)):
+        return ""
+    return " (accuracy {:.2f} % against {:.2f} %)".format(*(100 * a for a in accuracies))
 
 
 def gain_table(cells: Sequence[Cell]) -> str:
