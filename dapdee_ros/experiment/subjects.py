@@ -130,7 +130,8 @@ def available(names: tuple[str, ...] = MODELS) -> tuple[list[str], dict[str, str
                 read_card(find_model(name))
             there.append(name)
         except ModelFolderError as error:
-            missing[name] = str(error).splitlines()[0][:160]
+            # The folders that were searched are of no interest to a reader of results.
+            missing[name] = str(error).splitlines()[0].partition(": neither")[0]
     return there, missing
 
 
