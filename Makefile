@@ -2,12 +2,17 @@
 # make demo    the whole system on this machine for a minute: camera, head, link, edge, result, live picture
 # make test    ruff, mypy and all tests
 # make lint    ruff and mypy alone
-# make bench   the benchmarks; each ends with one JSON line
+# make bench   the benchmarks of the parts; each ends with one JSON line
+# make bench-full   what takes longer: the experiment behind docs/results.md, the testbed, endurance, kills
 # make clean   remove everything that the others made
 SHELL := /bin/bash
 ENV := source tools/env.sh &&
 
-.PHONY: setup demo test lint bench clean help
+# Minutes each, and for the testbed root.
+LONG_BENCHES := experiment testbed link_changes endurance kill_series fuzz
+BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.py))))
+
+.PHONY: setup demo test lint bench bench-full clean help
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -24,7 +29,10 @@ test: lint
 	@$(ENV) python -m pytest $(ARGS)
 
 bench: setup
-	@$(ENV) for bench in bench/*.py; do echo "== $$bench"; python $$bench || exit 1; done
+	@$(ENV) for bench in $(BENCHES); do echo "== $$bench"; python bench/$$bench.py || exit 1; done
+
+bench-full: setup
+	@$(ENV) for bench in $(LONG_BENCHES); do echo "== $$bench"; python bench/$$bench.py || exit 1; done
 
 clean:
 	rm -rf .venv .cache build install log runs dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
