@@ -14,7 +14,8 @@ class EndOnSignals:
     Only on the main thread: elsewhere Python allows no handlers.
     """
 
-    _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+    # SIGINT too: it is ignored from birth in what a script starts in the background.
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
@@ -32,6 +33,8 @@ class EndOnSignals:
 
     @staticmethod
     def _end(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
 
