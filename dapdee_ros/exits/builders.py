@@ -113,7 +113,8 @@ class VggCifar(nn.Module):
             for outputs in widths:
                 layers.append(_conv(inputs, outputs))
                 inputs = outputs
-            blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
+            # Rounded up, so that training may begin with smaller frames; at 32x32 nothing changes.
+            blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2, ceil_mode=True)))
         self.features = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(512, classes)

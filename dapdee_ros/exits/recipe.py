@@ -27,6 +27,9 @@ class Recipe:
         cutout: side in pixels of a square that every frame loses at a random place (T. DeVries and
             G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
             2017); 0 leaves frames whole. Worth it in long trainings.
+        start_scale: side of the frames at the start, as a share of the full one, which they grow to
+            in two steps (M. Tan and Q. Le, "EfficientNetV2: Smaller Models and Faster Training",
+            2021); 1 trains on full frames throughout. See ``frame_scale``.
         bf16: compute forward and backward in bfloat16 where torch finds it safe.
         seed: of initial weights, order of frames and augmentation.
     """
@@ -41,6 +44,7 @@ class Recipe:
     uncertainty: bool = False
     distillation: float = 0.0
     cutout: int = 0
+    start_scale: float = 1.0
     bf16: bool = True
     seed: int = 0
 
@@ -57,6 +61,18 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
         return low + (peak - low) * (1 - math.cos(math.pi * step / rise)) / 2
     fall = (step - rise) / max(1, steps - 1 - rise)
     return end + (peak - end) * (1 + math.cos(math.pi * min(1.0, fall))) / 2
+
+
+def frame_scale(step: int, steps: int, start: float) -> float:
+    """Share of the full side that frames have at a step, when training starts with ``start``.
+
+    ``start`` for the first 30 % of the steps, half way to 1 for the next 30 %, then 1: the early
+    steps, where the learning rate is high, need no fine detail.
+    """
+    done = step / max(1, steps)
+    if done < 0.3:
+        return start
+    return (1 + start) / 2 if done < 0.6 else 1.0
 
 
 def make_optimiser(model: nn.Module, loss: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dapdee_ros.datasets.split import DataSource, Split
 from dapdee_ros.exits.checkpoint import (
@@ -21,7 +22,7 @@ from dapdee_ros.exits.checkpoint import (
 )
 from dapdee_ros.exits.losses import JointLoss, rising_weights
 from dapdee_ros.exits.multi_exit import MultiExit
-from dapdee_ros.exits.recipe import Recipe, make_optimiser, one_cycle
+from dapdee_ros.exits.recipe import Recipe, frame_scale, make_optimiser, one_cycle
 from dapdee_ros.exits.small_maps import use_convolutions, use_matrix_products
 
 
@@ -44,24 +45,21 @@ class Step:
     accuracy: tuple[float, ...]
 
 
-def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Move each frame by up to ``shift`` pixels each way and mirror every second one.
+def augment(images: Tensor, shift: int, mirror: Tensor, generator: torch.Generator) -> Tensor:
+    """Move each frame by up to ``shift`` pixels each way and mirror the chosen ones.
 
     Args:
         images: uint8 ``(B, H, W, 3)``; edges are repeated where a frame moves in.
         shift: in pixels.
-        flip: whether to mirror.
+        mirror: bool ``(B,)``, the frames to mirror.
         generator: source of the draws.
     """
     count, height, width, _ = images.shape
-    if not shift and not flip:
-        return images
     down = torch.randint(-shift, shift + 1, (count, 1), generator=generator)
     right = torch.randint(-shift, shift + 1, (count, 1), generator=generator)
-    mirror = torch.rand(count, 1, generator=generator) < (0.5 if flip else 0.0)
     rows = (torch.arange(height) + down).clamp_(0, height - 1)
     columns = torch.arange(width).expand(count, width)
-    columns = torch.where(mirror, width - 1 - columns, columns) + right
+    columns = torch.where(mirror[:, None], width - 1 - columns, columns) + right
     columns = columns.clamp_(0, width - 1)
     frame = torch.arange(count)[:, None, None]
     return images[frame, rows[:, :, None], columns[:, None, :]]
@@ -86,6 +84,16 @@ def cut_out(images: Tensor, side: int, fill: Tensor, generator: torch.Generator)
         :, None, :
     ]
     return torch.where(covered[..., None], fill, images)
+
+
+def shrink(images: Tensor, scale: float) -> Tensor:
+    """Frames of ``scale`` times the side, averaged: uint8 ``(B, H, W, 3)`` both ways."""
+    size = [max(1, round(side * scale)) for side in images.shape[1:3]]
+    if size == list(images.shape[1:3]):
+        return images
+    pixels = images.permute(0, 3, 1, 2).float()
+    small = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def logits_of(
@@ -181,7 +189,8 @@ class Training:
             self.model.train()
             for place in range(first, self.steps_per_epoch):
                 chosen = np.sort(order[place * size : (place + 1) * size])
-                yield self._one_step(frames.images[chosen], frames.labels[chosen], epoch)
+                mirror = self._mirrored(chosen, epoch)
+                yield self._one_step(frames.images[chosen], frames.labels[chosen], mirror, epoch)
                 if should_stop():
                     self.save()
                     return
@@ -197,10 +206,25 @@ class Training:
         words = np.random.SeedSequence((self.recipe.seed, epoch, purpose)).generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 20 ^ int(words[1]))
 
-    def _one_step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], epoch: int) -> Step:
+    def _mirrored(self, chosen: NDArray[np.int64], epoch: int) -> Tensor:
+        """Which frames to mirror, bool: each in every second epoch.
+
+        A coin of each frame says in which, so that two epochs show both sides of every frame
+        (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6).
+        """
+        if not self.source.flip:
+            return torch.zeros(len(chosen), dtype=torch.bool)
+        coins = torch.randint(2, (self.source.frames_per_epoch(),), generator=self._generator(0, 2))
+        return (coins[torch.from_numpy(chosen)] + epoch) % 2 == 1
+
+    def _one_step(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], mirror: Tensor, epoch: int
+    ) -> Step:
         generator = self._generator(self.step, 1)
-        batch = augment(torch.from_numpy(images), self.source.shift, self.source.flip, generator)
-        batch = cut_out(batch, self.recipe.cutout, self._mean_colour, generator).to(self.device)
+        batch = augment(torch.from_numpy(images), self.source.shift, mirror, generator)
+        batch = cut_out(batch, self.recipe.cutout, self._mean_colour, generator)
+        scale = frame_scale(self.step, self.steps, self.recipe.start_scale)
+        batch = shrink(batch, scale).to(self.device)
         target = torch.from_numpy(labels).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits = self.model(batch)

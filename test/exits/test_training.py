@@ -14,9 +14,9 @@ from dapdee_ros.exits.model_folder import (
     load_model,
     save_model,
 )
-from dapdee_ros.exits.recipe import Recipe, one_cycle
+from dapdee_ros.exits.recipe import Recipe, frame_scale, one_cycle
 from dapdee_ros.exits.small_maps import SmallMapConv2d
-from dapdee_ros.exits.training import Training, augment, cut_out, exit_accuracies
+from dapdee_ros.exits.training import Training, augment, cut_out, exit_accuracies, shrink
 
 
 def _colours() -> StoredImages:
@@ -141,8 +141,9 @@ def test_a_torn_checkpoint_is_named(tmp_path: Path) -> None:
 def test_augmentation_moves_and_mirrors() -> None:
     frames = torch.arange(6 * 5 * 7 * 3, dtype=torch.uint8).reshape(6, 5, 7, 3)
     draws = torch.Generator().manual_seed(1)
-    assert torch.equal(augment(frames, 0, False, draws), frames)
-    moved = augment(frames, 1, False, draws)
+    as_it_is = torch.zeros(6, dtype=torch.bool)
+    assert torch.equal(augment(frames, 0, as_it_is, draws), frames)
+    moved = augment(frames, 1, as_it_is, draws)
     assert not torch.equal(moved, frames)
     for frame, original in zip(moved, frames, strict=True):
         padded = torch.nn.functional.pad(
@@ -150,12 +151,30 @@ def test_augmentation_moves_and_mirrors() -> None:
         ).permute(1, 2, 0)
         places = [padded[y : y + 5, x : x + 7] for y in range(3) for x in range(3)]
         assert any(torch.equal(frame.float(), place) for place in places)
-    mirrored = augment(frames, 0, True, torch.Generator().manual_seed(2))
-    flips = [torch.equal(a, b.flip(1)) for a, b in zip(mirrored, frames, strict=True)]
-    same = [torch.equal(a, b) for a, b in zip(mirrored, frames, strict=True)]
-    assert any(flips)
-    assert any(same)
-    assert all(a or b for a, b in zip(flips, same, strict=True))
+    every_second = torch.arange(6) % 2 == 0
+    mirrored = augment(frames, 0, every_second, draws)
+    for frame, original, turned in zip(mirrored, frames, every_second, strict=True):
+        assert torch.equal(frame, original.flip(1) if turned else original)
+
+
+def test_each_frame_is_mirrored_in_every_second_epoch(tmp_path: Path) -> None:
+    training = _training(tmp_path)
+    every = np.arange(training.source.frames_per_epoch())
+    first, second, third = (training._mirrored(every, epoch) for epoch in range(3))
+    assert torch.equal(second, ~first) and torch.equal(third, first)
+    assert 0.25 < first.float().mean() < 0.75
+    training.source.flip = False
+    assert not training._mirrored(every, 0).any()
+
+
+def test_frames_grow_to_their_full_size_while_training() -> None:
+    sizes = [round(32 * frame_scale(step, 100, 0.5)) for step in range(100)]
+    assert sizes == [16] * 30 + [24] * 30 + [32] * 40
+    assert {frame_scale(step, 10, 1.0) for step in range(10)} == {1.0}
+    frames = torch.randint(0, 256, (2, 8, 12, 3), dtype=torch.uint8)
+    assert shrink(frames, 1.0) is frames
+    small = shrink(torch.full((2, 8, 12, 3), 200, dtype=torch.uint8), 0.5)
+    assert small.shape == (2, 4, 6, 3) and small.dtype == torch.uint8 and (small == 200).all()
 
 
 def test_a_square_of_each_frame_is_covered() -> None:
