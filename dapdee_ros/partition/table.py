@@ -114,7 +114,9 @@ class CandidateTable:
         """The best plan: the most accurate that meets the deadline, at the lowest objective.
 
         Among the candidates that meet the deadline the highest accuracy counts, accuracies within
-        the tolerance of it as equal; among those the lowest expected latency (mode ``latency``) or
+        the tolerance of it as equal, and so does any that only a gate can reach: a gate is there to
+        save time, so the accuracy to keep is that of the best candidate without one
+        (``View.choose``). Among those the lowest expected latency (mode ``latency``) or
         period (``throughput``, equal periods by latency). If none meets the deadline, the fastest,
         marked as late. Over an unusable link only plans that send nothing are considered.
 

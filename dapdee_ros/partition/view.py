@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dapdee_ros.partition.candidates import BYTES, SENDS, Candidates, Floats, Ints
+from dapdee_ros.partition.candidates import BYTES, SENDS, Bools, Candidates, Floats, Ints
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.errors import NoPlanError, PlanningError
 
@@ -28,6 +28,7 @@ class View:
         rows: which candidates, ``(n,)``.
         worst: their costs for a frame that no gate ends, ``(4, n)``.
         expected: the same in the mean over the frames; None where no gate makes a difference.
+        gated: which have a gate, ``(n,)``.
         starts: where each level of equal accuracy begins.
         bounds: the same, and the end.
         falling: minus each level's accuracy, so that it rises.
@@ -36,6 +37,7 @@ class View:
     rows: Ints
     worst: Floats
     expected: Floats | None
+    gated: Bools
     starts: Ints
     bounds: tuple[int, ...]
     falling: tuple[float, ...]
@@ -75,11 +77,12 @@ class View:
             )
         accuracy = c.accuracy[rows]
         starts = np.flatnonzero(np.diff(accuracy, prepend=np.inf) < 0)
-        gated = bool((c.gates[rows] >= 0).any())
+        gated = c.gates[rows] >= 0
         return cls(
             rows=rows,
             worst=np.ascontiguousarray(c.worst[:, rows]),
-            expected=np.ascontiguousarray(c.expected[:, rows]) if gated else None,
+            expected=np.ascontiguousarray(c.expected[:, rows]) if gated.any() else None,
+            gated=gated,
             starts=starts,
             bounds=(*starts.tolist(), len(rows)),
             falling=tuple((-accuracy[starts]).tolist()),
@@ -95,6 +98,11 @@ class View:
         most_period_s: float = np.inf,
     ) -> tuple[int, bool]:
         """The best candidate and whether it is late.
+
+        The tolerance counts from the most accurate candidate in time without a gate, if there is
+        one. A gate can raise the accuracy, since shallow exits are right about some frames that
+        deep ones get wrong; counted from there, allowing gates would forbid what is fastest without
+        them and could cost time.
 
         Args:
             weights: what a unit of each cost takes, in s (``link_weights``).
@@ -123,6 +131,11 @@ class View:
             return int(latency_s.argmin()), True
         # No level above this one has a candidate in time, and these levels lie in one slice.
         first = self.bounds[level]
+        if self.expected is not None:
+            ungated_s = np.where(self.gated, np.inf, latency_s)
+            in_time = np.minimum.reduceat(ungated_s, self.starts) <= deadline_s
+            plain = int(in_time.argmax())
+            level = plain if in_time[plain] else level
         last = self.bounds[bisect_right(self.falling, self.falling[level] + tolerance + _ROUNDING)]
         latency_s = latency_s[first:last]
         means = (self.worst if self.expected is None else self.expected)[:, first:last]
@@ -150,6 +163,7 @@ class View:
             rows=self.rows[keep],
             worst=self.worst[:, keep],
             expected=None if self.expected is None else self.expected[:, keep],
+            gated=self.gated[keep],
             starts=starts,
             bounds=(*starts.tolist(), int(keep.sum())),
             falling=tuple((-accuracy[starts]).tolist()),

@@ -172,10 +172,16 @@ def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
                 fastest = min(allowed, key=lambda pair: pair[0])
                 assert chosen.latency_s == pytest.approx(fastest[1].latency_s)
                 continue
-            best = max(plan.accuracy for plan in in_time)
+            ungated = [plan for plan in in_time if plan.gate is None]
+            best = max(plan.accuracy for plan in ungated or in_time)
             level = [p for p in in_time if p.accuracy >= best - wishes["accuracy_tolerance"] - 1e-9]
             assert chosen.key in [plan.key for plan in level]
             assert chosen.objective_s == pytest.approx(min(plan.objective_s for plan in level))
+            plain = table.decide(link, load, deadline_s, **{**wishes, "gates": False})
+            if not plain.late:
+                # A gate is only used where it pays.
+                assert chosen.objective_s <= plain.objective_s * (1 + 1e-9)
+                assert chosen.accuracy >= plain.accuracy - wishes["accuracy_tolerance"] - 1e-9
     assert 50 < found_late < 550
 
 
