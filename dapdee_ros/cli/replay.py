@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dapdee_ros.cli import scenario_options
 from dapdee_ros.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -50,32 +51,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("bag", type=Path, metavar="BAG", help="rosbag2 folder, or its .mcap or .db3 file")
     add("--topic", help="image topic (default: the only one)")
     add("--model", default="roadsigns", help="model folder or name (default roadsigns)")
-    add(
-        "--policy",
-        action="append",
-        help="who plans, given once or more: exact, oracle, dapdee, dads, neurosurgeon, edgent, "
-        "eddi, branchynet, device-only, edge-only, or package.module:Class; +codec or +any behind "
-        "the name for those that send plain tensors (default exact)",
-    )
     add("--link", help="4g, 8.5mbit, drive, steps:..., a trace, or bag; without it: list topics")
     add("--rtt-s", type=float, help="round trip of an empty message (default: the bag's, or 0.02)")
     add("--rate-hz", help="frames a second, or max: as fast as they are taken (default: the bag's)")
     add("--frames", type=int, help="stop after so many frames")
-    add("--deadline-s", type=float, default=0.3, help="from image to result (default 0.3)")
-    add("--max-in-flight", type=int, default=4, help="most frames under way (default 4)")
-    add("--mode", choices=("auto", "latency", "throughput"), default="auto", help="(default auto)")
-    add("--accuracy-tolerance", type=float, help="accuracy to give up for speed (default 0.005)")
-    add("--keep-raw-on-car", action="store_true", help="never send the picture itself")
-    add("--no-gates", action="store_true", help="consider no early exit on the car")
-    add("--codecs", default="all", help="f32, all, or codecs a,b,c (default all)")
-    add(
-        "--car-profile",
-        help="JSON that `dapdee profile` wrote on the car (default: the recorded one, a sample, or "
-        "measured here)",
+    scenario_options.declare(
+        parser,
+        codecs_help="f32, all, or codecs a,b,c (default all)",
+        profile_help="default: the recorded one, a sample, or measured here",
     )
-    add("--edge-profile", help="the same for the edge server")
-    add("--car-slowdown", default="1", help="over its profile: 10, or 1@0,3@20 (default 1)")
-    add("--edge-slowdown", default="1", help="the same for the edge server (default 1)")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the result bags")
     add("--out", type=Path, help="folder for the results (default runs/<time>-replay)")
     add("--json", action="store_true", help="one JSON object instead of text")
@@ -83,22 +67,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay and print; 0 if every frame is accounted for and some were answered."""
-    from dapdee_ros.bags.errors import BagError
-    from dapdee_ros.codec import CodecError
-    from dapdee_ros.exits.card import ModelFolderError
-    from dapdee_ros.graph.dag import GraphError
-    from dapdee_ros.partition.errors import PlanningError
-    from dapdee_ros.simulation.link_trace import LinkTraceError
-    from dapdee_ros.simulation.load_trace import LoadTraceError
-    from dapdee_ros.simulation.scenario import ScenarioError
-
-    try:
+    with scenario_options.mendable_errors():
         return _run(args)
-    except (
-        BagError, PlanningError, GraphError, ModelFolderError, CodecError, LinkTraceError,
-        LoadTraceError, ScenarioError,
-    ) as error:  # fmt: skip
-        raise CommandError(str(error)) from error
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -110,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
         if args.link is None:
             return _list(bag, args.json)
         topic = bag.choose(IMAGE_KINDS, args.topic, "--topic", "image topic")
-        names = list(dict.fromkeys(args.policy or ["exact"]))
+        names = scenario_options.policy_names(args)
         out = args.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-replay"
         # Before anything that takes long.
         _check_free(out, names)
@@ -209,15 +179,10 @@ def _scenario(
     store: FrameStore,
     arrivals_s: NDArray[np.float64],
 ) -> Scenario:
-    from dataclasses import replace
-
     from dapdee_ros.bags.recorded_link import read_link
-    from dapdee_ros.codec import CODEC_NAMES
     from dapdee_ros.partition.from_card import problem_of
-    from dapdee_ros.runtime.head import HeadSettings
     from dapdee_ros.simulation.link_text import parse_link
-    from dapdee_ros.simulation.load_trace import parse_load
-    from dapdee_ros.simulation.scenario import Planning, Scenario
+    from dapdee_ros.simulation.scenario import Scenario
 
     rtt_s = args.rtt_s
     word, _, link_topic = args.link.partition(":")
@@ -227,28 +192,16 @@ def _scenario(
         rtt_s = recorded.rtt_s if rtt_s is None else rtt_s
     else:
         link = parse_link(args.link)
-    planning = replace(
-        Planning(),
-        mode=args.mode,
-        gates=not args.no_gates,
-        keep_raw_on_car=args.keep_raw_on_car,
-    )
-    if args.accuracy_tolerance is not None:
-        planning = replace(planning, accuracy_tolerance=args.accuracy_tolerance)
-    codecs = CODEC_NAMES if args.codecs == "all" else args.codecs.split(",")
     last_s = float(arrivals_s[-1])
     interval_s = last_s / (len(arrivals_s) - 1) if len(arrivals_s) > 1 else 1.0
     return Scenario(
-        problem=problem_of(card, *profiles, codecs),
+        problem=problem_of(card, *profiles, scenario_options.codec_names(args)),
         link=link,
         curves=card.calibration,
         rtt_s=0.02 if rtt_s is None else rtt_s,
         seconds=last_s + interval_s,
         rate_hz=None if args.rate_hz == "max" else 1 / interval_s,
-        head=HeadSettings(args.deadline_s, args.max_in_flight),
-        planning=planning,
-        car_load=parse_load(args.car_slowdown),
-        edge_load=parse_load(args.edge_slowdown),
+        **scenario_options.scenario_parts(args),
         labels=card.labels,
         notes={
             "source": "replay",

@@ -17,11 +17,11 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dapdee_ros.cli import scenario_options
 from dapdee_ros.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 SUMMARY = "run policies over a link trace in simulated time"
 
 _LONG_RUN_FRAMES = 5000
-_PLANNING = (
-    "mode", "accuracy_floor", "accuracy_tolerance", "keep_raw_on_car", "risk", "frame_utilisation",
-    "plan_margin", "min_dwell_s",
-)  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,13 +39,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?", help="model folder or name; with --blocks a network")
     add("--model", dest="model_option", metavar="MODEL", help="the same")
-    add(
-        "--policy",
-        action="append",
-        help="who plans, given once or more: exact, oracle, dapdee, dads, neurosurgeon, edgent, "
-        "eddi, branchynet, device-only, edge-only, or package.module:Class; +codec or +any behind "
-        "the name for those that send plain tensors (default exact)",
-    )
     add("--link", default="4g", help="cat1, 3g, 4g, wifi, 8.5mbit, drive, steps:..., or a trace")
     add("--rtt-s", type=float, default=0.02, help="round trip of an empty message (default 0.02)")
     add("--seconds", type=float, help="how long (default 60, or the trace's length)")
@@ -62,22 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--rate-hz", type=float, default=10.0, help="frames a second (default 10)")
     add("--jitter", type=float, default=0.0, help="of their times, share of the interval, to 0.5")
     add("--seed", type=int, default=0, help="of jitter and of the frames' difficulty (default 0)")
-    add("--deadline-s", type=float, default=0.3, help="from image to result (default 0.3)")
-    add("--max-in-flight", type=int, default=4, help="most frames under way (default 4)")
-    add("--mode", choices=("auto", "latency", "throughput"), help="what to minimise (default auto)")
-    add("--accuracy-floor", type=float, help="least accuracy of a plan (default 0)")
-    add("--accuracy-tolerance", type=float, help="accuracy to give up for speed (default 0.005)")
-    add("--keep-raw-on-car", action="store_true", default=None, help="never send the picture")
-    add("--no-gates", action="store_true", help="consider no early exit on the car")
-    add("--risk", type=float, help="judge the deadline at this quantile of the rate (default 0.5)")
-    add("--frame-utilisation", type=float, help="see config/manager.yaml (default 0.85)")
-    add("--plan-margin", type=float, help="see config/manager.yaml (default 0.1)")
-    add("--min-dwell-s", type=float, help="see config/manager.yaml (default 0.5)")
-    add("--codecs", default="all", help="f32, all, or codecs a,b,c; with --blocks raw, f32 or u8")
-    add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
-    add("--edge-profile", help="the same for the edge server (default: a sample)")
-    add("--car-slowdown", default="1", help="over its profile: 1.5, or 1@0,3@20 (default 1)")
-    add("--edge-slowdown", default="1", help="the same for the edge server (default 1)")
+    scenario_options.declare(
+        parser,
+        codecs_help="f32, all, or codecs a,b,c; with --blocks raw, f32 or u8",
+        profile_help="default: a sample",
+    )
     add("--car-overhead-s", type=float, default=0.0, help="a frame, beside the network (default 0)")
     add("--edge-overhead-s", type=float, default=0.0, help="the same on the edge (default 0)")
     add("--queue-bytes", type=int, default=100_000_000, help="that may wait for the link")
@@ -92,22 +70,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate and print; 0 if every frame is accounted for."""
-    from dapdee_ros.codec import CodecError
-    from dapdee_ros.exits.card import ModelFolderError
-    from dapdee_ros.graph.dag import GraphError
-    from dapdee_ros.partition.errors import PlanningError
-    from dapdee_ros.simulation.block_chain import BlockChainError
-    from dapdee_ros.simulation.link_trace import LinkTraceError
-    from dapdee_ros.simulation.load_trace import LoadTraceError
-    from dapdee_ros.simulation.scenario import ScenarioError
-
-    try:
+    with scenario_options.mendable_errors():
         return _run(args)
-    except (
-        PlanningError, GraphError, ModelFolderError, CodecError, LinkTraceError, LoadTraceError,
-        BlockChainError, ScenarioError,
-    ) as error:  # fmt: skip
-        raise CommandError(str(error)) from error
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -116,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     from dapdee_ros.simulation.run import simulate
 
     scenario = _scenario(args)
-    names = list(dict.fromkeys(args.policy or ["exact"]))
+    names = scenario_options.policy_names(args)
     if not 0 <= args.warm_up_s < scenario.seconds:
         raise CommandError(
             f"--warm-up-s is {args.warm_up_s}; expected 0 or more, and less than the "
@@ -145,13 +109,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
-    from dapdee_ros.runtime.head import HeadSettings
     from dapdee_ros.simulation.link_text import parse_link
-    from dapdee_ros.simulation.load_trace import parse_load
-    from dapdee_ros.simulation.scenario import BARE_WIRE, Planning, Scenario, Wire
+    from dapdee_ros.simulation.scenario import BARE_WIRE, Scenario, Wire
 
-    wanted = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
-    planning = replace(Planning(), gates=not args.no_gates, **wanted)
     link = parse_link(args.link)
     seconds = args.seconds
     if seconds is None:
@@ -163,14 +123,11 @@ def _scenario(args: argparse.Namespace) -> Scenario:
         rate_hz=None if args.load == "heavy" else args.rate_hz,
         jitter=args.jitter,
         seed=args.seed,
-        head=HeadSettings(args.deadline_s, args.max_in_flight),
-        planning=planning,
-        car_load=parse_load(args.car_slowdown),
-        edge_load=parse_load(args.edge_slowdown),
         wire=BARE_WIRE if args.bare_wire else Wire(),
         queue_bytes=args.queue_bytes,
         car_overhead_s=args.car_overhead_s,
         edge_overhead_s=args.edge_overhead_s,
+        **scenario_options.scenario_parts(args),
         **_model(args),
     )
 
@@ -190,15 +147,13 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
             read_blocks(args.blocks), name, args.car_device, args.edge_device, codec
         )
         return {"problem": problem, "accuracy_known": False, "notes": {"model": name}}
-    from dapdee_ros.codec import CODEC_NAMES
     from dapdee_ros.exits.card import find_model, read_card
     from dapdee_ros.partition.from_card import choose_profiles, problem_of
 
     card = read_card(find_model(name))
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
-    codecs = CODEC_NAMES if args.codecs == "all" else args.codecs.split(",")
     return {
-        "problem": problem_of(card, car, edge, codecs),
+        "problem": problem_of(card, car, edge, scenario_options.codec_names(args)),
         "curves": card.calibration,
         "labels": card.labels,
         "notes": {"model": card.name},

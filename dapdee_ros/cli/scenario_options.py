@@ -1,0 +1,102 @@
+"""The options that `dapdee simulate` and `dapdee replay` share: who plans, for what, on what."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dapdee_ros.cli.errors import CommandError
+
+_PLANNING = (
+    "mode", "accuracy_floor", "accuracy_tolerance", "keep_raw_on_car", "risk", "frame_utilisation",
+    "plan_margin", "min_dwell_s",
+)  # fmt: skip
+
+
+def declare(parser: argparse.ArgumentParser, *, codecs_help: str, profile_help: str) -> None:
+    """Declare the options, with the command's own words where it differs."""
+    add = parser.add_argument
+    add(
+        "--policy",
+        action="append",
+        help="who plans, given once or more: exact, oracle, dapdee, dads, neurosurgeon, edgent, "
+        "eddi, branchynet, device-only, edge-only, or package.module:Class; +codec or +any behind "
+        "the name for those that send plain tensors (default exact)",
+    )
+    add("--deadline-s", type=float, default=0.3, help="from image to result (default 0.3)")
+    add("--max-in-flight", type=int, default=4, help="most frames under way (default 4)")
+    add("--mode", choices=("auto", "latency", "throughput"), help="what to minimise (default auto)")
+    add("--accuracy-floor", type=float, help="least accuracy of a plan (default 0)")
+    add("--accuracy-tolerance", type=float, help="accuracy to give up for speed (default 0.005)")
+    add("--keep-raw-on-car", action="store_true", default=None, help="never send the picture")
+    add("--no-gates", action="store_true", help="consider no early exit on the car")
+    add("--risk", type=float, help="judge the deadline at this quantile of the rate (default 0.5)")
+    add("--frame-utilisation", type=float, help="see config/manager.yaml (default 0.85)")
+    add("--plan-margin", type=float, help="see config/manager.yaml (default 0.1)")
+    add("--min-dwell-s", type=float, help="see config/manager.yaml (default 0.5)")
+    add("--codecs", default="all", help=codecs_help)
+    add("--car-profile", help=f"JSON that `dapdee profile` wrote on the car ({profile_help})")
+    add("--edge-profile", help="the same for the edge server")
+    add("--car-slowdown", default="1", help="over its profile: 1.5, or 1@0,3@20 (default 1)")
+    add("--edge-slowdown", default="1", help="the same for the edge server (default 1)")
+
+
+def policy_names(args: argparse.Namespace) -> list[str]:
+    """The policies asked for, each once."""
+    return list(dict.fromkeys(args.policy or ["exact"]))
+
+
+def codec_names(args: argparse.Namespace) -> tuple[str, ...]:
+    """The codecs asked for."""
+    from dapdee_ros.codec import CODEC_NAMES
+
+    return tuple(CODEC_NAMES) if args.codecs == "all" else tuple(args.codecs.split(","))
+
+
+def scenario_parts(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of ``Scenario`` that these options give.
+
+    Raises:
+        LoadTraceError, ScenarioError: for values that make no sense.
+    """
+    from dataclasses import replace
+
+    from dapdee_ros.runtime.head import HeadSettings
+    from dapdee_ros.simulation.load_trace import parse_load
+    from dapdee_ros.simulation.scenario import Planning
+
+    wanted = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
+    return {
+        "head": HeadSettings(args.deadline_s, args.max_in_flight),
+        "planning": replace(Planning(), gates=not args.no_gates, **wanted),
+        "car_load": parse_load(args.car_slowdown),
+        "edge_load": parse_load(args.edge_slowdown),
+    }
+
+
+@contextmanager
+def mendable_errors() -> Iterator[None]:
+    """Turn what a user can mend into a message.
+
+    Raises:
+        CommandError: for every error of models, plans, links, bags and scenarios.
+    """
+    from dapdee_ros.bags.errors import BagError
+    from dapdee_ros.codec import CodecError
+    from dapdee_ros.exits.card import ModelFolderError
+    from dapdee_ros.graph.dag import GraphError
+    from dapdee_ros.partition.errors import PlanningError
+    from dapdee_ros.simulation.block_chain import BlockChainError
+    from dapdee_ros.simulation.link_trace import LinkTraceError
+    from dapdee_ros.simulation.load_trace import LoadTraceError
+    from dapdee_ros.simulation.scenario import ScenarioError
+
+    try:
+        yield
+    except (
+        BagError, BlockChainError, CodecError, GraphError, LinkTraceError, LoadTraceError,
+        ModelFolderError, PlanningError, ScenarioError,
+    ) as error:  # fmt: skip
+        raise CommandError(str(error)) from error
