@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from dapdee_ros.report.run_log import RunLog
-from dapdee_ros.report.summary import quantile
+from dapdee_ros.testbed.figures import figures_of
 from dapdee_ros.testbed.settings import CODECS, LOADS, TestbedSettings
 from dapdee_ros.testbed.testbed import Testbed, TestbedError
 from dapdee_ros.testbed.veth_link import why_no_link
@@ -74,41 +72,6 @@ def main() -> int:
     common = {"car": args.car, "load": args.load, "codecs": args.codecs, "seconds": args.seconds}
     print(json.dumps({"bench": "testbed", **common, "cells": cells}))
     return 1 if any("failed" in cell for cell in cells) else 0
-
-
-def figures_of(log: RunLog) -> dict[str, Any]:
-    """What one cell is judged by."""
-    frames, settings = log.frames, log.settings
-    if not frames:
-        raise TestbedError("no frame was answered in the measured time")
-    latencies = [frame.latency_s for frame in frames]
-    judged = [frame for frame in frames if frame.truth is not None]
-    accepted = settings["accepted_in_window"]
-    return {
-        "car_slowdown": round(settings["car_slowdown"], 2),
-        "median_latency_s": round(statistics.median(latencies), 5),
-        "p95_latency_s": round(quantile(latencies, 0.95), 5),
-        "throughput_hz": round(len(frames) / settings["seconds"], 3),
-        "answered_ratio": round(len(frames) / accepted, 4),
-        "deadline_miss_ratio": round(
-            sum(x > settings["deadline_s"] for x in latencies) / len(frames), 4
-        ),
-        "accuracy": round(sum(f.truth == f.class_id for f in judged) / len(judged), 4)
-        if judged
-        else None,
-        "sent_bytes_per_frame": round(sum(f.sent_bytes for f in frames) / len(frames)),
-        "edge_ratio": round(sum(f.place == "edge" for f in frames) / len(frames), 4),
-        "plans": len(log.plans),
-        "last_plan": _plan_text(log),
-    }
-
-
-def _plan_text(log: RunLog) -> str:
-    if not log.plans:
-        return "none"
-    plan = log.plans[-1]
-    sent = f"{'+'.join(plan.boundary)} as {plan.codec}" if plan.boundary else "alone"
-    return f"exit {plan.exit_number}, {sent}"
 
 
 def cell_text(cell: dict[str, Any]) -> str:
