@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from dapdee_ros.codec.affine import Affine
 from dapdee_ros.codec.deflated import Deflated
-from dapdee_ros.codec.jpeg import Jpeg
+from dapdee_ros.codec.jpeg import JPEG
 from dapdee_ros.codec.plain import Half, Identity
 from dapdee_ros.codec.tensor_spec import Codec, CodecError
-from dapdee_ros.codec.webp import WebP
+from dapdee_ros.codec.webp import WEBP
 
 
 class CodecName(StrEnum):
@@ -49,8 +49,8 @@ _CODECS: dict[CodecName, Callable[[], Codec]] = {
     CodecName.U8CZ: lambda: Deflated(Affine(8, per_channel=True)),
     CodecName.U4Z: lambda: Deflated(Affine(4, per_channel=False)),
     CodecName.U4CZ: lambda: Deflated(Affine(4, per_channel=True)),
-    CodecName.JPEG: Jpeg,
-    CodecName.WEBP: WebP,
+    CodecName.JPEG: lambda: JPEG,
+    CodecName.WEBP: lambda: WEBP,
 }
 
 CODEC_NAMES: tuple[str, ...] = tuple(name.value for name in CodecName)

@@ -121,6 +121,6 @@ def test_flipped_bytes_never_get_past_as_another_shape(codec: str) -> None:
 def test_sizes_are_read_from_the_header() -> None:
     for shape in ((1, 1), (31, 500), (600, 20)):
         data = encode({"image": smooth_image(*shape)}, "jpeg")[1]
-        assert jpeg_size(np.frombuffer(data, np.uint8)) == (*shape, 3)
+        assert jpeg_size(np.frombuffer(data, np.uint8)) == shape
         data = encode({"image": smooth_image(*shape)}, "webp")[1]
         assert webp_size(np.frombuffer(data, np.uint8)) == shape
