@@ -18,11 +18,10 @@ from dapdee_ros.bags.frames import FrameStore
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy
-from dapdee_ros.report.run_log import DropRecord, FrameRecord, RunLog
+from dapdee_ros.report.run_log import FrameRecord, RunLog
 from dapdee_ros.runtime.frames import Classification, FramePlan, Place
-from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED
 from dapdee_ros.simulation.car import Frame, Outcome
-from dapdee_ros.simulation.run import _Simulation
+from dapdee_ros.simulation.run import Simulation
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.work import PlanWork
 
@@ -105,7 +104,7 @@ def replay(
     return _Replay(scenario, name, policy, arrivals_s, store, answers).replay(progress)
 
 
-class _Replay(_Simulation):
+class _Replay(Simulation):
     def __init__(
         self,
         scenario: Scenario,
@@ -132,7 +131,6 @@ class _Replay(_Simulation):
             _record(frame, self._scenario, self._store.frames[frame.index].truth)
             for frame in frames
         ]
-        log.drops = self._drops({frame.index for frame in frames})
         self._count_unreadable(log)
         log.settings.pop("expected_accuracy", None)
         name = str(log.settings["scenario"])
@@ -189,10 +187,6 @@ class _Replay(_Simulation):
     def _record(self, plan: Plan, epoch: int, why: str) -> None:
         super()._record(plan, epoch, why)
         self._decided.append(DecidedPlan(self._agenda.now_s, epoch, why, plan))
-        record = self._log.plans[-1]
-        record.policy, record.mode = self._name, plan.mode
-        record.deadline_s = self._scenario.head.deadline_s
-        record.predicted_accuracy = plan.accuracy
 
     # --- what comes out -------------------------------------------------------------------------
 
@@ -206,15 +200,6 @@ class _Replay(_Simulation):
         else:
             answer = self._answers.on_car(index, outcome.exit_number)
         return ReplayedFrame(index, outcome, plan, answer)
-
-    def _drops(self, answered: set[int]) -> list[DropRecord]:
-        """The frames without a result: only the next one displaces a frame that waits."""
-        drops = []
-        for index in sorted(set(range(self._came)) - answered):
-            last = index + 1 >= self._came
-            at_s = self._scenario.seconds if last else float(self._arrivals_s[index + 1])
-            drops.append(DropRecord(at_s, SHUTDOWN if last else SUPERSEDED, 1, index + 1))
-        return drops
 
     def _count_unreadable(self, log: RunLog) -> None:
         """A live head takes such frames on and drops them."""

@@ -116,6 +116,7 @@ class SimulatedCar:
         publish: Callable[[Outcome], None],
         unused: Callable[[Answer], None],
         taken: Callable[[], None],
+        dropped: Callable[[int, str], None],
     ) -> None:
         """Prepare.
 
@@ -129,6 +130,7 @@ class SimulatedCar:
             publish: receives every result.
             unused: receives answers that end no frame.
             taken: told when the mailbox was emptied.
+            dropped: told the number of a frame that was given up, and why.
         """
         self._agenda = agenda
         self._book = book
@@ -139,6 +141,7 @@ class SimulatedCar:
         self._publish = publish
         self._unused = unused
         self._taken = taken
+        self._dropped = dropped
         self._pace = Pace()
         self._window = SendWindow()
         self._waiting: Frame | None = None
@@ -163,7 +166,7 @@ class SimulatedCar:
         self._pace.on_frame(now_s)
         displaced, self._waiting = self._waiting, Frame(number, difficulty, now_s)
         if displaced is not None:
-            self.ledger.end_with_drop(displaced.number, SUPERSEDED)
+            self._drop(displaced, SUPERSEDED)
         self.look()
 
     def answer(self, answer: Answer) -> None:
@@ -199,9 +202,13 @@ class SimulatedCar:
         """What is still open ends as a drop."""
         waiting = [self._waiting] if self._waiting is not None else []
         for frame in [*self._flights.values(), *waiting]:
-            self.ledger.end_with_drop(frame.number, SHUTDOWN)
+            self._drop(frame, SHUTDOWN)
         self._flights.clear()
         self._waiting = None
+
+    def _drop(self, frame: Frame, reason: str) -> None:
+        self.ledger.end_with_drop(frame.number, reason)
+        self._dropped(frame.number, reason)
 
     @property
     def is_idle(self) -> bool:

@@ -16,7 +16,7 @@ from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.cost import LoadState
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, make_policy
-from dapdee_ros.report.run_log import FrameRecord, LinkRecord, PlanRecord, RunLog
+from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
 from dapdee_ros.runtime.frames import Place
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Answer, Frame, Outcome, SimulatedCar
@@ -74,12 +74,12 @@ def simulate(
         PlanningError: if there is no such policy, or it does not fit the model.
         GraphError: if a plan does not fit it.
     """
-    return _Simulation(scenario, policy, made or make_policy(policy, scenario.problem)).run(
-        progress
-    )
+    return Simulation(scenario, policy, made or make_policy(policy, scenario.problem)).run(progress)
 
 
-class _Simulation:
+class Simulation:
+    """One run in the making; subclasses may say when frames come and what a plan means for one."""
+
     def __init__(self, scenario: Scenario, name: str, policy: Policy) -> None:
         self._scenario = scenario
         self._name = name
@@ -91,7 +91,7 @@ class _Simulation:
         self._car = SimulatedCar(
             agenda, self._book, scenario.head, scenario.car_load, scenario.car_overhead_s,
             send=self._send, publish=self._take_outcome, unused=self._take_unused,
-            taken=self._taken,
+            taken=self._taken, dropped=self._take_drop,
         )  # fmt: skip
         self._edge = SimulatedEdge(
             agenda, scenario.edge_load, scenario.edge_overhead_s, self._send_answer
@@ -118,6 +118,7 @@ class _Simulation:
         self._log.settings = _settings(scenario, name)
 
     def run(self, progress: Progress | None) -> SimulatedRun:
+        """Run it to the end, which can be done once."""
         scenario, agenda = self._scenario, self._agenda
         if scenario.known_link:
             rate_bps = scenario.link.rate_bps(0.0)
@@ -219,6 +220,9 @@ class _Simulation:
         if self._measures:
             self._monitor.take_result(outcome)
 
+    def _take_drop(self, number: int, reason: str) -> None:
+        self._log.drops.append(DropRecord(self._agenda.now_s, reason, 1, number))
+
     def _take_unused(self, answer: Answer) -> None:
         if self._measures:
             self._monitor.take_unused(answer)
@@ -243,7 +247,9 @@ class _Simulation:
         self._log.plans.append(
             PlanRecord(
                 self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
-                plan.late, plan.expected_latency_s, why,
+                plan.late, plan.expected_latency_s, why, self._name, plan.mode,
+                self._scenario.head.deadline_s,
+                plan.accuracy if self._scenario.accuracy_known else None,
             )
         )  # fmt: skip
 

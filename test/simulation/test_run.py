@@ -145,6 +145,11 @@ def test_a_frame_that_finds_the_mailbox_taken_displaces_the_other() -> None:
     # 100 ms a frame on the car, 40 ms between them: 3 of 5 are displaced.
     assert run.log.ledger["drop_reasons"] == [SUPERSEDED]
     assert run.log.ledger["drops"] / run.log.ledger["accepted"] == pytest.approx(0.6, abs=0.02)
+    answered = {frame.number for frame in run.log.frames}
+    dropped = [drop.number for drop in run.log.drops]
+    assert len(dropped) == run.log.ledger["drops"] and not answered & set(dropped)
+    # The second frame finds the mailbox empty, the third finds it taken.
+    assert (dropped[0], run.log.drops[0].at_s) == (2, pytest.approx(0.08))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
