@@ -38,7 +38,7 @@ from dapdee_ros.partition.policy import Problem
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
 MOST_OVER, MUST_REACH, MOST_LOST = 1.02, 0.75, 0.005
-BEGIN, END = "<!-- table of bench/gates.py -->", "<!-- end of the table -->"
+BEGIN, END = "<!-- bench/gates.py: {} -->", "<!-- end of {} -->"
 
 
 @dataclass
@@ -182,13 +182,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, text: str) -> None:
-    """Put the table between its two marks in a document."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+def write(path: Path, model: str, text: str) -> None:
+    """Put a model's table between its two marks in a document."""
+    marks = BEGIN.format(model), END.format(model)
+    before, begin, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise SystemExit(f"{path} has no lines {BEGIN} and {END} to put the table between")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        raise SystemExit(f"{path} has no lines {' and '.join(marks)} to put the table between")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -225,7 +226,7 @@ def main() -> None:
                 *(f"- {name}: {p.device}, {p.note or 'as it is'}" for name, p in cars.items()),
             ]
         )
-        write(args.write, f"{about}\n\n{table(rows)}")
+        write(args.write, card.name, f"{about}\n\n{table(rows)}")
     met = {
         "never_slower": all(row["ratio"] <= MOST_OVER for row in rows),
         "pays_somewhere": any(row["ratio"] <= MUST_REACH for row in rows),

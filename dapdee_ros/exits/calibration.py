@@ -12,8 +12,8 @@ from dapdee_ros.exits.gates import Calibration, CalibrationError, GateCurve, sof
 # Close together where confident exits crowd; the last ones let almost nothing stop.
 THRESHOLDS = (
     0.0,
-    *(round(0.05 * k, 2) for k in range(6, 18)),
-    *(round(0.90 + 0.01 * k, 2) for k in range(10)),
+    *(round(0.05 * k, 2) for k in range(6, 14)),
+    *(round(0.01 * k, 2) for k in range(70, 100)),
     0.993, 0.995, 0.997, 0.998, 0.999, 0.9995, 0.9999, 1.0,
 )  # fmt: skip
 
