@@ -99,8 +99,8 @@ class VethLink:
             _run("ip", "-n", name, "link", "set", "lo", "up")
         car, edge = self.names["car"], self.names["edge"]
         _run(
-            *("ip", "link", "add", DEVICE, "netns", car, "type", "veth"),
-            *("peer", "name", DEVICE, "netns", edge),
+            *("ip", "link", "add", DEVICE, "address", _hardware(1), "netns", car, "type", "veth"),
+            *("peer", "name", DEVICE, "address", _hardware(2), "netns", edge),
         )
         for number, name in enumerate((car, edge), start=1):
             # Without IPv6 nothing but what the nodes say crosses the link.
@@ -110,6 +110,12 @@ class VethLink:
             _run("ip", "-n", name, "link", "set", DEVICE, "mtu", str(MTU_BYTES))
             _run("ip", "-n", name, "link", "set", DEVICE, "up", "multicast", "on")
             _run("ip", "-n", name, "route", "add", "224.0.0.0/4", "dev", DEVICE)
+            # Who is at the other end is known for good. Left to ARP, an outage could outlast the
+            # entry, and asking anew takes seconds that no modem takes.
+            _run(
+                *("ip", "-n", name, "neigh", "replace", f"10.77.0.{3 - number}"),
+                *("lladdr", _hardware(3 - number), "dev", DEVICE, "nud", "permanent"),
+            )
         for name in (car, edge):
             self._controls.append(RateControl(name, self.rate_bps, self._queue_bytes))
             if not self._impairment.is_none:
@@ -166,6 +172,10 @@ def remove_namespace(name: str) -> None:
             break
         time.sleep(0.02)
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def _hardware(number: int) -> str:
+    return f"02:00:0a:4d:00:{number:02x}"
 
 
 def _run(*command: str) -> str:

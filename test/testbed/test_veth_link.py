@@ -96,6 +96,14 @@ def test_nothing_passes_a_dead_link_and_it_comes_back() -> None:
         assert len(arrivals) == 1
 
 
+def test_nobody_has_to_ask_who_is_at_the_other_end() -> None:
+    with VethLink(1e6) as link:
+        _, arrivals = transfer(link, 1, 200)
+        assert len(arrivals) == 1
+        # The first message came through without the receiver having said a word.
+        assert link.carried_bytes("edge") == 0
+
+
 def test_two_links_side_by_side_do_not_meet_and_leave_nothing() -> None:
     with VethLink(1e6) as one, VethLink(1e6) as other:
         names = [*one.names.values(), *other.names.values()]
