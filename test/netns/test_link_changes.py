@@ -52,10 +52,7 @@ def test_a_fast_link_becomes_slow_dies_and_comes_back(tmp_path: Path, possible: 
     # In half a second, with nothing else on the machine (bench/link_changes.py); here others may be
     # working beside it.
     assert outage.edge_used_again_s is not None and outage.edge_used_again_s < 3.0, story
-    # A first answer to each change; the plan may be refined when more is known of the link.
-    assert any(5 < plan.at_s < 7 for plan in log.plans), story
-    # Over the slow link the car may also work alone, with a gate. Then only probes tell of it,
-    # and 2 % of 0.13 Mbit/s is little: they may need longer than this phase lasts.
-    if any(frame.sent_bytes for frame in log.frames if 8 < frame.at_s < 11):
-        assert any(11 < plan.at_s < 13 for plan in log.plans), story
+    slower, faster, _ = changes
+    assert slower.needed and slower.lag_s is not None and slower.lag_s < 2.0, story
+    assert faster.needed and faster.lag_s is not None and faster.lag_s < 2.0, story
     assert any(frame.place == "edge" for frame in log.frames if frame.at_s < 5), story
