@@ -170,6 +170,8 @@ class Training:
         self.steps_per_epoch = max(1, source.frames_per_epoch() // recipe.batch_size)
         self.steps = self.steps_per_epoch * recipe.epochs
         self.optimiser = make_optimiser(model, self.loss, recipe)
+        coins = self._generator(0, 2)
+        self._coins = torch.randint(2, (source.frames_per_epoch(),), generator=coins)
         self.step = 0
         self._running = np.zeros(1 + exits)
         if (out / CHECKPOINT_FILE).exists():
