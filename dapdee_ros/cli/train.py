@@ -62,6 +62,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--distillation", type=float, default=0.0, help="weight of learning from the deepest exit")
     add("--cutout", type=int, default=0, help="side of a square covered in each frame (pixels)")
     add(
+        "--cutmix",
+        type=float,
+        default=0.0,
+        help="share of the steps that mix boxes of frames and their labels (0 to 1)",
+    )
+    add("--start-from", type=Path, help="begin with the weights of this model folder")
+    add(
         "--start-scale",
         type=float,
         default=1.0,
@@ -115,9 +122,9 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.exits.builders import DEFAULT_TAPS, BuilderError
-    from dapdee_ros.exits.card import MODEL_FILE
+    from dapdee_ros.exits.card import MODEL_FILE, ModelFolderError
     from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE, CheckpointError
-    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
+    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, start_from
     from dapdee_ros.exits.recipe import Recipe
     from dapdee_ros.exits.training import Training
     from dapdee_ros.graph.dag import GraphError
@@ -128,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
     if args.cutout < 0:
         raise CommandError(f"--cutout must not be negative, got {args.cutout}")
+    if not 0 <= args.cutmix <= 1:
+        raise CommandError(f"--cutmix must be from 0 to 1, got {args.cutmix}")
     if not 0.25 <= args.start_scale <= 1:
         raise CommandError(f"--start-scale must be from 0.25 to 1, got {args.start_scale}")
     if args.taps and args.exits:
@@ -145,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
         uncertainty=args.uncertainty,
         distillation=args.distillation,
         cutout=args.cutout,
+        cutmix=args.cutmix,
         start_scale=args.start_scale,
         bf16=not args.no_bf16,
         seed=args.seed,
@@ -185,6 +195,11 @@ def run(args: argparse.Namespace) -> int:
             "size": list(source.size),
             "frames_per_epoch": source.frames_per_epoch(),
         }
+        began: dict[str, Any] = {}
+        if args.start_from:
+            card = start_from(args.start_from, model, architecture)
+            identity["start_from"] = card.model_id
+            began = {"started_from": {"model_id": card.model_id, **card.provenance}}
         weights = recipe.exit_weights
         if weights is not None and len(weights) != len(model.taps) + 1:
             raise CommandError(
@@ -192,14 +207,14 @@ def run(args: argparse.Namespace) -> int:
                 f"{len(model.taps) + 1} exits"
             )
         training = Training(model, source, recipe, args.out, identity)
-    except (DataError, BuilderError, GraphError, CheckpointError) as error:
+    except (DataError, BuilderError, GraphError, CheckpointError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
     if training.step:
         print(f"going on at step {training.step} of {training.steps}", file=sys.stderr)
     if not _train(training, source):
         print(f"saved {checkpoint}; the same command goes on from there", file=sys.stderr)
         return 130
-    _finish(args, training, source, architecture, recipe)
+    _finish(args, training, source, architecture, recipe, began)
     return 0
 
 
@@ -261,6 +276,7 @@ def _finish(
     source: DataSource,
     architecture: dict[str, Any],
     recipe: Recipe,
+    began: dict[str, Any],
 ) -> None:
     """Measure the weights as they will be stored, and write the model folder."""
     from dataclasses import asdict
@@ -291,6 +307,7 @@ def _finish(
             "recipe": asdict(recipe),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "trained_on": f"{source.frames_per_epoch()} frames an epoch, {args.data}",
+            **began,
         },
     )
     (args.out / CHECKPOINT_FILE).unlink(missing_ok=True)

@@ -44,7 +44,10 @@ class JointLoss(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(len(self.weights))) if uncertainty else None
 
     def forward(self, logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """The loss, a scalar, for logits ``(B, K)`` of each exit and labels ``(B,)``."""
+        """The loss, a scalar, for logits ``(B, K)`` of each exit.
+
+        ``labels`` are classes, int64 ``(B,)``, or shares of classes, float32 ``(B, K)``.
+        """
         heat = self.distillation_temperature
         teacher = functional.log_softmax(logits[-1].detach().float() / heat, dim=1)
         total = logits[-1].new_zeros((), dtype=torch.float32)

@@ -277,6 +277,26 @@ def load_model(folder: Path | str) -> LoadedModel:
     return LoadedModel(card, runner)
 
 
+def start_from(folder: Path | str, model: MultiExit, architecture: Mapping[str, Any]) -> ModelCard:
+    """Put the weights of a stored model into a network of the same layers, to train it further.
+
+    Arguments of the builder, such as a dropout, may differ, as long as the layers are the same.
+
+    Raises:
+        ModelFolderError: if the folder cannot be loaded, or its network is another.
+    """
+    card, stored = load_module(folder, with_calibration=False)
+    for key in ("builder", "classes", "taps", "branch"):
+        if card.architecture[key] != architecture[key]:
+            raise ModelFolderError(
+                f"{card.path} cannot be started from: its {key} is {card.architecture[key]}, here "
+                f"it is {architecture[key]}"
+            )
+    weights = {k: v for k, v in stored.state_dict().items() if not k.endswith(_COUNTER)}
+    load_weights(model, weights, str(card.path))
+    return card
+
+
 def _difference(written: ModelDag, traced: ModelDag) -> str:
     """What differs between two DAGs, in words; empty if nothing that a plan depends on does."""
     if written.exits != traced.exits:

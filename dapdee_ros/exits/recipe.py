@@ -27,6 +27,9 @@ class Recipe:
         cutout: side in pixels of a square that every frame loses at a random place (T. DeVries and
             G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
             2017); 0 leaves frames whole. Worth it in long trainings.
+        cutmix: share of the steps whose frames each get a box of another frame, and its label for
+            the box's share of the area (S. Yun et al., "CutMix: Regularization Strategy to Train
+            Strong Classifiers with Localizable Features", ICCV 2019).
         start_scale: side of the frames at the start, as a share of the full one, which they grow to
             in two steps (M. Tan and Q. Le, "EfficientNetV2: Smaller Models and Faster Training",
             2021); 1 trains on full frames throughout. See ``frame_scale``.
@@ -44,6 +47,7 @@ class Recipe:
     uncertainty: bool = False
     distillation: float = 0.0
     cutout: int = 0
+    cutmix: float = 0.0
     start_scale: float = 1.0
     bf16: bool = True
     seed: int = 0

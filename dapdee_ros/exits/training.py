@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.v2 import CutMix
 
 from dapdee_ros.datasets.split import DataSource, Split
 from dapdee_ros.exits.checkpoint import (
@@ -84,6 +85,21 @@ def cut_out(images: Tensor, side: int, fill: Tensor, generator: torch.Generator)
         :, None, :
     ]
     return torch.where(covered[..., None], fill, images)
+
+
+def cut_mix(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Put a box of another frame into each; draws come from torch's global generator.
+
+    Args:
+        images: uint8 ``(B, H, W, 3)``.
+        labels: int64 ``(B,)``.
+        classes: how many classes there are.
+
+    Returns:
+        The frames, uint8 ``(B, H, W, 3)``, and their shares of classes, float32 ``(B, classes)``.
+    """
+    mixed, shares = CutMix(num_classes=classes)(images.permute(0, 3, 1, 2), labels)
+    return mixed.permute(0, 2, 3, 1), shares
 
 
 def shrink(images: Tensor, scale: float) -> Tensor:
@@ -216,8 +232,7 @@ class Training:
         """
         if not self.source.flip:
             return torch.zeros(len(chosen), dtype=torch.bool)
-        coins = torch.randint(2, (self.source.frames_per_epoch(),), generator=self._generator(0, 2))
-        return (coins[torch.from_numpy(chosen)] + epoch) % 2 == 1
+        return (self._coins[torch.from_numpy(chosen)] + epoch) % 2 == 1
 
     def _one_step(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], mirror: Tensor, epoch: int
@@ -225,12 +240,16 @@ class Training:
         generator = self._generator(self.step, 1)
         batch = augment(torch.from_numpy(images), self.source.shift, mirror, generator)
         batch = cut_out(batch, self.recipe.cutout, self._mean_colour, generator)
+        target = torch.from_numpy(labels)
+        wanted = target
+        if float(torch.rand((), generator=generator)) < self.recipe.cutmix:
+            batch, wanted = cut_mix(batch, target, len(self.source.labels))
         scale = frame_scale(self.step, self.steps, self.recipe.start_scale)
         batch = shrink(batch, scale).to(self.device)
-        target = torch.from_numpy(labels).to(self.device)
+        target, wanted = target.to(self.device), wanted.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits = self.model(batch)
-        loss = self.loss(logits, target)
+        loss = self.loss(logits, wanted)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         for group in self.optimiser.param_groups:

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import read_card
+from dapdee_ros.exits.model_folder import load_module
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,6 +78,20 @@ def test_killed_interrupted_and_started_again_gives_the_same_model(tmp_path: Pat
     assert "20 frames" in values["accuracy"]["data"]
 
 
+def test_a_training_starts_from_a_stored_model(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(_options(first)) == 0
+    # A rate of nothing leaves the weights as they were begun with.
+    still = ("--start-from", str(first), "--learning-rate", "0", "--seed", "1")
+    assert main(_options(second, *still)) == 0
+    one, two = load_module(first)[1], load_module(second)[1]
+    for (name, a), (_, b) in zip(one.named_parameters(), two.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+    began = read_card(second).provenance["started_from"]
+    assert began["model_id"] == read_card(first).model_id
+    assert began["command"] == read_card(first).provenance["command"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -90,6 +106,12 @@ def test_killed_interrupted_and_started_again_gives_the_same_model(tmp_path: Pat
         (["--argument", "depth=3"], "cannot be built with {'width': 0.25, 'depth': 3}"),
         (["--argument", "depth"], "--argument expects NAME=VALUE, got 'depth'"),
         (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--cutmix", "2"], "--cutmix must be from 0 to 1"),
+        (["--start-from", "/nowhere"], "model.json is missing"),
+        (
+            ["--start-from", str(ROOT / "models" / "alexnet-cifar10")],
+            "its builder is alexnet-cifar",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_explained(

@@ -16,7 +16,14 @@ from dapdee_ros.exits.model_folder import (
 )
 from dapdee_ros.exits.recipe import Recipe, frame_scale, one_cycle
 from dapdee_ros.exits.small_maps import SmallMapConv2d
-from dapdee_ros.exits.training import Training, augment, cut_out, exit_accuracies, shrink
+from dapdee_ros.exits.training import (
+    Training,
+    augment,
+    cut_mix,
+    cut_out,
+    exit_accuracies,
+    shrink,
+)
 
 
 def _colours() -> StoredImages:
@@ -56,7 +63,7 @@ def _after(steps: int) -> Callable[[], bool]:
 def test_stopped_twice_and_resumed_ends_with_the_same_weights(
     tmp_path: Path, optimiser: str, bf16: bool
 ) -> None:
-    options = {"optimiser": optimiser, "bf16": bf16, "learning_rate": 0.01}
+    options = {"optimiser": optimiser, "bf16": bf16, "learning_rate": 0.01, "cutmix": 0.5}
     whole = _training(tmp_path / "whole", **options)
     last = list(whole.run())[-1]
     assert last.step == last.steps == 9
@@ -190,6 +197,20 @@ def test_a_square_of_each_frame_is_covered() -> None:
     assert torch.equal(areas, lost.any(2).sum(1) * lost.any(1).sum(1))
     assert len({tuple(frame.flatten().tolist()) for frame in lost}) > 20
     assert cut_out(images, 0, fill, torch.Generator()) is images
+
+
+def test_a_box_of_another_frame_brings_its_share_of_the_label() -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(64) % 3
+    images = (10 * labels.to(torch.uint8))[:, None, None, None].expand(64, 12, 10, 3)
+    mixed, shares = cut_mix(images, labels, 3)
+    assert mixed.shape == images.shape and mixed.dtype == torch.uint8
+    assert shares.shape == (64, 3)
+    # Each frame shows of every class just as much as its label says.
+    for label in range(3):
+        area = (mixed[..., 0] == 10 * label).float().mean((1, 2))
+        assert torch.allclose(area, shares[:, label], atol=1e-6)
+    assert (shares.max(1).values < 1).any()
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
