@@ -18,7 +18,7 @@ from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
-from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
+from dapdee_ros.nodes.topics import LEAN, listen_timed, listen_to, publish_on
 
 FRAME_HEADER_BYTES = 250
 """What a HeadTensor takes beside its data: header, model id, one or two tensor specs."""
@@ -89,9 +89,9 @@ class LinkMonitor(Node):
         self._published_s = -math.inf
         self._qualities = publish_on(self, msg.LinkQuality, "link_quality", qos.STATE)
         self._probes = publish_on(self, msg.Probe, "probe", qos.PROBE)
-        listen_to(self, msg.Probe, "probe_echo", self._take_echo, qos.PROBE)
+        listen_timed(self, msg.Probe, "probe_echo", self._take_echo, qos.PROBE)
         # Not edge_result itself: the link would carry a second copy of every answer.
-        listen_to(self, msg.InferenceResult, "unused_answer", self._take_unused, qos.RESULT)
+        listen_timed(self, msg.InferenceResult, "unused_answer", self._take_unused, qos.RESULT)
         if hear_results:
             listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
         self.create_timer(period_s, self._check)
@@ -115,11 +115,10 @@ class LinkMonitor(Node):
         )
         self._publish(now)
 
-    def _take_unused(self, answer: msg.InferenceResult) -> None:
+    def _take_unused(self, answer: msg.InferenceResult, arrived_s: float) -> None:
         """Learn from an answer that came too late, or that refused its frame."""
-        now = time.monotonic()
         self._answered.append((answer.session, answer.frame_number))
-        self._note_transfer(answer, now, now - answer.sent_echo_s - answer.residence_s)
+        self._note_transfer(answer, arrived_s, arrived_s - answer.sent_echo_s - answer.residence_s)
 
     def _note_transfer(
         self, answer: msg.InferenceResult, arrived_s: float, transfer_s: float
@@ -134,12 +133,11 @@ class LinkMonitor(Node):
         )
         self._publish(time.monotonic())
 
-    def _take_echo(self, probe: msg.Probe) -> None:
+    def _take_echo(self, probe: msg.Probe, arrived_s: float) -> None:
         if probe.session != self._session:
             return
-        now = time.monotonic()
         self._estimator.on_probe(
-            now, now - probe.sent_s, probe.padding_bytes, ("probe", probe.sequence)
+            arrived_s, arrived_s - probe.sent_s, probe.padding_bytes, ("probe", probe.sequence)
         )
         # Not only published: what it leaves in doubt is measured again at once.
         self._check()

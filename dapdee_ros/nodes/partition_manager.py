@@ -28,20 +28,21 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile, plan_to_message
 from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
+from dapdee_ros.nodes.plan_question import NO_LINK, Question, merged, worked_out
+from dapdee_ros.nodes.plan_question import complaint as complaint_of
 from dapdee_ros.nodes.planning_parameters import PLANNING, declare_planning
+from dapdee_ros.nodes.policy_thread import PolicyThread
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, ProfileError
 from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, make_policy
+from dapdee_ros.partition.policy import Policy, Problem, make_policy
 from dapdee_ros.runtime.rejections import Rejections, shortened
-
-_NO_LINK = LinkState(0.0, connected=False)
 
 
 class PartitionManager(Node):
@@ -86,6 +87,7 @@ class PartitionManager(Node):
         self._drift, self._gate_share = PredictionDrift(), GateShare()
         self._gate_drifted = False
         self._rejections = Rejections()
+        self._policy_thread = PolicyThread(self, worked_out, self._conclude, merged)
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
@@ -234,7 +236,7 @@ class PartitionManager(Node):
     def _link_state(self) -> LinkState:
         link = self._link
         if link is None or not link.connected or not 0 < link.uplink_bps < math.inf:
-            return _NO_LINK
+            return NO_LINK
         return LinkState(
             uplink_bps=link.uplink_bps,
             rtt_s=link.rtt_s if 0 <= link.rtt_s < math.inf else 0.0,
@@ -258,29 +260,58 @@ class PartitionManager(Node):
         return state, mode
 
     def _decide(self, occasion: str | None) -> None:
-        """Work out the best plan as of now and publish it if it is worth a change."""
+        """Have the best plan as of now worked out; it is published if it is worth a change."""
         problem, policy = self._problem, self._policy
         if problem is None or policy is None:
             return
-        settings, link = self._settings, self._link_state()
         load, mode = self._load_state()
-        try:
-            new = self._best(problem, policy, link, load, mode)
-            current = self._reprice(problem, self._keeper.plan, link, load, mode)
-        except (PlanningError, GraphError) as error:
+        asked = Question(
+            occasion,
+            problem,
+            policy,
+            self._link_state(),
+            load,
+            mode,
+            self._settings,
+            self._most_period_s(),
+        )
+        if asked.follows_gain or self._settings["pinned_plan"]:
+            self._conclude(asked, worked_out(asked))
+        else:
+            # Only of ours is it known how long it takes.
+            self._policy_thread.ask(asked)
+
+    def _conclude(self, asked: Question, found: Plan | str) -> None:
+        """Publish a plan if it is worth a change.
+
+        Args:
+            asked: what it was asked for.
+            found: the plan, or why there is none.
+        """
+        problem, settings, link, load = asked.problem, asked.settings, asked.link, asked.load
+        if problem is not self._problem or settings is not self._settings:
+            return  # asked under other circumstances; it has been asked again since
+        complaint = ""
+        if isinstance(found, str):
+            complaint = found
+        else:
+            try:
+                current = self._reprice(problem, self._keeper.plan, link, load, asked.mode)
+            except (PlanningError, GraphError) as error:
+                complaint = complaint_of(error)
+        if isinstance(found, str) or complaint:
             # The head keeps what it has: the last good plan is better than none.
-            complaint = shortened(f"no new plan: {error}")
             if complaint != self._complaint:
                 self.get_logger().error(complaint)
             self._complaint = complaint
             return
+        new = found
         self._complaint = ""
-        obey = not self._follows_gain()
-        why = self._keeper.consider(time.monotonic(), new, current, obey=obey)
+        why = self._keeper.consider(time.monotonic(), new, current, obey=not asked.follows_gain)
         if why is None:
             return
         self._epoch += 1
-        text = f"{occasion or why}; {new.reason}"
+        text = f"{asked.occasion or why}; {new.reason}"
         message = plan_to_message(
             new,
             stamp=self.get_clock().now().to_msg(),
@@ -302,44 +333,6 @@ class PartitionManager(Node):
             f"{1e3 * new.expected_latency_s:.0f} ms at "
             f"{link.uplink_bps / 1e6:.2f} Mbit/s ({text})"
         )
-
-    def _best(
-        self, problem: Problem, policy: Policy, link: LinkState, load: LoadState, mode: str
-    ) -> Plan:
-        settings = self._settings
-        situation = Situation(
-            link,
-            load,
-            settings["deadline_s"],
-            mode,
-            accuracy_floor=settings["accuracy_floor"],
-            accuracy_tolerance=settings["accuracy_tolerance"],
-            keep_raw_on_car=settings["keep_raw_on_car"],
-            gates=settings["gates"],
-            risk=settings["risk"],
-            most_period_s=self._most_period_s(),
-        )
-        pinned = parse_pinned(settings["pinned_plan"])
-        if pinned is None:
-            plan = ask(policy, situation, problem)
-            if not plan.boundary or not self._follows_gain():
-                return plan
-            alone = ask(policy, replace(situation, link=_NO_LINK), problem)
-            sends = worth_sending(plan, alone, settings["plan_margin"])
-            return plan if sends else replace(alone, reason="the link would gain too little")
-        return situation.price(
-            problem,
-            pinned.exit_number,
-            pinned.boundary,
-            pinned.codec,
-            "pinned",
-            gate=pinned.gate,
-            gate_threshold=pinned.gate_threshold,
-        )
-
-    def _follows_gain(self) -> bool:
-        """Whether the policy minimises what plans are judged by; others are simply obeyed."""
-        return self._settings["policy"].startswith("exact")
 
     def _most_period_s(self) -> float:
         share = self._settings["frame_utilisation"]

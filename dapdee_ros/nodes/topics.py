@@ -10,7 +10,7 @@ process needs half as much. Both ends of their topics are this package's, with t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -25,6 +25,9 @@ LEAN = [Parameter("start_type_description_service", value=False)]
 """``parameter_overrides`` of a node that does without one service that nobody asks."""
 
 
+_LONGEST_WAIT_S = 10.0
+
+
 def publish_on(node: Node, kind: type, topic: str, profile: QoSProfile) -> Any:
     """A publisher without event handlers."""
     return node.create_publisher(
@@ -36,7 +39,7 @@ def publish_on(node: Node, kind: type, topic: str, profile: QoSProfile) -> Any:
 
 
 def listen_to(
-    node: Node, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile
+    node: Node, kind: type, topic: str, callback: Callable[..., None], profile: QoSProfile
 ) -> Any:
     """A subscription without event handlers."""
     return node.create_subscription(
@@ -46,6 +49,33 @@ def listen_to(
         profile,
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
     )
+
+
+def listen_timed(
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any, float], None],
+    profile: QoSProfile,
+) -> Any:
+    """As ``listen_to``; the callback is also told when the message arrived, see ``arrival_s``."""
+
+    def take(message: Any, info: Mapping[str, Any]) -> None:
+        callback(message, arrival_s(info["received_timestamp"]))
+
+    return listen_to(node, kind, topic, take, profile)
+
+
+def arrival_s(received_ns: int) -> float:
+    """When a message arrived on the monotonic clock, in s: maybe long before its callback.
+
+    Args:
+        received_ns: the middleware's time stamp, nanoseconds of the system clock; 0 if it has none.
+    """
+    now_s = time.monotonic()
+    waited_s = (time.time_ns() - received_ns) / 1e9
+    # Anything else is no waiting, but a clock that was set, or none.
+    return now_s - waited_s if 0 <= waited_s < _LONGEST_WAIT_S else now_s
 
 
 def listen_checking(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from test_partition_manager import World
+
+import dapdee_ros.msg as msg
+from dapdee_ros.nodes import qos
 
 if TYPE_CHECKING:
     from ros_world import RosWorld
@@ -63,3 +67,40 @@ def test_the_manager_keeps_the_last_good_plan_and_says_so(ros: RosWorld, tmp_pat
     other = world.next_plan()
     assert (other.boundary, other.policy) == (["image"], "edge-only")
     assert world.program.stop() == 0
+
+
+SLOW = '''
+import time
+
+from dapdee_ros.partition.policies.device_only import DeviceOnly
+
+
+class Slow(DeviceOnly):
+    """All on the car, after a second and a half of computing."""
+
+    def plan(self, situation):
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            pass
+        return super().plan(situation)
+'''
+
+
+def test_a_slow_policy_does_not_pass_for_a_slow_link(ros: RosWorld, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    ros.env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), ros.env.get("PYTHONPATH", "")])
+    links: list[msg.LinkQuality] = ros.collect(msg.LinkQuality, "link_quality", qos.STATE)
+    plans: list[msg.PartitionPlan] = ros.collect(msg.PartitionPlan, "plan", qos.LATCHED)
+    ros.start("edge", {"threads": 1})
+    ros.start("head", {"threads": 1})
+    manager = ros.start("manager", {}, "-p", "partition_manager:policy:=slow:Slow")
+    ros.spin_until(lambda: plans, 60.0, "a plan")
+    ros.spin_until(lambda: links and links[-1].connected, 60.0, "the edge")
+    links.clear()
+    end_s = time.monotonic() + 6.0
+    ros.spin_until(lambda: time.monotonic() > end_s)
+    # A look at the link is due every second, and every one has a plan worked out.
+    assert len(links) >= 5
+    assert all(link.connected for link in links)
+    assert max(link.rtt_s for link in links) < 0.2
+    assert manager.stop() == 0

@@ -1,0 +1,75 @@
+"""A thread for policies that may take their time, beside that of the callbacks."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from rclpy.node import Node
+
+_SWITCH_S = 1e-3
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+
+class PolicyThread(Generic[Asked, Answer]):
+    """Answers one question after the other on a thread; of those that wait the latest wins.
+
+    Measuring goes on meanwhile: a manager that is deaf while a policy searches for a second takes
+    that second for the link's.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        work: Callable[[Asked], Answer],
+        take: Callable[[Asked, Answer], None],
+        merge: Callable[[Asked, Asked], Asked],
+    ) -> None:
+        """Prepare; the thread begins with the first question.
+
+        Args:
+            node: whose executor calls ``take``.
+            work: answers a question, on the thread. It must not raise.
+            take: receives question and answer, on the executor's thread.
+            merge: makes one question of one that still waits and the one that takes its place.
+        """
+        self._work, self._take, self._merge = work, take, merge
+        self._changed = threading.Condition()
+        self._waiting: Asked | None = None
+        self._answered: list[tuple[Asked, Answer]] = []
+        self._thread: threading.Thread | None = None
+        self._guard = node.create_guard_condition(self._deliver)
+
+    def ask(self, asked: Asked) -> None:
+        """Have a question answered; returns at once."""
+        if self._thread is None:
+            # The usual 5 ms would keep every callback waiting so long while a policy computes.
+            sys.setswitchinterval(_SWITCH_S)
+            # A daemon: a process that is asked to end must not wait for a search.
+            self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
+            self._thread.start()
+        with self._changed:
+            before = self._waiting
+            self._waiting = asked if before is None else self._merge(before, asked)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting is not None)
+                asked, self._waiting = self._waiting, None
+            assert asked is not None
+            answer = self._work(asked)
+            with self._changed:
+                self._answered.append((asked, answer))
+            self._guard.trigger()
+
+    def _deliver(self) -> None:
+        with self._changed:
+            answered, self._answered = self._answered, []
+        for asked, answer in answered:
+            self._take(asked, answer)
