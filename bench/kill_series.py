@@ -241,6 +241,10 @@ def kill_head(series: Series, kills: int) -> dict[str, Any]:
         old, since = witness.results[-1].session, len(witness.results)
         series.start(HEAD)
         witness.wait_for_edge(since, f"the edge answers the head after kill {number + 1}")
+        # Only a head that has told its ledger once can be held to it after its death.
+        witness.wait(
+            lambda: witness.results[-1].session in witness.ledgers, "the new head's ledger"
+        )
         if witness.results[-1].session == old:
             broken.append(f"kill {number + 1}: the new head has the session of the old one")
     if {n: p for n, p in series.processes.pids.items() if n != HEAD.executable} != others:
