@@ -111,6 +111,7 @@ class SimulatedCar:
         settings: HeadSettings,
         load: LoadTrace,
         overhead_s: float,
+        send_overhead_s: float,
         *,
         send: Callable[[Frame], None],
         publish: Callable[[Outcome], None],
@@ -126,6 +127,7 @@ class SimulatedCar:
             settings: deadline, window, margin.
             load: the car's slowdown over time.
             overhead_s: seconds a frame beside the network.
+            send_overhead_s: seconds more for a frame that is sent.
             send: sends a frame's boundary.
             publish: receives every result.
             unused: receives answers that end no frame.
@@ -137,6 +139,7 @@ class SimulatedCar:
         self._settings = settings
         self._load = load
         self._overhead_s = overhead_s
+        self._send_overhead_s = send_overhead_s
         self._send = send
         self._publish = publish
         self._unused = unused
@@ -266,7 +269,7 @@ class SimulatedCar:
             return
         spent_s = seconds(program.head_profiled_s, slowdown)
         sends = may_send and bool(program.boundary)
-        coded_s = seconds(work.encode_s, slowdown) if sends else 0.0
+        coded_s = seconds(work.encode_s, slowdown) + self._send_overhead_s if sends else 0.0
         ended_s = loaded_s + spent_s + coded_s
         self._occupy(ended_s, self._head_done, frame, now_s, spent_s, sends)
 

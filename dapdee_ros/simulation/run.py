@@ -90,6 +90,7 @@ class Simulation:
         )
         self._car = SimulatedCar(
             agenda, self._book, scenario.head, scenario.car_load, scenario.car_overhead_s,
+            scenario.send_overhead_s,
             send=self._send, publish=self._take_outcome, unused=self._take_unused,
             taken=self._taken, dropped=self._take_drop,
         )  # fmt: skip

@@ -87,7 +87,8 @@ class Scenario:
         wire: what messages take beside their data.
         queue_bytes: what may wait for the link; what does not fit is lost.
         car_overhead_s: seconds a frame that the car spends beside the network (conversion).
-        edge_overhead_s: the same on the edge server.
+        send_overhead_s: seconds more that it spends on a frame that it sends (packing, the answer).
+        edge_overhead_s: the same as ``car_overhead_s`` on the edge server.
         labels: class names, for the log.
         accuracy_known: False where the exits' accuracies were never measured (timing only).
         notes: what else the log's settings shall say.
@@ -112,6 +113,7 @@ class Scenario:
     wire: Wire = field(default_factory=Wire)
     queue_bytes: int = 100_000_000
     car_overhead_s: float = 0.0
+    send_overhead_s: float = 0.0
     edge_overhead_s: float = 0.0
     labels: tuple[str, ...] = ()
     accuracy_known: bool = True
@@ -122,7 +124,7 @@ class Scenario:
             if not good:
                 raise ScenarioError(f"{name} is {getattr(self, name)}; expected {expected}")
 
-        for name in ("rtt_s", "car_overhead_s", "edge_overhead_s"):
+        for name in ("rtt_s", "car_overhead_s", "send_overhead_s", "edge_overhead_s"):
             check(name, 0 <= getattr(self, name) < math.inf, "a finite number of 0 or more")
         check("seconds", 0 < self.seconds < math.inf, "a finite number above 0")
         check(
