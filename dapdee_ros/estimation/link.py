@@ -14,7 +14,7 @@ __all__ = ["LinkEstimate", "LinkEstimator", "LinkSettings"]
 
 _MOST_NOISE_S = 0.05
 _RARE_S = 1.0
-_MOST_LIFT = 4.0
+_NOTABLE_LIFT, _MOST_LIFT = 2.0, 4.0
 
 
 class LinkEstimator:
@@ -216,8 +216,9 @@ class LinkEstimator:
             self._late_bps = 0.0
             most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
             limit = max(8 * n_bytes / most_s, s.slowest_bps)
-            if self._rate.is_known and limit > _MOST_LIFT * self._rate.value:
-                limit = _MOST_LIFT * self._rate.value
+            if self._rate.is_known and limit > _NOTABLE_LIFT * self._rate.value:
+                # How much faster a longer message may tell, which the new rate now pays for.
+                limit = min(limit, _MOST_LIFT * self._rate.value)
                 self._doubted_s = now_s
             self._measurements += self._rate.lift(now_s, limit)
             return
