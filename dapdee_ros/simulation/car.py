@@ -127,7 +127,7 @@ class SimulatedCar:
             settings: deadline, window, margin.
             load: the car's slowdown over time.
             overhead_s: seconds a frame beside the network.
-            send_overhead_s: seconds more for a frame that is sent.
+            send_overhead_s: the same for a frame that is sent.
             send: sends a frame's boundary.
             publish: receives every result.
             unused: receives answers that end no frame.
@@ -262,15 +262,16 @@ class SimulatedCar:
         slowdown = self._load.at(now_s)
         frame.work = work
         program = work.program
-        loaded_s = now_s + self._overhead_s
         if program.plan.gate is not None and frame.difficulty < work.gate_share:
             spent_s = seconds(program.gate_profiled_s, slowdown)
-            self._occupy(loaded_s + spent_s, self._gate_done, frame, now_s, spent_s)
+            ended_s = now_s + self._overhead_s + spent_s
+            self._occupy(ended_s, self._gate_done, frame, now_s, spent_s)
             return
         spent_s = seconds(program.head_profiled_s, slowdown)
         sends = may_send and bool(program.boundary)
-        coded_s = seconds(work.encode_s, slowdown) + self._send_overhead_s if sends else 0.0
-        ended_s = loaded_s + spent_s + coded_s
+        coded_s = seconds(work.encode_s, slowdown) if sends else 0.0
+        beside_s = self._send_overhead_s if sends else self._overhead_s
+        ended_s = now_s + beside_s + spent_s + coded_s
         self._occupy(ended_s, self._head_done, frame, now_s, spent_s, sends)
 
     def _occupy(self, until_s: float, then: Callable[..., None], *arguments: object) -> None:

@@ -68,8 +68,7 @@ class Foresight:
         """Seconds from the end of each head until its answer is there, the edge's own left out."""
         scenario = self._scenario
         wire, trace = scenario.wire, scenario.link
-        beside_s = scenario.car_overhead_s + scenario.send_overhead_s
-        ready_s = self._agenda.now_s + beside_s + head_s
+        ready_s = self._agenda.now_s + scenario.sending_s + head_s
         message = sent_bytes + wire.frame_bytes
         packets = np.ceil(message / (wire.packet_bytes - wire.packet_header_bytes))
         start_s = np.maximum(ready_s, self._uplink.free_s)

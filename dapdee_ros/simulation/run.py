@@ -86,11 +86,14 @@ class Simulation:
         self._agenda = agenda = Agenda()
         self._book = Workbook(scenario.problem, scenario.curves)
         self._up, self._down = (
-            ShapedLink(scenario.link, scenario.rtt_s / 2, scenario.queue_bytes) for _ in range(2)
+            ShapedLink(
+                scenario.link, scenario.rtt_s / 2, scenario.queue_bytes, scenario.burst_bytes
+            )
+            for _ in range(2)
         )
         self._car = SimulatedCar(
             agenda, self._book, scenario.head, scenario.car_load, scenario.car_overhead_s,
-            scenario.send_overhead_s,
+            scenario.sending_s,
             send=self._send, publish=self._take_outcome, unused=self._take_unused,
             taken=self._taken, dropped=self._take_drop,
         )  # fmt: skip

@@ -86,8 +86,10 @@ class Scenario:
             and plans once: to compare policies where what they know of the link is not in question.
         wire: what messages take beside their data.
         queue_bytes: what may wait for the link; what does not fit is lost.
+        burst_bytes: how much an idle link lets pass at once, as a token bucket does; a radio: none.
         car_overhead_s: seconds a frame that the car spends beside the network (conversion).
-        send_overhead_s: seconds more that it spends on a frame that it sends (packing, the answer).
+        send_overhead_s: the same for a frame that it sends (packing, taking the answer); None: as
+            for any other.
         edge_overhead_s: the same as ``car_overhead_s`` on the edge server.
         labels: class names, for the log.
         accuracy_known: False where the exits' accuracies were never measured (timing only).
@@ -112,8 +114,9 @@ class Scenario:
     known_link: bool = False
     wire: Wire = field(default_factory=Wire)
     queue_bytes: int = 100_000_000
+    burst_bytes: int = 0
     car_overhead_s: float = 0.0
-    send_overhead_s: float = 0.0
+    send_overhead_s: float | None = None
     edge_overhead_s: float = 0.0
     labels: tuple[str, ...] = ()
     accuracy_known: bool = True
@@ -124,7 +127,7 @@ class Scenario:
             if not good:
                 raise ScenarioError(f"{name} is {getattr(self, name)}; expected {expected}")
 
-        for name in ("rtt_s", "car_overhead_s", "send_overhead_s", "edge_overhead_s"):
+        for name in ("rtt_s", "car_overhead_s", "sending_s", "edge_overhead_s"):
             check(name, 0 <= getattr(self, name) < math.inf, "a finite number of 0 or more")
         check("seconds", 0 < self.seconds < math.inf, "a finite number above 0")
         check(
@@ -145,6 +148,11 @@ class Scenario:
             )
         if self.head.max_in_flight < 1:
             raise ScenarioError(f"max_in_flight is {self.head.max_in_flight}; expected 1 or more")
+
+    @property
+    def sending_s(self) -> float:
+        """Seconds that the car spends beside the network on a frame that it sends."""
+        return self.car_overhead_s if self.send_overhead_s is None else self.send_overhead_s
 
     @property
     def answer_s(self) -> float:

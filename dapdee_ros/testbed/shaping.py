@@ -56,8 +56,12 @@ def token_bucket(rate_bps: float, queue_bytes: int) -> str:
         # What is larger than the bucket is dropped at once, and any packet is larger than this.
         # What waits already goes on waiting.
         return f"tbf rate 8kbit burst 10 limit {queue_bytes}"
-    burst_bytes = _FRAME_BYTES + round(rate_bps * _TIMER_SLACK_S / 8)
-    return f"tbf rate {round(rate_bps)}bit burst {burst_bytes} limit {queue_bytes}"
+    return f"tbf rate {round(rate_bps)}bit burst {bucket_bytes(rate_bps)} limit {queue_bytes}"
+
+
+def bucket_bytes(rate_bps: float) -> int:
+    """What an idle link lets pass at once: a frame, and what late timers would lose."""
+    return _FRAME_BYTES + round(rate_bps * _TIMER_SLACK_S / 8)
 
 
 def impair(netns: str, impairment: Impairment, queue_bytes: int) -> None:

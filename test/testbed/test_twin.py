@@ -69,9 +69,11 @@ def test_overheads_are_found_again(folder: Path, load: str, rates_hz: tuple[floa
     assert got.throughput_hz == pytest.approx(wanted.throughput_hz, rel=0.05)
 
 
-def test_where_the_edge_server_is_busier_the_run_does_not_tell(folder: Path) -> None:
-    true = Overheads(car_s=0.0005, send_s=0.0005, rtt_s=0.004)
+def test_where_the_edge_server_is_busier_the_run_tells_of_that(folder: Path) -> None:
+    true = Overheads(car_s=0.0005, send_s=0.0005, edge_s=0.001, rtt_s=0.004)
     sending = replace(_settings("heavy", 400.0), policy="edge-only")
-    known = replace(true, send_s=0.0007)
+    known = replace(true, edge_s=0.0)
     found = with_sending(known, _run(sending, folder, true), CARD, sending, folder)
-    assert found == known
+    # The simulator counts what the edge does beside the tail to the tail, the real one does not.
+    assert found.edge_slowdown * 0.006 + found.edge_s == pytest.approx(0.007, rel=0.03)
+    assert found.send_s == true.car_s
