@@ -51,7 +51,7 @@ MOST_APART = 0.15
 SETTLE_S = 7.0
 # Heavy load: so many times what can be answered. Measured again with more if nearly all was.
 MORE, SATURATED, MOST_TRIES = 1.4, 0.95, 3
-MOST_RATE_HZ = 300.0
+FIRST_RATE_HZ, MOST_RATE_HZ = 60.0, 240.0
 
 
 @dataclass
@@ -163,7 +163,8 @@ class Model:
             path=str(args.images or ""),
         )
         if settings.is_heavy:
-            settings = replace(settings, rate_hz=self._first_rate_hz(settings))
+            rate_hz = self._expected_rate_hz(settings, wanted)
+            settings = replace(settings, rate_hz=rate_hz)
         for _ in range(MOST_TRIES):
             folder = self._out / "-".join(
                 (Path(self._name).name, wanted.link, wanted.policy, wanted.load)
@@ -176,7 +177,7 @@ class Model:
             found = figures_of(log)
             if not settings.is_heavy or args.reuse or found["answered_ratio"] < SATURATED:
                 break
-            settings = replace(settings, rate_hz=MORE * settings.rate)
+            settings = replace(settings, rate_hz=min(MORE * settings.rate, MOST_RATE_HZ))
         self._folder = folder
         found["offered_hz"] = round(settings.rate, 2)
         found["calibrated_accuracy"] = log.plans[-1].predicted_accuracy
@@ -202,15 +203,17 @@ class Model:
         known[wanted.load] = new
         return new
 
-    def _first_rate_hz(self, settings: TestbedSettings) -> float:
-        """Somewhat more than the car can answer, as far as is known before.
+    def _expected_rate_hz(self, settings: TestbedSettings, wanted: Wanted) -> float:
+        """Somewhat more than can be answered, by what is known before.
 
         Not simply a lot: a frame that is only received and given up costs a slow car too.
         """
+        if wanted.policy == "edge-only":
+            return FIRST_RATE_HZ  # what sending costs is not known yet
         overheads = self._overheads.get("heavy", self._overheads["light"])
         scenario = scenario_of(self._card, settings, self._folder, overheads, saturated=True)
         expected_hz = twin_figures(scenario, settings).throughput_hz
-        return min(MORE * expected_hz, MOST_RATE_HZ if "heavy" in self._overheads else 60.0)
+        return min(MORE * expected_hz, MOST_RATE_HZ)
 
 
 def line(cell: Cell) -> str:

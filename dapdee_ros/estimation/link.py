@@ -15,6 +15,7 @@ __all__ = ["LinkEstimate", "LinkEstimator", "LinkSettings"]
 _MOST_NOISE_S = 0.05
 _RARE_S = 1.0
 _NOTABLE_LIFT, _MOST_LIFT = 2.0, 4.0
+_SURPRISE = 4.0
 
 
 class LinkEstimator:
@@ -134,6 +135,12 @@ class LinkEstimator:
     def _least_rtt(self) -> float:
         return self._round_trips.floor_s(self._rate.value) if self._round_trips.is_known else 0.0
 
+    def _is_surprisingly_quick(self, spent_s: float) -> bool:
+        if not self._round_trips.is_known:
+            return False
+        quickest_s = self._round_trips.quickest_s
+        return spent_s < min(0.5 * quickest_s, quickest_s - _SURPRISE * self._timing_noise())
+
     def _timing_noise(self) -> float:
         jitter_s = self._usual_rtt() - self._least_rtt()
         return min(max(jitter_s, self.settings.timing_noise_s), _MOST_NOISE_S)
@@ -174,6 +181,9 @@ class LinkEstimator:
             if queued and self._round_trips.is_known:
                 self._round_trips.cap(spent_s)
             else:
+                if self._is_surprisingly_quick(spent_s):
+                    # How fast the link has become a large message must tell.
+                    self._doubted_s = now_s
                 self._round_trips.add(now_s, spent_s, 8.0 * n_bytes)
             return
         self._round_trips.cap(spent_s)

@@ -32,6 +32,11 @@ class RoundTrips:
         """Whether there has been a round trip."""
         return bool(self._samples)
 
+    @property
+    def quickest_s(self) -> float:
+        """The shortest, the time of its own bytes included; infinite before the first."""
+        return min((rtt for _, rtt, _ in self._samples), default=math.inf)
+
     def add(self, now_s: float, rtt_s: float, bits: float) -> None:
         """A message of so many bits on the wire came back after ``rtt_s``."""
         self._samples.append((now_s, rtt_s, bits))

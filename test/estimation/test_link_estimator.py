@@ -312,6 +312,34 @@ def test_a_short_frame_lifts_an_estimate_that_is_too_low() -> None:
     assert road.rate > 9e6
 
 
+def test_a_small_echo_tells_that_a_slow_link_has_become_faster() -> None:
+    estimator = LinkEstimator()
+    # 1.5 ms there and back besides, at 0.13 Mbit/s up and down.
+    estimator.on_probe(0.0, 0.054, 600)
+    for now_s in (0.5, 1.0, 1.5, 2.0):
+        estimator.on_probe(now_s, 0.017)
+    before = estimator.estimate(2.0)
+    assert math.isinf(before.doubt_age_s)
+    estimator.on_probe(2.5, 0.002)
+    after = estimator.estimate(2.5)
+    # It says that, not how fast: that is for a large one, which is sent because of the doubt.
+    assert after.doubt_age_s == 0
+    assert after.uplink_bps == pytest.approx(before.uplink_bps, rel=0.05)
+    estimator.on_probe(2.6, 0.003, 600)
+    assert estimator.estimate(2.6).uplink_bps > 2 * before.uplink_bps
+
+
+def test_echoes_that_scatter_raise_no_doubt() -> None:
+    road = Road(5e6)
+    draws = random.Random(3)
+    road.probe(600)
+    for _ in range(200):
+        took_s = RTT_S + draws.expovariate(1 / 0.01)
+        road.now_s += 0.5
+        road.estimator.on_probe(road.now_s, took_s)
+        assert math.isinf(road.estimator.estimate(road.now_s).doubt_age_s)
+
+
 def test_an_overdue_frame_speaks_before_it_is_answered() -> None:
     road = Road(5e6)
     road.probe()
