@@ -14,6 +14,7 @@ from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Situation, ask, make_policy
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.runtime.head import HeadSettings
@@ -120,7 +121,7 @@ def overheads_alone(log: RunLog, card: ModelCard, folder: Path) -> Overheads:
         # Latency holds the wait for the frame before; but one is always being worked at.
         beside_s = (frames[-1].at_s - frames[0].at_s) / (len(frames) - 1) - head_s
     return Overheads(
-        slowdown=head_s / _profiled_s(card, folder),
+        slowdown=head_s / _profiled(card, folder, "device-only").head_s,
         car_s=max(0.0, beside_s),
         rtt_s=statistics.median(link.rtt_s for link in log.links if link.rtt_s is not None),
     )
@@ -142,9 +143,7 @@ def with_sending(
         settings: the run's.
         folder: the run's.
     """
-    problem = problem_of(card, *_profiles(folder), CODECS["f32"])
-    situation = Situation(LinkState(1e6), LoadState(), deadline_s=1.0)
-    profiled_s = ask(make_policy("edge-only", problem), situation, problem).edge_s
+    profiled_s = _profiled(card, folder, "edge-only").edge_s
     tail_s = statistics.median(f.tail_s for f in log.frames if f.place == "edge")
     found = replace(overheads, edge_slowdown=tail_s / profiled_s)
     if not settings.is_heavy:
@@ -163,7 +162,8 @@ def _profiles(folder: Path) -> tuple[DeviceProfile, DeviceProfile]:
     return car, edge
 
 
-def _profiled_s(card: ModelCard, folder: Path) -> float:
+def _profiled(card: ModelCard, folder: Path, policy: str) -> Plan:
+    """A policy's plan over some link, priced by the profiles."""
     problem = problem_of(card, *_profiles(folder), CODECS["f32"])
     situation = Situation(LinkState(1e6), LoadState(), deadline_s=1.0)
-    return ask(make_policy("device-only", problem), situation, problem).head_s
+    return ask(make_policy(policy, problem), situation, problem)
