@@ -15,7 +15,7 @@ __all__ = ["LinkEstimate", "LinkEstimator", "LinkSettings"]
 _MOST_NOISE_S = 0.05
 _RARE_S = 1.0
 _NOTABLE_LIFT, _MOST_LIFT = 2.0, 4.0
-_SURPRISE = 4.0
+_SURPRISE, _OLD_S = 4.0, 3.0
 
 
 class LinkEstimator:
@@ -227,8 +227,10 @@ class LinkEstimator:
             most_s = max(spent_s - self._least_rtt(), s.timing_noise_s)
             limit = max(8 * n_bytes / most_s, s.slowest_bps)
             if self._rate.is_known and limit > _NOTABLE_LIFT * self._rate.value:
-                # How much faster a longer message may tell, which the new rate now pays for.
-                limit = min(limit, _MOST_LIFT * self._rate.value)
+                # How much faster a longer message may tell, which the new rate now pays for. An
+                # estimate that is old has nothing to say against it.
+                if self._rate.age_s(now_s) < _OLD_S:
+                    limit = min(limit, _MOST_LIFT * self._rate.value)
                 self._doubted_s = now_s
             self._measurements += self._rate.lift(now_s, limit)
             return

@@ -15,8 +15,9 @@ class ProbeSettings:
     Attributes:
         share: most of the link's rate that probes take, 0.001 to 0.1.
         most_bytes_per_s: most that they take whatever the rate, 100 to 1e5.
-        slowest_bps: the rate that the budget assumes while the link's is unknown or it is dead,
-            1e4 to 1e7.
+        slowest_bps: the least rate that the budget assumes, also while the link's is unknown or it
+            is dead, 1e4 to 1e7. An estimate that is far too low would otherwise leave nothing to
+            correct it with.
         overhead_bytes: what headers add to every probe on the wire, 0 to 2000.
         interval_s: least time between probes, 0.05 to 5.
         quiet_s: frames answered within this time make probes needless, 0.1 to 5.
@@ -78,7 +79,7 @@ class ProbeSchedule:
         """What probes may take of a link in that state."""
         s = self.settings
         known = estimate.connected and math.isfinite(estimate.uplink_bps)
-        rate = estimate.uplink_bps if known else s.slowest_bps
+        rate = max(estimate.uplink_bps, s.slowest_bps) if known else s.slowest_bps
         return min(s.most_bytes_per_s, s.share * rate / 8)
 
     def due(self, now_s: float, estimate: LinkEstimate) -> int | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -151,6 +152,21 @@ class RosWorld:
                 raise AssertionError(f"not within {timeout_s} s: {what or condition}{printed}")
             self.executor.spin_once(timeout_sec=0.02)
         return value
+
+    def call(self, client: Client, request: Any, timeout_s: float = 10.0) -> Any:
+        """Ask a service until it answers.
+
+        A server that has not met its client's reader yet takes the request and drops the answer.
+        """
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            future = client.call_async(request)
+            again = min(end, time.monotonic() + 2.5)
+            while not future.done() and time.monotonic() < again:
+                self.executor.spin_once(timeout_sec=0.02)
+            if future.done():
+                return future.result()
+        raise AssertionError(f"{client.srv_name} did not answer within {timeout_s} s")
 
     def spin_for(self, duration_s: float) -> None:
         """Spin for so long: only to show that something does not happen."""

@@ -118,8 +118,7 @@ def test_video_keeps_its_rate_and_the_node_stays_at_its_end(ros: RosWorld, tmp_p
 def request(ros: RosWorld, kind: Any, service: str, **fields: Any) -> Any:
     client = ros.node("asking").create_client(kind, f"camera/{service}")
     ros.spin_until(client.service_is_ready)
-    answer = client.call_async(kind.Request(**fields))
-    return ros.spin_until(lambda: answer.done() and answer.result())
+    return ros.call(client, kind.Request(**fields))
 
 
 def test_parameters_are_described_and_the_rate_can_be_set(ros: RosWorld) -> None:

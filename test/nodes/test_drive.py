@@ -37,11 +37,8 @@ def set_parameter(ros: RosWorld, node: str, name: str, text: str) -> None:
     )
     ros.spin_until(client.service_is_ready, START_S)
     value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
-    future = client.call_async(
-        SetParameters.Request(parameters=[Parameter(name=name, value=value)])
-    )
-    ros.spin_until(future.done)
-    (result,) = future.result().results
+    request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+    (result,) = ros.call(client, request).results
     assert result.successful, result.reason
 
 
@@ -183,9 +180,7 @@ def test_a_torn_model_folder_fails_configure_with_the_reason(
     waiting = ros.start(executable, {"model": str(folder), "autostart": False})
     client = ros.node("ask").create_client(GetState, f"/{executable}/get_state")
     ros.spin_until(client.service_is_ready, START_S)
-    future = client.call_async(GetState.Request())
-    ros.spin_until(future.done)
-    assert future.result().current_state.id == State.PRIMARY_STATE_UNCONFIGURED
+    assert ros.call(client, GetState.Request()).current_state.id == State.PRIMARY_STATE_UNCONFIGURED
     assert waiting.stop() == 0
 
 

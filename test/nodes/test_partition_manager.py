@@ -84,9 +84,8 @@ class World:
         }
         kind, field = kinds[type(value)]
         parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
-        future = self.setter.call_async(SetParameters.Request(parameters=[parameter]))
-        self.ros.spin_until(future.done)
-        (result,) = future.result().results
+        request = SetParameters.Request(parameters=[parameter])
+        (result,) = self.ros.call(self.setter, request).results
         return result
 
 
