@@ -260,7 +260,9 @@ def account(witness: Witness, heads: int) -> dict[str, Any]:
         heads: how many heads there have been; all but the last one were killed.
     """
     results = list(witness.results)
-    found: dict[str, Any] = Counter(accepted=0, results=0, drops=0, killed_with_their_head=0)
+    found: dict[str, Any] = Counter(
+        accepted=0, results=0, before_witness=0, drops=0, killed_with_their_head=0
+    )
     wrong = []
     numbers: dict[int, list[int]] = defaultdict(list)
     for result in results:
@@ -279,8 +281,13 @@ def account(witness: Witness, heads: int) -> dict[str, Any]:
             wrong.append(f"the ledger of session {session} is not balanced")
         # What a killed head held: nobody can say what became of it, but it cannot be much.
         accepted = ledger.accepted if session == last else max(*answered, ledger.accepted)
-        open_ = accepted - len(answered) - ledger.drops
-        if session == last and (open_ or ledger.in_flight or ledger.results != len(answered)):
+        # The witness hears a new head's results from when it has met it. For those before, the
+        # head's own count has to vouch.
+        unheard = min(answered) - 1
+        unheard = unheard if unheard <= ledger.results - (session == last) * len(answered) else 0
+        open_ = accepted - unheard - len(answered) - ledger.drops
+        told = ledger.results == unheard + len(answered)
+        if session == last and (open_ or ledger.in_flight or not told):
             wrong.append(
                 f"{ledger.accepted} accepted, {ledger.results} answered, {ledger.drops} dropped, "
                 f"{ledger.in_flight} in flight, {len(answered)} results heard"
@@ -290,6 +297,7 @@ def account(witness: Witness, heads: int) -> dict[str, Any]:
         for name, count in (
             ("accepted", accepted),
             ("results", len(answered)),
+            ("before_witness", unheard),
             ("drops", ledger.drops),
             ("killed_with_their_head", open_),
             ("deadline_misses", ledger.deadline_misses),
