@@ -281,10 +281,9 @@ def account(witness: Witness, heads: int) -> dict[str, Any]:
             wrong.append(f"the ledger of session {session} is not balanced")
         # What a killed head held: nobody can say what became of it, but it cannot be much.
         accepted = ledger.accepted if session == last else max(*answered, ledger.accepted)
-        # The witness hears a new head's results from when it has met it. For those before, the
-        # head's own count has to vouch.
-        unheard = min(answered) - 1
-        unheard = unheard if unheard <= ledger.results - (session == last) * len(answered) else 0
+        # The witness hears a restarted head's results from when it has met it. For those before,
+        # the head's own count has to vouch.
+        unheard = min(min(answered) - 1, ledger.results) if heads > 1 else 0
         open_ = accepted - unheard - len(answered) - ledger.drops
         told = ledger.results == unheard + len(answered)
         if session == last and (open_ or ledger.in_flight or not told):
