@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from dapdee_ros.testbed.enter import entering
+from dapdee_ros.testbed.filler import command as fill
+from dapdee_ros.testbed.filler import filler_bytes
 
 DEVICE = "veth0"
 MTU_BYTES = 576
-"""Small packets: a token bucket passes the first one after a pause for nothing, where a radio takes
-its full time. So what a message takes is right to within one of these."""
+"""Small packets: on a fast link, which nothing keeps busy, a token bucket passes the first one
+after a pause for nothing, where a radio takes its full time."""
 
 DEAD_BPS = 8e3
 """Below this rate nothing passes at all."""
@@ -60,8 +62,13 @@ def token_bucket(rate_bps: float, queue_bytes: int) -> str:
 
 
 def bucket_bytes(rate_bps: float) -> int:
-    """What an idle link lets pass at once: a frame, and what late timers would lose."""
+    """What the bucket holds: a frame, and what late timers would lose."""
     return _FRAME_BYTES + round(rate_bps * _TIMER_SLACK_S / 8)
+
+
+def unshaped_bytes(rate_bps: float) -> int:
+    """What an idle link lets pass at once: a full bucket, or one that a filler keeps empty."""
+    return filler_bytes(rate_bps) or bucket_bytes(rate_bps)
 
 
 def impair(netns: str, impairment: Impairment, queue_bytes: int) -> None:
@@ -77,7 +84,7 @@ def impair(netns: str, impairment: Impairment, queue_bytes: int) -> None:
     if impairment.loss_ratio:
         words += f" loss {100 * impairment.loss_ratio:g}%"
     try:
-        tc(netns, f"qdisc add dev {DEVICE} parent 1:1 handle 10: {words}")
+        tc(netns, f"qdisc replace dev {DEVICE} parent 1:1 handle 10: {words}")
     except ShapingError as error:
         raise ShapingError(
             "delay and loss need the queue discipline netem, which this kernel does not have or "
@@ -101,35 +108,47 @@ class RateControl:
     """Changes the rate of one end of the link while it runs.
 
     One ``tc`` process reads the changes one after the other: starting one for each would take more
-    time than there is between two changes of a trace.
+    time than there is between two changes of a trace. Another process keeps a slow link busy.
     """
 
-    def __init__(self, netns: str, rate_bps: float, queue_bytes: int) -> None:
-        """Put the token bucket there, with its first rate."""
+    def __init__(self, netns: str, rate_bps: float, queue_bytes: int, *, filled: bool) -> None:
+        """Put the token bucket there, with its first rate.
+
+        Args:
+            netns: the namespace.
+            rate_bps: its rate, in bit/s.
+            queue_bytes: what may wait.
+            filled: keep the link busy while it is slow (see ``filler``). Not with an impairment,
+                whose queue knows no unimportant frames.
+        """
         self._netns = netns
         self._queue_bytes = queue_bytes
+        self._filled = filled
         bucket = token_bucket(rate_bps, queue_bytes)
         tc(netns, f"qdisc replace dev {DEVICE} root handle 1: {bucket}")
-        self._tc = subprocess.Popen(
-            entering(["tc", "-batch", "-"], netns=netns),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        if filled:
+            # Of its three queues the filler's is the last.
+            tc(netns, f"qdisc add dev {DEVICE} parent 1:1 handle 10: pfifo_fast")
+        self._filler = self._start(fill(DEVICE))
+        self._tc = self._start(["tc", "-batch", "-"])
+        self._fill(rate_bps)
 
     def change(self, rate_bps: float) -> None:
         """Set another rate; what waits is kept."""
         bucket = token_bucket(rate_bps, self._queue_bytes)
-        try:
-            _stdin(self._tc).write(f"qdisc change dev {DEVICE} root handle 1: {bucket}\n")
-            _stdin(self._tc).flush()
-        except (OSError, ValueError) as error:
-            raise ShapingError(self._failure()) from error
+        self._tell(self._tc, f"qdisc change dev {DEVICE} root handle 1: {bucket}")
+        self._fill(rate_bps)
+
+    def carried_bytes(self) -> int:
+        """Bytes that this end has put on the link, headers included; not what kept it busy."""
+        self._tell(self._filler, "?")
+        assert self._filler.stdout is not None
+        return max(0, int(self._filler.stdout.readline() or 0))
 
     def close(self) -> None:
-        """End the process; raises ShapingError if it had refused a change."""
+        """End the processes; raises ShapingError if a change had been refused."""
+        self._filler.kill()
+        self._filler.communicate()
         if self._tc.poll() is None:
             try:
                 _, said = self._tc.communicate(timeout=5.0)
@@ -139,12 +158,27 @@ class RateControl:
             if self._tc.returncode != 0:
                 raise ShapingError(f"tc in {self._netns}: {said.strip()}")
 
-    def _failure(self) -> str:
-        self._tc.wait(5.0)
-        assert self._tc.stderr is not None
-        return f"tc in {self._netns} ended: {self._tc.stderr.read().strip()}"
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            entering(command, netns=self._netns),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
+    def _fill(self, rate_bps: float) -> None:
+        if self._filled:
+            self._tell(self._filler, str(0 if rate_bps < DEAD_BPS else filler_bytes(rate_bps)))
 
-def _stdin(process: subprocess.Popen[str]) -> IO[str]:
-    assert process.stdin is not None
-    return process.stdin
+    def _tell(self, process: subprocess.Popen[str], line: str) -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+        except (OSError, ValueError) as error:
+            process.wait(5.0)
+            assert process.stderr is not None
+            said = process.stderr.read().strip()
+            raise ShapingError(f"what shapes {self._netns} ended: {said}") from error

@@ -24,7 +24,7 @@ from dapdee_ros.simulation.load_trace import LoadTrace
 from dapdee_ros.simulation.run import simulate
 from dapdee_ros.simulation.scenario import Planning, Scenario, Wire
 from dapdee_ros.testbed.settings import CODECS, TestbedSettings
-from dapdee_ros.testbed.shaping import MTU_BYTES, bucket_bytes
+from dapdee_ros.testbed.shaping import MTU_BYTES, unshaped_bytes
 
 _ETHERNET_BYTES, _IP_BYTES = 14, 20
 # What reliable RTPS adds to a message beside packet headers: its own headers, heartbeats, and the
@@ -84,7 +84,7 @@ def scenario_of(
     return Scenario(
         problem=problem_of(card, *_profiles(folder), CODECS[settings.codecs]),
         link=link,
-        burst_bytes=bucket_bytes(link.rates_bps[0]),
+        burst_bytes=unshaped_bytes(link.rates_bps[0]),
         curves=card.calibration,
         rtt_s=overheads.rtt_s + 2 * settings.delay_s,
         seconds=settings.seconds + _WARM_UP_S,

@@ -107,7 +107,12 @@ class VethLink:
             switch = f"/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6"
             _run(*entering(["sh", "-c", f"test ! -e {switch} || echo 1 > {switch}"], netns=name))
             _run("ip", "-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", DEVICE)
-            _run("ip", "-n", name, "link", "set", DEVICE, "mtu", str(MTU_BYTES))
+            # The queue counts packets; many are smaller than the largest.
+            packets = max(100, 2 * self._queue_bytes // MTU_BYTES)
+            _run(
+                *("ip", "-n", name, "link", "set", DEVICE),
+                *("mtu", str(MTU_BYTES), "txqueuelen", str(packets)),
+            )
             _run("ip", "-n", name, "link", "set", DEVICE, "up", "multicast", "on")
             _run("ip", "-n", name, "route", "add", "224.0.0.0/4", "dev", DEVICE)
             # Who is at the other end is known for good. Left to ARP, an outage could outlast the
@@ -117,7 +122,10 @@ class VethLink:
                 *("lladdr", _hardware(3 - number), "dev", DEVICE, "nud", "permanent"),
             )
         for name in (car, edge):
-            self._controls.append(RateControl(name, self.rate_bps, self._queue_bytes))
+            control = RateControl(
+                name, self.rate_bps, self._queue_bytes, filled=self._impairment.is_none
+            )
+            self._controls.append(control)
             if not self._impairment.is_none:
                 impair(name, self._impairment, self._queue_bytes)
 
@@ -138,13 +146,8 @@ class VethLink:
         return entering(command, netns=self.names[side], groups=groups)
 
     def carried_bytes(self, side: str) -> int:
-        """Bytes that one side has put on the link so far, headers included."""
-        counters_of_all = _run(*self.inside(side, ["cat", "/proc/net/dev"]))
-        for line in counters_of_all.splitlines():
-            device, _, counters = line.partition(":")
-            if device.strip() == DEVICE:
-                return int(counters.split()[8])
-        raise NamespaceError(f"{self.names[side]} has no device {DEVICE}")
+        """Bytes that one side has put on the link so far, headers included, the filler's not."""
+        return self._controls[SIDES.index(side)].carried_bytes()
 
     def close(self) -> None:
         """Kill what still runs in the namespaces and remove them, and with them the link."""

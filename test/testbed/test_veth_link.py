@@ -10,7 +10,8 @@ import time
 import pytest
 
 from dapdee_ros.testbed.enter import NAMESPACES
-from dapdee_ros.testbed.shaping import Impairment, ShapingError, token_bucket
+from dapdee_ros.testbed.filler import filler_bytes
+from dapdee_ros.testbed.shaping import Impairment, ShapingError, token_bucket, unshaped_bytes
 from dapdee_ros.testbed.veth_link import VethLink
 
 pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("namespaces")]
@@ -74,13 +75,29 @@ def test_messages_take_what_the_rate_says_also_after_a_change() -> None:
             assert measured_s == pytest.approx(8 * n_bytes / rate_bps, rel=0.15, abs=0.01)
 
 
-def test_a_small_message_takes_its_time_to_within_one_packet() -> None:
-    with VethLink(0.3e6) as link:
-        transfer(link, 1, 100)  # neighbours have to find each other first
+@pytest.mark.parametrize("n_bytes", [200, 500, 2000])
+def test_after_a_pause_a_message_takes_all_of_its_time(n_bytes: int) -> None:
+    with VethLink(0.13e6) as link:
         time.sleep(0.3)
-        start_s, arrivals = transfer(link, 1, 2000)
-        least_s = 8 * (2000 - 600) / 0.3e6
-        assert least_s <= arrivals[0] - start_s < 8 * 2500 / 0.3e6 + 0.05
+        start_s, arrivals = transfer(link, 1, n_bytes)
+        least_s = 8 * (n_bytes + 42 - filler_bytes(0.13e6)) / 0.13e6
+        assert least_s <= arrivals[0] - start_s < 1.15 * 8 * (n_bytes + 142) / 0.13e6 + 0.05
+
+
+def test_what_keeps_the_link_busy_gives_way() -> None:
+    with VethLink(1.1e6) as link:
+        start_s, arrivals = transfer(link, 1, 30_000)
+        alone_s = arrivals[0] - start_s
+        assert alone_s < 1.08 * 8 * 30_000 * 1.065 / 1.1e6 + 0.01
+        assert link.carried_bytes("edge") < 300
+
+
+def test_only_slow_links_are_kept_busy() -> None:
+    assert filler_bytes(0.13e6) == 60
+    assert filler_bytes(1.1e6) == 138
+    assert filler_bytes(18.88e6) == 0
+    assert unshaped_bytes(1.1e6) == 138
+    assert unshaped_bytes(18.88e6) > 1500
 
 
 def test_nothing_passes_a_dead_link_and_it_comes_back() -> None:
@@ -97,7 +114,7 @@ def test_nothing_passes_a_dead_link_and_it_comes_back() -> None:
 
 
 def test_nobody_has_to_ask_who_is_at_the_other_end() -> None:
-    with VethLink(1e6) as link:
+    with VethLink(5e6) as link:
         _, arrivals = transfer(link, 1, 200)
         assert len(arrivals) == 1
         # The first message came through without the receiver having said a word.
