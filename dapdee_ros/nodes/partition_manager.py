@@ -241,6 +241,7 @@ class PartitionManager(Node):
             uplink_bps=link.uplink_bps,
             rtt_s=link.rtt_s if 0 <= link.rtt_s < math.inf else 0.0,
             relative_spread=link.uplink_spread if 0 <= link.uplink_spread < math.inf else 1.0,
+            window=self._settings["max_in_flight"],
         )
 
     def _load_state(self) -> tuple[LoadState, str]:

@@ -18,6 +18,7 @@ PLANNING = (
     "pinned_plan",
     "risk",
     "frame_utilisation",
+    "max_in_flight",
     "plan_margin",
     "min_dwell_s",
 )
@@ -113,6 +114,15 @@ def declare_planning(node: Node) -> None:
         "A plan may take at most this share of the time between two frames, or it would fall "
         "behind and drop some; 0: frames may be dropped.",
         bounds=(0.0, 1.0),
+        live=True,
+    )
+    declare(
+        node,
+        "max_in_flight",
+        4,
+        "Most frames between head and edge, as the head's parameter of that name says: it bounds "
+        "the throughput of what is sent.",
+        bounds=(1, 16),
         live=True,
     )
     declare(

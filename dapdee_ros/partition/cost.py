@@ -6,8 +6,9 @@ with their part of the codec) and ``boundary_bytes`` between them:
 - T_d = car_slowdown * car_s, T_e = edge_slowdown * edge_s
 - T_t = rtt_s + 8 * boundary_bytes / uplink_bps, and 0 where nothing is sent
 - latency T = T_d + T_t + T_e
-- period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e): the round trip delays frames but does
-  not limit how many of them are under way
+- period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e, (T_t + T_e) / window): of the frames
+  that the window admits each is under way for T_t + T_e (Little's law). Over a fast link to a fast
+  edge server that is the narrowest place, though every stage alone could do more
 """
 
 from __future__ import annotations
@@ -35,21 +36,25 @@ class LinkState:
         rtt_s: round-trip time of a small packet in s.
         connected: False if the edge does not answer.
         relative_spread: standard deviation of the rate's estimate over the estimate (0: certain).
+        window: how many frames may be under way to the edge and back at a time; infinity: any.
 
     Raises:
-        LinkError: at construction, for a negative, infinite or NaN value.
+        LinkError: at construction, for a negative, infinite or NaN value, or a window below 1.
     """
 
     uplink_bps: float
     rtt_s: float = 0.0
     connected: bool = True
     relative_spread: float = 0.0
+    window: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("uplink_bps", "rtt_s", "relative_spread"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise LinkError(f"{name} is {value}; expected a finite number of 0 or more")
+        if not self.window >= 1:
+            raise LinkError(f"window is {self.window}; expected 1 or more frames")
 
     @property
     def usable(self) -> bool:
@@ -114,6 +119,7 @@ def split_cost(
     sends: bool,
     link: LinkState,
     load: LoadState,
+    sent_share: float = 1.0,
 ) -> SplitCost:
     """Price one split by the module's formulas.
 
@@ -124,16 +130,17 @@ def split_cost(
         sends: False if the car finishes alone; then nothing of link and edge counts.
         link: the link; a split that sends over an unusable link takes for ever (infinity).
         load: slowdowns of both sides.
+        sent_share: share of the frames that wait for the round trip, 0 to 1; for means over frames
+            of which a gate ends some.
     """
     head_s = load.car_slowdown * car_s
     if not sends:
         return SplitCost(head_s, 0.0, 0.0, head_s, head_s)
     on_air_s = 8 * boundary_bytes / link.uplink_bps if link.usable else math.inf
-    transfer_s = link.rtt_s + on_air_s
+    transfer_s = sent_share * link.rtt_s + on_air_s
     tail_s = load.edge_slowdown * edge_s
-    return SplitCost(
-        head_s, transfer_s, tail_s, head_s + transfer_s + tail_s, max(head_s, on_air_s, tail_s)
-    )
+    period_s = max(head_s, on_air_s, tail_s, (transfer_s + tail_s) / link.window)
+    return SplitCost(head_s, transfer_s, tail_s, head_s + transfer_s + tail_s, period_s)
 
 
 def resolve_mode(mode: str, load: LoadState, priority: bool = False) -> str:

@@ -43,10 +43,8 @@ def plan_of(
     expected_s, period_s = cost.latency_s, cost.period_s
     if option is not None:
         car_s, mean_bytes, edge_s = (c.expected.item(i, row) for i in (CAR, BYTES, EDGE))
-        mean = split_cost(car_s, mean_bytes, edge_s, sends, link, load)
-        # Frames that the gate ends do not wait for the round trip.
-        expected_s = mean.latency_s - (link.rtt_s * option.share if sends else 0.0)
-        period_s = mean.period_s
+        mean = split_cost(car_s, mean_bytes, edge_s, sends, link, load, 1 - option.share)
+        expected_s, period_s = mean.latency_s, mean.period_s
     return Plan(
         c.exits.item(row),
         boundary,

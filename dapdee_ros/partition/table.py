@@ -147,7 +147,7 @@ class CandidateTable:
         weights = link_weights(link, load)
         judging = judging_weights(weights, link, risk)
         at, late = view.choose(
-            weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s
+            weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window
         )
         return self._plan(view, at, late, link, load, deadline_s, mode, most_period_s)
 
@@ -183,7 +183,7 @@ class CandidateTable:
         plans: list[Plan] = []
         while view is not None and len(plans) < count:
             at, late = view.choose(
-                weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s
+                weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window
             )
             plans.append(self._plan(view, at, late, link, load, deadline_s, mode, most_period_s))
             view = view.without(at)

@@ -96,6 +96,7 @@ class View:
         mode: str,
         tolerance: float,
         most_period_s: float = np.inf,
+        window: float = np.inf,
     ) -> tuple[int, bool]:
         """The best candidate and whether it is late.
 
@@ -112,14 +113,15 @@ class View:
             tolerance: accuracy that counts as nothing.
             most_period_s: longest period, in the mean over the frames; a single one may take
                 twice that.
+            window: how many frames may be under way.
         """
         latency_s = judging @ self.worst
         if most_period_s < np.inf:
             means = self.worst if self.expected is None else self.expected
-            period_s = (means[:SENDS] * weights[:SENDS, None]).max(axis=0)
+            period_s = _periods_s(means, weights, window)
             keeps_up = period_s <= most_period_s
             if self.expected is not None:
-                worst_s = (self.worst[:SENDS] * weights[:SENDS, None]).max(axis=0)
+                worst_s = _periods_s(self.worst, weights, window)
                 keeps_up &= worst_s <= _FRAMES_AT_ONCE * most_period_s
             if not keeps_up.any():
                 return int(period_s.argmin()), True
@@ -145,7 +147,7 @@ class View:
             objective_s = weights @ means
             objective_s[latency_s > deadline_s] = np.inf
             return first + int(objective_s.argmin()), False
-        period_s = (means[:SENDS] * weights[:SENDS, None]).max(axis=0)
+        period_s = _periods_s(means, weights, window)
         period_s[latency_s > deadline_s] = np.inf
         best = np.flatnonzero(period_s <= period_s.min() * _SAME)
         if len(best) > 1:
@@ -168,6 +170,15 @@ class View:
             bounds=(*starts.tolist(), int(keep.sum())),
             falling=tuple((-accuracy[starts]).tolist()),
         )
+
+
+def _periods_s(costs: Floats, weights: Floats, window: float) -> Floats:
+    """Seconds between frames, ``(n,)``, by the formula of ``cost``."""
+    period_s = (costs[:SENDS] * weights[:SENDS, None]).max(axis=0)
+    if window < np.inf:
+        under_way_s = weights[BYTES:] @ costs[BYTES:]
+        np.maximum(period_s, under_way_s / window, out=period_s)
+    return period_s
 
 
 def link_weights(link: LinkState, load: LoadState) -> Floats:

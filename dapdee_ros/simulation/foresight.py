@@ -54,7 +54,7 @@ class Foresight:
             self._oracle,
             replace(
                 situation,
-                link=LinkState(1.0, scenario.rtt_s),
+                link=LinkState(1.0, scenario.rtt_s, window=scenario.head.max_in_flight),
                 load=load,
                 deadline_s=max(left_s, _LEAST_LEFT_S),
                 true_transfer_s=self._transfer_s,

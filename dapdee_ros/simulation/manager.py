@@ -17,6 +17,7 @@ from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sendin
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
 from dapdee_ros.runtime.frames import Place
+from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Outcome
 from dapdee_ros.simulation.scenario import Planning
@@ -35,7 +36,7 @@ class SimulatedManager:
         problem: Problem,
         policy: Policy,
         planning: Planning,
-        deadline_s: float,
+        head: HeadSettings,
         follows_gain: bool,
         tell: Callable[[Plan, int, str], None],
     ) -> None:
@@ -46,7 +47,7 @@ class SimulatedManager:
             problem: what is planned for.
             policy: who plans.
             planning: the manager's parameters.
-            deadline_s: the deadline.
+            head: the head's deadline and window.
             follows_gain: whether the policy minimises what plans are judged by; others are obeyed.
             tell: receives a new plan, its epoch and why.
         """
@@ -54,7 +55,7 @@ class SimulatedManager:
         self._problem = problem
         self._policy = policy
         self._planning = planning
-        self._deadline_s = deadline_s
+        self._deadline_s, self._window = head.deadline_s, head.max_in_flight
         self._follows_gain = follows_gain
         self._tell = tell
         self._link: LinkEstimate | None = None
@@ -155,6 +156,7 @@ class SimulatedManager:
             uplink_bps=link.uplink_bps,
             rtt_s=link.rtt_s if math.isfinite(link.rtt_s) else 0.0,
             relative_spread=link.relative_spread if math.isfinite(link.relative_spread) else 1.0,
+            window=self._window,
         )
 
     def _load_state(self) -> tuple[LoadState, str]:

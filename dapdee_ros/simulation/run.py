@@ -102,7 +102,7 @@ class Simulation:
         )
         self._monitor = SimulatedMonitor(agenda, self._send_probe, self._take_link)
         self._manager = SimulatedManager(
-            agenda, scenario.problem, policy, scenario.planning, scenario.head.deadline_s,
+            agenda, scenario.problem, policy, scenario.planning, scenario.head,
             name.startswith("exact"), self._take_plan,
         )  # fmt: skip
         self._foresees = name.partition("+")[0] == "oracle"

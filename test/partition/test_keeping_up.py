@@ -1,31 +1,41 @@
 """Plans that keep up with the frames: the bound on the period."""
 
+import math
 import random
+from dataclasses import replace
 
 import pytest
 from partition.random_networks import random_dag, random_profile
 
+from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import GateOption
 from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import LinkError
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.table import CandidateTable
 
 
 def worst_period_s(plan: Plan, link: LinkState) -> float:
     sending_s = 8 * plan.boundary_bytes / link.uplink_bps if plan.boundary else 0.0
-    return max(plan.head_s, sending_s, plan.edge_s)
+    under_way_s = plan.transfer_s + plan.edge_s
+    return max(plan.head_s, sending_s, plan.edge_s, under_way_s / link.window)
 
 
+@pytest.mark.parametrize("window", [math.inf, 1, 3])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("mode", ["latency", "throughput"])
-def test_the_bound_leaves_what_a_search_through_all_plans_leaves(mode: str, gated: bool) -> None:
+def test_the_bound_leaves_what_a_search_through_all_plans_leaves(
+    mode: str, gated: bool, window: float
+) -> None:
     rng = random.Random(5)
     kept_up = fell_behind = 0
     for _ in range(150):
         dag = random_dag(rng)
         car, edge = random_profile(rng, dag, "car", 1.0), random_profile(rng, dag, "edge", 0.1)
         accuracy = sorted(round(rng.uniform(0.5, 1.0), 2) for _ in dag.exits)
-        link, load = LinkState(10 ** rng.uniform(3, 7), rng.uniform(0, 0.1)), LoadState()
+        rate_bps, rtt_s = 10 ** rng.uniform(3, 7), rng.uniform(0, 0.1)
+        link, load = LinkState(rate_bps, rtt_s, window=window), LoadState()
         gates = [
             GateOption(1, later, 0.9, rng.uniform(0.1, 0.9), accuracy[later - 1] - 0.01)
             for later in range(2, len(accuracy) + 1)
@@ -65,3 +75,31 @@ def test_the_bound_leaves_what_a_search_through_all_plans_leaves(mode: str, gate
         assert chosen.period_s <= most_period_s
         assert chosen.objective_s == pytest.approx(min(objectives))
     assert min(kept_up, fell_behind) > 10
+
+
+def test_where_the_window_limits_fewer_bytes_give_more_frames() -> None:
+    sizes = {"image": 40_000, "front": 10_000, "back": 40}
+    names = list(sizes)
+    nodes = tuple(
+        Node(name, "conv2d" if i else "input", (names[i - 1],) if i else (), (1, size // 4),
+             "float32", size, 1)
+        for i, (name, size) in enumerate(sizes.items())
+    )  # fmt: skip
+    car, edge = (
+        DeviceProfile("m", device, 1, dict(zip(names, seconds, strict=True)), "2026-11-21T00:00:00")
+        for device, seconds in (("car", (0.0, 5.5e-3, 0.05)), ("edge", (0.0, 0.1e-3, 5e-3)))
+    )
+    table = CandidateTable.build(ModelDag(nodes, ("back",)), car, edge, exit_accuracy=[0.9])
+    link = LinkState(100e6, rtt_s=0.02)
+    wide = table.decide(link, LoadState(), 1.0, "throughput")
+    narrow = table.decide(replace(link, window=3), LoadState(), 1.0, "throughput")
+    # Behind the image the edge server takes 5.1 ms a frame; before the front the car takes 5.5.
+    assert (wide.boundary, wide.period_s) == (("image",), pytest.approx(5.1e-3))
+    # Three frames under way for 20 + 0.8 + 5 ms each, where with images it were 20 + 3.2 + 5.1.
+    assert (narrow.boundary, narrow.period_s) == (("front",), pytest.approx(25.8e-3 / 3))
+
+
+def test_a_window_below_one_frame_is_refused() -> None:
+    for window in (0, -1, math.nan):
+        with pytest.raises(LinkError, match="window"):
+            LinkState(1e6, window=window)

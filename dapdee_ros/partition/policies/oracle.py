@@ -46,10 +46,16 @@ class Oracle:
             expected[BYTES] = worst[BYTES] * view.expected[SENDS]
         weights = link_weights(LinkState(8.0, s.link.rtt_s), s.load)
         at, late = replace(view, worst=worst, expected=expected).choose(
-            weights, weights, s.deadline_s, s.objective, s.accuracy_tolerance, s.most_period_s
+            weights,
+            weights,
+            s.deadline_s,
+            s.objective,
+            s.accuracy_tolerance,
+            s.most_period_s,
+            s.link.window,
         )
         sent = view.worst.item(BYTES, at)
         true_bps = 8 * sent / worst.item(BYTES, at) if worst.item(BYTES, at) > 0 else 1e15
         row = view.rows.item(at)
-        found = table.plan_at(row, LinkState(true_bps, s.link.rtt_s), s.load, s.objective)
+        found = table.plan_at(row, replace(s.link, uplink_bps=true_bps), s.load, s.objective)
         return replace(found, late=late, reason="the best with the true future of the link")
