@@ -35,7 +35,7 @@ def declare(parser: argparse.ArgumentParser, *, codecs_help: str, profile_help: 
     add("--risk", type=float, help="judge the deadline at this quantile of the rate (default 0.5)")
     add("--frame-utilisation", type=float, help="see config/manager.yaml (default 0.85)")
     add("--plan-margin", type=float, help="see config/manager.yaml (default 0.1)")
-    add("--min-dwell-s", type=float, help="see config/manager.yaml (default 0.5)")
+    add("--min-dwell-s", type=float, help="see config/manager.yaml (default 0.25)")
     add("--codecs", default="all", help=codecs_help)
     add("--car-profile", help=f"JSON that `dapdee profile` wrote on the car ({profile_help})")
     add("--edge-profile", help="the same for the edge server")

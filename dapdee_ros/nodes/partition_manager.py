@@ -12,7 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.timer import Timer
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codec import CodecError
@@ -87,6 +89,8 @@ class PartitionManager(Node):
         self._drift, self._gate_share = PredictionDrift(), GateShare()
         self._gate_drifted = False
         self._rejections = Rejections()
+        self._again: Timer | None = None
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._policy_thread = PolicyThread(self, worked_out, self._conclude, merged)
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
         self._check_settings(self._settings)
@@ -310,6 +314,7 @@ class PartitionManager(Node):
         self._complaint = ""
         why = self._keeper.consider(time.monotonic(), new, current, obey=not asked.follows_gain)
         if why is None:
+            self._ask_again(self._keeper.reconsider_s)
             return
         self._epoch += 1
         text = f"{asked.occasion or why}; {new.reason}"
@@ -334,6 +339,19 @@ class PartitionManager(Node):
             f"{1e3 * new.expected_latency_s:.0f} ms at "
             f"{link.uplink_bps / 1e6:.2f} Mbit/s ({text})"
         )
+
+    def _ask_again(self, at_s: float) -> None:
+        """Decide once more at a time, news or not: only the dwell was in the way."""
+        if self._again is not None or math.isinf(at_s):
+            return
+        delay_s = max(0.001, at_s - time.monotonic())
+        self._again = self.create_timer(delay_s, self._decide_again, clock=self._steady)
+
+    def _decide_again(self) -> None:
+        if self._again is not None:
+            self.destroy_timer(self._again)
+            self._again = None
+        self._decide(None)
 
     def _most_period_s(self) -> float:
         share = self._settings["frame_utilisation"]

@@ -136,8 +136,9 @@ def declare_planning(node: Node) -> None:
     declare(
         node,
         "min_dwell_s",
-        0.5,
-        "Seconds that a plan stays at least, unless it cannot be kept.",
+        0.25,
+        "Seconds that a plan stays at least, unless it cannot be kept; less where a new one saves "
+        "more than a fifth.",
         bounds=(0.0, 60.0),
         live=True,
     )

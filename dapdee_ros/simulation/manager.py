@@ -67,6 +67,7 @@ class SimulatedManager:
         )
         self._in_force: Plan | None = None
         self._epoch = 0
+        self._reconsider_s = math.inf
         self.complaints: dict[str, int] = {}
 
     def take_link(self, link: LinkEstimate) -> None:
@@ -114,10 +115,17 @@ class SimulatedManager:
             return
         why = self._keeper.consider(self._agenda.now_s, new, current, obey=not self._follows_gain)
         if why is None:
+            if self._keeper.reconsider_s < self._reconsider_s:
+                self._reconsider_s = self._keeper.reconsider_s
+                self._agenda.at(self._reconsider_s, self._reconsider)
             return
         self._epoch += 1
         self._in_force = new
         self._tell(new, self._epoch, f"{occasion or why}; {new.reason}")
+
+    def _reconsider(self) -> None:
+        self._reconsider_s = math.inf
+        self.decide(None)
 
     @property
     def most_period_s(self) -> float:

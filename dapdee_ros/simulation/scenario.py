@@ -62,7 +62,7 @@ class Planning:
     risk: float = 0.5
     frame_utilisation: float = 0.85
     plan_margin: float = 0.1
-    min_dwell_s: float = 0.5
+    min_dwell_s: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,19 @@ def test_the_plan_follows_the_link(ros: RosWorld) -> None:
     assert len(world.plans) == 4
 
 
+def test_what_had_to_wait_is_decided_without_news(ros: RosWorld) -> None:
+    world = World(ros, gates=False, min_dwell_s=3.0)
+    world.profile("car", 0.5)
+    world.profile("edge", 0.01)
+    alone = world.next_plan()
+    planned_s = time.monotonic()
+    world.link(20.0)
+    sends = world.next_plan()
+    # It saves nearly all of the latency, so it waits for a fifth of the dwell.
+    assert 0.4 < time.monotonic() - planned_s < 1.5
+    assert (alone.boundary, sends.boundary) == ([], [CARD.dag.input])
+
+
 def test_wishes_that_take_effect_at_once(ros: RosWorld) -> None:
     world = World(ros, gates=False)
     world.profile("car", 0.5)

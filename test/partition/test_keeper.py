@@ -1,5 +1,6 @@
 """When a better plan is worth changing to."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,23 @@ def test_a_gain_beyond_the_margin_waits_for_the_dwell(keeper: PlanKeeper) -> Non
     assert keeper.consider(0.4, FASTER, SLOW) is None
     assert "saves 20%" in (keeper.consider(0.6, FASTER, SLOW) or "")
     assert keeper.plan is FASTER
+
+
+def test_the_more_it_saves_the_sooner_it_is_taken(keeper: PlanKeeper) -> None:
+    much = replace(SLOW, boundary=("b",), expected_latency_s=0.02)
+    assert keeper.consider(0.12, much, SLOW) is None
+    assert "saves 80%" in (keeper.consider(0.13, much, SLOW) or "")
+
+
+def test_it_says_when_the_dwell_is_over(keeper: PlanKeeper) -> None:
+    assert keeper.reconsider_s == math.inf
+    assert keeper.consider(0.1, FASTER, SLOW) is None
+    assert keeper.reconsider_s == pytest.approx(0.5)
+    assert keeper.consider(0.2, SLIGHTLY, SLOW) is None
+    assert keeper.reconsider_s == math.inf
+    assert keeper.consider(0.3, FASTER, SLOW) is None
+    assert keeper.consider(keeper.reconsider_s, FASTER, SLOW)
+    assert keeper.reconsider_s == math.inf
 
 
 def test_a_gain_within_the_margin_is_not_worth_it(keeper: PlanKeeper) -> None:
