@@ -188,10 +188,10 @@ class LinkEstimator:
             return
         self._round_trips.cap(spent_s)
         self._round_trips.discard(sent_s, arrived_s - self._usual_rtt())
-        free_s = sent_s + self._usual_rtt()
-        if self._arrived_s < arrived_s:
-            free_s = max(free_s, self._arrived_s)
-            self._arrived_s = arrived_s
+        # What arrived together stood behind something together, such as a lost message that had to
+        # be sent again: only the first of them may speak of the time that this took.
+        free_s = max(sent_s + self._usual_rtt(), min(self._arrived_s, arrived_s))
+        self._arrived_s = max(self._arrived_s, arrived_s)
         # A short silence may just be a slow link; a longer one was a tunnel, and what stood in it
         # says nothing about the road behind.
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:

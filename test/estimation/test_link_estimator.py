@@ -256,6 +256,21 @@ def test_what_waited_in_a_tunnel_measures_nothing() -> None:
     assert after.uplink_bps == before.uplink_bps
 
 
+def test_what_was_held_up_together_makes_no_slow_link() -> None:
+    road = Road(5e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    # A lost message had to be sent again, and five frames behind it were handed on at once. That
+    # is a few tenths of a millisecond of processing to and fro.
+    start_s = road.now_s
+    for number, jitter_s in enumerate((0.0, -3e-4, -1e-4, -5e-4, -2e-4)):
+        sent_s, arrived_s = start_s + 0.1 * number, start_s + 1.0 + jitter_s
+        road.estimator.on_transfer(arrived_s + 5e-3, 2000, arrived_s - sent_s, 5e-3)
+    road.now_s = start_s + 1.01
+    assert road.rate > 1e6
+
+
 @pytest.mark.parametrize("residence_s", [math.nan, math.inf, -math.inf, -1.0, 1e9])
 def test_a_lying_residence_shows_life_and_nothing_else(residence_s: float) -> None:
     road = Road(5e6)
