@@ -18,6 +18,8 @@ class SlowdownSettings:
         change_floor: smallest relative change that may count as a step, 0.05 to 1.
         lowest: the least that is believed, 0.01 to 1.
         highest: the most that is believed, 1 to 1000: one stall must not make a side look dead.
+        memory_s: seconds after which, with nothing measured, an e-th of the logarithm is left,
+            above 0: a side that a plan leaves idle could otherwise never be found fast again.
     """
 
     noise: float = 0.15
@@ -25,13 +27,15 @@ class SlowdownSettings:
     change_floor: float = 0.2
     lowest: float = 0.1
     highest: float = 50.0
+    memory_s: float = 10.0
 
 
 class SlowdownFilter:
     """Measured over profiled seconds of the nodes that one side ran, followed over time.
 
     The slowdowns s_d and s_e of the cost model. A stall of one frame moves it little, another
-    process that starts to compete is followed from the second frame on.
+    process that starts to compete is followed from the second frame on. What is old counts less
+    and less, and the profile more.
     """
 
     def __init__(self, settings: SlowdownSettings | None = None) -> None:
@@ -45,10 +49,12 @@ class SlowdownFilter:
         if math.isfinite(slowdown) and slowdown > 0:
             self._filter.follow(now_s, min(max(slowdown, s.lowest), s.highest), s.noise)
 
-    @property
-    def slowdown(self) -> float:
-        """The present ratio, 1 (as profiled) until something was measured."""
-        return self._filter.value if self._filter.is_known else 1.0
+    def at(self, now_s: float) -> float:
+        """The ratio as of now, 1 (as profiled) until something was measured."""
+        if not self._filter.is_known:
+            return 1.0
+        age_s = max(0.0, self._filter.age_s(now_s))
+        return self._filter.value ** math.exp(-age_s / self.settings.memory_s)
 
     @property
     def is_known(self) -> bool:

@@ -250,15 +250,16 @@ class PartitionManager(Node):
 
     def _load_state(self) -> tuple[LoadState, str]:
         """The load, and the mode that follows from it."""
-        load = self._load.estimate(time.monotonic())
+        now_s = time.monotonic()
+        load = self._load.estimate(now_s)
         mode = self._settings["mode"]
         if mode == "auto":
             # The estimator's own verdict, because it has hysteresis around the threshold.
             heavy = load.heavy and not self._settings["priority"]
             mode = "throughput" if heavy else "latency"
         state = LoadState(
-            car_slowdown=self._slowdowns["car"].slowdown,
-            edge_slowdown=self._slowdowns["edge"].slowdown,
+            car_slowdown=self._slowdowns["car"].at(now_s),
+            edge_slowdown=self._slowdowns["edge"].at(now_s),
             score=load.score,
             indicators=load.indicators,
         )

@@ -64,23 +64,25 @@ class StopProcess(Exception):
         self.status = status
 
 
-def prepare_dds() -> None:
-    """Have Fast DDS keep a shared memory segment that holds several images or boundary tensors.
+def prepare_dds(*, large_messages: bool = False) -> None:
+    """Give Fast DDS a profile of ours: discovery that spares a slow link.
 
-    It costs 8 MB, so only processes that publish such messages do this. Has to come before
-    ``rclpy.init``. Whoever has set up Fast DDS by its environment variables is left alone, and
-    other middlewares do not look at this one.
+    Has to come before ``rclpy.init``. Whoever has named a profile file is left alone, and other
+    middlewares do not look at this one.
+
+    Args:
+        large_messages: keep a shared memory segment that holds several images or boundary tensors
+            as well. It costs 8 MB, so only for processes that publish such messages; not where the
+            environment chooses the transports.
     """
-    by_user = (
-        "FASTDDS_DEFAULT_PROFILES_FILE",
-        "FASTRTPS_DEFAULT_PROFILES_FILE",
-        "FASTDDS_BUILTIN_TRANSPORTS",
-    )
+    by_user = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     if any(os.environ.get(name) for name in by_user):
         return
+    large = large_messages and not os.environ.get("FASTDDS_BUILTIN_TRANSPORTS")
+    name = "fastdds.xml" if large else "fastdds_small.xml"
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
     for prefix in prefixes:
-        path = Path(prefix) / "share" / "dapdee_ros" / "config" / "fastdds.xml"
+        path = Path(prefix) / "share" / "dapdee_ros" / "config" / name
         if path.is_file():
             os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(path)
             return
@@ -106,8 +108,7 @@ def run_nodes(
     Returns:
         The process's exit status.
     """
-    if large_messages:
-        prepare_dds()
+    prepare_dds(large_messages=large_messages)
     program = Path(sys.argv[0]).name
     try:
         left = remove_ros_args(args)[1:]

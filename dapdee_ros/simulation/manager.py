@@ -174,8 +174,8 @@ class SimulatedManager:
             heavy = load.heavy and not self._planning.priority
             mode = "throughput" if heavy else "latency"
         state = LoadState(
-            self._slowdowns["car"].slowdown,
-            self._slowdowns["edge"].slowdown,
+            self._slowdowns["car"].at(self._agenda.now_s),
+            self._slowdowns["edge"].at(self._agenda.now_s),
             load.score,
             load.indicators,
         )

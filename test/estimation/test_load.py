@@ -191,20 +191,29 @@ def test_whatever_is_measured_the_score_stays_a_ratio(
 
 def test_slowdown_follows_competition_and_not_a_stall() -> None:
     follower = SlowdownFilter()
-    assert follower.slowdown == 1.0 and not follower.is_known
+    assert follower.at(0.0) == 1.0 and not follower.is_known
     for tick in range(20):
         follower.on_frame(tick / 10, 1.1)
     follower.on_frame(2.0, 8.0)
-    assert follower.slowdown < 1.5
+    assert follower.at(2.0) < 1.5
     for tick in range(21, 25):
         follower.on_frame(tick / 10, 1.1)
-    assert follower.slowdown == pytest.approx(1.1, rel=0.15)
+    assert follower.at(2.4) == pytest.approx(1.1, rel=0.15)
     for tick in range(25, 28):
         follower.on_frame(tick / 10, 3.0)
-    assert follower.slowdown == pytest.approx(3.0, rel=0.05)
+    assert follower.at(2.7) == pytest.approx(3.0, rel=0.05)
     for nonsense in (math.nan, math.inf, 0.0, -1.0):
         follower.on_frame(3.0, nonsense)
-    assert follower.slowdown == pytest.approx(3.0, rel=0.05)
+    assert follower.at(2.7) == pytest.approx(3.0, rel=0.05)
     for tick in range(3):
         follower.on_frame(3 + tick / 10, 1e9)
-    assert follower.slowdown <= 50.0 * (1 + 1e-9)
+    assert follower.at(3.2) <= 50.0 * (1 + 1e-9)
+
+
+def test_an_old_slowdown_is_forgotten() -> None:
+    follower = SlowdownFilter()
+    for tick in range(3):
+        follower.on_frame(tick / 10, 3.0)
+    assert follower.at(1.2) == pytest.approx(3.0, rel=0.15)
+    assert follower.at(10.2) == pytest.approx(3.0 ** math.exp(-1))
+    assert follower.at(100.0) == pytest.approx(1.0, abs=0.01)
