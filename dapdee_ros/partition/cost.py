@@ -6,9 +6,9 @@ with their part of the codec) and ``boundary_bytes`` between them:
 - T_d = car_slowdown * car_s, T_e = edge_slowdown * edge_s
 - T_t = rtt_s + 8 * boundary_bytes / uplink_bps, and 0 where nothing is sent
 - latency T = T_d + T_t + T_e
-- period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e, (T_t + T_e) / window): of the frames
-  that the window admits each is under way for T_t + T_e (Little's law). Over a fast link to a fast
-  edge server that is the narrowest place, though every stage alone could do more
+- period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e, T / window): a frame that is sent has a
+  place in the window from the beginning of its head to its answer (Little's law). Over a fast link
+  to a fast edge server that is the narrowest place, though every stage alone could do more
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LinkState:
         rtt_s: round-trip time of a small packet in s.
         connected: False if the edge does not answer.
         relative_spread: standard deviation of the rate's estimate over the estimate (0: certain).
-        window: how many frames may be under way to the edge and back at a time; infinity: any.
+        window: how many frames may be computed on, sent or waited for at a time; infinity: any.
 
     Raises:
         LinkError: at construction, for a negative, infinite or NaN value, or a window below 1.
@@ -139,8 +139,9 @@ def split_cost(
     on_air_s = 8 * boundary_bytes / link.uplink_bps if link.usable else math.inf
     transfer_s = sent_share * link.rtt_s + on_air_s
     tail_s = load.edge_slowdown * edge_s
-    period_s = max(head_s, on_air_s, tail_s, (transfer_s + tail_s) / link.window)
-    return SplitCost(head_s, transfer_s, tail_s, head_s + transfer_s + tail_s, period_s)
+    latency_s = head_s + transfer_s + tail_s
+    period_s = max(head_s, on_air_s, tail_s, latency_s / link.window)
+    return SplitCost(head_s, transfer_s, tail_s, latency_s, period_s)
 
 
 def resolve_mode(mode: str, load: LoadState, priority: bool = False) -> str:

@@ -176,8 +176,8 @@ def _periods_s(costs: Floats, weights: Floats, window: float) -> Floats:
     """Seconds between frames, ``(n,)``, by the formula of ``cost``."""
     period_s = (costs[:SENDS] * weights[:SENDS, None]).max(axis=0)
     if window < np.inf:
-        under_way_s = weights[BYTES:] @ costs[BYTES:]
-        np.maximum(period_s, under_way_s / window, out=period_s)
+        # What sends nothing takes its latency anyway, and a window is one frame or more.
+        np.maximum(period_s, weights @ costs / window, out=period_s)
     return period_s
 
 
