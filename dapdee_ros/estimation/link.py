@@ -8,7 +8,7 @@ from collections.abc import Hashable
 
 from dapdee_ros.estimation.link_settings import LinkEstimate, LinkSettings
 from dapdee_ros.estimation.log_filter import LogFilter
-from dapdee_ros.estimation.round_trip import Outstanding, RoundTrips
+from dapdee_ros.estimation.round_trip import Outstanding, RoundTrips, Sent
 
 __all__ = ["LinkEstimate", "LinkEstimator", "LinkSettings"]
 
@@ -109,8 +109,12 @@ class LinkEstimator:
         if first.n_bytes < self.settings.least_bytes or spent_s <= 0:
             return
         limit = max(8 * first.n_bytes / spent_s, self.settings.slowest_bps)
-        # One alone may have been lost on a good link; the second in a row is believed.
-        self._rate.lower(limit, share=0.5 if self._unanswered == 1 else 1.0)
+        # One alone may have been lost on a good link; two in a row are believed, also if the second
+        # is only overdue.
+        alone = self._unanswered == 1 and not any(
+            self._is_overdue(sent, now_s) for sent in waiting if not sent.given_up
+        )
+        self._rate.lower(limit, share=0.5 if alone else 1.0)
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """The state of the link as of now."""
@@ -263,10 +267,17 @@ class LinkEstimator:
         for sent in self._outstanding.waiting():
             if sent.n_bytes < s.least_bytes or sent.given_up:
                 continue
-            since_s = max(sent.sent_s, self._arrived_s)
-            waited_s = now_s - since_s - self._usual_rtt() - self._residence_s
-            usual_s = 8 * sent.n_bytes / rate
-            if waited_s > 1.5 * usual_s + self._residence_s + 10 * s.timing_noise_s:
-                return max(8 * sent.n_bytes / waited_s, s.slowest_bps)
+            if self._is_overdue(sent, now_s):
+                return max(8 * sent.n_bytes / self._waited_s(sent, now_s), s.slowest_bps)
             break
         return rate
+
+    def _waited_s(self, sent: Sent, now_s: float) -> float:
+        """How long it has had the link to itself, if all before it has arrived."""
+        since_s = max(sent.sent_s, self._arrived_s)
+        return now_s - since_s - self._usual_rtt() - self._residence_s
+
+    def _is_overdue(self, sent: Sent, now_s: float) -> bool:
+        usual_s = 8 * sent.n_bytes / self._rate.value
+        late_s = 1.5 * usual_s + self._residence_s + 10 * self.settings.timing_noise_s
+        return self._waited_s(sent, now_s) > late_s

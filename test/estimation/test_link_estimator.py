@@ -302,6 +302,22 @@ def test_frames_given_up_lower_the_rate_and_end_the_connection() -> None:
     assert not estimate.connected and estimate.loss_ratio > 0.1
 
 
+@pytest.mark.parametrize("probe_is_overdue", [False, True])
+def test_one_frame_given_up_is_believed_if_more_is_overdue(probe_is_overdue: bool) -> None:
+    road = Road(5e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    road.estimator.on_sent(road.now_s, 10_000, "frame")
+    if probe_is_overdue:
+        road.estimator.on_sent(road.now_s + 0.1, 0, "probe")
+    road.now_s += 0.3
+    road.estimator.on_unanswered(road.now_s, 10_000, 0.3, "frame")
+    # 10 kB took more than 0.3 s, unless they were lost.
+    assert (road.rate < 0.3e6) == probe_is_overdue
+    assert road.rate < 1.5e6
+
+
 def test_a_small_message_given_up_says_nothing_about_the_rate() -> None:
     road = Road(5e6)
     road.probe()
