@@ -98,15 +98,17 @@ class PlanKeeper:
         """Why to change, and how long the plan in force has to have stood for that."""
         if self.plan is None:
             return "first plan", 0.0
+        dwell_s = self.settings.min_dwell_s
+        if new.key == self.plan.key:
+            # Whoever waits for the edge's answers goes by what was predicted for them.
+            outdated = _is_outdated(self.plan, new)
+            return "the same plan, predicted anew" if outdated else None, dwell_s
         if current is None:
             return "the plan in force cannot be kept", 0.0
-        if new.key == current.key:
-            return None, 0.0
         if self._released:
             return "what is wished has changed", 0.0
         if current.late and not new.late:
             return "the plan in force would miss the deadline", 0.0
-        dwell_s = self.settings.min_dwell_s
         if obey:
             return "the policy's choice", dwell_s
         if new.mode != self.plan.mode:
@@ -121,3 +123,11 @@ class PlanKeeper:
             what = "latency" if new.mode == "latency" else "period"
             return f"saves {saved:.0%} of the {what}", dwell_s * min(1.0, _PATIENT_SAVING / saved)
         return None, 0.0
+
+
+def _is_outdated(before: Plan, now: Plan) -> bool:
+    """Whether the edge's answer is now known to take less than half, or more than twice as long."""
+    remote_s = now.transfer_s + now.edge_s
+    if not now.boundary or not math.isfinite(remote_s):
+        return False
+    return not 0.5 <= (before.transfer_s + before.edge_s) / remote_s <= 2.0

@@ -53,6 +53,19 @@ def test_the_same_plan_is_no_change(keeper: PlanKeeper) -> None:
     assert keeper.consider(9.0, replace(SLOW, expected_latency_s=0.01), SLOW) is None
 
 
+def test_the_same_plan_is_told_again_when_its_answers_take_another_time(keeper: PlanKeeper) -> None:
+    soon = replace(SLOW, transfer_s=0.02, edge_s=0.01)
+    unknown = replace(soon, transfer_s=math.inf)
+    keeper = PlanKeeper(KeeperSettings(min_dwell_s=0.5))
+    keeper.consider(0.0, unknown, None)
+    assert keeper.consider(0.1, unknown, None, obey=True) is None
+    assert keeper.consider(0.4, soon, soon) is None
+    assert keeper.consider(0.6, soon, soon) == "the same plan, predicted anew"
+    assert keeper.consider(9.0, replace(soon, transfer_s=0.04), soon) is None
+    assert keeper.consider(9.0, replace(soon, transfer_s=0.06), soon)
+    assert keeper.consider(9.1, unknown, unknown) is None
+
+
 def test_accuracy_that_fits_is_taken_even_if_slower(keeper: PlanKeeper) -> None:
     assert "accuracy" in (keeper.consider(9.0, DEEPER, SLOW) or "")
 
