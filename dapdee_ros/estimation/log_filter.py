@@ -55,6 +55,11 @@ class LogFilter:
         """Whether the last measurement was held back, and waits for another one like it."""
         return bool(self._suspect)
 
+    @property
+    def may_be_lower(self) -> bool:
+        """Whether the last measurement was held back because it was far below the estimate."""
+        return self._suspect < 0
+
     def age_s(self, now_s: float) -> float:
         """Seconds since the last measurement; infinite before the first."""
         return now_s - self._updated_s

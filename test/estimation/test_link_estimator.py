@@ -318,6 +318,19 @@ def test_one_frame_given_up_is_believed_if_more_is_overdue(probe_is_overdue: boo
     assert road.rate < 1.5e6
 
 
+def test_one_frame_given_up_is_believed_after_one_that_was_very_late() -> None:
+    road = Road(5e6)
+    road.probe()
+    for _ in range(10):
+        road.frame()
+    road.now_s += 0.3
+    road.estimator.on_transfer(road.now_s, 10_000, 0.3)
+    assert road.rate > 1e6
+    road.now_s += 0.3
+    road.estimator.on_unanswered(road.now_s, 10_000, 0.3)
+    assert road.rate < 0.35e6
+
+
 def test_a_small_message_given_up_says_nothing_about_the_rate() -> None:
     road = Road(5e6)
     road.probe()
