@@ -109,8 +109,8 @@ class LinkEstimator:
         if first.n_bytes < self.settings.least_bytes or spent_s <= 0:
             return
         limit = max(8 * first.n_bytes / spent_s, self.settings.slowest_bps)
-        # One alone may have been lost on a good link; two in a row are believed, also if one of them
-        # is only overdue or was answered very late.
+        # One alone may have been lost on a good link; two in a row are believed, also if one of
+        # them is only overdue or was answered very late.
         alone = (
             self._unanswered == 1
             and not self._rate.may_be_lower
