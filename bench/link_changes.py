@@ -27,22 +27,14 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy
-from dapdee_ros.report.run_log import LinkRecord, PlanRecord, RunLog
-from dapdee_ros.testbed.following import (
-    Change,
-    Outage,
-    PlanKey,
-    changes_of,
-    key_of,
-    lost_frames,
-    outages_of,
-)
+from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.testbed.following import Change, Outage, changes_of, lost_frames, outages_of
 from dapdee_ros.testbed.settings import CODECS, TestbedSettings
 from dapdee_ros.testbed.testbed import Testbed
 from dapdee_ros.testbed.veth_link import why_no_link
 
 MARGIN = 0.1
-"""The manager's plan_margin: what saves less is not worth a change."""
+"""The manager's plan_margin: what saves less is not worth a change, so a plan may be so far off."""
 
 TOLERANCE = 0.005
 LINK = "steps:18.88@0,1.1@8,0.13@16,5.85@26,0@34,5.85@39"
@@ -94,12 +86,8 @@ def main() -> int:
 def report(log: RunLog, folder: Path) -> dict[str, Any]:
     """Print and return one run's figures."""
     problem = problem_in(log, folder)
-
-    def as_good(plan: PlanRecord, truth: LinkRecord) -> bool:
-        return excess(log, problem, key_of(plan), truth) <= MARGIN
-
-    changes, outages, lost = changes_of(log, as_good), outages_of(log), lost_frames(log)
-    over = [excess(log, problem, c.settled, truth_at(log, c.at_s)) for c in changes]
+    changes, outages, lost = changes_of(log), outages_of(log), lost_frames(log)
+    over = [excess(log, problem, change) for change in changes]
     for change, share in zip(changes, over, strict=True):
         print(change_text(change))
         print(f"{'':21}{share:.0%} over the best plan at that rate")
@@ -133,26 +121,21 @@ def problem_in(log: RunLog, folder: Path) -> Problem:
     return problem_of(card, car, edge, CODECS[settings["codecs"]])
 
 
-def truth_at(log: RunLog, at_s: float) -> LinkRecord:
-    """What the link was from then on."""
-    return next(record for record in log.link_truth if record.at_s >= at_s)
+def excess(log: RunLog, problem: Problem, change: Change) -> float:
+    """Share by which the settled plan is slower than the best one, if the true rate is known.
 
-
-def excess(log: RunLog, problem: Problem, plan_key: PlanKey, truth: LinkRecord) -> float:
-    """Share by which a plan is slower than the best one, if the true rate is known.
-
-    Some is on purpose: a plan stays while another would gain little. Infinite for one that is late.
+    Some is on purpose: a plan stays while another would gain little. Infinite for a plan that is
+    late or less accurate than may be given up.
     """
     settings = log.settings
-    until_s = min((r.at_s for r in log.link_truth if r.at_s > truth.at_s), default=math.inf)
     rtts = sorted(
         record.rtt_s
         for record in log.links
-        if record.rtt_s is not None and truth.at_s < record.at_s < until_s
+        if record.rtt_s is not None and change.at_s < record.at_s < change.until_s
     )
     situation = Situation(
         # The rate counts headers, which are about 6 % on the packets of the testbed's link.
-        LinkState(0.94 * (truth.uplink_bps or 0.0), rtts[len(rtts) // 2] if rtts else 0.0),
+        LinkState(0.94 * change.rate_bps, rtts[len(rtts) // 2] if rtts else 0.0),
         LoadState(),
         settings["deadline_s"],
         settings["mode"],
@@ -161,7 +144,7 @@ def excess(log: RunLog, problem: Problem, plan_key: PlanKey, truth: LinkRecord) 
         most_period_s=0.85 / settings["rate_hz"],
     )
     best = ask(make_policy("exact", problem), situation, problem)
-    exit_number, boundary, codec = plan_key
+    exit_number, boundary, codec = change.settled
     gates: list[tuple[int, float] | tuple[None, None]] = [(None, None)]
     if settings["gates"]:
         gates += [(g.gate, g.threshold) for g in problem.gates if g.exit_number == exit_number]

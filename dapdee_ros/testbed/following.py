@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dapdee_ros.report.run_log import FrameRecord, LinkRecord, PlanRecord, RunLog
@@ -31,12 +31,12 @@ class Change:
         until_s: when it changed again, or the run ended.
         settled: exit, boundary and codec of the plan that was in force for most of the second half
             of that time.
-        needed: whether the plan in force at the change was another one, and not as good.
+        needed: whether the plan in force at the change was another one.
         evidence_s: seconds from the change to the first evidence: an answer to a frame that was on
-            its way for longer after the change than before it, a frame given up, or an estimate
-            that moved towards the new rate. None: there was none.
-        followed_s: seconds from the change until the settled plan, or one as good, was in force for
-            the first time; None if none ever was.
+            its way at the change or sent after it, a frame given up, or an estimate that moved
+            towards the new rate. None: there was none.
+        followed_s: seconds from the change until the settled plan was in force for the first time;
+            None if it never was.
         frames: results from the first evidence, it included, until then.
         plans: how many plans were published in this time.
     """
@@ -103,19 +103,10 @@ class Outage:
         )
 
 
-AsGood = Callable[[PlanRecord, LinkRecord], bool]
-
-
-def changes_of(log: RunLog, as_good: AsGood = lambda plan, truth: False) -> list[Change]:
-    """What followed each change of the link, the outages left out.
-
-    Args:
-        log: the run.
-        as_good: whether a plan is as good as any on the link as it truly is. Of plans that differ
-            by less than what is worth a change, chance decides which one is settled on.
-    """
+def changes_of(log: RunLog) -> list[Change]:
+    """What followed each change of the link, the outages left out."""
     return [
-        _change(log, truth, until_s, as_good)
+        _change(log, truth, until_s)
         for truth, until_s in _pieces(log)
         if truth.connected and truth.at_s > log.link_truth[0].at_s
     ]
@@ -138,8 +129,7 @@ def _pieces(log: RunLog) -> list[tuple[LinkRecord, float]]:
     return list(zip(truths, ends, strict=True))
 
 
-def key_of(plan: PlanRecord) -> PlanKey:
-    """What makes it another plan for whoever reads a log."""
+def _key(plan: PlanRecord) -> PlanKey:
     return plan.exit_number, tuple(plan.boundary), plan.codec
 
 
@@ -147,18 +137,14 @@ def _in_force(plans: Sequence[PlanRecord], at_s: float) -> PlanRecord | None:
     return next((plan for plan in reversed(plans) if plan.at_s <= at_s), None)
 
 
-def _change(log: RunLog, truth: LinkRecord, until_s: float, as_good: AsGood) -> Change:
+def _change(log: RunLog, truth: LinkRecord, until_s: float) -> Change:
     at_s = truth.at_s
     rate_bps = truth.uplink_bps or 0.0
     settled = _settled(log.plans, (at_s + until_s) / 2, until_s)
     before = _in_force(log.plans, at_s)
     new = [plan for plan in log.plans if at_s < plan.at_s < until_s]
-
-    def will_do(plan: PlanRecord) -> bool:
-        return key_of(plan) == settled or as_good(plan, truth)
-
-    needed = before is None or not will_do(before)
-    followed = next((plan.at_s for plan in new if will_do(plan)), None)
+    needed = before is None or _key(before) != settled
+    followed = next((plan.at_s for plan in new if _key(plan) == settled), None)
     if not needed:
         followed = at_s
     evidence = _first_evidence(log, at_s, until_s, rate_bps)
@@ -184,7 +170,7 @@ def _settled(plans: Sequence[PlanRecord], from_s: float, until_s: float) -> Plan
     ends = [plan.at_s for plan in plans[1:]] + [float("inf")]
     for plan, end_s in zip(plans, ends, strict=True):
         # A Counter of floats: seconds do not come whole.
-        seconds[key_of(plan)] += max(0.0, min(end_s, until_s) - max(plan.at_s, from_s))  # type: ignore[assignment]
+        seconds[_key(plan)] += max(0.0, min(end_s, until_s) - max(plan.at_s, from_s))  # type: ignore[assignment]
     return seconds.most_common(1)[0][0]
 
 
@@ -204,12 +190,10 @@ def _first_evidence(log: RunLog, at_s: float, until_s: float, rate_bps: float) -
 
 
 def _was_on_link(frame: FrameRecord, at_s: float) -> bool:
-    """Whether a frame went to the edge, and was on its way mostly after a time."""
+    """Whether a frame went to the edge, and not before a time."""
     if not frame.sent_bytes:
         return False
-    arrived_s = frame.at_s - frame.tail_s
-    # A frame that was given up has no transfer time.
-    return arrived_s - at_s > (frame.transfer_s or 0.0) / 2
+    return frame.at_s - frame.tail_s > at_s
 
 
 def _moved(before: LinkRecord | None, now: LinkRecord, rate_bps: float) -> bool:
