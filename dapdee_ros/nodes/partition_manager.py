@@ -90,6 +90,7 @@ class PartitionManager(Node):
         self._gate_drifted = False
         self._rejections = Rejections()
         self._again: Timer | None = None
+        self._again_s = math.inf
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._policy_thread = PolicyThread(self, worked_out, self._conclude, merged)
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
@@ -343,16 +344,21 @@ class PartitionManager(Node):
 
     def _ask_again(self, at_s: float) -> None:
         """Decide once more at a time, news or not: only the dwell was in the way."""
-        if self._again is not None or math.isinf(at_s):
+        if at_s >= self._again_s:
             return
+        self._forget_timer()
+        self._again_s = at_s
         delay_s = max(0.001, at_s - time.monotonic())
         self._again = self.create_timer(delay_s, self._decide_again, clock=self._steady)
 
     def _decide_again(self) -> None:
+        self._forget_timer()
+        self._decide(None)
+
+    def _forget_timer(self) -> None:
         if self._again is not None:
             self.destroy_timer(self._again)
-            self._again = None
-        self._decide(None)
+        self._again, self._again_s = None, math.inf
 
     def _most_period_s(self) -> float:
         share = self._settings["frame_utilisation"]

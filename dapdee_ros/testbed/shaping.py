@@ -129,8 +129,8 @@ class RateControl:
         if filled:
             # Of its three queues the filler's is the last.
             tc(netns, f"qdisc add dev {DEVICE} parent 1:1 handle 10: pfifo_fast")
-        self._filler = self._start(fill(DEVICE))
-        self._tc = self._start(["tc", "-batch", "-"])
+        self._filler = self._start(fill(DEVICE), subprocess.PIPE)
+        self._tc = self._start(["tc", "-batch", "-"], subprocess.DEVNULL)
         self._fill(rate_bps)
 
     def change(self, rate_bps: float) -> None:
@@ -146,9 +146,10 @@ class RateControl:
         return max(0, int(self._filler.stdout.readline() or 0))
 
     def close(self) -> None:
-        """End the processes; raises ShapingError if a change had been refused."""
+        """End the processes; raises ShapingError if one had failed."""
+        filling = self._filler.poll() is None
         self._filler.kill()
-        self._filler.communicate()
+        _, why = self._filler.communicate()
         if self._tc.poll() is None:
             try:
                 _, said = self._tc.communicate(timeout=5.0)
@@ -157,12 +158,14 @@ class RateControl:
                 _, said = self._tc.communicate()
             if self._tc.returncode != 0:
                 raise ShapingError(f"tc in {self._netns}: {said.strip()}")
+        if not filling:
+            raise ShapingError(f"nothing kept the link of {self._netns} busy: {why.strip()}")
 
-    def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
+    def _start(self, command: Sequence[str], stdout: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
             entering(command, netns=self._netns),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,

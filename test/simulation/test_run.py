@@ -232,6 +232,7 @@ def test_a_policy_that_always_sends_waits_for_a_link() -> None:
     assert first.boundary == ["image"]
     # Always the same; told again when its answers were found to take another time.
     assert all("predicted anew" in p.reason and p.boundary == ["image"] for p in again)
+    assert len(again) <= 2
     assert {o.place for o in run.outcomes if o.frame.accepted_s < 0.1} == {Place.CAR}
     assert {o.place for o in run.outcomes if 11 < o.frame.accepted_s < 14} == {Place.CAR_FALLBACK}
     assert settled(run)[0] == pytest.approx(0.012 + 0.01 + 0.01)
