@@ -118,6 +118,10 @@ class PlanKeeper:
         if new.accuracy > current.accuracy + self.settings.accuracy_margin + 1e-9 and not new.late:
             why = f"accuracy {new.accuracy:.3f} instead of {current.accuracy:.3f} fits now"
             return why, dwell_s
+        if current.gate is None and new.accuracy < current.accuracy - self.settings.accuracy_margin:
+            # Who decides gives up so much only for what is out of bounds, and the one in force is
+            # given a little room there, so that two plans do not take turns at the bound.
+            return None, 0.0
         saved = 1 - new.objective_s / current.objective_s if current.objective_s > 0 else 0.0
         if saved > self.settings.margin:
             what = "latency" if new.mode == "latency" else "period"

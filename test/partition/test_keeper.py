@@ -70,6 +70,16 @@ def test_accuracy_that_fits_is_taken_even_if_slower(keeper: PlanKeeper) -> None:
     assert "accuracy" in (keeper.consider(9.0, DEEPER, SLOW) or "")
 
 
+def test_accuracy_is_not_given_up_for_time_while_the_plan_in_force_is_in_bounds() -> None:
+    keeper = PlanKeeper(KeeperSettings(accuracy_margin=0.005))
+    keeper.consider(0.0, DEEPER, None)
+    assert keeper.consider(9.0, FASTER, DEEPER) is None
+    nearly = replace(FASTER, accuracy=0.946)
+    assert "saves" in (keeper.consider(9.0, nearly, DEEPER) or "")
+    keeper.consider(20.0, DEEPER, None)
+    assert keeper.consider(20.1, FASTER, replace(DEEPER, late=True))
+
+
 def test_accuracy_within_the_tolerance_is_no_reason() -> None:
     keeper = PlanKeeper(KeeperSettings(accuracy_margin=0.06))
     keeper.consider(0.0, SLOW, None)
