@@ -38,6 +38,8 @@ from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import trace
 
 _COUNTER = ".num_batches_tracked"
+# What the names of the weights of exits before the deepest begin with, their place following.
+_BRANCHES = "branches."
 
 
 @dataclass(frozen=True)
@@ -281,19 +283,31 @@ def start_from(folder: Path | str, model: MultiExit, architecture: Mapping[str, 
     """Put the weights of a stored model into a network of the same layers, to train it further.
 
     Arguments of the builder, such as a dropout, may differ, as long as the layers are the same.
+    The exits may sit elsewhere: one at a node that carries an exit in both, of the same branch,
+    begins with that one's weights, any other as it was built.
 
     Raises:
         ModelFolderError: if the folder cannot be loaded, or its network is another.
     """
     card, stored = load_module(folder, with_calibration=False)
-    for key in ("builder", "classes", "taps", "branch"):
+    for key in ("builder", "classes"):
         if card.architecture[key] != architecture[key]:
             raise ModelFolderError(
                 f"{card.path} cannot be started from: its {key} is {card.architecture[key]}, here "
                 f"it is {architecture[key]}"
             )
-    weights = {k: v for k, v in stored.state_dict().items() if not k.endswith(_COUNTER)}
-    load_weights(model, weights, str(card.path))
+    weights = {k: v for k, v in model.state_dict().items() if k.startswith(_BRANCHES)}
+    same_branch = card.architecture["branch"] == architecture["branch"]
+    for key, tensor in stored.state_dict().items():
+        if not key.startswith(_BRANCHES):
+            weights[key] = tensor
+            continue
+        place, _, name = key.removeprefix(_BRANCHES).partition(".")
+        tap = stored.taps[int(place)]
+        if same_branch and tap in model.taps:
+            weights[f"{_BRANCHES}{model.taps.index(tap)}.{name}"] = tensor
+    kept = {k: v for k, v in weights.items() if not k.endswith(_COUNTER)}
+    load_weights(model, kept, str(card.path))
     return card
 
 

@@ -92,6 +92,27 @@ def test_a_training_starts_from_a_stored_model(tmp_path: Path) -> None:
     assert began["command"] == read_card(first).provenance["command"]
 
 
+def test_exits_may_move_when_a_training_starts_from_a_stored_model(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(_options(first, "--taps", "stage1.neck.2,stage3.neck.2")) == 0
+    still = ("--start-from", str(first), "--learning-rate", "0", "--seed", "1")
+    assert main(_options(second, "--taps", "stage3.neck.2,stage4.neck.2", *still)) == 0
+    one, two = load_module(first)[1], load_module(second)[1]
+    assert one.taps == ("stage1.neck.2", "stage3.neck.2")
+    assert two.taps == ("stage3.neck.2", "stage4.neck.2")
+    for (name, a), (_, b) in zip(
+        one.backbone.named_parameters(), two.backbone.named_parameters(), strict=True
+    ):
+        assert torch.equal(a, b), name
+    # What sat on stage 3 moved with it; stage 4 had no exit to begin with.
+    third = one.branches[1].state_dict()
+    assert all(torch.equal(third[name], b) for name, b in two.branches[0].named_parameters())
+    names = [name for name, _ in two.branches[1].named_parameters()]
+    assert names
+    other = two.branches[1].state_dict()
+    assert not all(torch.equal(one.branches[0].state_dict()[name], other[name]) for name in names)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
