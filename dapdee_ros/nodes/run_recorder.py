@@ -72,8 +72,10 @@ class RunRecorder(Node):
         self._dropped: Counter[str] = Counter()
         self._truths: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._link: msg.LinkQuality | None = None
-        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
+        # Before the results: of what has come when the executor looks, the first subscription's is
+        # taken first, and a result is judged by the truth that is known then.
         self.create_subscription(msg.SceneTruth, "truth", self._take_truth, qos.RESULT)
+        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
         self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
         self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
         self.create_subscription(msg.LinkQuality, "link_truth", self._take_truth_link, qos.STATE)

@@ -1,0 +1,43 @@
+"""Nodes that start one after the other find each other soon, even on a busy machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from ros_world import RosWorld
+
+# Counts from before the node exists, as its announcement goes out with rclpy.init.
+LATE = """
+import time
+
+import rclpy
+
+from dapdee_ros.nodes.process import prepare_dds
+
+prepare_dds()
+since_s = time.monotonic()
+rclpy.init()
+node = rclpy.create_node("late")
+while not node.count_publishers("image_raw") and time.monotonic() < since_s + 30:
+    time.sleep(0.02)
+print(time.monotonic() - since_s)
+node.destroy_node()
+rclpy.shutdown()
+"""
+
+
+def test_who_starts_seconds_later_finds_a_node_within_seconds(ros: RosWorld) -> None:
+    camera = ros.start("camera", {"rate_hz": 1.0})
+    watching = ros.node()
+    ros.spin_until(lambda: watching.count_publishers("image_raw"), what="the camera's topic")
+    # The camera's announcements of its start would otherwise be heard whatever came after.
+    ros.spin_for(4.0)
+    # All at once, so that the machine is busy: a peer's answer then comes before they listen.
+    late = [
+        subprocess.Popen([sys.executable, "-c", LATE], env=ros.env, stdout=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    waited_s = [float(process.communicate(timeout=60)[0]) for process in late]
+    assert max(waited_s) < 4.0, waited_s
+    assert camera.stop() == 0
