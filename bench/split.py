@@ -121,8 +121,10 @@ def run_for_memory(name: str, what: str, count: int) -> None:
             for _ in range(10):
                 model(image)
     else:
-        runner = GraphRunner(trace(model, image))
+        traced = trace(model, image)
+        # As a model folder is loaded.
         del model
+        runner = GraphRunner(traced, use_up=True)
         given = {runner.dag.input: image}
         for boundary in boundaries(runner.dag, count):
             head = runner.run(given, boundary)

@@ -35,7 +35,7 @@ from dapdee_ros.exits.card import (
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.graph.runner import GraphRunner
-from dapdee_ros.graph.trace import trace
+from dapdee_ros.graph.trace import TracedModel, trace
 
 _COUNTER = ".num_batches_tracked"
 # What the names of the weights of exits before the deepest begin with, their place following.
@@ -108,10 +108,14 @@ def build_multi_exit(
         ) from error
 
 
+def _traced(model: MultiExit) -> TracedModel:
+    example = torch.zeros(1, *model.input_size, 3, dtype=torch.uint8)
+    return trace(model.eval(), example, leaf_modules=[ImageInput])
+
+
 def runner_of(model: MultiExit) -> GraphRunner:
     """A runner of the model as it stands, batch norms folded."""
-    example = torch.zeros(1, *model.input_size, 3, dtype=torch.uint8)
-    return GraphRunner(trace(model.eval(), example, leaf_modules=[ImageInput]))
+    return GraphRunner(_traced(model), use_up=True)
 
 
 def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -269,7 +273,10 @@ def load_model(folder: Path | str) -> LoadedModel:
         ModelFolderError: naming the file and what is wrong with it.
     """
     card, model = load_module(folder)
-    runner = runner_of(model)
+    traced = _traced(model)
+    # Nobody else holds the weights now, so each goes as soon as it is folded.
+    del model
+    runner = GraphRunner(traced, use_up=True)
     difference = _difference(card.dag, runner.dag)
     if difference:
         raise ModelFolderError(

@@ -40,7 +40,7 @@ def _folded(convolution: nn.Module, norm: nn.Module) -> nn.Module:
     return result
 
 
-def fold_batch_norms(graph_module: fx.GraphModule) -> int:
+def fold_batch_norms(graph_module: fx.GraphModule, *, use_up: bool = False) -> int:
     """Fold every batch norm that follows a convolution nobody else reads, in place.
 
     One node is left, under the batch norm's name, since that is the tensor it yields. A
@@ -49,6 +49,8 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> int:
     Args:
         graph_module: with facts; its graph is changed, and so are its submodules, but no module
             object is: folded convolutions are new ones.
+        use_up: take the weights out of the convolutions that were folded, which are then of no
+            more use. Where nobody else holds them there is never a second copy of more than one.
 
     Returns:
         How many were folded.
@@ -78,6 +80,8 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> int:
         if type(convolution) not in _CONVOLUTIONS:
             continue
         graph_module.set_submodule(str(node.target), _folded(convolution, norm))
+        if use_up:
+            convolution._parameters["weight"] = None
         facts, norm_facts = facts_of(node), facts_of(norm_node)
         amend(node, name=norm_facts.name, layout=norm_facts.layout, flops=facts.flops)
         norm_node.replace_all_uses_with(node)

@@ -30,18 +30,27 @@ class GraphRunner:
     changes results by rounding: this runner's own full run, not the module it came from, is the
     unsplit network that a head and its tail agree with bit for bit.
 
+    Args:
+        traced: the network.
+        fold_batch_norm: see above.
+        use_up: take the weights over from ``traced``, which cannot be run or made a runner of
+            again. Whoever has let go of the traced module too then saves a second copy of all
+            folded weights while this is made. The module itself is left as it is.
+
     Attributes:
         dag: the network as it runs here; where batch norms are folded it has fewer nodes than the
             traced model's.
     """
 
-    def __init__(self, traced: TracedModel, fold_batch_norm: bool = True) -> None:
+    def __init__(
+        self, traced: TracedModel, fold_batch_norm: bool = True, *, use_up: bool = False
+    ) -> None:
         graph = fx.Graph()
         output = graph.graph_copy(traced.graph_module.graph, {})
         graph.output(output)
         graph_module = fx.GraphModule(traced.graph_module, graph)
         if fold_batch_norm:
-            fold_batch_norms(graph_module)
+            fold_batch_norms(graph_module, use_up=use_up)
         self.dag: ModelDag = dag_of(graph)
         compiled = compile_graph(graph_module)
         self._operations = compiled.operations

@@ -259,6 +259,32 @@ def test_folding_drops_the_batch_norms_and_keeps_their_names() -> None:
     assert torch.equal(again.run({"x": image}, ["fc"])["fc"], whole.run({"x": image}, ["fc"])["fc"])
 
 
+def test_a_used_up_model_leaves_no_second_copy_of_its_weights() -> None:
+    model, image = build("resnet18")
+    kept = trace(model, image)
+    expected = GraphRunner(kept).run({"x": image}, ["fc"])["fc"]
+    with torch.no_grad():
+        own = model(image)
+    lent = trace(model, image)
+    result = GraphRunner(lent, use_up=True).run({"x": image}, ["fc"])["fc"]
+    assert torch.equal(result, expected)
+    # The module that was traced, and what else was traced from it, is as it was.
+    with torch.no_grad():
+        assert torch.equal(model(image), own)
+    assert torch.equal(GraphRunner(kept).run({"x": image}, ["fc"])["fc"], expected)
+    del kept
+    folded = weakref.ref(model.get_parameter("layer1.0.conv1.weight"))
+    not_folded = weakref.ref(model.get_parameter("fc.weight"))
+    traced = trace(model, image)
+    del model, lent
+    gc.collect()
+    assert folded() is not None
+    runner = GraphRunner(traced, use_up=True)
+    assert folded() is None
+    assert not_folded() is not None
+    assert torch.equal(runner.run({"x": image}, ["fc"])["fc"], expected)
+
+
 def test_folding_leaves_alone_what_others_read() -> None:
     class Watched(nn.Module):
         def __init__(self) -> None:
