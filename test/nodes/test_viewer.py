@@ -164,7 +164,9 @@ def read_parts(stream: Any, count: int) -> list[bytes]:
 @pytest.mark.parametrize("path", ["/scene.mjpg", "/stream.mjpg"])
 def test_stream_moves_and_does_not_hold_up_the_end(ros: RosWorld, path: str) -> None:
     viewer, port = start_viewer(ros)
-    Drive(ros)
+    drive = Drive(ros)
+    # Until the viewer has found it there is but one picture to send.
+    ros.spin_until(drive.ready)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", path)
     stream = connection.getresponse()
