@@ -51,6 +51,7 @@ class LinkEstimator:
         self._late_bps = 0.0
         self._measured_s = -math.inf
         self._doubted_s = -math.inf
+        self._at_least_bps = 0.0
         self._alive = False
 
     def on_sent(self, now_s: float, sent_bytes: int, key: Hashable) -> None:
@@ -133,6 +134,7 @@ class LinkEstimator:
             relative_spread=self._rate.relative_spread(now_s),
             measurements=self._measurements,
             doubt_age_s=now_s - self._doubted_s,
+            at_least_bps=self._at_least_bps,
         )
 
     def _usual_rtt(self) -> float:
@@ -190,6 +192,7 @@ class LinkEstimator:
                 if self._is_surprisingly_quick(spent_s):
                     # How fast the link has become a large message must tell.
                     self._doubted_s = now_s
+                    self._at_least_bps = max(self._at_least_bps, 8 * n_bytes / spent_s)
                 self._round_trips.add(now_s, spent_s, 8.0 * n_bytes)
             return
         self._round_trips.cap(spent_s)
@@ -215,6 +218,7 @@ class LinkEstimator:
         """
         s = self.settings
         self._doubted_s = -math.inf
+        self._at_least_bps = 0.0
         timing_noise_s = self._timing_noise()
         usual_s = 8 * n_bytes / self._rate.value if self._rate.is_known else math.inf
         sample = max(8 * n_bytes / on_link_s, s.slowest_bps) if on_link_s > 0 else math.inf
@@ -235,6 +239,7 @@ class LinkEstimator:
             if self._rate.is_known and limit > _NOTABLE_LIFT * self._rate.value:
                 # How much faster a longer message may tell, which the new rate now pays for. An
                 # estimate that is old has nothing to say against it.
+                self._at_least_bps = limit
                 if self._rate.age_s(now_s) < _OLD_S:
                     limit = min(limit, _MOST_LIFT * self._rate.value)
                 self._doubted_s = now_s

@@ -79,7 +79,10 @@ class ProbeSchedule:
         """What probes may take of a link in that state."""
         s = self.settings
         known = estimate.connected and math.isfinite(estimate.uplink_bps)
-        rate = max(estimate.uplink_bps, s.slowest_bps) if known else s.slowest_bps
+        # What was found to pass counts before the estimate has followed it: else one that is far
+        # too low, because of which much was measured, leaves nothing to correct it with.
+        found_bps = max(estimate.uplink_bps, estimate.at_least_bps) if known else 0.0
+        rate = max(found_bps, s.slowest_bps)
         return min(s.most_bytes_per_s, s.share * rate / 8)
 
     def due(self, now_s: float, estimate: LinkEstimate) -> int | None:

@@ -114,6 +114,18 @@ def test_confirming_again_and_again_stays_within_the_budget() -> None:
     assert spent <= budget * (seconds + 8) + 1
 
 
+def test_a_link_found_to_be_faster_pays_for_its_measurement_when_nothing_is_saved() -> None:
+    schedule = ProbeSchedule()
+    for tick in range(200):
+        schedule.due(tick / 20, linked(0.001))
+    assert schedule.due(10.0, linked(0.001)) is None
+    padding = schedule.due(10.01, replace(linked(0.001), at_least_bps=2e6))
+    assert padding is not None and padding >= schedule.settings.least_bytes
+    # What was once found of a link that is dead now pays for nothing.
+    dead = replace(linked(0.001), at_least_bps=2e6, connected=False)
+    assert schedule.budget_bytes_per_s(dead) == schedule.budget_bytes_per_s(linked())
+
+
 def test_a_dead_link_is_not_measured() -> None:
     schedule = ProbeSchedule()
     assert schedule.due(0.0, replace(linked(0.01), connected=False)) == 0

@@ -364,10 +364,12 @@ def test_a_small_echo_tells_that_a_slow_link_has_become_faster() -> None:
         estimator.on_probe(now_s, 0.017)
     before = estimator.estimate(2.0)
     assert math.isinf(before.doubt_age_s)
+    assert before.at_least_bps == 0
     estimator.on_probe(2.5, 0.002)
     after = estimator.estimate(2.5)
     # It says that, not how fast: that is for a large one, which is sent because of the doubt.
     assert after.doubt_age_s == 0
+    assert after.at_least_bps == pytest.approx(8 * LinkSettings().overhead_bytes / 0.002)
     assert after.uplink_bps == pytest.approx(before.uplink_bps, rel=0.05)
     estimator.on_probe(2.6, 0.003, 600)
     assert estimator.estimate(2.6).uplink_bps > 2 * before.uplink_bps
