@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from xml.etree import ElementTree
 
-from ros_world import RosWorld
+from ros_world import ROOT, RosWorld
 
 # Counts from before the node exists, as its announcement goes out with rclpy.init.
 LATE = """
@@ -41,3 +42,13 @@ def test_who_starts_seconds_later_finds_a_node_within_seconds(ros: RosWorld) -> 
     waited_s = [float(process.communicate(timeout=60)[0]) for process in late]
     assert max(waited_s) < 4.0, waited_s
     assert camera.stop() == 0
+
+
+def test_all_nodes_announce_themselves_alike() -> None:
+    # Two files, because one cannot include the other.
+    found = []
+    for name in ("fastdds.xml", "fastdds_small.xml"):
+        tree = ElementTree.parse(ROOT / "config" / name)
+        (discovery,) = tree.iterfind(".//{*}discovery_config")
+        found.append([(node.tag, (node.text or "").strip()) for node in discovery.iter()])
+    assert found[0] == found[1]
