@@ -75,6 +75,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="begin with frames shrunk to this share of their side, which is faster: full frames "
         "come after 60 %% of the steps (default 1; the network must take smaller frames)",
     )
+    add(
+        "--average",
+        type=float,
+        default=0.0,
+        help="average the weights over this last share of the steps, at a fifth of the learning "
+        "rate (default 0: take the last weights)",
+    )
     add("--size", type=_size, help="frame size HxW (default: the data's own; 64x64 for roadsigns)")
     add("--frames-per-epoch", type=int, default=20_000, help="for roadsigns (default 20000)")
     add("--held-out-frames", type=int, default=5_000, help="for roadsigns (default 5000)")
@@ -139,6 +146,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--cutmix must be from 0 to 1, got {args.cutmix}")
     if not 0.25 <= args.start_scale <= 1:
         raise CommandError(f"--start-scale must be from 0.25 to 1, got {args.start_scale}")
+    if not 0 <= args.average < 1:
+        raise CommandError(f"--average must be from 0 to below 1, got {args.average}")
     if args.taps and args.exits:
         raise CommandError("give --taps or --exits, not both")
     if args.threads:
@@ -156,6 +165,7 @@ def run(args: argparse.Namespace) -> int:
         cutout=args.cutout,
         cutmix=args.cutmix,
         start_scale=args.start_scale,
+        average=args.average,
         bf16=not args.no_bf16,
         seed=args.seed,
     )
@@ -259,7 +269,7 @@ def _train(training: Training, source: DataSource) -> bool:
             bar.set_postfix_str(f"loss {at.loss:.3f}, exits {exits} %", refresh=False)
             bar.update()
             if at.step % training.steps_per_epoch == 0 and at.step < at.steps:
-                held = exit_accuracies(training.model, watched, bf16=training.recipe.bf16)
+                held = exit_accuracies(training.present(), watched, bf16=training.recipe.bf16)
                 bar.write(
                     f"epoch {at.epoch}: held-out "
                     + " ".join(f"{100 * a:.2f}" for a in held)

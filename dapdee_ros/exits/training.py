@@ -15,6 +15,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import CutMix
 
 from dapdee_ros.datasets.split import DataSource, Split
+from dapdee_ros.exits.averaging import WeightAverage
 from dapdee_ros.exits.checkpoint import (
     CHECKPOINT_FILE,
     CheckpointError,
@@ -23,8 +24,13 @@ from dapdee_ros.exits.checkpoint import (
 )
 from dapdee_ros.exits.losses import JointLoss, rising_weights
 from dapdee_ros.exits.multi_exit import MultiExit
-from dapdee_ros.exits.recipe import Recipe, frame_scale, make_optimiser, one_cycle
+from dapdee_ros.exits.recipe import Recipe, averaged_from, frame_scale, make_optimiser, one_cycle
 from dapdee_ros.exits.small_maps import use_convolutions, use_matrix_products
+
+# Steps between two states of the weights that are averaged: neighbours hardly differ.
+_AVERAGE_EVERY = 20
+# Frames that the batch norms of averaged weights are measured on: for a look, and for good.
+_A_LOOK, _FOR_GOOD = 2_560, 20_480
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class Training:
         self.steps_per_epoch = max(1, source.frames_per_epoch() // recipe.batch_size)
         self.steps = self.steps_per_epoch * recipe.epochs
         self.optimiser = make_optimiser(model, self.loss, recipe)
+        self.average = WeightAverage(self.model) if recipe.average else None
         coins = self._generator(0, 2)
         self._coins = torch.randint(2, (source.frames_per_epoch(),), generator=coins)
         self.step = 0
@@ -214,8 +221,23 @@ class Training:
                     return
             self.save()
 
+    def present(self, frames: int = _A_LOOK) -> nn.Module:
+        """The network as the steps until now leave it: averaged, once that has begun.
+
+        Args:
+            frames: how many of the epoch's frames to measure the batch norms of averaged weights
+                on.
+        """
+        if not self.average:  # None, or of no weights yet
+            return self.model
+        data = self.source.train((self.step - 1) // self.steps_per_epoch)
+        seed = self.recipe.seed
+        return self.average.settle(data, frames, seed, bf16=self.recipe.bf16)
+
     def trained(self) -> MultiExit:
         """The model as it is to be stored: on the CPU, made of torch's own layers."""
+        if self.average:
+            self.model.load_state_dict(self.present(_FOR_GOOD).state_dict())
         use_convolutions(self.model)
         return self.model.cpu()
 
@@ -253,9 +275,15 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         for group in self.optimiser.param_groups:
-            group["lr"] = one_cycle(self.step, self.steps, self.recipe.learning_rate)
+            group["lr"] = one_cycle(
+                self.step, self.steps, self.recipe.learning_rate, self.recipe.average
+            )
         self.optimiser.step()
         self.step += 1
+        if self.average is not None:
+            passed = self.step - averaged_from(self.steps, self.recipe.average)
+            if passed > 0 and (passed % _AVERAGE_EVERY == 0 or self.step == self.steps):
+                self.average.add(self.model)
         right = [float((row.argmax(1) == target).float().mean()) for row in logits]
         now = np.array([float(loss.detach()), *right])
         share = max(0.02, 1 / self.step)
@@ -274,6 +302,8 @@ class Training:
         tensors |= {f"loss.{k}": v for k, v in self.loss.state_dict().items()}
         for place, values in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{place}.{k}": v for k, v in values.items() if v is not None}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -305,6 +335,8 @@ class Training:
 
         self.model.load_state_dict(part("model"))
         self.loss.load_state_dict(part("loss"))
+        if self.average is not None:
+            self.average.load_state_dict(part("average"))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part("optimiser").items():
             place, _, key = name.partition(".")

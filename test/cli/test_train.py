@@ -128,6 +128,7 @@ def test_exits_may_move_when_a_training_starts_from_a_stored_model(tmp_path: Pat
         (["--argument", "depth"], "--argument expects NAME=VALUE, got 'depth'"),
         (["--epochs", "0"], "--epochs must be at least 1"),
         (["--cutmix", "2"], "--cutmix must be from 0 to 1"),
+        (["--average", "1"], "--average must be from 0 to below 1"),
         (["--start-from", "/nowhere"], "model.json is missing"),
         (
             ["--start-from", str(ROOT / "models" / "alexnet-cifar10")],
