@@ -67,7 +67,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="share of the steps that mix boxes of frames and their labels (0 to 1)",
     )
-    add("--start-from", type=Path, help="begin with the weights of this model folder")
+    add(
+        "--start-from",
+        type=Path,
+        action="append",
+        default=[],
+        help="begin with the weights of this model folder; of several, with their mean",
+    )
     add(
         "--start-scale",
         type=float,
@@ -76,11 +82,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "come after 60 %% of the steps (default 1; the network must take smaller frames)",
     )
     add(
-        "--average",
-        type=float,
-        default=0.0,
-        help="average the weights over this last share of the steps, at a fifth of the learning "
-        "rate (default 0: take the last weights)",
+        "--cycles",
+        type=int,
+        default=1,
+        help="cycles of the learning rate in a row; the mean of the weights at their ends is "
+        "stored (default 1)",
     )
     add("--size", type=_size, help="frame size HxW (default: the data's own; 64x64 for roadsigns)")
     add("--frames-per-epoch", type=int, default=20_000, help="for roadsigns (default 20000)")
@@ -136,7 +142,14 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.training import Training
     from dapdee_ros.graph.dag import GraphError
 
-    for option in ("epochs", "batch_size", "frames_per_epoch", "held_out_frames", "threads"):
+    for option in (
+        "epochs",
+        "cycles",
+        "batch_size",
+        "frames_per_epoch",
+        "held_out_frames",
+        "threads",
+    ):
         value = getattr(args, option)
         if value is not None and value < 1:
             raise CommandError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
@@ -146,8 +159,11 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--cutmix must be from 0 to 1, got {args.cutmix}")
     if not 0.25 <= args.start_scale <= 1:
         raise CommandError(f"--start-scale must be from 0.25 to 1, got {args.start_scale}")
-    if not 0 <= args.average < 1:
-        raise CommandError(f"--average must be from 0 to below 1, got {args.average}")
+    if args.epochs % args.cycles:
+        raise CommandError(
+            f"--epochs {args.epochs} cannot be {args.cycles} cycles of whole epochs; choose a "
+            f"multiple of {args.cycles}"
+        )
     if args.taps and args.exits:
         raise CommandError("give --taps or --exits, not both")
     if args.threads:
@@ -165,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
         cutout=args.cutout,
         cutmix=args.cutmix,
         start_scale=args.start_scale,
-        average=args.average,
+        cycles=args.cycles,
         bf16=not args.no_bf16,
         seed=args.seed,
     )
@@ -207,9 +223,11 @@ def run(args: argparse.Namespace) -> int:
         }
         began: dict[str, Any] = {}
         if args.start_from:
-            card = start_from(args.start_from, model, architecture)
-            identity["start_from"] = card.model_id
-            began = {"started_from": {"model_id": card.model_id, **card.provenance}}
+            cards = start_from(args.start_from, model, architecture)
+            identity["start_from"] = [card.model_id for card in cards]
+            began = {
+                "started_from": [{"model_id": card.model_id, **card.provenance} for card in cards]
+            }
         weights = recipe.exit_weights
         if weights is not None and len(weights) != len(model.taps) + 1:
             raise CommandError(

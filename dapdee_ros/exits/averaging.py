@@ -17,10 +17,11 @@ _BATCH = 256
 class WeightAverage:
     """Mean of a network's weights over time (stochastic weight averaging).
 
-    At a learning rate that stays up, the weights wander around a wide minimum; their mean lies
-    nearer its middle and does better on unseen frames than any of them (P. Izmailov et al.,
-    "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018). The running
-    means in batch norms fit none of the averaged networks: ``settle`` measures them anew.
+    A learning rate that rises and falls again takes the weights from one side of a wide minimum to
+    another; the mean of where they came to rest lies nearer its middle and does better on unseen
+    frames than any of them (P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
+    Generalization", UAI 2018). The running means in batch norms fit none but the network that they
+    were measured in: ``settle`` measures them anew.
 
     Args:
         model: the network that is trained.

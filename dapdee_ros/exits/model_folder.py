@@ -286,36 +286,59 @@ def load_model(folder: Path | str) -> LoadedModel:
     return LoadedModel(card, runner)
 
 
-def start_from(folder: Path | str, model: MultiExit, architecture: Mapping[str, Any]) -> ModelCard:
-    """Put the weights of a stored model into a network of the same layers, to train it further.
+def start_from(
+    folders: Sequence[Path | str], model: MultiExit, architecture: Mapping[str, Any]
+) -> list[ModelCard]:
+    """Put the weights of stored models into a network of the same layers, to train it further.
 
     Arguments of the builder, such as a dropout, may differ, as long as the layers are the same.
     The exits may sit elsewhere: one at a node that carries an exit in both, of the same branch,
     begins with that one's weights, any other as it was built.
 
+    Several models have their weights averaged (M. Wortsman et al., "Model soups: averaging weights
+    of multiple fine-tuned models improves accuracy without increasing inference time", ICML 2022).
+    That only helps with models that were trained from one another or from a common one.
+
     Raises:
-        ModelFolderError: if the folder cannot be loaded, or its network is another.
+        ModelFolderError: if a folder cannot be loaded, or its network is another.
     """
-    card, stored = load_module(folder, with_calibration=False)
-    for key in ("builder", "classes"):
-        if card.architecture[key] != architecture[key]:
-            raise ModelFolderError(
-                f"{card.path} cannot be started from: its {key} is {card.architecture[key]}, here "
-                f"it is {architecture[key]}"
-            )
-    weights = {k: v for k, v in model.state_dict().items() if k.startswith(_BRANCHES)}
-    same_branch = card.architecture["branch"] == architecture["branch"]
+    state = {k: v.clone() for k, v in model.state_dict().items() if not k.endswith(_COUNTER)}
+    built = {k: v for k, v in state.items() if k.startswith(_BRANCHES)}
+    cards = []
+    given: dict[str, list[Tensor]] = {}
+    for folder in folders:
+        card, stored = load_module(folder, with_calibration=False)
+        for key in ("builder", "classes"):
+            if card.architecture[key] != architecture[key]:
+                raise ModelFolderError(
+                    f"{card.path} cannot be started from: its {key} is {card.architecture[key]}, "
+                    f"here it is {architecture[key]}"
+                )
+        own = _weights_for(model, stored, card.architecture["branch"] == architecture["branch"])
+        # One at a time, so that a message names the folder that does not fit.
+        load_weights(model, {**built, **own}, str(card.path))
+        for name, tensor in own.items():
+            given.setdefault(name, []).append(tensor)
+        cards.append(card)
+    mean = {name: torch.stack(tensors).mean(0) for name, tensors in given.items()}
+    load_weights(model, {**built, **mean}, " and ".join(str(card.path) for card in cards))
+    return cards
+
+
+def _weights_for(model: MultiExit, stored: MultiExit, same_branch: bool) -> dict[str, Tensor]:
+    """What ``stored`` has for ``model``, by the names it has there."""
+    own = {}
     for key, tensor in stored.state_dict().items():
-        if not key.startswith(_BRANCHES):
-            weights[key] = tensor
-            continue
-        place, _, name = key.removeprefix(_BRANCHES).partition(".")
-        tap = stored.taps[int(place)]
-        if same_branch and tap in model.taps:
-            weights[f"{_BRANCHES}{model.taps.index(tap)}.{name}"] = tensor
-    kept = {k: v for k, v in weights.items() if not k.endswith(_COUNTER)}
-    load_weights(model, kept, str(card.path))
-    return card
+        name = key
+        if key.startswith(_BRANCHES):
+            place, _, rest = key.removeprefix(_BRANCHES).partition(".")
+            tap = stored.taps[int(place)]
+            if not (same_branch and tap in model.taps):
+                continue
+            name = f"{_BRANCHES}{model.taps.index(tap)}.{rest}"
+        if not name.endswith(_COUNTER):
+            own[name] = tensor
+    return own
 
 
 def _difference(written: ModelDag, traced: ModelDag) -> str:

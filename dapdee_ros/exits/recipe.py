@@ -33,9 +33,8 @@ class Recipe:
         start_scale: side of the frames at the start, as a share of the full one, which they grow to
             in two steps (M. Tan and Q. Le, "EfficientNetV2: Smaller Models and Faster Training",
             2021); 1 trains on full frames throughout. See ``frame_scale``.
-        average: share of the steps, at the end, whose weights are averaged into the trained model
-            while the learning rate stays at a fifth of its highest, see ``WeightAverage``; 0 takes
-            the last weights.
+        cycles: how many cycles of the learning rate in a row, of the same length; the trained
+            weights are the mean of those at the cycles' ends, see ``WeightAverage``.
         bf16: compute forward and backward in bfloat16 where torch finds it safe.
         seed: of initial weights, order of frames and augmentation.
     """
@@ -52,27 +51,19 @@ class Recipe:
     cutout: int = 0
     cutmix: float = 0.0
     start_scale: float = 1.0
-    average: float = 0.0
+    cycles: int = 1
     bf16: bool = True
     seed: int = 0
 
 
-def averaged_from(steps: int, average: float) -> int:
-    """The step, from 0, after which the weights are averaged; ``steps`` if they never are."""
-    return steps - round(average * steps)
-
-
-def one_cycle(step: int, steps: int, peak: float, average: float = 0.0) -> float:
+def one_cycle(step: int, steps: int, peak: float) -> float:
     """The learning rate of a step: a quarter of the way up to ``peak``, the rest down to nothing.
 
-    Both along half a cosine, from a twenty-fifth of the peak to a ten-thousandth of that. Where the
-    weights of the last steps are averaged, the way ends before those, and at a fifth of the peak,
-    the ratio that stochastic weight averaging was published with for VGG16 (see ``WeightAverage``).
-    It depends on nothing but the step, so a resumed training needs no schedule's state.
+    Both along half a cosine, from a twenty-fifth of the peak to a ten-thousandth of that. It
+    depends on nothing but the step, so a resumed training needs no schedule's state.
     """
-    low, end = peak / 25, peak / 5 if average else peak / 250_000
-    steps = averaged_from(steps, average)
     rise = max(1, round(0.25 * steps))
+    low, end = peak / 25, peak / 250_000
     if step < rise:
         return low + (peak - low) * (1 - math.cos(math.pi * step / rise)) / 2
     fall = (step - rise) / max(1, steps - 1 - rise)

@@ -24,11 +24,9 @@ from dapdee_ros.exits.checkpoint import (
 )
 from dapdee_ros.exits.losses import JointLoss, rising_weights
 from dapdee_ros.exits.multi_exit import MultiExit
-from dapdee_ros.exits.recipe import Recipe, averaged_from, frame_scale, make_optimiser, one_cycle
+from dapdee_ros.exits.recipe import Recipe, frame_scale, make_optimiser, one_cycle
 from dapdee_ros.exits.small_maps import use_convolutions, use_matrix_products
 
-# Steps between two states of the weights that are averaged: neighbours hardly differ.
-_AVERAGE_EVERY = 20
 # Frames that the batch norms of averaged weights are measured on: for a look, and for good.
 _A_LOOK, _FOR_GOOD = 2_560, 20_480
 
@@ -157,6 +155,7 @@ class Training:
 
     Raises:
         CheckpointError: if ``out`` holds a checkpoint of another training or a torn one.
+        ValueError: if the epochs cannot be shared out evenly among the cycles.
     """
 
     def __init__(
@@ -191,8 +190,13 @@ class Training:
         ).to(self.device)
         self.steps_per_epoch = max(1, source.frames_per_epoch() // recipe.batch_size)
         self.steps = self.steps_per_epoch * recipe.epochs
+        if recipe.epochs % recipe.cycles:
+            raise ValueError(
+                f"{recipe.epochs} epochs cannot be {recipe.cycles} cycles of whole epochs"
+            )
+        self.steps_per_cycle = self.steps // recipe.cycles
         self.optimiser = make_optimiser(model, self.loss, recipe)
-        self.average = WeightAverage(self.model) if recipe.average else None
+        self.average = WeightAverage(self.model) if recipe.cycles > 1 else None
         coins = self._generator(0, 2)
         self._coins = torch.randint(2, (source.frames_per_epoch(),), generator=coins)
         self.step = 0
@@ -222,7 +226,7 @@ class Training:
             self.save()
 
     def present(self, frames: int = _A_LOOK) -> nn.Module:
-        """The network as the steps until now leave it: averaged, once that has begun.
+        """The network as the steps until now leave it: averaged from the first cycle's end.
 
         Args:
             frames: how many of the epoch's frames to measure the batch norms of averaged weights
@@ -276,14 +280,12 @@ class Training:
         loss.backward()
         for group in self.optimiser.param_groups:
             group["lr"] = one_cycle(
-                self.step, self.steps, self.recipe.learning_rate, self.recipe.average
+                self.step % self.steps_per_cycle, self.steps_per_cycle, self.recipe.learning_rate
             )
         self.optimiser.step()
         self.step += 1
-        if self.average is not None:
-            passed = self.step - averaged_from(self.steps, self.recipe.average)
-            if passed > 0 and (passed % _AVERAGE_EVERY == 0 or self.step == self.steps):
-                self.average.add(self.model)
+        if self.average is not None and self.step % self.steps_per_cycle == 0:
+            self.average.add(self.model)
         right = [float((row.argmax(1) == target).float().mean()) for row in logits]
         now = np.array([float(loss.detach()), *right])
         share = max(0.02, 1 / self.step)

@@ -87,9 +87,32 @@ def test_a_training_starts_from_a_stored_model(tmp_path: Path) -> None:
     one, two = load_module(first)[1], load_module(second)[1]
     for (name, a), (_, b) in zip(one.named_parameters(), two.named_parameters(), strict=True):
         assert torch.equal(a, b), name
-    began = read_card(second).provenance["started_from"]
+    (began,) = read_card(second).provenance["started_from"]
     assert began["model_id"] == read_card(first).model_id
     assert began["command"] == read_card(first).provenance["command"]
+
+
+def test_of_several_models_a_training_starts_from_the_mean(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert main(_options(first, "--taps", "stage1.neck.2,stage3.neck.2")) == 0
+    further = ("--start-from", str(first), "--seed", "1")
+    assert main(_options(second, "--taps", "stage3.neck.2", *further)) == 0
+    both = ("--start-from", str(first), "--start-from", str(second), "--learning-rate", "0")
+    assert main(_options(third, "--taps", "stage1.neck.2,stage3.neck.2", *both)) == 0
+    one, two, mean = (load_module(folder)[1] for folder in (first, second, third))
+    pairs = [
+        (one.backbone, two.backbone, mean.backbone),
+        # Only the first has this exit.
+        (one.branches[0], one.branches[0], mean.branches[0]),
+        (one.branches[1], two.branches[0], mean.branches[1]),
+    ]
+    for modules in pairs:
+        a, b, c = (dict(module.named_parameters()) for module in modules)
+        # Stored in half precision.
+        assert all(torch.allclose((a[k] + b[k]) / 2, c[k], atol=1e-3, rtol=1e-3) for k in c)
+    assert not torch.equal(one.backbone.classifier.weight, two.backbone.classifier.weight)
+    began = read_card(third).provenance["started_from"]
+    assert [of["model_id"] for of in began] == [read_card(f).model_id for f in (first, second)]
 
 
 def test_exits_may_move_when_a_training_starts_from_a_stored_model(tmp_path: Path) -> None:
@@ -128,7 +151,7 @@ def test_exits_may_move_when_a_training_starts_from_a_stored_model(tmp_path: Pat
         (["--argument", "depth"], "--argument expects NAME=VALUE, got 'depth'"),
         (["--epochs", "0"], "--epochs must be at least 1"),
         (["--cutmix", "2"], "--cutmix must be from 0 to 1"),
-        (["--average", "1"], "--average must be from 0 to below 1"),
+        (["--cycles", "2", "--epochs", "3"], "--epochs 3 cannot be 2 cycles of whole epochs"),
         (["--start-from", "/nowhere"], "model.json is missing"),
         (
             ["--start-from", str(ROOT / "models" / "alexnet-cifar10")],

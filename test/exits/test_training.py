@@ -60,18 +60,17 @@ def _after(steps: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "bf16", "average"), [("sgd", True, 0.8), ("sgd", True, 0.0), ("adamw", False, 0)]
+    ("optimiser", "bf16", "cycles"), [("sgd", True, 3), ("sgd", True, 1), ("adamw", False, 1)]
 )
 def test_stopped_twice_and_resumed_ends_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimiser: str, bf16: bool, average: float
+    tmp_path: Path, optimiser: str, bf16: bool, cycles: int
 ) -> None:
-    monkeypatch.setattr("dapdee_ros.exits.training._AVERAGE_EVERY", 2)
     options = {
         "optimiser": optimiser,
         "bf16": bf16,
         "learning_rate": 0.01,
         "cutmix": 0.5,
-        "average": average,
+        "cycles": cycles,
     }
     whole = _training(tmp_path / "whole", **options)
     last = list(whole.run())[-1]
@@ -89,19 +88,18 @@ def test_stopped_twice_and_resumed_ends_with_the_same_weights(
     assert all(torch.equal(expected[name], came[name]) for name in expected)
 
 
-def test_the_weights_of_the_last_steps_are_averaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dapdee_ros.exits.training._AVERAGE_EVERY", 2)
-    unseen = _training(tmp_path / "unseen", average=0.6, bf16=False)
+def test_the_weights_at_the_ends_of_cycles_are_averaged(tmp_path: Path) -> None:
+    unseen = _training(tmp_path / "unseen", cycles=3, bf16=False)
     list(unseen.run())
-    looked_at = _training(tmp_path / "looked_at", average=0.6, bf16=False)
-    states = []
+    looked_at = _training(tmp_path / "looked_at", cycles=3, bf16=False)
+    states, rates = [], []
     for at in looked_at.run():
-        # The last 5 of 9 steps count: every second of them, and the very last.
-        assert (looked_at.present() is looked_at.model) == (at.step < 6)
-        if at.step in (6, 8, 9):
+        assert (looked_at.present() is looked_at.model) == (at.step < 3)
+        rates.append(looked_at.optimiser.param_groups[0]["lr"])
+        if at.step % 3 == 0:
             states.append({k: v.clone() for k, v in looked_at.model.named_parameters()})
+    assert len(states) == 3
+    assert rates == rates[:3] * 3 and rates[2] < 1e-3 * rates[1]
     trained = looked_at.trained()
     for name, parameter in trained.named_parameters():
         mean = torch.stack([state[name] for state in states]).mean(0)
@@ -253,11 +251,3 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[25:] == sorted(rates[25:], reverse=True)
     assert rates[-1] == pytest.approx(0.5 / 250_000)
     assert one_cycle(0, 1, 0.5) > 0
-
-
-def test_the_learning_rate_stays_up_while_weights_are_averaged() -> None:
-    rates = [one_cycle(step, 100, 0.5, 0.6) for step in range(100)]
-    assert max(rates) == rates[10] == pytest.approx(0.5)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[39:] == pytest.approx([0.1] * 61)
-    assert rates[38] > 0.1
