@@ -75,6 +75,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="begin with the weights of this model folder; of several, with their mean",
     )
     add(
+        "--exits-only",
+        action="store_true",
+        help="train the early exits alone: the backbone stays as --start-from has it",
+    )
+    add(
         "--start-scale",
         type=float,
         default=1.0,
@@ -164,6 +169,8 @@ def run(args: argparse.Namespace) -> int:
             f"--epochs {args.epochs} cannot be {args.cycles} cycles of whole epochs; choose a "
             f"multiple of {args.cycles}"
         )
+    if args.exits_only and not args.start_from:
+        raise CommandError("--exits-only needs a trained backbone: name its model by --start-from")
     if args.taps and args.exits:
         raise CommandError("give --taps or --exits, not both")
     if args.threads:
@@ -182,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
         cutmix=args.cutmix,
         start_scale=args.start_scale,
         cycles=args.cycles,
+        exits_only=args.exits_only,
         bf16=not args.no_bf16,
         seed=args.seed,
     )

@@ -35,6 +35,7 @@ class Recipe:
             2021); 1 trains on full frames throughout. See ``frame_scale``.
         cycles: how many cycles of the learning rate in a row, of the same length; the trained
             weights are the mean of those at the cycles' ends, see ``WeightAverage``.
+        exits_only: leave the backbone as it is, its batch norms too, and train the early exits.
         bf16: compute forward and backward in bfloat16 where torch finds it safe.
         seed: of initial weights, order of frames and augmentation.
     """
@@ -52,6 +53,7 @@ class Recipe:
     cutmix: float = 0.0
     start_scale: float = 1.0
     cycles: int = 1
+    exits_only: bool = False
     bf16: bool = True
     seed: int = 0
 
@@ -88,7 +90,7 @@ def make_optimiser(model: nn.Module, loss: nn.Module, recipe: Recipe) -> torch.o
     Raises:
         ValueError: if the recipe names another optimiser than ``sgd`` and ``adamw``.
     """
-    parameters = [*model.parameters(), *loss.parameters()]
+    parameters = [p for p in (*model.parameters(), *loss.parameters()) if p.requires_grad]
     groups = [
         {
             "params": [p for p in parameters if p.ndim > 1],

@@ -174,6 +174,8 @@ class Training:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if recipe.bf16:
             use_matrix_products(model)
+        if recipe.exits_only:
+            model.backbone.requires_grad_(False)
         self.source = source
         self._mean_colour = (255 * torch.tensor(source.mean)).round().to(torch.uint8)
         self.recipe = recipe
@@ -215,7 +217,6 @@ class Training:
             frames = self.source.train(epoch)
             size = self.recipe.batch_size
             order = torch.randperm(len(frames), generator=self._generator(epoch, 0)).numpy()
-            self.model.train()
             for place in range(first, self.steps_per_epoch):
                 chosen = np.sort(order[place * size : (place + 1) * size])
                 mirror = self._mirrored(chosen, epoch)
@@ -245,6 +246,11 @@ class Training:
         use_convolutions(self.model)
         return self.model.cpu()
 
+    def _set_modes(self) -> None:
+        self.model.train()
+        if self.recipe.exits_only:
+            self.model.backbone.eval()
+
     def _generator(self, epoch: int, purpose: int) -> torch.Generator:
         # A generator of its own for every use needs no state in the checkpoint.
         words = np.random.SeedSequence((self.recipe.seed, epoch, purpose)).generate_state(2)
@@ -263,6 +269,8 @@ class Training:
     def _one_step(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], mirror: Tensor, epoch: int
     ) -> Step:
+        # At every step: whoever looked at the network may have left it in another mode.
+        self._set_modes()
         generator = self._generator(self.step, 1)
         batch = augment(torch.from_numpy(images), self.source.shift, mirror, generator)
         batch = cut_out(batch, self.recipe.cutout, self._mean_colour, generator)

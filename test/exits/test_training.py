@@ -110,6 +110,21 @@ def test_the_weights_at_the_ends_of_cycles_are_averaged(tmp_path: Path) -> None:
     assert all(torch.equal(expected[name], came[name]) for name in expected)
 
 
+def test_the_exits_alone_leave_the_backbone_as_it_is(tmp_path: Path) -> None:
+    training = _training(tmp_path, exits_only=True, uncertainty=False, learning_rate=0.02)
+    before = {k: v.clone() for k, v in training.model.state_dict().items()}
+    steps = []
+    for at in training.run():
+        steps.append(at)
+        # To look at the network in the middle of an epoch must not wake the backbone.
+        exit_accuracies(training.model, training.source.held_out())
+    after = training.trained().state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith("branches.") for name in changed)
+    assert any("running_mean" in name for name in changed)
+    assert steps[-1].loss < steps[0].loss
+
+
 def test_a_kill_between_checkpoints_goes_back_to_the_last(tmp_path: Path) -> None:
     whole = _training(tmp_path / "whole")
     list(whole.run())
