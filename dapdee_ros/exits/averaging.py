@@ -51,7 +51,9 @@ class WeightAverage:
             The network, in evaluation mode; the same object every time.
         """
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(frames), generator=generator)[:count].sort().values.numpy()
+        # Left in this order: stored images come class by class, and batches of one class each would
+        # measure the variance within classes.
+        chosen = torch.randperm(len(frames), generator=generator)[:count].numpy()
         module: nn.Module = self._average.module
         device = next(module.parameters()).device
 

@@ -39,6 +39,17 @@ def test_batch_norms_are_measured_with_the_mean_weights() -> None:
     assert settled.norm.running_var.item() == pytest.approx(grey.var().item(), rel=1e-2)
 
 
+def test_images_stored_class_by_class_have_the_variance_of_all() -> None:
+    levels = np.repeat(np.arange(4, dtype=np.uint8) * 60, 256)
+    images = np.broadcast_to(levels[:, None, None, None], (1024, 4, 4, 3)).copy()
+    average = WeightAverage(_Net(1.0))
+    average.add(_Net(1.0))
+    frames = Split(images, np.repeat(np.arange(4), 256), "dark to bright")
+    settled = average.settle(frames, 1024, seed=0, bf16=False)
+    assert isinstance(settled, _Net) and settled.norm.running_var is not None
+    assert settled.norm.running_var.item() == pytest.approx(np.var(60.0 * np.arange(4)), rel=0.05)
+
+
 @pytest.mark.parametrize(("count", "used"), [(512, 2), (500, 1), (100, 1), (9999, 3)])
 def test_only_full_batches_count_if_there_is_one(count: int, used: int) -> None:
     average = WeightAverage(_Net(1.0))
