@@ -165,7 +165,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 # Where exits go when nothing else is asked for; other backbones get them by FLOPs.
 DEFAULT_TAPS: dict[str, tuple[str, ...]] = {
     "roadsigns": ("stage1.neck.2", "stage2.neck.2", "stage3.neck.2", "stage4.neck.2"),
-    "vgg16-cifar": ("features.1.2", "features.2.3", "features.3.3"),
+    "vgg16-cifar": ("features.1.2", "features.2.1.2", "features.2.3"),
     "alexnet-cifar": ("features.0.1", "features.1.1", "features.3.2"),
 }
 
