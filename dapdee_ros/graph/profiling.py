@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,10 @@ def measure_profile(
 ) -> DeviceProfile:
     """Time every node of a network, all exits included.
 
-    A node's time is the median over the repeats, or the mean where stalls make up much of a run
-    (``node_times``). All are then scaled by one factor so that their sum is the time of whole runs,
-    which are measured in turn with them; that takes out the cost of reading the clock, too.
+    A node's time is the median over the repeats, or follows its processor time where stalls make
+    up much of a run (``node_times``). All are then scaled by one factor so that their sum is the
+    time of whole runs, which are measured in turn with them; that takes out the cost of reading the
+    clock, too.
 
     Args:
         runner: the network.
@@ -76,10 +77,10 @@ def measure_profile(
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        nodes, whole_s = _measure(runner, example, repeats, budget_s, progress)
+        nodes, busy, whole_s = _measure(runner, example, repeats, budget_s, progress)
     finally:
         torch.set_num_threads(threads_before)
-    seconds = node_times(nodes, whole_s)
+    seconds = node_times(nodes, busy, whole_s)
     return DeviceProfile(
         model_id=model_id,
         device=device if device is not None else device_name(),
@@ -95,21 +96,24 @@ def measure_profile(
     )
 
 
-def node_times(measured: Mapping[str, Sequence[float]], whole_s: float) -> dict[str, float]:
+def node_times(
+    measured: Mapping[str, Sequence[float]], busy: Mapping[str, Sequence[float]], whole_s: float
+) -> dict[str, float]:
     """What each node takes, adding up to the time of a whole run.
 
     A median keeps single disturbances out. Under a CPU quota, though, stalls are no disturbance:
-    every run has them, and each hits whichever node is running. The median of a node that stalls
-    in less than half of the runs shows none of it, and that of a longer one shows too much. So
-    where medians leave out more than a third of a run, means are taken.
+    every run has them, and each hits whichever node is running, often the same one, since runs
+    and the quota's periods fall into step. Neither medians nor means then say what a node takes.
+    So where even the fastest times of all nodes leave out more than a third of a run, the run is
+    shared out by the nodes' processor time, in which there are no stalls.
 
     Args:
         measured: seconds of each node, one value a run.
+        busy: seconds of processor time of each node, one value a run.
         whole_s: seconds of a whole run, measured apart from them.
     """
-    times = {name: median(values) for name, values in measured.items()}
-    if sum(times.values()) < _STALLED_BELOW * whole_s:
-        times = {name: fmean(values) for name, values in measured.items()}
+    stalled = sum(min(values) for values in measured.values()) < _STALLED_BELOW * whole_s
+    times = {name: median(values) for name, values in (busy if stalled else measured).items()}
     scale = whole_s / sum(times.values())
     return {name: scale * seconds for name, seconds in times.items()}
 
@@ -120,8 +124,8 @@ def _measure(
     repeats: int,
     budget_s: float,
     progress: Progress | None,
-) -> tuple[dict[str, list[float]], float]:
-    """Seconds of each node in each repeat, and of a whole run."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]], float]:
+    """Seconds and processor seconds of each node in each repeat, and seconds of a whole run."""
     given, exits = {runner.dag.input: example}, list(runner.dag.exits)
     clock = time.perf_counter
     started = clock()
@@ -134,6 +138,7 @@ def _measure(
     expected = max(3, min(repeats, int(budget_s / (2 * max(block_s, one_s)))))
 
     nodes: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
     whole: list[float] = []
     for done in range(1, expected + 1):
         runs, began = 0, clock()
@@ -142,32 +147,36 @@ def _measure(
             runs += 1
         whole.append((clock() - began) / runs)
         began = clock()
-        run: dict[str, float] = {}
-        while not run or clock() - began < block_s:
-            run = _observed(runner, given, exits)
-            for name, seconds in run.items():
-                nodes.setdefault(name, []).append(seconds)
+        runs = 0
+        while runs == 0 or clock() - began < block_s:
+            run, worked = _observed(runner, given, exits)
+            for name in run:
+                nodes.setdefault(name, []).append(run[name])
+                busy.setdefault(name, []).append(worked[name])
+            runs += 1
         if progress is not None:
             progress(done, expected)
         if done >= 3 and clock() - started > budget_s:
             if progress is not None and done < expected:
                 progress(expected, expected)
             break
-    return nodes, median(whole)
+    return nodes, busy, median(whole)
 
 
 def _observed(
     runner: GraphRunner, given: dict[str, torch.Tensor], exits: list[str]
-) -> dict[str, float]:
-    """Seconds of each node in one run."""
-    clock = time.perf_counter
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each node in one run, and seconds that this thread's processor worked on it."""
+    clock, busy_clock = time.perf_counter, time.thread_time
     run: dict[str, float] = {}
+    busy: dict[str, float] = {}
 
     def timed(name: str, operation: Callable[[], Any]) -> Any:
-        began = clock()
+        busy_began, began = busy_clock(), clock()
         result = operation()
         run[name] = run.get(name, 0.0) + clock() - began
+        busy[name] = busy.get(name, 0.0) + busy_clock() - busy_began
         return result
 
     runner.run_observed(given, exits, timed)
-    return run
+    return run, busy

@@ -87,11 +87,24 @@ def test_a_quota_takes_from_short_and_long_nodes_alike() -> None:
             stalls = int((used_s + seconds) / 1e-3)
             used_s = (used_s + seconds) % 1e-3
             elapsed[name].append(seconds + stalls * 9e-3)
-    found = node_times(elapsed, 19e-3)
+    busy = {name: [seconds] * 2000 for name, seconds in work_s.items()}
+    found = node_times(elapsed, busy, 19e-3)
     assert sum(found.values()) == pytest.approx(19e-3)
     assert found["short"] == pytest.approx(4e-3, rel=0.1)
-    # Without stalls the median keeps a disturbance out.
-    calm = node_times({"short": [1.0, 1.0, 50.0], "long": [3.0, 3.0, 3.0]}, 4.0)
+
+
+def test_a_quota_in_step_with_the_runs_hits_always_the_same_node() -> None:
+    elapsed = {"first": [1e-3] * 20, "second": [1e-3 + 18e-3] * 15 + [1e-3] * 5}
+    busy = {"first": [1e-3] * 20, "second": [1e-3] * 20}
+    found = node_times(elapsed, busy, 20e-3)
+    assert found == {"first": pytest.approx(10e-3), "second": pytest.approx(10e-3)}
+
+
+def test_without_stalls_the_median_keeps_a_disturbance_out() -> None:
+    elapsed = {"short": [1.0, 1.0, 50.0], "long": [3.0, 3.0, 3.0]}
+    # A node whose processor time is less, such as one that waits for a device, still takes 3 s.
+    busy = {"short": [1.0, 1.0, 1.0], "long": [2.0, 2.0, 2.0]}
+    calm = node_times(elapsed, busy, 4.0)
     assert calm == {"short": pytest.approx(1.0), "long": pytest.approx(3.0)}
 
 
