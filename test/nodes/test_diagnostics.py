@@ -194,7 +194,8 @@ def test_everyone_reports_once_a_second(ros: RosWorld) -> None:
     board.until("/run_recorder: log", STALE, "no result")
     board.until("/partition_manager: plan", WARN, "profile of car and edge")
     board.until("/partition_manager: load", STALE)
-    assert "/edge_load_monitor: machine" in board.statuses
+    monitor = "/edge_load_monitor: machine"
+    ros.spin_until(lambda: monitor in board.statuses, START_S, monitor)
     before = dict(board.heard)
     ros.spin_for(3.0)
     for name, count in before.items():
