@@ -171,6 +171,11 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.exits_only and not args.start_from:
         raise CommandError("--exits-only needs a trained backbone: name its model by --start-from")
+    if args.exits_only and args.cycles > 1:
+        raise CommandError(
+            "--exits-only leaves the backbone's batch norms alone, --cycles measures them anew: "
+            "choose one"
+        )
     if args.taps and args.exits:
         raise CommandError("give --taps or --exits, not both")
     if args.threads:

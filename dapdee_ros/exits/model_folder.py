@@ -302,8 +302,11 @@ def start_from(
     Raises:
         ModelFolderError: if a folder cannot be loaded, or its network is another.
     """
-    state = {k: v.clone() for k, v in model.state_dict().items() if not k.endswith(_COUNTER)}
-    built = {k: v for k, v in state.items() if k.startswith(_BRANCHES)}
+    built = {
+        name: tensor.clone()
+        for name, tensor in model.state_dict().items()
+        if name.startswith(_BRANCHES) and not name.endswith(_COUNTER)
+    }
     cards = []
     given: dict[str, list[Tensor]] = {}
     for folder in folders:

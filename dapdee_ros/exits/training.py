@@ -177,6 +177,7 @@ class Training:
         if recipe.exits_only:
             model.backbone.requires_grad_(False)
         self.source = source
+        self._epoch_frames: tuple[int, Split] | None = None
         self._mean_colour = (255 * torch.tensor(source.mean)).round().to(torch.uint8)
         self.recipe = recipe
         self.out = out
@@ -214,7 +215,7 @@ class Training:
         """
         while self.step < self.steps:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            frames = self.source.train(epoch)
+            frames = self._frames_of(epoch)
             size = self.recipe.batch_size
             order = torch.randperm(len(frames), generator=self._generator(epoch, 0)).numpy()
             for place in range(first, self.steps_per_epoch):
@@ -235,7 +236,7 @@ class Training:
         """
         if not self.average:  # None, or of no weights yet
             return self.model
-        data = self.source.train((self.step - 1) // self.steps_per_epoch)
+        data = self._frames_of((self.step - 1) // self.steps_per_epoch)
         seed = self.recipe.seed
         return self.average.settle(data, frames, seed, bf16=self.recipe.bf16)
 
@@ -245,6 +246,12 @@ class Training:
             self.model.load_state_dict(self.present(_FOR_GOOD).state_dict())
         use_convolutions(self.model)
         return self.model.cpu()
+
+    def _frames_of(self, epoch: int) -> Split:
+        # Kept, because some sources render an epoch's frames when they are asked.
+        if self._epoch_frames is None or self._epoch_frames[0] != epoch:
+            self._epoch_frames = (epoch, self.source.train(epoch))
+        return self._epoch_frames[1]
 
     def _set_modes(self) -> None:
         self.model.train()

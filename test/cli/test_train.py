@@ -152,6 +152,7 @@ def test_exits_may_move_when_a_training_starts_from_a_stored_model(tmp_path: Pat
         (["--epochs", "0"], "--epochs must be at least 1"),
         (["--cutmix", "2"], "--cutmix must be from 0 to 1"),
         (["--cycles", "2", "--epochs", "3"], "--epochs 3 cannot be 2 cycles of whole epochs"),
+        (["--exits-only", "--start-from", "x", "--cycles", "2"], "batch norms alone"),
         (["--exits-only"], "name its model by --start-from"),
         (["--start-from", "/nowhere"], "model.json is missing"),
         (
