@@ -69,6 +69,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="accuracy to give up for speed, 0 to 1 (default 0)",
     )
+    add(
+        "--period-tolerance",
+        type=float,
+        default=0.01,
+        help="periods this share apart are equal, and latency decides; 0 to 1 (default 0.01)",
+    )
     add("--keep-raw-on-car", action="store_true", help="never send the camera's picture itself")
     add("--no-gates", action="store_true", help="consider no early exit on the car")
     add("--risk", type=float, default=0.5, help="judge the deadline at this quantile of the rate")
@@ -110,6 +116,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         args.mode,
         accuracy_floor=args.accuracy_floor,
         accuracy_tolerance=args.accuracy_tolerance,
+        period_tolerance=args.period_tolerance,
         keep_raw_on_car=args.keep_raw_on_car,
         gates=not args.no_gates,
         risk=args.risk,
@@ -175,8 +182,9 @@ def _others(problem: Problem, situation: Situation, plan: Plan, count: int) -> l
     try:
         ranked = problem.table.ranked(
             10 * count, s.link, s.load, s.deadline_s, s.mode, accuracy_floor=s.accuracy_floor,
-            accuracy_tolerance=s.accuracy_tolerance, keep_raw_on_car=s.keep_raw_on_car,
-            gates=s.gates, risk=s.risk, most_period_s=s.most_period_s,
+            accuracy_tolerance=s.accuracy_tolerance, period_tolerance=s.period_tolerance,
+            keep_raw_on_car=s.keep_raw_on_car, gates=s.gates, risk=s.risk,
+            most_period_s=s.most_period_s,
         )  # fmt: skip
     except TooManyCuts:
         return []

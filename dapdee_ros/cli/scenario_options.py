@@ -10,8 +10,8 @@ from typing import Any
 from dapdee_ros.cli.errors import CommandError
 
 _PLANNING = (
-    "mode", "accuracy_floor", "accuracy_tolerance", "keep_raw_on_car", "risk", "frame_utilisation",
-    "plan_margin", "min_dwell_s",
+    "mode", "accuracy_floor", "accuracy_tolerance", "period_tolerance", "keep_raw_on_car", "risk",
+    "frame_utilisation", "plan_margin", "min_dwell_s",
 )  # fmt: skip
 
 
@@ -30,6 +30,7 @@ def declare(parser: argparse.ArgumentParser, *, codecs_help: str, profile_help: 
     add("--mode", choices=("auto", "latency", "throughput"), help="what to minimise (default auto)")
     add("--accuracy-floor", type=float, help="least accuracy of a plan (default 0)")
     add("--accuracy-tolerance", type=float, help="accuracy to give up for speed (default 0.005)")
+    add("--period-tolerance", type=float, help="see config/manager.yaml (default 0.01)")
     add("--keep-raw-on-car", action="store_true", default=None, help="never send the picture")
     add("--no-gates", action="store_true", help="consider no early exit on the car")
     add("--risk", type=float, help="judge the deadline at this quantile of the rate (default 0.5)")

@@ -74,6 +74,7 @@ def _best(asked: Question) -> Plan:
         asked.mode,
         accuracy_floor=settings["accuracy_floor"],
         accuracy_tolerance=settings["accuracy_tolerance"],
+        period_tolerance=settings["period_tolerance"],
         keep_raw_on_car=settings["keep_raw_on_car"],
         gates=settings["gates"],
         risk=settings["risk"],

@@ -14,6 +14,7 @@ PLANNING = (
     "mode",
     "accuracy_floor",
     "accuracy_tolerance",
+    "period_tolerance",
     "keep_raw_on_car",
     "pinned_plan",
     "risk",
@@ -80,6 +81,15 @@ def declare_planning(node: Node) -> None:
         "accuracy_tolerance",
         0.005,
         "Accuracy that may be given up for a lower latency or period.",
+        bounds=(0.0, 1.0),
+        live=True,
+    )
+    declare(
+        node,
+        "period_tolerance",
+        0.01,
+        "Where throughput counts: share by which a period may be longer than the shortest and "
+        "still count as equal to it; among equals the lowest latency decides.",
         bounds=(0.0, 1.0),
         live=True,
     )

@@ -118,6 +118,8 @@ class Situation:
         priority: a priority task is planned for latency whatever the load.
         accuracy_floor: plans below this accuracy are not considered.
         accuracy_tolerance: accuracy that may be given up for a lower objective.
+        period_tolerance: share by which a period may be longer than the shortest and still count as
+            equal to it; of the policies here only ``exact`` and ``oracle`` heed it.
         keep_raw_on_car: never send the input, nor what it could be computed back from.
         gates: whether plans with a gate are considered.
         risk: judge the deadline at the rate that the link undercuts with this probability.
@@ -136,6 +138,7 @@ class Situation:
     priority: bool = False
     accuracy_floor: float = 0.0
     accuracy_tolerance: float = 0.0
+    period_tolerance: float = 0.0
     keep_raw_on_car: bool = False
     gates: bool = True
     risk: float = 0.5

@@ -106,6 +106,7 @@ class CandidateTable:
         priority: bool = False,
         accuracy_floor: float = 0.0,
         accuracy_tolerance: float = 0.0,
+        period_tolerance: float = 0.0,
         keep_raw_on_car: bool = False,
         gates: bool = True,
         risk: float = 0.5,
@@ -116,9 +117,10 @@ class CandidateTable:
         Among the candidates that meet the deadline the highest accuracy counts, accuracies within
         the tolerance of it as equal, and so does any that only a gate can reach: a gate is there to
         save time, so the accuracy to keep is that of the best candidate without one
-        (``View.choose``). Among those the lowest expected latency (mode ``latency``) or
-        period (``throughput``, equal periods by latency). If none meets the deadline, the fastest,
-        marked as late. Over an unusable link only plans that send nothing are considered.
+        (``View.choose``). Among those the lowest expected latency (mode ``latency``) or period
+        (``throughput``; of those whose periods are within the tolerance of the lowest, the lowest
+        expected latency). If none meets the deadline, the fastest, marked as late. Over an unusable
+        link only plans that send nothing are considered.
 
         Args:
             link: the link as estimated.
@@ -128,6 +130,8 @@ class CandidateTable:
             priority: a priority task is planned for latency whatever the load.
             accuracy_floor: plans below this accuracy are not considered, 0 to 1.
             accuracy_tolerance: accuracy that may be given up for a lower objective, 0 to 1.
+            period_tolerance: share by which a period may be longer than the shortest and still
+                count as equal to it, 0 to 1.
             keep_raw_on_car: never send the input, nor what it could be computed back from.
             gates: whether plans with a gate are considered.
             risk: judge the deadline at the rate that the link falls below with this probability;
@@ -142,13 +146,15 @@ class CandidateTable:
         """
         check_deadline(deadline_s, most_period_s)
         check_ratio("accuracy_tolerance", accuracy_tolerance)
+        check_ratio("period_tolerance", period_tolerance)
         mode = resolve_mode(mode, load, priority)
         view = self._view(gates, keep_raw_on_car, not link.usable, accuracy_floor)
         weights = link_weights(link, load)
         judging = judging_weights(weights, link, risk)
         at, late = view.choose(
-            weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window
-        )
+            weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window,
+            period_tolerance,
+        )  # fmt: skip
         return self._plan(view, at, late, link, load, deadline_s, mode, most_period_s)
 
     def ranked(
@@ -162,6 +168,7 @@ class CandidateTable:
         priority: bool = False,
         accuracy_floor: float = 0.0,
         accuracy_tolerance: float = 0.0,
+        period_tolerance: float = 0.0,
         keep_raw_on_car: bool = False,
         gates: bool = True,
         risk: float = 0.5,
@@ -176,6 +183,7 @@ class CandidateTable:
         """
         check_deadline(deadline_s, most_period_s)
         check_ratio("accuracy_tolerance", accuracy_tolerance)
+        check_ratio("period_tolerance", period_tolerance)
         mode = resolve_mode(mode, load, priority)
         view: View | None = self._view(gates, keep_raw_on_car, not link.usable, accuracy_floor)
         weights = link_weights(link, load)
@@ -183,8 +191,9 @@ class CandidateTable:
         plans: list[Plan] = []
         while view is not None and len(plans) < count:
             at, late = view.choose(
-                weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window
-            )
+                weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window,
+                period_tolerance,
+            )  # fmt: skip
             plans.append(self._plan(view, at, late, link, load, deadline_s, mode, most_period_s))
             view = view.without(at)
         return plans

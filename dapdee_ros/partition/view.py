@@ -97,6 +97,7 @@ class View:
         tolerance: float,
         most_period_s: float = np.inf,
         window: float = np.inf,
+        period_tolerance: float = 0.0,
     ) -> tuple[int, bool]:
         """The best candidate and whether it is late.
 
@@ -114,6 +115,8 @@ class View:
             most_period_s: longest period, in the mean over the frames; a single one may take
                 twice that.
             window: how many frames may be under way.
+            period_tolerance: by what share periods may differ that count as the same; among them
+                the lowest latency counts.
         """
         latency_s = judging @ self.worst
         if most_period_s < np.inf:
@@ -149,7 +152,8 @@ class View:
             return first + int(objective_s.argmin()), False
         period_s = _periods_s(means, weights, window)
         period_s[latency_s > deadline_s] = np.inf
-        best = np.flatnonzero(period_s <= period_s.min() * _SAME)
+        most_s = period_s.min() * max(_SAME, 1 + period_tolerance)
+        best = np.flatnonzero(period_s <= most_s)
         if len(best) > 1:
             return first + int(best[(weights @ means[:, best]).argmin()]), False
         return first + int(best[0]), False

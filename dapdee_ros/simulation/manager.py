@@ -146,6 +146,7 @@ class SimulatedManager:
             mode,
             accuracy_floor=planning.accuracy_floor,
             accuracy_tolerance=planning.accuracy_tolerance,
+            period_tolerance=planning.period_tolerance,
             keep_raw_on_car=planning.keep_raw_on_car,
             gates=planning.gates,
             risk=planning.risk,

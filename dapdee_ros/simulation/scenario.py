@@ -58,6 +58,7 @@ class Planning:
     gates: bool = True
     accuracy_floor: float = 0.0
     accuracy_tolerance: float = 0.005
+    period_tolerance: float = 0.01
     keep_raw_on_car: bool = False
     risk: float = 0.5
     frame_utilisation: float = 0.85

@@ -185,6 +185,28 @@ def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
     assert 50 < found_late < 550
 
 
+def test_among_periods_that_count_as_equal_the_lowest_latency_decides() -> None:
+    rng = random.Random(14)
+    quicker = 0
+    for _ in range(60):
+        few, every = random_table(rng, prune=False)
+        for _ in range(10):
+            link, load, deadline_s, wishes = random_wishes(rng)
+            wishes |= {"mode": "throughput", "risk": 0.5}
+            shortest = every.decide(link, load, deadline_s, **wishes)
+            chosen = every.decide(link, load, deadline_s, **wishes, period_tolerance=0.05)
+            pruned = few.decide(link, load, deadline_s, **wishes, period_tolerance=0.05)
+            assert pruned.latency_s == pytest.approx(chosen.latency_s, rel=1e-12)
+            assert chosen.late == shortest.late
+            if chosen.late:
+                continue
+            quicker += chosen.expected_latency_s < 0.999 * shortest.expected_latency_s
+            assert chosen.expected_latency_s <= shortest.expected_latency_s * (1 + 1e-12)
+            assert chosen.period_s <= 1.05 * shortest.period_s * (1 + 1e-12)
+            assert chosen.accuracy >= shortest.accuracy - wishes["accuracy_tolerance"] - 1e-9
+    assert quicker > 20
+
+
 def test_dropping_dominated_candidates_changes_no_decision_in_10_000_situations() -> None:
     rng = random.Random(10)
     dropped = 0

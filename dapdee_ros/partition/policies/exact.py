@@ -33,6 +33,7 @@ class Exact:
             priority=situation.priority,
             accuracy_floor=situation.accuracy_floor,
             accuracy_tolerance=situation.accuracy_tolerance,
+            period_tolerance=situation.period_tolerance,
             keep_raw_on_car=situation.keep_raw_on_car,
             gates=situation.gates,
             risk=situation.risk,

@@ -53,6 +53,7 @@ class Oracle:
             s.accuracy_tolerance,
             s.most_period_s,
             s.link.window,
+            s.period_tolerance,
         )
         sent = view.worst.item(BYTES, at)
         true_bps = 8 * sent / worst.item(BYTES, at) if worst.item(BYTES, at) > 0 else 1e15
