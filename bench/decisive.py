@@ -165,7 +165,7 @@ class Model:
         if settings.is_heavy:
             rate_hz = self._expected_rate_hz(settings, wanted)
             settings = replace(settings, rate_hz=rate_hz)
-        for _ in range(MOST_TRIES):
+        for further_tries in reversed(range(MOST_TRIES)):
             folder = self._out / "-".join(
                 (Path(self._name).name, wanted.link, wanted.policy, wanted.load)
             )
@@ -175,7 +175,8 @@ class Model:
             else:
                 log = measured(settings, folder, self._out / "machines")
             found = figures_of(log)
-            if not settings.is_heavy or args.reuse or found["answered_ratio"] < SATURATED:
+            enough = not settings.is_heavy or found["answered_ratio"] < SATURATED
+            if enough or args.reuse or not further_tries:
                 break
             settings = replace(settings, rate_hz=min(MORE * settings.rate, MOST_RATE_HZ))
         self._folder = folder
