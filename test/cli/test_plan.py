@@ -168,6 +168,15 @@ def test_frames_that_come_faster_bound_the_period(plan: Callable[..., Any]) -> N
     assert "keeps up" in hopeless["reason"]
 
 
+def test_periods_that_count_as_equal_leave_the_choice_to_latency(plan: Callable[..., Any]) -> None:
+    where = ("--link", "3g", "--codecs", "f32", "--deadline-s", "1", "--car-slowdown", "2")
+    shortest = plan(*where, "--mode", "throughput")["plan"]
+    quickest = plan(*where, "--mode", "throughput", "--period-tolerance", "0.2")["plan"]
+    assert (shortest["boundary"], quickest["boundary"]) == (["neck"], ["image"])
+    assert quickest["latency_s"] < shortest["latency_s"]
+    assert shortest["period_s"] < quickest["period_s"] <= 1.2 * shortest["period_s"]
+
+
 def test_policies_by_name(plan: Callable[..., Any]) -> None:
     assert plan("--policy", "device-only", "--link", "3g")["plan"]["boundary"] == []
     assert plan("--policy", "edge-only", "--link", "3g")["plan"]["boundary"] == ["image"]
@@ -195,6 +204,7 @@ def test_policies_by_name(plan: Callable[..., Any]) -> None:
         (["--car-slowdown", "0"], "car_slowdown is 0.0"),
         (["--best", "0"], "--best is 0"),
         (["--rate-hz", "-1"], "--rate-hz is -1.0"),
+        (["--period-tolerance", "2"], "period_tolerance is 2.0; expected 0 to 1"),
         (["--car-profile", "nowhere.json"], "cannot read a device profile from nowhere.json"),
     ],
 )

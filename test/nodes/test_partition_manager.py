@@ -168,6 +168,19 @@ def test_wishes_that_take_effect_at_once(ros: RosWorld) -> None:
         assert words in result.reason
 
 
+def test_of_periods_that_count_as_equal_the_lowest_latency_is_taken(ros: RosWorld) -> None:
+    world = World(ros, gates=False, mode="throughput")
+    world.profile("car", 0.1)
+    world.profile("edge", 0.1)
+    alone = world.next_plan()
+    world.link(20.0)
+    shared = world.next_plan()
+    assert shared.boundary
+    assert shared.predicted_latency_s > alone.predicted_latency_s
+    assert world.set("period_tolerance", 1.0).successful
+    assert world.next_plan().boundary == []
+
+
 def test_what_makes_no_sense_is_refused_and_changes_nothing(ros: RosWorld) -> None:
     world = World(ros)
     world.profile("car", 0.5, model_id="another")
