@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -272,12 +274,23 @@ def _noted_qos(offered: Sequence[QoSProfile]) -> Any:
 def _message_type(kind: str) -> type:
     """The Python class of ``package/msg/Name``."""
     package, group, name = kind.split("/")
+    # Whoever publishes the topic names the type: only what is a package of messages is imported.
+    if group != "msg" or not any((Path(f) / group).is_dir() for f in _package_folders(package)):
+        raise BagError(f"its type {kind} is not installed here: source the workspace that has it")
     try:
         return getattr(importlib.import_module(f"{package}.{group}"), name)
     except (ImportError, AttributeError) as error:
         raise BagError(
             f"its type {kind} is not installed here ({error}): source the workspace that has it"
         ) from error
+
+
+def _package_folders(package: str) -> Sequence[str]:
+    """Where a package's modules lie; it is not imported for that."""
+    if package in sys.modules:
+        return list(getattr(sys.modules[package], "__path__", ()))
+    found = importlib.util.find_spec(package)
+    return (found.submodule_search_locations or ()) if found else ()
 
 
 def _steady_clock() -> Any:

@@ -43,7 +43,7 @@ from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, make_policy
+from dapdee_ros.partition.policy import Policy, Problem, check_switch, make_policy
 from dapdee_ros.runtime.rejections import Rejections, shortened
 
 
@@ -94,6 +94,7 @@ class PartitionManager(Node):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._policy_thread = PolicyThread(self, worked_out, self._conclude, merged)
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
+        self._policy_at_start: str = self._settings["policy"]
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
         self._plans = publish_on(self, msg.PartitionPlan, "plan", qos.LATCHED)
@@ -121,8 +122,10 @@ class PartitionManager(Node):
     def _set_parameters(self, changed: dict[str, Any]) -> None:
         new = {**self._settings, **{n: v for n, v in changed.items() if n in PLANNING}}
         self._check_settings(new)
-        if self._problem is not None and new["policy"] != self._settings["policy"]:
-            self._policy = make_policy(new["policy"], self._problem)
+        if new["policy"] != self._settings["policy"]:
+            check_switch(new["policy"], self._policy_at_start)
+            if self._problem is not None:
+                self._policy = make_policy(new["policy"], self._problem)
         self._settings = new
         self._keeper.release()
         self._decide("a parameter was set")

@@ -44,7 +44,7 @@ class Question:
     @property
     def follows_gain(self) -> bool:
         """Whether the policy minimises what plans are judged by; others are simply obeyed."""
-        return bool(self.settings["policy"].startswith("exact"))
+        return bool(self.settings["policy"].partition("+")[0] == "exact")
 
 
 def merged(before: Question, now: Question) -> Question:

@@ -57,8 +57,8 @@ def declare_planning(node: Node) -> None:
         "policy",
         "exact",
         "Who decides: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
-        "device-only, or package.module:Class of your own; with +codec or +any behind the name "
-        "for those that send plain tensors.",
+        "device-only, one that a package brings, or package.module:Class of your own (only at the "
+        "start); with +codec or +any behind the name for those that send plain tensors.",
         live=True,
     )
     declare(

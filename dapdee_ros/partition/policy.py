@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -38,6 +40,8 @@ _BUILT_IN = {
     "exact": "dapdee_ros.partition.policies.exact:Exact",
     "oracle": "dapdee_ros.partition.policies.oracle:Oracle",
 }
+
+_SECONDS = ("head_s", "transfer_s", "edge_s", "latency_s", "expected_latency_s", "period_s")
 
 # Given the car seconds and the bytes of some plans, (n,) each: seconds from the end of each head
 # to the arrival of its result, the edge server's own seconds left out, (n,).
@@ -218,10 +222,35 @@ def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
         return factory(problem, **options)
     except PlanningError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        _let_ctrl_c_through(error)
         raise PolicyError(
             f"policy {name!r} cannot be made: {type(error).__name__}: {error}"
         ) from error
+
+
+def check_switch(name: str, at_start: str) -> None:
+    """Check the name of a policy that is asked for while the manager runs.
+
+    Such a wish comes over the network, from anybody: it may choose among what is installed as a
+    policy, but a path would let it import and call whatever Python finds.
+
+    Args:
+        name: as ``make_policy`` takes it.
+        at_start: the one that the process was started with, which may be returned to.
+
+    Raises:
+        PolicyError: if it is unknown, or a path other than the one at the start.
+    """
+    base, started = name.partition("+")[0], at_start.partition("+")[0]
+    if base == started or base in policy_names():
+        return
+    if ":" in base:
+        raise PolicyError(
+            f"policy {base!r} is no policy that can be switched to: a path is taken only at the "
+            f"start; there are {', '.join(policy_names())}"
+        )
+    raise PolicyError(f"policy {base!r} is unknown; there are {', '.join(policy_names())}")
 
 
 def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
@@ -236,15 +265,48 @@ def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
         plan = policy.plan(situation)
     except PlanningError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        _let_ctrl_c_through(error)
         raise PolicyError(f"policy {name} failed: {type(error).__name__}: {error}") from error
     if not isinstance(plan, Plan):
         raise PolicyError(f"policy {name} returned {type(plan).__name__}, expected a Plan")
+    if fault := _fault_of(plan):
+        raise PolicyError(f"policy {name} returned a plan that cannot be told: {fault}")
     try:
         head_of(problem.dag, plan.exit_number, plan.boundary)
     except GraphError as error:
         raise PolicyError(f"policy {name} returned a plan that cannot run: {error}") from error
     return plan
+
+
+def _fault_of(plan: Plan) -> str:
+    """What of a plan is no value for its field; empty if all are."""
+    for name in _SECONDS:
+        if not isinstance(getattr(plan, name), Real):
+            return f"{name} is {getattr(plan, name)!r}, expected a number of seconds or NaN"
+    whole = {"exit_number": plan.exit_number, "gate": plan.gate or 0}
+    for name, value in whole.items():
+        if not isinstance(value, Integral) or not 0 <= value < 2**8:
+            return f"{name} is {value!r}, expected a whole number from 0 to 255"
+    shares = {"gate_threshold": plan.gate_threshold or 0.0, "accuracy": plan.accuracy}
+    for name, value in shares.items():
+        if not isinstance(value, Real):
+            return f"{name} is {value!r}, expected a number"
+    n_bytes = plan.boundary_bytes
+    if not isinstance(n_bytes, Real) or not 0 <= n_bytes < 2**32:
+        return f"boundary_bytes is {n_bytes!r}, expected 0 to {2**32 - 1}"
+    texts = {"codec": plan.codec, "mode": plan.mode, "reason": plan.reason}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            return f"{name} is {value!r}, expected text"
+    return ""
+
+
+def _let_ctrl_c_through(error: BaseException) -> None:
+    """Raise an interrupt of the user again; only the main thread gets one."""
+    on_main = threading.current_thread() is threading.main_thread()
+    if isinstance(error, KeyboardInterrupt) and on_main:
+        raise error
 
 
 def _installed() -> dict[str, Any]:
@@ -262,7 +324,8 @@ def _factory(name: str) -> PolicyFactory:
         point = _installed().get(name)
         if point is not None:
             return point.load()
-    except Exception as error:
+    except BaseException as error:
+        _let_ctrl_c_through(error)
         raise PolicyError(
             f"policy {name!r} cannot be loaded: {type(error).__name__}: {error}"
         ) from error

@@ -104,3 +104,59 @@ def test_a_slow_policy_does_not_pass_for_a_slow_link(ros: RosWorld, tmp_path: Pa
     assert all(link.connected for link in links)
     assert max(link.rtt_s for link in links) < 0.2
     assert manager.stop() == 0
+
+
+ENDING = """
+import sys
+
+from dapdee_ros.partition.policies.device_only import DeviceOnly
+
+
+class Ending(DeviceOnly):
+    def plan(self, situation):
+        sys.exit(0)
+"""
+
+
+def test_nobody_on_the_network_has_the_manager_import_what_they_like(
+    ros: RosWorld, tmp_path: Path
+) -> None:
+    trace = tmp_path / "imported"
+    (tmp_path / "mine.py").write_text(
+        "from dapdee_ros.partition.policies.device_only import DeviceOnly as Mine\n"
+    )
+    (tmp_path / "planted.py").write_text(
+        f"open({str(trace)!r}, 'w').close()\n"
+        "from dapdee_ros.partition.policies.device_only import DeviceOnly\n"
+    )
+    ros.env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), ros.env.get("PYTHONPATH", "")])
+    world = World(ros, policy="mine:Mine")
+    early = world.set("policy", "planted:DeviceOnly")
+    assert not early.successful, "refused before there is anything to plan, too"
+    world.profile("car", 0.5)
+    world.profile("edge", 0.01)
+    assert world.next_plan().policy == "mine:Mine"
+    for path in ("sys:exit", "planted:DeviceOnly", "planted:DeviceOnly+any"):
+        result = world.set("policy", path)
+        assert not result.successful
+        assert "at the start" in result.reason
+    assert not trace.exists()
+    # Built-in ones, and back to what it was started with.
+    world.link(20.0)
+    for name in ("edge-only", "mine:Mine"):
+        assert world.set("policy", name).successful
+        assert world.next_plan().policy == name
+    assert world.program.stop() == 0
+
+
+def test_a_policy_that_wants_to_end_the_process_does_not(ros: RosWorld, tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text(ENDING)
+    ros.env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), ros.env.get("PYTHONPATH", "")])
+    world = World(ros, policy="ending:Ending")
+    world.profile("car", 0.5)
+    world.profile("edge", 0.01)
+    words = "policy Ending failed: SystemExit"
+    ros.spin_until(lambda: words in world.program.output(), 10.0, words)
+    assert world.set("policy", "device-only").successful
+    assert world.next_plan().policy == "device-only"
+    assert world.program.stop() == 0

@@ -18,7 +18,14 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import DeadlineError, PlanningError, PolicyError
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy, policy_names
+from dapdee_ros.partition.policy import (
+    Problem,
+    Situation,
+    ask,
+    check_switch,
+    make_policy,
+    policy_names,
+)
 
 ALL = [
     "device-only", "edge-only", "edge-only-jpeg", "neurosurgeon", "dads", "branchynet", "edgent",
@@ -208,8 +215,16 @@ class Faulty:
     def plan(self, situation: Situation) -> Plan:
         if self.failure == "raise":
             raise RuntimeError("out of ideas")
+        if self.failure == "exit":
+            sys.exit("enough")
         if self.failure == "none":
             return None  # type: ignore[return-value]
+        if self.failure == "text":
+            return Plan(1, (), head_s="soon")  # type: ignore[arg-type]
+        if self.failure == "reason":
+            return Plan(1, (), reason=None)  # type: ignore[arg-type]
+        if self.failure == "huge":
+            return Plan(1, (), boundary_bytes=1e30)
         return Plan(1, ("nowhere",))
 
 
@@ -224,8 +239,12 @@ def test_unknown_and_faulty_policies() -> None:
         make_policy("exact", problem, colour="red")
     for failure, message in (
         ("raise", "failed: RuntimeError: out of ideas"),
+        ("exit", "failed: SystemExit: enough"),
         ("none", "returned NoneType"),
         ("other", "cannot run: there is no node 'nowhere'"),
+        ("text", "head_s is 'soon', expected a number of seconds or NaN"),
+        ("reason", "reason is None, expected text"),
+        ("huge", "boundary_bytes is 1e\\+30, expected 0 to 4294967295"),
     ):
         policy = make_policy(f"{__name__}:Faulty", problem, failure=failure)
         with pytest.raises(PolicyError, match=message):
@@ -234,6 +253,28 @@ def test_unknown_and_faulty_policies() -> None:
         Situation(LinkState(1e6), LoadState(), 0.0)
     with pytest.raises(PlanningError, match="mode"):
         Situation(LinkState(1e6), LoadState(), 1.0, "fast")
+
+
+def test_a_factory_that_ends_the_process_is_a_faulty_policy() -> None:
+    problem = random_problem(random.Random(7))
+    with pytest.raises(PolicyError, match="cannot be made: SystemExit"):
+        make_policy("sys:exit", problem)
+    with pytest.raises(PolicyError, match="'sys:exit' is no policy"):
+        check_switch("sys:exit", at_start="exact")
+    with pytest.raises(PolicyError, match="'best' is unknown"):
+        check_switch("best", at_start="exact")
+    for name in ("dads", "edge-only+jpeg", "mine.module:Mine+any", "mine.module:Mine"):
+        check_switch(name, at_start="mine.module:Mine")
+
+
+def test_ctrl_c_still_ends_a_command_that_asks_a_policy() -> None:
+    class Interrupted:
+        def plan(self, situation: Situation) -> Plan:
+            raise KeyboardInterrupt
+
+    problem = random_problem(random.Random(7))
+    with pytest.raises(KeyboardInterrupt):
+        ask(Interrupted(), Situation(LinkState(1e6), LoadState(), 1.0), problem)
 
 
 def test_an_installed_package_brings_its_policy(
