@@ -289,16 +289,16 @@ def _fault_of(plan: Plan) -> str:
         if not isinstance(value, Integral) or not 0 <= value < 2**8:
             return f"{name} is {value!r}, expected a whole number from 0 to 255"
     shares = {"gate_threshold": plan.gate_threshold or 0.0, "accuracy": plan.accuracy}
-    for name, value in shares.items():
-        if not isinstance(value, Real):
-            return f"{name} is {value!r}, expected a number"
+    for name, share in shares.items():
+        if not isinstance(share, Real):
+            return f"{name} is {share!r}, expected a number"
     n_bytes = plan.boundary_bytes
     if not isinstance(n_bytes, Real) or not 0 <= n_bytes < 2**32:
         return f"boundary_bytes is {n_bytes!r}, expected 0 to {2**32 - 1}"
     texts = {"codec": plan.codec, "mode": plan.mode, "reason": plan.reason}
-    for name, value in texts.items():
-        if not isinstance(value, str):
-            return f"{name} is {value!r}, expected text"
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            return f"{name} is {text!r}, expected text"
     return ""
 
 
