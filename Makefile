@@ -4,6 +4,7 @@
 # make lint    ruff and mypy alone
 # make bench   the benchmarks of the parts; each ends with one JSON line
 # make bench-full   what takes longer: the experiment behind docs/results.md, the testbed, endurance, kills
+# make pins    pin what requirements/ leads to (requirements/constraints*.txt); ARGS=--upgrade for the newest versions
 # make clean   remove everything that the others made
 SHELL := /bin/bash
 ENV := source tools/env.sh &&
@@ -12,7 +13,7 @@ ENV := source tools/env.sh &&
 LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series fuzz
 BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.py))))
 
-.PHONY: setup demo test lint bench bench-full clean help
+.PHONY: setup demo test lint bench bench-full pins clean help
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -33,6 +34,9 @@ bench: setup
 
 bench-full: setup
 	@$(ENV) for bench in $(LONG_BENCHES); do echo "== $$bench"; python bench/$$bench.py || exit 1; done
+
+pins:
+	@tools/pin.sh $(ARGS)
 
 clean:
 	rm -rf .venv .cache build install log runs dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

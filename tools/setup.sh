@@ -53,13 +53,13 @@ fi
 
 # --- Python packages -------------------------------------------------------------------------------------------------
 if [[ $mode == ros* ]]; then
-    requirements=(requirements/runtime.txt requirements/dev.txt)
-    extra=("numpy<2") # cv_bridge of Jazzy is compiled against NumPy 1
+    requirements=(requirements/runtime.txt requirements/dev.txt requirements/with-ros.txt)
+    constraints=requirements/constraints-ros.txt
 else
     requirements=(requirements/ros-wheels.txt requirements/runtime.txt requirements/dev.txt)
-    extra=()
+    constraints=requirements/constraints.txt
 fi
-wanted=$({ echo "$mode"; "$python" --version; cat "${requirements[@]}" tools/mend_wheels.py; } | sha256sum)
+wanted=$({ echo "$mode"; "$python" --version; cat "${requirements[@]}" "$constraints" tools/mend_wheels.py; } | sha256sum)
 if [[ "$(cat .venv/dapdee-packages 2>/dev/null)" != "$wanted" ]]; then
     if ! .venv/bin/python -c "$supported" 2>/dev/null ||
         [[ "$(cat .venv/dapdee-mode 2>/dev/null)" != "$mode" ]]; then
@@ -75,10 +75,10 @@ if [[ "$(cat .venv/dapdee-packages 2>/dev/null)" != "$wanted" ]]; then
     rm -f .venv/dapdee-packages
     say "installing Python packages (a few minutes the first time)"
     # Plain wheels only need their files: the start-up hook of the ROS wheels must not run inside pip.
-    arguments=()
+    arguments=(--constraint "$constraints")
     for file in "${requirements[@]}"; do arguments+=(-r "$file"); done
     _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 .venv/bin/python -m pip install -qq --disable-pip-version-check \
-        "${arguments[@]}" "${extra[@]}" || die "pip could not install the packages (see above); run this again to go on"
+        "${arguments[@]}" || die "pip could not install the packages (see above); run this again to go on"
     if [[ $mode == wheels ]]; then
         _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 .venv/bin/python tools/mend_wheels.py
     fi
