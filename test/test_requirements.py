@@ -12,8 +12,10 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "requirements"
 RUNTIME = [FILES / "runtime.txt", FILES / "dev.txt"]
-# A ROS 2 distribution's system brings these (Ubuntu 24.04): a pin would put a second copy beside them.
-BY_SYSTEM = set("numpy psutil pillow tqdm matplotlib pyyaml setuptools cryptography".split())
+# A ROS 2 distribution's system brings these (Ubuntu 24.04): a pin would put a second copy
+# beside them.
+BY_SYSTEM = {"numpy", "psutil", "pillow", "tqdm", "matplotlib", "pyyaml", "setuptools"}
+BY_SYSTEM |= {"cryptography"}
 
 
 def lines_of(path: Path) -> list[Requirement]:
@@ -51,8 +53,7 @@ def test_beside_ros_everything_is_pinned_but_what_the_system_brings() -> None:
 
 def test_this_environment_holds_exactly_what_is_pinned() -> None:
     """Walks the packages' own metadata from requirements/ on: nothing is reached that has no pin."""
-    environment = os.environ.get("VIRTUAL_ENV", "")
-    mode = Path(environment) / "dapdee-mode"
+    mode = Path(os.environ.get("VIRTUAL_ENV", "")) / "dapdee-mode"
     if not mode.is_file() or mode.read_text(encoding="utf-8").strip() != "wheels":
         pytest.skip("not an environment that tools/setup.sh made without a ROS installation")
     pins = pins_of(FILES / "constraints.txt")
