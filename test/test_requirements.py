@@ -25,7 +25,7 @@ def lines_of(path: Path) -> list[Requirement]:
 
 def pins_of(path: Path) -> dict[str, str]:
     """Version by canonical package name, of the pins that hold for this Python."""
-    pins = {}
+    pins: dict[str, str] = {}
     for pin in lines_of(path):
         if pin.marker is None or pin.marker.evaluate():
             (version,) = pin.specifier
@@ -52,7 +52,7 @@ def test_beside_ros_everything_is_pinned_but_what_the_system_brings() -> None:
 
 
 def test_this_environment_holds_exactly_what_is_pinned() -> None:
-    """Walks the packages' own metadata from requirements/ on: nothing is reached that has no pin."""
+    """Walks the packages' own metadata from requirements/ on: whatever is reached has a pin."""
     mode = Path(os.environ.get("VIRTUAL_ENV", "")) / "dapdee-mode"
     if not mode.is_file() or mode.read_text(encoding="utf-8").strip() != "wheels":
         pytest.skip("not an environment that tools/setup.sh made without a ROS installation")
