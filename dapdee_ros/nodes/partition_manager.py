@@ -30,19 +30,19 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile, plan_to_message
 from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
-from dapdee_ros.nodes.plan_question import NO_LINK, Question, merged, worked_out
-from dapdee_ros.nodes.plan_question import complaint as complaint_of
+from dapdee_ros.nodes.plan_question import Question, merged, worked_out
 from dapdee_ros.nodes.planning_parameters import PLANNING, declare_planning
 from dapdee_ros.nodes.policy_thread import PolicyThread
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
+from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
+from dapdee_ros.partition.conditions import HardConditions
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import PlanningError, ProfileError
-from dapdee_ros.partition.from_card import problem_of
+from dapdee_ros.partition.errors import ConditionError, PlanningError, ProfileError
+from dapdee_ros.partition.from_card import measures_of, problem_of
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
-from dapdee_ros.partition.pinned import parse_pinned
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.pinned import PinnedPlan, parse_pinned
 from dapdee_ros.partition.policy import Policy, Problem, check_switch, make_policy
 from dapdee_ros.runtime.rejections import Rejections, shortened
 
@@ -134,6 +134,7 @@ class PartitionManager(Node):
         pinned = parse_pinned(settings["pinned_plan"])
         if pinned is not None:
             head_of(self._card.dag, pinned.exit_number, pinned.boundary)
+            self._check_conditions(pinned, settings)
         if settings["mode"] not in ("auto", "latency", "throughput"):
             raise ParameterError(
                 f"mode is {settings['mode']!r}, expected auto, latency or throughput"
@@ -141,6 +142,21 @@ class PartitionManager(Node):
         self._keeper.settings = KeeperSettings(
             settings["plan_margin"], settings["min_dwell_s"], settings["accuracy_tolerance"]
         )
+
+    def _check_conditions(self, pinned: PinnedPlan, settings: dict[str, Any]) -> None:
+        conditions = HardConditions(
+            settings["keep_raw_on_car"], settings["accuracy_floor"], settings["gates"]
+        )
+        broken = conditions.breaches(
+            measures_of(self._card, self.get_parameter("codecs").value),
+            pinned.exit_number,
+            pinned.boundary,
+            pinned.codec,
+            pinned.gate,
+            pinned.gate_threshold,
+        )
+        if broken:
+            raise ConditionError("the pinned plan", broken)
 
     def _take_profile(self, side: str, message: msg.DeviceProfile) -> None:
         try:
@@ -291,32 +307,31 @@ class PartitionManager(Node):
             # Only of ours is it known how long it takes.
             self._policy_thread.ask(asked)
 
-    def _conclude(self, asked: Question, found: Plan | str) -> None:
+    def _conclude(self, asked: Question, found: Answer) -> None:
         """Publish a plan if it is worth a change.
 
         Args:
             asked: what it was asked for.
-            found: the plan, or why there is none.
+            found: the plan, and why it is not what was asked for.
         """
         problem, settings, link, load = asked.problem, asked.settings, asked.link, asked.load
         if problem is not self._problem or settings is not self._settings:
             return  # asked under other circumstances; it has been asked again since
-        complaint = ""
-        if isinstance(found, str):
-            complaint = found
-        else:
-            try:
-                current = self._reprice(problem, self._keeper.plan, link, load, asked.mode)
-            except (PlanningError, GraphError) as error:
-                complaint = complaint_of(error)
-        if isinstance(found, str) or complaint:
-            # The head keeps what it has: the last good plan is better than none.
-            if complaint != self._complaint:
-                self.get_logger().error(complaint)
-            self._complaint = complaint
-            return
-        new = found
-        self._complaint = ""
+        # The margin keeps two plans from taking turns where one is just within the bound.
+        current = repriced(
+            self._keeper.plan,
+            replace(
+                asked.situation,
+                most_period_s=(1 + settings["plan_margin"]) * asked.most_period_s,
+            ),
+            problem,
+        )
+        if found.complaint and found.complaint != self._complaint:
+            self.get_logger().error(found.complaint)
+        self._complaint = found.complaint
+        if found.plan is None or (found.complaint and current is not None):
+            return  # the last good plan is better than none
+        new = found.plan
         why = self._keeper.consider(time.monotonic(), new, current, obey=not asked.follows_gain)
         if why is None:
             self._ask_again(self._keeper.reconsider_s)
@@ -370,41 +385,6 @@ class PartitionManager(Node):
         interval_s = self._frames.interval_s
         # Until their rate is known, frames are taken to come three within a deadline.
         return share * (self._settings["deadline_s"] / 3 if math.isinf(interval_s) else interval_s)
-
-    def _reprice(
-        self, problem: Problem, plan: Plan | None, link: LinkState, load: LoadState, mode: str
-    ) -> Plan | None:
-        """The plan in force at present prices; None if it cannot be kept."""
-        settings = self._settings
-        if plan is None:
-            return None
-        if settings["pinned_plan"]:
-            # Held whatever it costs; only another pinned plan takes its place.
-            return plan
-        if plan.boundary and not link.usable:
-            return None
-        if plan.gate is not None and not settings["gates"]:
-            return None
-        forms = self._card.dag.image_forms
-        if settings["keep_raw_on_car"] and not forms.isdisjoint(plan.boundary):
-            return None
-        if plan.accuracy < settings["accuracy_floor"]:
-            return None
-        priced = problem.table.price(
-            plan.exit_number,
-            plan.boundary,
-            plan.codec,
-            link,
-            load,
-            settings["deadline_s"],
-            mode,
-            gate=plan.gate,
-            gate_threshold=plan.gate_threshold,
-        )
-        # What falls behind the frames is no better than what is late. The margin on top keeps two
-        # plans from taking turns where one is just within the bound.
-        most_period_s = (1 + settings["plan_margin"]) * self._most_period_s()
-        return replace(priced, late=priced.late or priced.period_s > most_period_s)
 
 
 def main() -> int:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.partition.answer import Answer, answer
 from dapdee_ros.partition.cost import LinkState, LoadState
-from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.keeper import worth_sending
 from dapdee_ros.partition.pinned import parse_pinned
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
+from dapdee_ros.partition.policy import Policy, Problem, Situation
 from dapdee_ros.runtime.rejections import shortened
-
-NO_LINK = LinkState(0.0, connected=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,24 @@ class Question:
     settings: dict[str, Any]
     most_period_s: float
 
+    @cached_property
+    def situation(self) -> Situation:
+        """What the policy is asked with."""
+        settings = self.settings
+        return Situation(
+            self.link,
+            self.load,
+            settings["deadline_s"],
+            self.mode,
+            accuracy_floor=settings["accuracy_floor"],
+            accuracy_tolerance=settings["accuracy_tolerance"],
+            period_tolerance=settings["period_tolerance"],
+            keep_raw_on_car=settings["keep_raw_on_car"],
+            gates=settings["gates"],
+            risk=settings["risk"],
+            most_period_s=self.most_period_s,
+        )
+
     @property
     def follows_gain(self) -> bool:
         """Whether the policy minimises what plans are judged by; others are simply obeyed."""
@@ -52,48 +66,16 @@ def merged(before: Question, now: Question) -> Question:
     return replace(now, occasion=now.occasion or before.occasion)
 
 
-def complaint(error: Exception) -> str:
-    """Why there is no plan, in words."""
-    return shortened(f"no new plan: {error}")
-
-
-def worked_out(asked: Question) -> Plan | str:
-    """The plan, or why there is none."""
-    try:
-        return _best(asked)
-    except (PlanningError, GraphError) as error:
-        return complaint(error)
-
-
-def _best(asked: Question) -> Plan:
-    settings, problem, policy = asked.settings, asked.problem, asked.policy
-    situation = Situation(
-        asked.link,
-        asked.load,
-        settings["deadline_s"],
-        asked.mode,
-        accuracy_floor=settings["accuracy_floor"],
-        accuracy_tolerance=settings["accuracy_tolerance"],
-        period_tolerance=settings["period_tolerance"],
-        keep_raw_on_car=settings["keep_raw_on_car"],
-        gates=settings["gates"],
-        risk=settings["risk"],
-        most_period_s=asked.most_period_s,
+def worked_out(asked: Question) -> Answer:
+    """The plan, or why there is none, and what to do then."""
+    settings = asked.settings
+    found = answer(
+        asked.policy,
+        asked.situation,
+        asked.problem,
+        pinned=parse_pinned(settings["pinned_plan"]),
+        gains_over_alone=settings["plan_margin"] if asked.follows_gain else None,
     )
-    pinned = parse_pinned(settings["pinned_plan"])
-    if pinned is None:
-        plan = ask(policy, situation, problem)
-        if not plan.boundary or not asked.follows_gain:
-            return plan
-        alone = ask(policy, replace(situation, link=NO_LINK), problem)
-        sends = worth_sending(plan, alone, settings["plan_margin"])
-        return plan if sends else replace(alone, reason="the link would gain too little")
-    return situation.price(
-        problem,
-        pinned.exit_number,
-        pinned.boundary,
-        pinned.codec,
-        "pinned",
-        gate=pinned.gate,
-        gate_threshold=pinned.gate_threshold,
-    )
+    if not found.complaint:
+        return found
+    return replace(found, complaint=shortened(f"no new plan: {found.complaint}"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.graph.cuts import Contraction
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.partition.codec_cost import CodecCost, GateOption
+from dapdee_ros.partition.codec_cost import CodecCost, GateOption, accuracy_after
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import TableError
 
@@ -259,7 +259,7 @@ class CostBasis:
             )
 
         found: list[Candidates] = []
-        candidates(-1, np.arange(count), worst, worst, np.maximum(accuracy - loss, 0.0))
+        candidates(-1, np.arange(count), worst, worst, accuracy_after(accuracy, loss))
         for number, option in enumerate(self.gates):
             if option.exit_number != exit_number:
                 continue
@@ -279,6 +279,6 @@ class CostBasis:
                 rows,
                 gated,
                 mean,
-                np.maximum(option.accuracy - going_on * loss[rows], 0.0),
+                accuracy_after(option.accuracy, loss[rows], going_on),
             )
         return found

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dapdee_ros.graph.dag import Node
 
@@ -96,3 +99,19 @@ class GateOption(NamedTuple):
     threshold: float
     share: float
     accuracy: float
+
+
+def accuracy_after(
+    accuracy: float, loss: float | NDArray[np.float64], sent_share: float = 1.0
+) -> Any:
+    """Accuracy that is left where a codec loses some for the frames that are sent.
+
+    Args:
+        accuracy: of the exit, or of gate and exit together, over all frames, 0 to 1.
+        loss: what the codec costs a frame that is sent, 0 to 1; a number or ``(n,)``.
+        sent_share: share of the frames that are sent, 0 to 1.
+
+    Returns:
+        Of the same shape as ``loss``, 0 or more.
+    """
+    return np.maximum(accuracy - sent_share * loss, 0.0)

@@ -1,5 +1,13 @@
 """What can be wrong with a planning request."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dapdee_ros.partition.conditions import Breach
+
 
 class PlanningError(ValueError):
     """A planning request that makes no sense; the message says what was expected and what came."""
@@ -31,3 +39,17 @@ class NoPlanError(PlanningError):
 
 class PolicyError(PlanningError):
     """A policy that is unknown, cannot be loaded or did not return a plan."""
+
+
+class ConditionError(PolicyError):
+    """A plan that breaks hard conditions.
+
+    Attributes:
+        breaches: what it breaks.
+    """
+
+    def __init__(self, who: str, breaches: Sequence[Breach]) -> None:
+        """Name the conditions in the message; ``who`` made the plan."""
+        broken = "; ".join(f"{breach.condition}: {breach.why}" for breach in breaches)
+        super().__init__(f"{who} breaks a hard condition: {broken}")
+        self.breaches = tuple(breaches)

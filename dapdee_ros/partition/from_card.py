@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dapdee_ros.codec import CODEC_NAMES
 from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.partition.conditions import ModelMeasures
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.partition.gate_options import gate_options
@@ -35,6 +37,20 @@ def problem_of(
         edge,
         accuracies(card),
         wire_codecs(card.dag, codecs, card.calibration, car_s=car.total_s, edge_s=edge.total_s),
+        gate_options(card.calibration) if card.calibration else (),
+    )
+
+
+def measures_of(card: ModelCard, codecs: Sequence[str] = CODEC_NAMES) -> ModelMeasures:
+    """What was measured about a model, for whoever has no profiles of the devices.
+
+    Raises:
+        CodecError: if a codec is unknown.
+    """
+    return ModelMeasures(
+        card.dag,
+        accuracies(card),
+        wire_codecs(card.dag, codecs, card.calibration),
         gate_options(card.calibration) if card.calibration else (),
     )
 

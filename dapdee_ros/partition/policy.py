@@ -13,13 +13,14 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from dapdee_ros.graph.cuts import head_of
+from dapdee_ros.graph.cuts import TooManyCuts, head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.partition.candidates import CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
+from dapdee_ros.partition.conditions import HardConditions
 from dapdee_ros.partition.cost import LinkState, LoadState, check_deadline, resolve_mode
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import PlanningError, PolicyError
+from dapdee_ros.partition.errors import ConditionError, PlanningError, PolicyError
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.pricing import price_plan
 from dapdee_ros.partition.table import CandidateTable
@@ -75,17 +76,41 @@ class Problem:
             self.dag, self.car, self.edge, self.codecs, self.exit_accuracy, self.gates
         )
 
-    @cached_property
+    @property
     def table(self) -> CandidateTable:
-        """The candidate table, built when it is first asked for."""
-        return CandidateTable.build(
-            self.dag,
-            self.car,
-            self.edge,
-            exit_accuracy=self.exit_accuracy,
-            codecs=self.codecs,
-            gates=self.gates,
-        )
+        """The candidate table, built when it is first asked for.
+
+        Raises:
+            TooManyCuts: if there are too many to list.
+        """
+        if isinstance(self._listed, TooManyCuts):
+            raise self._listed.with_traceback(None)
+        return self._listed
+
+    @cached_property
+    def _listed(self) -> CandidateTable | TooManyCuts:
+        try:
+            return CandidateTable.build(
+                self.dag,
+                self.car,
+                self.edge,
+                exit_accuracy=self.exit_accuracy,
+                codecs=self.codecs,
+                gates=self.gates,
+            )
+        except TooManyCuts as error:
+            # It takes its time to find out, and every decision would.
+            return error
+
+    @cached_property
+    def table_alone(self) -> CandidateTable:
+        """The plans that send nothing: few, however many cuts the network has."""
+        return CandidateTable.alone(self.basis, self.car.model_id)
+
+    @property
+    def pricing_table(self) -> CandidateTable:
+        """A table whose ``price`` prices any plan, however many there are."""
+        return self.table_alone if isinstance(self._listed, TooManyCuts) else self._listed
 
     def codec_names(self, wanted: str) -> tuple[str, ...]:
         """The codec of that name, or all for ``any``.
@@ -152,6 +177,28 @@ class Situation:
     def __post_init__(self) -> None:
         check_deadline(self.deadline_s, self.most_period_s)
         resolve_mode(self.mode, self.load)
+
+    @property
+    def conditions(self) -> HardConditions:
+        """What no plan may break."""
+        return HardConditions(self.keep_raw_on_car, self.accuracy_floor, self.gates)
+
+    def decide(self, table: CandidateTable) -> Plan:
+        """The best plan of a table; see ``CandidateTable.decide`` for what it raises."""
+        return table.decide(
+            self.link,
+            self.load,
+            self.deadline_s,
+            self.mode,
+            priority=self.priority,
+            accuracy_floor=self.accuracy_floor,
+            accuracy_tolerance=self.accuracy_tolerance,
+            period_tolerance=self.period_tolerance,
+            keep_raw_on_car=self.keep_raw_on_car,
+            gates=self.gates,
+            risk=self.risk,
+            most_period_s=self.most_period_s,
+        )
 
     @property
     def objective(self) -> str:
@@ -257,8 +304,8 @@ def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
     """A policy's plan, checked: a faulty policy must not stop or mislead whoever asks.
 
     Raises:
-        PolicyError: if the policy raises, or returns what is no plan for this model. The caller
-            keeps the last good plan.
+        PolicyError: if the policy raises, or returns what is no plan for this model; as
+            ConditionError if its plan breaks a hard condition of the situation.
     """
     name = type(policy).__name__
     try:
@@ -276,6 +323,7 @@ def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
         head_of(problem.dag, plan.exit_number, plan.boundary)
     except GraphError as error:
         raise PolicyError(f"policy {name} returned a plan that cannot run: {error}") from error
+    check_conditions(plan, situation, problem, f"the plan of policy {name}")
     return plan
 
 
@@ -307,6 +355,15 @@ def _let_ctrl_c_through(error: BaseException) -> None:
     on_main = threading.current_thread() is threading.main_thread()
     if isinstance(error, KeyboardInterrupt) and on_main:
         raise error
+
+
+def check_conditions(plan: Plan, situation: Situation, problem: Problem, who: str) -> None:
+    """Raise ConditionError if a plan breaks a hard condition; ``who`` made it, in words."""
+    broken = situation.conditions.breaches(
+        problem, plan.exit_number, plan.boundary, plan.codec, plan.gate, plan.gate_threshold
+    )
+    if broken:
+        raise ConditionError(who, broken)
 
 
 def _installed() -> dict[str, Any]:

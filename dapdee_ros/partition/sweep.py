@@ -10,7 +10,7 @@ import numpy as np
 
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation
+from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
 
 # Half a decade on both sides of the rates that the field uses (0.13 to 18.88 Mbit/s).
 LINK_RATES_BPS = (0.04e6, 60e6)
@@ -71,20 +71,24 @@ def sweep(
         what: ``link`` (0.04 to 60 Mbit/s) or ``deadline`` (from a third of the policy's fastest
             plan to three times the whole network on the car).
         count: how many values.
+
+    Raises:
+        PolicyError: if the policy fails, or a plan breaks a hard condition.
     """
     if what == "link":
         low, high = LINK_RATES_BPS
     else:
-        fastest = policy.plan(replace(situation, deadline_s=1e-9)).latency_s
+        fastest = ask(policy, replace(situation, deadline_s=1e-9), problem).latency_s
         alone = situation.load.car_slowdown * problem.car.total_s
         low, high = min(fastest, alone) / 3, 3 * alone
     points = []
     for value in np.geomspace(low, high, count).tolist():
-        plan = policy.plan(
+        asked = (
             replace(situation, link=replace(situation.link, uplink_bps=value))
             if what == "link"
             else replace(situation, deadline_s=value)
         )
+        plan = ask(policy, asked, problem)
         points.append(SweepPoint(value, plan, car_share(problem, plan)))
     return Sweep(what, situation, points)
 

@@ -96,6 +96,12 @@ class CandidateTable:
         )
         return cls(basis, car.model_id, candidates, cut_dag, exact_up_to)
 
+    @classmethod
+    def alone(cls, basis: CostBasis, model_id: str) -> CandidateTable:
+        """The plans with which the car finishes alone, of every exit, with and without a gate."""
+        parts = [basis.price(n, basis.part(n)[None]) for n in range(1, len(basis.dag.exits) + 1)]
+        return cls(basis, model_id, Candidates.join(parts), basis.dag)
+
     def decide(
         self,
         link: LinkState,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dapdee_ros.partition.candidates import BYTES, SENDS, Bools, Candidates, Floats, Ints
+from dapdee_ros.partition.conditions import ACCURACY_ROUNDING
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.errors import NoPlanError, PlanningError
 
-# Accuracies closer than this are the same number, computed in two ways.
-_ROUNDING = 1e-9
 # Periods within this factor are the same period, summed in another order.
 _SAME = 1 + 1e-12
 
@@ -68,7 +67,7 @@ class View:
         if alone:
             keep &= c.worst[SENDS] == 0
         best = c.accuracy[keep].max()
-        keep &= c.accuracy >= check_ratio("accuracy_floor", floor) - _ROUNDING
+        keep &= c.accuracy >= check_ratio("accuracy_floor", floor) - ACCURACY_ROUNDING
         rows = np.flatnonzero(keep)
         if not len(rows):
             raise NoPlanError(
@@ -141,7 +140,8 @@ class View:
             in_time = np.minimum.reduceat(ungated_s, self.starts) <= deadline_s
             plain = int(in_time.argmax())
             level = plain if in_time[plain] else level
-        last = self.bounds[bisect_right(self.falling, self.falling[level] + tolerance + _ROUNDING)]
+        least = self.falling[level] + tolerance + ACCURACY_ROUNDING
+        last = self.bounds[bisect_right(self.falling, least)]
         latency_s = latency_s[first:last]
         means = (self.worst if self.expected is None else self.expected)[:, first:last]
         if mode == "latency":

@@ -10,19 +10,17 @@ from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.estimation.load import LoadEstimator
 from dapdee_ros.estimation.slowdown import SlowdownFilter
-from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.partition.answer import NO_LINK, answer, repriced
 from dapdee_ros.partition.cost import LinkState, LoadState
-from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
+from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
+from dapdee_ros.partition.policy import Policy, Problem, Situation
 from dapdee_ros.runtime.frames import Place
 from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Outcome
 from dapdee_ros.simulation.scenario import Planning
 
-NO_LINK = LinkState(0.0, connected=False)
 LOAD_PERIOD_S = 1.0
 """Between two looks at the processor and at the frame counter, as the nodes have it."""
 
@@ -103,12 +101,23 @@ class SimulatedManager:
         """Work out the best plan as of now and tell it if it is worth a change."""
         link = self._link_state()
         load, mode = self._load_state()
-        try:
-            new = self._best(link, load, mode)
-            current = self._reprice(self._keeper.plan, link, load, mode)
-        except (PlanningError, GraphError) as error:
-            self.complaints[str(error)] = self.complaints.get(str(error), 0) + 1
+        situation = self.situation(link, load, mode)
+        planning = self._planning
+        found = answer(
+            self._policy,
+            situation,
+            self._problem,
+            gains_over_alone=planning.plan_margin if self._follows_gain else None,
+        )
+        most_period_s = (1 + planning.plan_margin) * situation.most_period_s
+        current = repriced(
+            self._keeper.plan, replace(situation, most_period_s=most_period_s), self._problem
+        )
+        if found.complaint:
+            self.complaints[found.complaint] = self.complaints.get(found.complaint, 0) + 1
+        if found.plan is None or (found.complaint and current is not None):
             return
+        new = found.plan
         if new.boundary and not link.usable:
             # Some policies send whatever happens. The head refuses a plan that takes for ever, and
             # follows the one that it has.
@@ -181,34 +190,3 @@ class SimulatedManager:
             load.indicators,
         )
         return state, mode
-
-    def _best(self, link: LinkState, load: LoadState, mode: str) -> Plan:
-        situation = self.situation(link, load, mode)
-        plan = ask(self._policy, situation, self._problem)
-        if not plan.boundary or not self._follows_gain:
-            return plan
-        alone = ask(self._policy, replace(situation, link=NO_LINK), self._problem)
-        if worth_sending(plan, alone, self._planning.plan_margin):
-            return plan
-        return replace(alone, reason="the link would gain too little")
-
-    def _reprice(
-        self, plan: Plan | None, link: LinkState, load: LoadState, mode: str
-    ) -> Plan | None:
-        """The plan in force at present prices; None if it cannot be kept."""
-        planning = self._planning
-        if plan is None or (plan.boundary and not link.usable):
-            return None
-        priced = self._problem.table.price(
-            plan.exit_number,
-            plan.boundary,
-            plan.codec,
-            link,
-            load,
-            self._deadline_s,
-            mode,
-            gate=plan.gate,
-            gate_threshold=plan.gate_threshold,
-        )
-        most_period_s = (1 + planning.plan_margin) * self.most_period_s
-        return replace(priced, late=priced.late or priced.period_s > most_period_s)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.estimation.link import LinkEstimate
+from dapdee_ros.partition.answer import NO_LINK
 from dapdee_ros.partition.cost import LoadState
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, make_policy
@@ -22,7 +23,7 @@ from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Answer, Frame, Outcome, SimulatedCar
 from dapdee_ros.simulation.edge import SimulatedEdge
 from dapdee_ros.simulation.foresight import Foresight
-from dapdee_ros.simulation.manager import LOAD_PERIOD_S, NO_LINK, SimulatedManager
+from dapdee_ros.simulation.manager import LOAD_PERIOD_S, SimulatedManager
 from dapdee_ros.simulation.monitor import CHECK_PERIOD_S, SimulatedMonitor
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink

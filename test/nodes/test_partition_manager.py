@@ -168,6 +168,43 @@ def test_wishes_that_take_effect_at_once(ros: RosWorld) -> None:
         assert words in result.reason
 
 
+def test_no_policy_and_no_pinned_plan_breaks_a_hard_condition(ros: RosWorld) -> None:
+    world = World(ros, gates=False, policy="edge-only")
+    world.profile("car", 0.5)
+    world.profile("edge", 0.01)
+    world.link(20.0)
+    ros.spin_until(lambda: world.plans and world.plans[-1].boundary, 10.0, "the policy's plan")
+    world.seen = len(world.plans)
+
+    assert world.set("keep_raw_on_car", True).successful
+    instead = world.next_plan()
+    assert instead.boundary == []
+    assert "the plan in force cannot be kept" in instead.reason or "parameter" in instead.reason
+    assert "EdgeOnly breaks a hard condition: keep_raw_on_car" in instead.reason
+    assert "EdgeOnly breaks a hard condition: keep_raw_on_car" in world.program.output()
+    world.link(25.0)
+    ros.spin_for(0.3)
+    assert len(world.plans) == world.seen
+
+    sends = f"exit=5 boundary={CARD.dag.input} codec=f32"
+    refused = world.set("pinned_plan", sends)
+    assert not refused.successful
+    assert "the pinned plan breaks a hard condition: keep_raw_on_car" in refused.reason
+    assert world.set("keep_raw_on_car", False).successful
+    assert world.set("pinned_plan", sends).successful
+    ros.spin_until(lambda: world.plans[-1].policy == "pinned", 10.0, "the pinned plan")
+    assert world.plans[-1].boundary == [CARD.dag.input]
+    # With that plan pinned, the condition itself is what is refused.
+    again = world.set("keep_raw_on_car", True)
+    assert not again.successful
+    assert "keep_raw_on_car" in again.reason
+    shallow = world.set("pinned_plan", "exit=1 boundary=image codec=f32")
+    assert shallow.successful
+    floor = world.set("accuracy_floor", CARD.exit_accuracy[-1] - 0.01)
+    assert not floor.successful
+    assert "accuracy_floor" in floor.reason
+
+
 def test_of_periods_that_count_as_equal_the_lowest_latency_is_taken(ros: RosWorld) -> None:
     world = World(ros, gates=False, mode="throughput")
     world.profile("car", 0.1)

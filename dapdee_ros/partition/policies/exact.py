@@ -25,17 +25,4 @@ class Exact:
         """The best plan."""
         if self._instead is not None:
             return self._instead.plan(situation)
-        return self._table.decide(
-            situation.link,
-            situation.load,
-            situation.deadline_s,
-            situation.mode,
-            priority=situation.priority,
-            accuracy_floor=situation.accuracy_floor,
-            accuracy_tolerance=situation.accuracy_tolerance,
-            period_tolerance=situation.period_tolerance,
-            keep_raw_on_car=situation.keep_raw_on_car,
-            gates=situation.gates,
-            risk=situation.risk,
-            most_period_s=situation.most_period_s,
-        )
+        return situation.decide(self._table)

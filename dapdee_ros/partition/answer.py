@@ -1,0 +1,112 @@
+"""From a policy or a pinned plan to what is followed; and the plan in force, as of now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.partition.cost import LinkState
+from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.keeper import worth_sending
+from dapdee_ros.partition.pinned import PinnedPlan
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, check_conditions
+
+NO_LINK = LinkState(0.0, connected=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What asking for a plan came to.
+
+    Attributes:
+        plan: what to follow; with a complaint only if the plan in force cannot be kept. None: there
+            is nothing that may be followed.
+        complaint: why it is not what was asked for, in words; empty if it is.
+    """
+
+    plan: Plan | None
+    complaint: str = ""
+
+
+def answer(
+    policy: Policy,
+    situation: Situation,
+    problem: Problem,
+    *,
+    pinned: PinnedPlan | None = None,
+    gains_over_alone: float | None = None,
+) -> Answer:
+    """The plan to follow now.
+
+    Where the policy fails, or what it or a person wants breaks a hard condition, the best plan with
+    which the car finishes alone stands by.
+
+    Args:
+        policy: who plans, unless a plan is pinned.
+        situation: what it plans for.
+        problem: likewise.
+        pinned: the plan that a person wants.
+        gains_over_alone: share of the objective by which a plan that sends has to be better than
+            the policy's best without a link, or that one is taken; None: whatever the policy says.
+    """
+    try:
+        if pinned is not None:
+            return Answer(_priced(pinned, situation, problem))
+        plan = ask(policy, situation, problem)
+        if not plan.boundary or gains_over_alone is None:
+            return Answer(plan)
+        alone = ask(policy, replace(situation, link=NO_LINK), problem)
+        if worth_sending(plan, alone, gains_over_alone):
+            return Answer(plan)
+        return Answer(replace(alone, reason="the link would gain too little"))
+    except (PlanningError, GraphError) as error:
+        return Answer(_standing_by(situation, problem, str(error)), str(error))
+
+
+def repriced(plan: Plan | None, situation: Situation, problem: Problem) -> Plan | None:
+    """The plan in force at present prices.
+
+    What falls behind the frames (``Situation.most_period_s``) is no better than what is late, and
+    is marked so.
+
+    Returns:
+        None if there is none or it cannot be kept: it needs a link that is gone, breaks a hard
+        condition, or is no plan of this problem any more.
+    """
+    if plan is None or (plan.boundary and not situation.link.usable):
+        return None
+    exit_number, boundary, codec, gate, threshold = plan.key
+    if situation.conditions.breaches(problem, exit_number, boundary, codec, gate, threshold):
+        return None
+    try:
+        priced = problem.pricing_table.price(
+            exit_number, boundary, codec, situation.link, situation.load, situation.deadline_s,
+            situation.objective, gate=gate, gate_threshold=threshold,
+        )  # fmt: skip
+    except (PlanningError, GraphError):
+        return None
+    return replace(priced, late=priced.late or priced.period_s > situation.most_period_s)
+
+
+def _priced(pinned: PinnedPlan, situation: Situation, problem: Problem) -> Plan:
+    plan = situation.price(
+        problem,
+        pinned.exit_number,
+        pinned.boundary,
+        pinned.codec,
+        "pinned",
+        gate=pinned.gate,
+        gate_threshold=pinned.gate_threshold,
+    )
+    check_conditions(plan, situation, problem, "the pinned plan")
+    return plan
+
+
+def _standing_by(situation: Situation, problem: Problem, why: str) -> Plan | None:
+    try:
+        plan = replace(situation, link=NO_LINK).decide(problem.table_alone)
+    except PlanningError:
+        # Not even the car alone reaches the accuracy floor.
+        return None
+    return replace(plan, reason=f"the car alone, because {why}")

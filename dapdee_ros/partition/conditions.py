@@ -1,0 +1,224 @@
+"""Hard conditions: what no plan may break, whichever policy made it, and what a plan breaks of it.
+
+The one place where they are judged. A plan is judged by what it would do (exit, boundary, codec and
+gate), never by what it says of itself: its accuracy is looked up in what was measured. Neither a
+profile nor a link is needed, so the car can judge what it is told to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.partition.codec_cost import CodecCost, GateOption, accuracy_after
+from dapdee_ros.partition.errors import PlanningError
+
+# Accuracies closer than this are the same number, computed in two ways.
+ACCURACY_ROUNDING = 1e-9
+# A message carries a threshold as float32.
+_THRESHOLD_ROUNDING = 1e-6
+
+
+class Condition(StrEnum):
+    """The hard conditions, by the names of their settings."""
+
+    KEEP_RAW_ON_CAR = "keep_raw_on_car"
+    ACCURACY_FLOOR = "accuracy_floor"
+    GATES = "gates"
+    CODECS = "codecs"
+
+
+class Breach(NamedTuple):
+    """A condition that a plan breaks.
+
+    Attributes:
+        condition: which.
+        why: what of the plan breaks it, for people.
+    """
+
+    condition: Condition
+    why: str
+
+
+class Measured(Protocol):
+    """What is known about a model: a ``Problem`` is such, a ``CostBasis``, ``ModelMeasures``."""
+
+    @property
+    def dag(self) -> ModelDag:
+        """The network."""
+
+    @property
+    def exit_accuracy(self) -> Sequence[float]:
+        """Accuracy of each exit, shallowest first, 0 to 1."""
+
+    @property
+    def codecs(self) -> Sequence[CodecCost]:
+        """How a boundary may be coded."""
+
+    @property
+    def gates(self) -> Sequence[GateOption]:
+        """Calibrated gate settings."""
+
+
+@dataclass(frozen=True)
+class ModelMeasures:
+    """``Measured`` and nothing else, for whoever has no profiles.
+
+    Attributes:
+        dag: the network.
+        exit_accuracy: accuracy of each exit, shallowest first, 0 to 1.
+        codecs: how a boundary may be coded.
+        gates: calibrated gate settings.
+    """
+
+    dag: ModelDag
+    exit_accuracy: Sequence[float]
+    codecs: Sequence[CodecCost]
+    gates: Sequence[GateOption] = ()
+
+
+@dataclass(frozen=True)
+class HardConditions:
+    """What no plan may break.
+
+    A codec that was not measured at a boundary, and a gate that was not calibrated, break
+    ``codecs`` and ``gates`` whatever is set here: nobody knows what they cost in accuracy.
+
+    Attributes:
+        keep_raw_on_car: never send the input, nor what it could be computed back from
+            (``ModelDag.image_forms``).
+        accuracy_floor: the least accuracy, 0 to 1.
+        gates: whether a gate may end frames on the car.
+        codecs: names of the codecs that may be used; None: any that was measured.
+
+    Raises:
+        PlanningError: at construction, for a floor that is not 0 to 1.
+    """
+
+    keep_raw_on_car: bool = False
+    accuracy_floor: float = 0.0
+    gates: bool = True
+    codecs: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.accuracy_floor <= 1:
+            raise PlanningError(f"accuracy_floor is {self.accuracy_floor}; expected 0 to 1")
+
+    def breaches(
+        self,
+        measured: Measured,
+        exit_number: int,
+        boundary: Sequence[str],
+        codec: str,
+        gate: int | None = None,
+        gate_threshold: float | None = None,
+    ) -> tuple[Breach, ...]:
+        """What a plan breaks; empty if nothing.
+
+        Args:
+            measured: what is known about the model.
+            exit_number: the exit that answers.
+            boundary: names of the tensors that are sent; empty if the car finishes alone.
+            codec: how they are coded; ignored where nothing is sent.
+            gate: exit that may end the frame on the car, or None.
+            gate_threshold: confidence from which it does; None takes the first calibrated one.
+        """
+        broken = []
+        forms = measured.dag.image_forms.intersection(boundary)
+        if self.keep_raw_on_car and forms:
+            broken.append(
+                Breach(
+                    Condition.KEEP_RAW_ON_CAR,
+                    f"it sends {', '.join(sorted(forms))}, from which the image could be computed",
+                )
+            )
+        if boundary:
+            refused = self._refused_codec(measured, exit_number, tuple(boundary), codec)
+            if refused:
+                broken.append(Breach(Condition.CODECS, refused))
+        if gate is not None:
+            if not self.gates:
+                broken.append(
+                    Breach(Condition.GATES, f"exit {gate} may end a frame, and gates are off")
+                )
+            if gate_option(measured, gate, exit_number, gate_threshold) is None:
+                broken.append(
+                    Breach(
+                        Condition.GATES,
+                        f"gate {gate} before exit {exit_number} is not calibrated at threshold "
+                        f"{gate_threshold}",
+                    )
+                )
+        if self.accuracy_floor > 0:
+            accuracy = accuracy_of(measured, exit_number, boundary, codec, gate, gate_threshold)
+            if accuracy is None:
+                broken.append(Breach(Condition.ACCURACY_FLOOR, "its accuracy is not known"))
+            elif accuracy < self.accuracy_floor - ACCURACY_ROUNDING:
+                why = f"its accuracy is {accuracy:.4g}, less than {self.accuracy_floor:.4g}"
+                broken.append(Breach(Condition.ACCURACY_FLOOR, why))
+        return tuple(broken)
+
+    def _refused_codec(
+        self, measured: Measured, exit_number: int, boundary: tuple[str, ...], codec: str
+    ) -> str:
+        if self.codecs is not None and codec not in self.codecs:
+            return f"codec {codec!r} is not one of {', '.join(sorted(self.codecs))}"
+        if _loss(measured, exit_number, boundary, codec) is None:
+            return (
+                f"codec {codec!r} was not measured for {', '.join(boundary)} at exit {exit_number}"
+            )
+        return ""
+
+
+def accuracy_of(
+    measured: Measured,
+    exit_number: int,
+    boundary: Sequence[str],
+    codec: str,
+    gate: int | None = None,
+    gate_threshold: float | None = None,
+) -> float | None:
+    """What a plan's answers are worth by what was measured, 0 to 1; None if it was not.
+
+    The arguments are those of ``HardConditions.breaches``.
+    """
+    loss = _loss(measured, exit_number, tuple(boundary), codec) if boundary else 0.0
+    if loss is None or not 1 <= exit_number <= len(measured.exit_accuracy):
+        return None
+    if gate is None:
+        return float(accuracy_after(measured.exit_accuracy[exit_number - 1], loss))
+    option = gate_option(measured, gate, exit_number, gate_threshold)
+    if option is None:
+        return None
+    return float(accuracy_after(option.accuracy, loss, 1 - option.share))
+
+
+def gate_option(
+    measured: Measured, gate: int, exit_number: int, threshold: float | None
+) -> GateOption | None:
+    """The calibrated setting of a gate; the first of the pair for threshold None."""
+    for option in measured.gates:
+        if (option.gate, option.exit_number) != (gate, exit_number):
+            continue
+        if threshold is None or abs(option.threshold - threshold) <= _THRESHOLD_ROUNDING:
+            return option
+    return None
+
+
+def _loss(
+    measured: Measured, exit_number: int, boundary: tuple[str, ...], codec: str
+) -> float | None:
+    """Accuracy that a codec costs there; None if it does not code all of it or nobody knows."""
+    for cost in measured.codecs:
+        if cost.name == codec:
+            by_name = measured.dag.by_name
+            if any(n not in by_name or cost.tensor(by_name[n]) is None for n in boundary):
+                return None
+            if len(boundary) > 1:
+                # Losses are known by boundaries in the order of the network.
+                boundary = tuple(node.name for node in measured.dag.nodes if node.name in boundary)
+            return cost.accuracy_loss(exit_number, boundary)
+    return None
