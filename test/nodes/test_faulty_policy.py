@@ -157,6 +157,12 @@ def test_a_policy_that_wants_to_end_the_process_does_not(ros: RosWorld, tmp_path
     world.profile("edge", 0.01)
     words = "policy Ending failed: SystemExit"
     ros.spin_until(lambda: words in world.program.output(), 10.0, words)
-    assert world.set("policy", "device-only").successful
-    assert world.next_plan().policy == "device-only"
+    # There is no good plan yet, so the car works alone.
+    alone = world.next_plan()
+    assert alone.boundary == []
+    assert words in alone.reason
+    world.link(5.0)
+    assert world.set("policy", "edge-only").successful
+    other = world.next_plan()
+    assert (other.boundary, other.policy) == (["image"], "edge-only")
     assert world.program.stop() == 0
