@@ -136,7 +136,7 @@ def test_a_plan_is_judged_without_profiles_or_a_link() -> None:
     assert conditions_of(only.breaches(measured, deepest, [image], "f32")) == ["codecs"]
 
     option = measured.gates[0]
-    gated = (measured, option.exit_number, [], "none", option.gate)
+    gated = (measured, option.exit_number, (), "none", option.gate)
     assert not free.breaches(*gated, option.threshold)
     # A message carries the threshold with fewer digits.
     assert not free.breaches(*gated, round(option.threshold, 7))
