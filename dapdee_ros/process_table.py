@@ -72,7 +72,8 @@ MODEL = Argument("model", "Model: the name of an installed one, or a folder. The
 THREADS = Argument("threads", "Inference threads; 0: half of the cores.", int)
 SIM_TIME = Argument(
     "use_sim_time",
-    "Take the time from /clock, as for a bag that is played with --clock.",
+    "Take the time in headers from /clock, as for a bag that is played with --clock. Timers go on "
+    "where it stands still.",
     choices=("", "true", "false"),
 )
 OF_EVERY_NODE = (SIM_TIME.name,)

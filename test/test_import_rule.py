@@ -95,3 +95,15 @@ print(*({"torch", "networkx", "cv2"} & set(sys.modules)))
     exit_number, loaded = done.stdout.split("\n")[:2]
     assert int(exit_number) >= 1
     assert loaded == ""
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_only_one_place_makes_timers(path: Path) -> None:
+    if path == Path("nodes/timers.py"):
+        return
+    # A timer on a node's own clock stands still where that is set back.
+    made = {"create_timer", "create_rate", "Timer", "Rate", "sleep_for", "sleep_until"}
+    tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = [getattr(func, "attr", getattr(func, "id", "")) for func in called]
+    assert not made & {*names}, f"{path} makes a timer: use every() of nodes/timers.py"

@@ -21,6 +21,8 @@ from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import require_type
 from dapdee_ros.bags.writer import check_new_bag, offered_qos
 from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.nodes.timers import every
+from dapdee_ros.runtime.system_clock import SystemClock, both_clocks_ns
 
 _LOOK_PERIOD_S = 0.25
 _LEAST_DEPTH = 100  # messages that may wait while the disk is busy
@@ -97,13 +99,14 @@ class BagRecorder(Node):
         self._refused: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
         self._lost: dict[str, int] = {}
-        self._started_s = time.monotonic()
+        self._system_clock = SystemClock()
+        steady_ns, self._started_ns = both_clocks_ns()
+        self._started_s = steady_ns / 1e9
         self._ended = False
         self.recording: Recording | None = None
         self.failure = ""
         self._look()
-        # Not a ROS timer: with simulated time and no clock yet, those stand still.
-        self.create_timer(_LOOK_PERIOD_S, self._look, clock=_steady_clock())
+        every(self, _LOOK_PERIOD_S, self._look)
 
     def _full_name(self, topic: str) -> str:
         return topic if topic.startswith("/") else self._prefix + topic
@@ -181,13 +184,19 @@ class BagRecorder(Node):
         self.get_logger().warning(f"not recording {topic}: {why}")
 
     def _write(self, topic: str, data: bytes, info: dict[str, int]) -> None:
-        # When it came, not when it is this callback's turn.
-        log_ns = 0 if self._settings.use_sim_time else info["received_timestamp"]
         try:
-            self._writer.write_raw(topic, log_ns or self.get_clock().now().nanoseconds, data)
+            self._writer.write_raw(topic, self._log_ns(info["received_timestamp"]), data)
         except BagError as error:
             self.failure = str(error)
             raise StopProcess(1) from error
+
+    def _log_ns(self, received_ns: int) -> int:
+        """The time to note for a message: when it came, not when it is its callback's turn."""
+        if self._settings.use_sim_time:
+            return self.get_clock().now().nanoseconds
+        # As the clock was at the start: where it is set meanwhile, the bag has no jump.
+        into_s = self._system_clock.arrival_s(received_ns) - self._started_s
+        return self._started_ns + round(1e9 * into_s)
 
     def _count_lost(self, topic: str, info: Any) -> None:
         self._lost[topic] += info.total_count_change
@@ -291,9 +300,3 @@ def _package_folders(package: str) -> Sequence[str]:
         return list(getattr(sys.modules[package], "__path__", ()))
     found = importlib.util.find_spec(package)
     return (found.submodule_search_locations or ()) if found else ()
-
-
-def _steady_clock() -> Any:
-    from rclpy.clock import Clock, ClockType
-
-    return Clock(clock_type=ClockType.STEADY_TIME)

@@ -15,6 +15,7 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import rgb_to_image
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.runtime.health import CameraHealth
 
 USUAL_RATE_HZ = 10.0
@@ -118,8 +119,7 @@ class CameraNode(Node):
         self._images = self.create_publisher(Image, "image_raw", qos.IMAGE)
         self._truths = self.create_publisher(SceneTruth, "truth", qos.RESULT)
         period_s = self._period_s(rate_hz)
-        # rclpy's timer counts its ticks from the first one, so that they do not drift.
-        self._timer = self.create_timer(period_s, partial(self._tick, self._source))
+        self._timer = every(self, period_s, partial(self._tick, self._source))
         on_change(self, self._set_rate)
         start = ", as soon as somebody subscribes to image_raw" if self._waiting else ""
         self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s{start}")

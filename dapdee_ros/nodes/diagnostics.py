@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import publish_on
 
 TOPIC = "/diagnostics"
@@ -55,9 +55,7 @@ class Reporter:
         self._cpu = (time.monotonic(), time.process_time())
         self._publisher = publish_on(nodes[0], DiagnosticArray, TOPIC, qos.DIAGNOSTICS)
         self._statuses: dict[str, DiagnosticStatus] = {}
-        # Not the nodes' clock: with simulated time and no clock yet, that stands still.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        nodes[0].create_timer(_PERIOD_S, self._report, clock=steady)
+        every(nodes[0], _PERIOD_S, self._report)
 
     def _report(self) -> None:
         now_s = time.monotonic()

@@ -28,6 +28,7 @@ from dapdee_ros.nodes.images import ImageError, image_to_rgb
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.runtime.frames import FrameResult, HeadFrame, Place
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
@@ -127,9 +128,7 @@ class Head(ModelLifecycleNode):
                 self.rejections,
             ),
         ]
-        self._timer = self.create_timer(
-            self.get_parameter("ledger_period_s").value, self._publish_ledger
-        )
+        self._timer = every(self, self.get_parameter("ledger_period_s").value, self._publish_ledger)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -24,6 +24,7 @@ from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.link_trace import LinkTraceError
 from dapdee_ros.simulation.shaper import ShapedLink
@@ -107,7 +108,7 @@ class LinkEmulator(Node):
                 kind, source, partial(self._take, link, publisher), profile, raw=True
             )
         self._truths = self.create_publisher(msg.LinkQuality, "link_truth", qos.STATE)
-        self.create_timer(_TRUTH_PERIOD_S, self._publish_truth)
+        every(self, _TRUTH_PERIOD_S, self._publish_truth)
         self._thread = threading.Thread(target=self._deliver, name="link", daemon=True)
         self._thread.start()
         self.get_logger().info(f"link: {self._trace.describe()}, delay {1e3 * delay_s:.0f} ms")

@@ -18,6 +18,7 @@ from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_timed, listen_to, publish_on
 
 FRAME_HEADER_BYTES = 250
@@ -94,7 +95,7 @@ class LinkMonitor(Node):
         listen_timed(self, msg.InferenceResult, "unused_answer", self._take_unused, qos.RESULT)
         if hear_results:
             listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
-        self.create_timer(period_s, self._check)
+        every(self, period_s, self._check)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task link."""

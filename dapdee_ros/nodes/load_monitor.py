@@ -18,6 +18,7 @@ from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
 
 _SMOOTHING = 0.2
@@ -70,7 +71,7 @@ class LoadMonitor(Node):
                 qos.tensor_qos(reliable, 10),
             )
         psutil.cpu_percent()  # the first call only starts the measurement
-        self.create_timer(period_s, self._publish)
+        every(self, period_s, self._publish)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task machine."""

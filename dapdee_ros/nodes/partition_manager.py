@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.timer import Timer
 
@@ -34,6 +33,7 @@ from dapdee_ros.nodes.plan_question import Question, merged, worked_out
 from dapdee_ros.nodes.planning_parameters import PLANNING, declare_planning
 from dapdee_ros.nodes.policy_thread import PolicyThread
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
 from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
 from dapdee_ros.partition.conditions import HardConditions
@@ -91,7 +91,6 @@ class PartitionManager(Node):
         self._rejections = Rejections()
         self._again: Timer | None = None
         self._again_s = math.inf
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._policy_thread = PolicyThread(self, worked_out, self._conclude, merged)
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
         self._policy_at_start: str = self._settings["policy"]
@@ -367,7 +366,7 @@ class PartitionManager(Node):
         self._forget_timer()
         self._again_s = at_s
         delay_s = max(0.001, at_s - time.monotonic())
-        self._again = self.create_timer(delay_s, self._decide_again, clock=self._steady)
+        self._again = every(self, delay_s, self._decide_again)
 
     def _decide_again(self) -> None:
         self._forget_timer()

@@ -28,6 +28,7 @@ from rclpy.utilities import remove_ros_args
 
 from dapdee_ros.nodes.diagnostics import Reporter
 from dapdee_ros.runtime.shared_memory import clear_left_behind
+from dapdee_ros.runtime.system_clock import SystemClock
 
 _HELP = """\
 usage: {program} [--ros-args] [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM:=TO ...]
@@ -35,6 +36,7 @@ usage: {program} [--ros-args] [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM
 A ROS 2 node of dapdee_ros. Its parameters, while it runs: ros2 param list, and ros2 param describe
 NODE NAME. They stand with their defaults in the folder config of the package."""
 
+_CLOCK_LOOK_S = 0.1
 _interrupted_s = -math.inf
 
 
@@ -180,7 +182,12 @@ class _Spinner:
 
     def wait(self) -> int:
         """Wait until a callback ends the process; returns its exit status."""
-        self._ended.wait()
+        clock = SystemClock()
+        while not self._ended.wait(_CLOCK_LOOK_S):
+            if clock.was_set():
+                # A middleware built against an old C library waits for the next timer by the system
+                # clock: set back by ten minutes, it would wait ten minutes more.
+                self._executor.wake()
         return self._status
 
     def stop(self) -> None:

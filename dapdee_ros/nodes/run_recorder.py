@@ -16,6 +16,7 @@ from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.nodes.timers import every
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
 from dapdee_ros.report.spool import Spool
 
@@ -80,7 +81,7 @@ class RunRecorder(Node):
         self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
         self.create_subscription(msg.LinkQuality, "link_truth", self._take_truth_link, qos.STATE)
         self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
-        self.create_timer(1.0, self._tick)
+        every(self, 1.0, self._tick)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task log."""

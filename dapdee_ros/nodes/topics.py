@@ -20,12 +20,12 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
 from dapdee_ros.runtime.rejections import Rejections
+from dapdee_ros.runtime.system_clock import SystemClock
 
 LEAN = [Parameter("start_type_description_service", value=False)]
 """``parameter_overrides`` of a node that does without one service that nobody asks."""
 
-
-_LONGEST_WAIT_S = 10.0
+_system_clock = SystemClock()
 
 
 def publish_on(node: Node, kind: type, topic: str, profile: QoSProfile) -> Any:
@@ -58,24 +58,15 @@ def listen_timed(
     callback: Callable[[Any, float], None],
     profile: QoSProfile,
 ) -> Any:
-    """As ``listen_to``; the callback is also told when the message arrived, see ``arrival_s``."""
+    """As ``listen_to``; the callback is also told when the message arrived.
+
+    In seconds of the monotonic clock; see ``SystemClock.arrival_s``.
+    """
 
     def take(message: Any, info: Mapping[str, Any]) -> None:
-        callback(message, arrival_s(info["received_timestamp"]))
+        callback(message, _system_clock.arrival_s(info["received_timestamp"]))
 
     return listen_to(node, kind, topic, take, profile)
-
-
-def arrival_s(received_ns: int) -> float:
-    """When a message arrived on the monotonic clock, in s: maybe long before its callback.
-
-    Args:
-        received_ns: the middleware's time stamp, nanoseconds of the system clock; 0 if it has none.
-    """
-    now_s = time.monotonic()
-    waited_s = (time.time_ns() - received_ns) / 1e9
-    # Anything else is no waiting, but a clock that was set, or none.
-    return now_s - waited_s if 0 <= waited_s < _LONGEST_WAIT_S else now_s
 
 
 def listen_checking(

@@ -22,6 +22,7 @@ from dapdee_ros.nodes.picture import draw, draw_scene
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.run_view import RunView
 from dapdee_ros.nodes.shown import Answer, LinkPoint
+from dapdee_ros.nodes.timers import every
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
@@ -115,7 +116,7 @@ class Viewer(Node):
         self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
         self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
         # Also without results there is something to see, and to notice who looks.
-        self.create_timer(_REDRAW_S, self._tick)
+        every(self, _REDRAW_S, self._tick)
         self._tick()
 
     def diagnose(self, now_s: float) -> dict[str, Health]:

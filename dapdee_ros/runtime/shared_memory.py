@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 _SEGMENT = re.compile(r"fastrtps_[0-9a-f]{16}_el")
-_LEAST_AGE_S = 60.0
+_LEAST_AGE_S = 5.0
 
 
 def clear_left_behind(folder: Path = Path("/dev/shm")) -> int:
@@ -20,7 +20,7 @@ def clear_left_behind(folder: Path = Path("/dev/shm")) -> int:
     else does: a car whose head is restarted often enough would run out of memory. Beside each
     segment lies a file that its owner holds locked for as long as it lives; ``fastdds shm clean``
     goes by it as well. Young ones are left alone: between making and locking that file lies a
-    moment.
+    moment. One from the future was made before the system clock was set back.
 
     Args:
         folder: where the system keeps shared memory.
@@ -37,7 +37,7 @@ def clear_left_behind(folder: Path = Path("/dev/shm")) -> int:
     for entry in locks:
         # Another process may be at the same, and segments of other users are not ours to remove.
         with contextlib.suppress(OSError):
-            if now_s - entry.stat().st_mtime < _LEAST_AGE_S:
+            if 0 <= now_s - entry.stat().st_mtime < _LEAST_AGE_S:
                 continue
             lock = Path(entry.path)
             with lock.open("r+") as file:

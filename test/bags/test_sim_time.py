@@ -111,6 +111,49 @@ class Player:
         return round((into_ns % self._round_ns) / (SECOND_NS / 10))
 
 
+def test_a_clock_that_stands_still_or_rewinds_stops_no_car(ros: RosWorld) -> None:
+    results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
+    links = ros.collect(msg.LinkQuality, "link_quality", qos.STATE)
+    ledgers = ros.collect(msg.FrameLedger, "ledger", qos.LATCHED)
+    loads = ros.collect(msg.NodeLoad, "car/load", qos.STATE)
+    simulated = {"use_sim_time": True}
+    ros.start("head", {**simulated, "threads": 1, "deadline_s": 2.0})
+    ros.start("manager", simulated, "-p", "partition_manager:deadline_s:=2.0")
+    ros.start("camera", {**simulated, "rate_hz": 10.0})
+    clocks = ros.node("clock").create_publisher(Clock, "/clock", 10)
+
+    def drive(start_s: float, duration_s: float, speed: float) -> None:
+        begun_s = time.monotonic()
+        while (into_s := time.monotonic() - begun_s) < duration_s:
+            clock = Clock()
+            now_ns = int(1e9 * (start_s + speed * into_s))
+            clock.clock.sec, clock.clock.nanosec = divmod(now_ns, SECOND_NS)
+            clocks.publish(clock)
+            ros.spin_for(CLOCK_PERIOD_S)
+
+    end_s = time.monotonic() + START_S
+    while not (results and links and loads):
+        assert time.monotonic() < end_s, "nothing came while there was a clock"
+        drive(1000.0, 1.0, speed=1.0)
+    # Still, rewound, and without anyone who publishes it.
+    for start_s, speed in ((1000.0, 0.0), (500.0, 1.0), (None, 0.0)):
+        drive(start_s or 500.0, 0.5, speed)
+        everything = (results, links, ledgers, loads)
+        counts = [len(messages) for messages in everything]
+        if start_s is None:
+            ros.spin_for(4.0)
+        else:
+            drive(start_s, 4.0, speed)
+        heard = [
+            messages[n:]
+            for n, messages in zip(counts, (results, links, ledgers, loads), strict=True)
+        ]
+        assert [len(new) >= least for new, least in zip(heard, (25, 2, 2, 2), strict=True)]
+        assert all(0 <= r.latency_s < 4 for r in heard[0])
+        stamp_s = (start_s or 500.0) - 0.5, (start_s or 500.0) + 5.0
+        assert all(stamp_s[0] <= m.header.stamp.sec <= stamp_s[1] for new in heard for m in new)
+
+
 def in_bag_time(stamp: Any, player: Player) -> bool:
     return (
         START_NS - SECOND_NS <= stamp.sec * SECOND_NS + stamp.nanosec <= player.now_ns + SECOND_NS

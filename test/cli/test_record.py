@@ -24,6 +24,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability, QosReliability
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
+from support.stepped_clock import SteppedClock, what_is_missing
 
 import dapdee_ros.msg as msg
 from dapdee_ros.bags.pictures import picture
@@ -187,6 +188,33 @@ def test_a_publisher_that_offers_less_comes_later(ros: RosWorld, tmp_path: Path)
     with Bag(tmp_path / "bag") as bag:
         said = [message.data for _, _, message in bag.messages(*bag.topics.values())]
     assert sorted(said) == ["best effort", "reliable", "reliable again"]
+
+
+@pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
+def test_a_clock_that_is_set_leaves_no_jump_in_the_bag(
+    ros: RosWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "clock"
+    folder.mkdir()
+    clock = SteppedClock(folder)
+    words = ros.node("source").create_publisher(String, "words", qos.LATCHED)
+    with monkeypatch.context() as patch:
+        for name, value in clock.environment.items():
+            patch.setenv(name, value)
+        recorder = Recorder("words", "--out", str(tmp_path / "bag"))
+    heard_by(ros)(words)
+    for offset_s in (0.0, -600.0, 600.0):
+        clock.set(offset_s)
+        for _ in range(10):
+            words.publish(String(data=f"{offset_s:g}"))
+            ros.spin_for(0.05)
+    status, _, err = recorder.end(signal.SIGINT)
+    assert status == 0, err
+    with Bag(tmp_path / "bag") as bag:
+        noted_ns = [log_ns for _, log_ns, _ in bag.messages(*bag.topics.values())]
+    assert len(noted_ns) == 30
+    assert noted_ns == sorted(noted_ns)
+    assert noted_ns[-1] - noted_ns[0] == pytest.approx(1.5e9, abs=1e9)
 
 
 def test_no_message_leaves_no_bag(ros: RosWorld, tmp_path: Path) -> None:

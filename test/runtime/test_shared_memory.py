@@ -16,6 +16,12 @@ def segment(folder: Path, number: int, age_s: float = 3600.0) -> Path:
     return path
 
 
+def test_one_made_before_the_clock_was_set_back_is_old(tmp_path: Path) -> None:
+    dead = segment(tmp_path, 1, age_s=-600.0)
+    assert clear_left_behind(tmp_path) == 1000
+    assert not dead.exists()
+
+
 def test_only_what_nobody_holds_is_removed(tmp_path: Path) -> None:
     dead, held, young = segment(tmp_path, 1), segment(tmp_path, 2), segment(tmp_path, 3, age_s=1.0)
     port = tmp_path / "fastrtps_port7412"
