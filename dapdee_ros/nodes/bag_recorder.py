@@ -20,7 +20,8 @@ from dapdee_ros.bags.background_writer import BackgroundWriter
 from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import require_type
 from dapdee_ros.bags.writer import check_new_bag, offered_qos
-from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.nodes.ending import StopProcess
+from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.runtime.system_clock import SystemClock, both_clocks_ns
 

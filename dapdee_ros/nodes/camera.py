@@ -12,9 +12,10 @@ from dapdee_ros.datasets.frame_sources import SOURCES, FrameSource, SourceError,
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.msg import SceneTruth
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.ending import StopProcess
 from dapdee_ros.nodes.images import rgb_to_image
 from dapdee_ros.nodes.parameters import declare, on_change
-from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.runtime.health import CameraHealth
 

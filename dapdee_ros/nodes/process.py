@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import os
-import signal
 import sys
 import threading
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dapdee_ros.nodes.diagnostics import Reporter
+from dapdee_ros.nodes.ending import Ending, StopProcess
 from dapdee_ros.runtime.shared_memory import clear_left_behind
 from dapdee_ros.runtime.system_clock import SystemClock
 
@@ -37,7 +34,6 @@ A ROS 2 node of dapdee_ros. Its parameters, while it runs: ros2 param list, and 
 NODE NAME. They stand with their defaults in the folder config of the package."""
 
 _CLOCK_LOOK_S = 0.1
-_interrupted_s = -math.inf
 
 
 class _RosHandler(logging.Handler):
@@ -56,14 +52,6 @@ class _RosHandler(logging.Handler):
             self._logger.warning(message)
         else:
             self._logger.info(message)
-
-
-class StopProcess(Exception):
-    """Raised in a callback to end the process in order, with an exit status."""
-
-    def __init__(self, status: int = 0) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 def prepare_dds(*, large_messages: bool = False) -> None:
@@ -127,9 +115,10 @@ def run_nodes(
     except (RuntimeError, ValueError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
+    ending = Ending()
     # rclpy's own handlers would close the context before the nodes have said their last word.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    ending.take_signals()
+    ending.take_threads()
     nodes: list[Node] = []
     spinner: _Spinner | None = None
     try:
@@ -146,49 +135,53 @@ def run_nodes(
         for node in nodes:
             if isinstance(node, LifecycleNode) and not _autostart(node):
                 return 1
+        ending.started()
         Reporter(nodes)  # it lives as long as its timer, and that as long as the node
         # What is there now stays: it need not be searched for garbage again and again.
         gc.collect()
         gc.freeze()
-        spinner = _Spinner(nodes)
+        spinner = _Spinner(nodes, ending)
         # The main thread only waits: Python runs signal handlers there, and at once.
-        return spinner.wait()
+        spinner.wait()
     except KeyboardInterrupt:
-        return 0
+        ending.end(0)
+    except BaseException as error:
+        ending.fail(error, "start")
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        ending.ignore_signals()
         if spinner:
             spinner.stop()
         for node in reversed(nodes):
-            node.destroy_node()
+            try:
+                node.destroy_node()
+            except BaseException as error:  # the others have a last word, too
+                ending.fail(error, f"the end of {type(node).__name__}")
         rclpy.try_shutdown()
         # Python ends with a search for cycles of garbage, and with torch loaded that takes 0.5 s of
         # a desktop's time: without it a process ends before anyone loses patience and kills it.
         gc.freeze()
+    return ending.status
 
 
 class _Spinner:
     """Runs the callbacks of some nodes on one thread of their own."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], ending: Ending) -> None:
         self._executor = SingleThreadedExecutor()
         for node in nodes:
             self._executor.add_node(node)
-        self._ended = threading.Event()
-        self._status = 0
+        self._ending = ending
         self._thread = threading.Thread(target=self._spin, name="callbacks", daemon=True)
         self._thread.start()
 
-    def wait(self) -> int:
-        """Wait until a callback ends the process; returns its exit status."""
+    def wait(self) -> None:
+        """Wait until something ends the process."""
         clock = SystemClock()
-        while not self._ended.wait(_CLOCK_LOOK_S):
+        while not self._ending.wait(_CLOCK_LOOK_S):
             if clock.was_set():
                 # A middleware built against an old C library waits for the next timer by the system
                 # clock: set back by ten minutes, it would wait ten minutes more.
                 self._executor.wake()
-        return self._status
 
     def stop(self) -> None:
         """End the thread after the callback that it is in."""
@@ -199,24 +192,11 @@ class _Spinner:
         try:
             self._executor.spin()
         except StopProcess as stop:
-            self._status = stop.status
+            self._ending.end(stop.status)
         except (ExternalShutdownException, ShutdownException):
-            pass
-        except Exception:
-            traceback.print_exc()
-            self._status = 1
-        finally:
-            self._ended.set()
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    # Ctrl-C often comes twice at once: from an impatient hand, or from a supervisor that signals
-    # both group and process. The second must not break off the orderly end that the first began.
-    global _interrupted_s
-    now = time.monotonic()
-    if now - _interrupted_s > 1.0:
-        _interrupted_s = now
-        raise KeyboardInterrupt
+            self._ending.end(0)
+        except BaseException as error:
+            self._ending.fail(error, "a callback")
 
 
 def _describe_clock(node: Node) -> None:

@@ -14,8 +14,9 @@ import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.ending import StopProcess
 from dapdee_ros.nodes.parameters import ParameterError, declare
-from dapdee_ros.nodes.process import StopProcess, run_nodes
+from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
 from dapdee_ros.report.spool import Spool
