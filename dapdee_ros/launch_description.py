@@ -17,7 +17,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart
+from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart, link_environment
 
 PACKAGE = "dapdee_ros"
 
@@ -112,6 +112,7 @@ def _node(start: ProcessStart, values: Mapping[str, Any]) -> Node:
         parameters=parameters,
         remappings=list(start.remaps.items()),
         output="screen",
+        additional_env=link_environment(values),
         sigterm_timeout=_SIGTERM_S,
         sigkill_timeout=_SIGKILL_S,
         ros_arguments=["--log-level", values["log_level"]],

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dapdee_ros.sealing.configured import DOMAIN_VARIABLE, KEY_VARIABLE
+
 RELAYED = ("head_tensor", "edge_result", "probe", "probe_echo")
 """Topics that cross the link, and that the emulator therefore relays."""
 
@@ -76,6 +78,18 @@ SIM_TIME = Argument(
     "where it stands still.",
     choices=("", "true", "false"),
 )
+LINK_KEY = Argument(
+    "link_key",
+    "Key that seals the link between car and edge, the same on both sides: a key file, the name of "
+    "one (dapdee key new), or none. Empty: the only one in $ROS_HOME/dapdee/keys, if there is one.",
+    of_parameter=False,
+)
+LINK_DOMAIN = Argument(
+    "link_domain",
+    "ROS domain of the sealed link, the same on both sides. Empty: the one after ROS_DOMAIN_ID.",
+    int,
+    of_parameter=False,
+)
 OF_EVERY_NODE = (SIM_TIME.name,)
 """Parameters that every node of every process takes."""
 
@@ -116,6 +130,8 @@ CAR_ARGUMENTS = (
     ),
     _switch("viewer", "false", "Start the live picture here as well."),
     Argument("http_port", "Port of the live picture; 0: topic only.", int),
+    LINK_KEY,
+    LINK_DOMAIN,
     SIM_TIME,
 )
 """What can be chosen on the car."""
@@ -128,6 +144,8 @@ EDGE_ARGUMENTS = (
         "false",
         "Listen behind the link emulator that the car's side started on this machine.",
     ),
+    LINK_KEY,
+    LINK_DOMAIN,
     SIM_TIME,
 )
 """What can be chosen on the edge server."""
@@ -222,6 +240,16 @@ def edge_side(values: Mapping[str, Any]) -> list[ProcessStart]:
         values: read values of ``EDGE_ARGUMENTS`` by name; what is None or absent is not set.
     """
     return _starts([EDGE, EDGE_LOAD_MONITOR], values, bool(values.get("emulated_link")))
+
+
+def link_environment(values: Mapping[str, Any]) -> dict[str, str]:
+    """Environment variables for every process of a side: how its link is sealed.
+
+    Args:
+        values: read values of ``CAR_ARGUMENTS`` or ``EDGE_ARGUMENTS`` by name.
+    """
+    chosen = {KEY_VARIABLE: values.get("link_key"), DOMAIN_VARIABLE: values.get("link_domain")}
+    return {name: str(value) for name, value in chosen.items() if value is not None}
 
 
 def _starts(

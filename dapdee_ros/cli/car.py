@@ -31,6 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C."""
     values = read_arguments(args, CAR_ARGUMENTS)
-    processes = side_processes(args, "car")
+    processes = side_processes(args, "car", values)
     start_all(processes, car_side(values))
     return run_until_told(processes, args.seconds)

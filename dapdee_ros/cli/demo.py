@@ -24,6 +24,7 @@ from dapdee_ros.cli.roles import (
     read_arguments,
     require_ros,
     start_all,
+    with_link,
 )
 from dapdee_ros.process_table import CAR_ARGUMENTS, car_side
 
@@ -77,14 +78,17 @@ def run(args: argparse.Namespace) -> int:
         say(f"  live picture: http://127.0.0.1:{values['http_port']} (or as viewer.log says)")
     processes = Processes(
         out,
-        {
-            **os.environ,
-            "ROS_DOMAIN_ID": str(domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            # One small machine plays two: more threads would only get in each other's way.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        },
+        with_link(
+            {
+                **os.environ,
+                "ROS_DOMAIN_ID": str(domain),
+                "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+                # One small machine plays two: more threads would only get in each other's way.
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+            },
+            values,
+        ),
     )
     try:
         picture = {"viewer": {"snapshot_path": str(out / "last_picture.png")}}

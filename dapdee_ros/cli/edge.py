@@ -30,6 +30,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until Ctrl-C."""
     values = read_arguments(args, EDGE_ARGUMENTS)
-    processes = side_processes(args, "edge")
+    processes = side_processes(args, "edge", values)
     start_all(processes, edge_side(values))
     return run_until_told(processes, args.seconds)

@@ -16,9 +16,11 @@ from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.processes import Processes
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.pinned import parse_pinned
-from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart
+from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart, link_environment
 from dapdee_ros.runtime.own_profile import ros_home
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
+from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
+from dapdee_ros.sealing.key_file import KeyFileError, id_text, load_ring
 
 DEFAULT_MODEL = "roadsigns"
 
@@ -121,7 +123,30 @@ def add_side_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def side_processes(args: argparse.Namespace, side: str) -> Processes:
+def with_link(environment: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a side's processes, with what seals its link.
+
+    Args:
+        environment: theirs so far, with ``ROS_DOMAIN_ID``.
+        values: read values of the side's arguments.
+
+    Raises:
+        CommandError: if the key that is asked for cannot be used.
+    """
+    whole = {**environment, **link_environment(values)}
+    try:
+        link = sealed_link(whole)
+        if link is None:
+            return whole
+        ring = load_ring(link.key_file)
+    except KeyFileError as error:
+        raise CommandError(str(error)) from error
+    ids = ", ".join(map(id_text, ring.key_ids))
+    print(f"link sealed with {ring.name} ({ids})", file=sys.stderr)
+    return {**whole, KEY_VARIABLE: str(link.key_file)}
+
+
+def side_processes(args: argparse.Namespace, side: str, values: Mapping[str, Any]) -> Processes:
     """A place for one side's processes, with their output on the terminal as well."""
     require_ros()
     folder = ros_home() / "dapdee" / "log" / f"{datetime.now():%Y%m%d-%H%M%S}-{side}"
@@ -129,6 +154,7 @@ def side_processes(args: argparse.Namespace, side: str) -> Processes:
     environment = dict(os.environ)
     if args.domain is not None:
         environment["ROS_DOMAIN_ID"] = str(args.domain)
+    environment = with_link(environment, values)
     remaps = {"__ns": f"/{args.namespace.strip('/')}"} if args.namespace else {}
     return Processes(folder, environment, remaps=remaps, echo=sys.stdout)
 

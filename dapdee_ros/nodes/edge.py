@@ -12,39 +12,39 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.process import run_nodes
-from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.runtime.frames import TailAnswer
 from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
+from dapdee_ros.sealing.channels import Role
 
 
 class Edge(ModelLifecycleNode):
     """Subscribes head_tensor and probe, publishes edge_result and probe_echo."""
 
     def __init__(self) -> None:
-        super().__init__("edge", "edge/profile")
+        super().__init__("edge", "edge/profile", Role.EDGE)
         self._runtime: TailRuntime | None = None
         self._handles: list[Any] = []
         self._results: Any = None
         self._health = EdgeHealth()
-        self._echoes = self.create_publisher(msg.Probe, "probe_echo", qos.PROBE)
-        self.create_subscription(msg.Probe, "probe", self._echo, qos.PROBE)
+        self._echoes = self.link.publisher("probe_echo", msg.Probe, qos.PROBE)
+        self.link.listen("probe", msg.Probe, self._echo, qos.PROBE)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to take frames."""
         if self.network is None:
             return TransitionCallbackReturn.FAILURE
         reliable = self.get_parameter("reliable").value
-        self._results = self.create_publisher(
-            msg.InferenceResult, "edge_result", qos.tensor_qos(reliable, 10)
+        # The load monitor on this machine listens as well.
+        self._results = self.link.publisher(
+            "edge_result", msg.InferenceResult, qos.tensor_qos(reliable, 10), here_too=True
         )
         self._runtime = TailRuntime(self.network, self._answer, rejections=self.rejections)
         self._runtime.start()
         self._handles = [
-            listen_checking(
-                self,
-                msg.HeadTensor,
+            self.link.listen(
                 "head_tensor",
+                msg.HeadTensor,
                 self._take,
                 qos.tensor_qos(reliable, 2),
                 self.rejections,
@@ -60,22 +60,20 @@ class Edge(ModelLifecycleNode):
     def stop_runtime(self) -> None:
         """End the inference thread, if there is one."""
         for handle in self._handles:
-            self.destroy_subscription(handle)
+            self.link.end_subscription(handle)
         self._handles = []
         if self._runtime is not None:
             runtime, self._runtime = self._runtime, None
             runtime.stop()
             refused = sum(runtime.refused.values())
             self.get_logger().info(f"{runtime.computed} frames answered, {refused} refused")
-            self.destroy_publisher(self._results)
+            self.link.end_publisher(self._results)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks edge and refused."""
+        """Tasks edge, refused and seal."""
+        common = {"refused": self.rejections.health(now_s), **self.link.diagnose(now_s)}
         if self._runtime is None or self.network is None:
-            return {
-                "edge": Health(Level.STALE, NOT_ACTIVE, {}),
-                "refused": self.rejections.health(now_s),
-            }
+            return {"edge": Health(Level.STALE, NOT_ACTIVE, {}), **common}
         runtime, card = self._runtime, self.network.model.card
         refused = {status.name.lower(): n for status, n in runtime.refused.items()}
         return {
@@ -86,12 +84,13 @@ class Edge(ModelLifecycleNode):
                 runtime.queue_depth,
                 f"{card.name} ({card.model_id[:12]})",
             ),
-            "refused": self.rejections.health(now_s),
+            **common,
         }
 
     def _take(self, message: msg.HeadTensor) -> None:
-        if self._runtime is not None:
-            self._runtime.submit(message_to_head_frame(message))
+        runtime = self._runtime  # the link's thread may bring this while another one stops it
+        if runtime is not None:
+            runtime.submit(message_to_head_frame(message))
 
     def _answer(self, answer: TailAnswer) -> None:
         if self.network is not None:

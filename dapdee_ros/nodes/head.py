@@ -36,13 +36,14 @@ from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.runtime.outbox import Outbox
 from dapdee_ros.runtime.rejections import shortened
+from dapdee_ros.sealing.channels import Role
 
 
 class Head(ModelLifecycleNode):
     """Subscribes image_raw, plan and edge_result; publishes head_tensor, inference, ledger."""
 
     def __init__(self) -> None:
-        super().__init__("head", "car/profile")
+        super().__init__("head", "car/profile", Role.HEAD)
         defaults = HeadSettings()
         declare(
             self,
@@ -86,6 +87,7 @@ class Head(ModelLifecycleNode):
         )
         self._ledgers = self.create_publisher(msg.FrameLedger, "ledger", qos.LATCHED)
         self._inputs: list[Any] = []
+        self._answers: Any = None
         self._timer: Any = None
         self._last_plan: msg.PartitionPlan | None = None
         self._health = LedgerHealth()
@@ -100,8 +102,8 @@ class Head(ModelLifecycleNode):
             return TransitionCallbackReturn.FAILURE
         reliable = self.get_parameter("reliable").value
         settings = self._settings({})
-        self._tensors = self.create_publisher(
-            msg.HeadTensor, "head_tensor", qos.tensor_qos(reliable, settings.max_in_flight)
+        self._tensors = self.link.publisher(
+            "head_tensor", msg.HeadTensor, qos.tensor_qos(reliable, settings.max_in_flight)
         )
         self._outbox = Outbox(self._publish_tensors, settings.max_in_flight)
         self._runtime = HeadRuntime(
@@ -117,17 +119,14 @@ class Head(ModelLifecycleNode):
             self._take_plan(self._last_plan)
         self._health = LedgerHealth()
         self._runtime.start()
-        self._inputs = [
-            self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE),
-            listen_checking(
-                self,
-                msg.InferenceResult,
-                "edge_result",
-                self._take_answer,
-                qos.tensor_qos(reliable, 10),
-                self.rejections,
-            ),
-        ]
+        self._inputs = [self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE)]
+        self._answers = self.link.listen(
+            "edge_result",
+            msg.InferenceResult,
+            self._take_answer,
+            qos.tensor_qos(reliable, 10),
+            self.rejections,
+        )
         self._timer = every(self, self.get_parameter("ledger_period_s").value, self._publish_ledger)
         return super().on_activate(state)
 
@@ -141,6 +140,9 @@ class Head(ModelLifecycleNode):
         for handle in self._inputs:
             self.destroy_subscription(handle)
         self._inputs = []
+        if self._answers is not None:
+            self.link.end_subscription(self._answers)
+            self._answers = None
         if self._timer is not None:
             self.destroy_timer(self._timer)
             self._timer = None
@@ -156,7 +158,7 @@ class Head(ModelLifecycleNode):
         self._runtime = None
         if self._outbox is not None:
             self._outbox.stop()
-        self.destroy_publisher(self._tensors)
+        self.link.end_publisher(self._tensors)
 
     def _settings(self, changed: dict[str, Any]) -> HeadSettings:
         names = ("deadline_s", "max_in_flight", "margin_s")
@@ -169,13 +171,11 @@ class Head(ModelLifecycleNode):
             self._runtime.settings = self._settings(changed)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks ledger, head and refused."""
+        """Tasks ledger, head, refused and seal."""
         runtime = self._runtime
+        common = {"refused": self.rejections.health(now_s), **self.link.diagnose(now_s)}
         if runtime is None or self.network is None:
-            return {
-                "head": Health(Level.STALE, NOT_ACTIVE, {}),
-                "refused": self.rejections.health(now_s),
-            }
+            return {"head": Health(Level.STALE, NOT_ACTIVE, {}), **common}
         card, ledger = self.network.model.card, runtime.ledger.summary()
         return {
             "ledger": self._health.judge(
@@ -192,7 +192,7 @@ class Head(ModelLifecycleNode):
                 slowdown=runtime.slowdown,
                 displaced=self._outbox.displaced if self._outbox else 0,
             ),
-            "refused": self.rejections.health(now_s),
+            **common,
         }
 
     def _take_image(self, image: Image) -> None:
@@ -201,7 +201,8 @@ class Head(ModelLifecycleNode):
             self._runtime.accept(image)
 
     def _take_answer(self, message: msg.InferenceResult) -> None:
-        if self._runtime is not None and not self._runtime.answer(message_to_tail_answer(message)):
+        runtime = self._runtime  # the link's thread may bring this while another one stops it
+        if runtime is not None and not runtime.answer(message_to_tail_answer(message)):
             # No result tells of it, but what measures the link wants to know.
             self._unused_answers.publish(message)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import os
 import random
 import threading
 import time
@@ -22,9 +23,11 @@ from std_msgs.msg import Header
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.link_context import LinkContext
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
+from dapdee_ros.sealing.configured import sealed_link
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.link_trace import LinkTraceError
 from dapdee_ros.simulation.shaper import ShapedLink
@@ -102,15 +105,22 @@ class LinkEmulator(Node):
             (self._down, msg.InferenceResult, f"{prefix}/edge_result", "edge_result", answers),
             (self._down, msg.Probe, f"{prefix}/probe_echo", "probe_echo", qos.PROBE),
         ]
+        # What is sealed passes as it is: the emulator has no use for the key.
+        sealed = sealed_link(os.environ)
+        self._sealed = LinkContext(self, sealed.domain_id) if sealed else None
+        node = self._sealed.node if self._sealed else self
         for link, kind, source, target, profile in ways:
-            publisher = self.create_publisher(kind, target, profile)
-            self.create_subscription(
+            kind = msg.Sealed if sealed else kind
+            publisher = node.create_publisher(kind, target, profile)
+            node.create_subscription(
                 kind, source, partial(self._take, link, publisher), profile, raw=True
             )
         self._truths = self.create_publisher(msg.LinkQuality, "link_truth", qos.STATE)
         every(self, _TRUTH_PERIOD_S, self._publish_truth)
         self._thread = threading.Thread(target=self._deliver, name="link", daemon=True)
         self._thread.start()
+        if self._sealed:
+            self._sealed.start()
         self.get_logger().info(f"link: {self._trace.describe()}, delay {1e3 * delay_s:.0f} ms")
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
@@ -165,11 +175,13 @@ class LinkEmulator(Node):
         )
 
     def destroy_node(self) -> None:
-        """End the delivering thread, then the node."""
+        """End the delivering thread and the link, then the node."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
         self._thread.join()
+        if self._sealed:
+            self._sealed.close()
         self.get_logger().info(
             f"{self.relayed} messages relayed, {self._up.dropped + self._down.dropped} dropped"
         )

@@ -16,10 +16,12 @@ from dapdee_ros.estimation.health import Health
 from dapdee_ros.estimation.link import LinkEstimate, LinkEstimator, LinkSettings
 from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.link import link_end
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_timed, listen_to, publish_on
+from dapdee_ros.sealing.channels import Role
 
 FRAME_HEADER_BYTES = 250
 """What a HeadTensor takes beside its data: header, model id, one or two tensor specs."""
@@ -89,8 +91,11 @@ class LinkMonitor(Node):
         self._last: LinkEstimate | None = None
         self._published_s = -math.inf
         self._qualities = publish_on(self, msg.LinkQuality, "link_quality", qos.STATE)
-        self._probes = publish_on(self, msg.Probe, "probe", qos.PROBE)
-        listen_timed(self, msg.Probe, "probe_echo", self._take_echo, qos.PROBE)
+        self._link = link_end(self, Role.MANAGER)
+        self._probes = self._link.publisher("probe", msg.Probe, qos.PROBE)
+        self._link.listen_timed("probe_echo", msg.Probe, self._take_echo, qos.PROBE)
+        self._link.relay("edge/profile", msg.DeviceProfile, qos.LATCHED)
+        self._link.relay("edge/load", msg.NodeLoad, qos.STATE)
         # Not edge_result itself: the link would carry a second copy of every answer.
         listen_timed(self, msg.InferenceResult, "unused_answer", self._take_unused, qos.RESULT)
         if hear_results:
@@ -98,8 +103,16 @@ class LinkMonitor(Node):
         every(self, period_s, self._check)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Task link."""
-        return {"link": link_health(self._estimator.estimate(now_s))}
+        """Tasks link and seal."""
+        return {
+            "link": link_health(self._estimator.estimate(now_s)),
+            **self._link.diagnose(now_s),
+        }
+
+    def destroy_node(self) -> None:
+        """End the link, then the node."""
+        self._link.close()
+        super().destroy_node()
 
     def take_result(self, result: msg.InferenceResult) -> None:
         """Learn from a result: how long its tensors took, or that no answer came."""

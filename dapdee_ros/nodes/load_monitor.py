@@ -16,10 +16,13 @@ import dapdee_ros.msg as msg
 from dapdee_ros.estimation.car_health import MachineLoad, machine_health
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.link import OpenEnd, link_end
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
+from dapdee_ros.nodes.topics import LEAN, listen_to
+from dapdee_ros.sealing.channels import Role
 
 _SMOOTHING = 0.2
 
@@ -56,7 +59,9 @@ class LoadMonitor(Node):
         self._queue_depth = 0
         self._battery_ratio = math.nan
         self._measured: MachineLoad | None = None
-        self._loads = publish_on(self, msg.NodeLoad, f"{self._side}/load", qos.STATE)
+        # Only the edge's crosses the link.
+        self._link = OpenEnd(self) if self._side == "car" else link_end(self, Role.EDGE_LOAD)
+        self._loads = self._link.publisher(f"{self._side}/load", msg.NodeLoad, qos.STATE)
         if self._side == "car":
             if hear_results:
                 listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
@@ -78,6 +83,11 @@ class LoadMonitor(Node):
         if self._measured is None:
             return {"machine": Health(Level.STALE, "not measured yet", {})}
         return {"machine": machine_health(self._measured)}
+
+    def destroy_node(self) -> None:
+        """End the link, then the node."""
+        self._link.close()
+        super().destroy_node()
 
     def take_result(self, result: msg.InferenceResult) -> None:
         """Learn from a result how slow this machine is at present."""

@@ -15,12 +15,14 @@ from dapdee_ros.exits.card import ModelFolderError, find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import profile_to_message
+from dapdee_ros.nodes.link import OpenEnd, link_end
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.runtime.own_profile import own_profile
 from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN, SlowRunner, slowed_down
 from dapdee_ros.runtime.split_network import Runner, SplitNetwork
+from dapdee_ros.sealing.channels import CHANNELS, Role
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.model_folder import LoadedModel
@@ -37,7 +39,7 @@ class ModelLifecycleNode(LifecycleNode):
     Subclasses say what happens with it on activate and deactivate.
     """
 
-    def __init__(self, name: str, profile_topic: str) -> None:
+    def __init__(self, name: str, profile_topic: str, role: Role) -> None:
         super().__init__(name)
         declare(self, "autostart", True, "Configure and activate without being told to.")
         declare(
@@ -75,7 +77,10 @@ class ModelLifecycleNode(LifecycleNode):
         _survive_wrong_transitions(self)
         self.network: SplitNetwork | None = None
         self.rejections = Rejections()
+        self.link = link_end(self, role)
         self._profile_topic = profile_topic
+        # What stays on the car does not cross the link.
+        self._profile_end = self.link if profile_topic in CHANNELS else OpenEnd(self)
         self._profile_publisher: Any = None
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -102,8 +107,8 @@ class ModelLifecycleNode(LifecycleNode):
             runner, profile = SlowRunner(runner, slowdown), slowed_down(profile, slowdown)
             self.get_logger().warning(f"plays a processor {slowdown:g} times slower than this one")
         self.network = SplitNetwork(model, profile, runner)
-        self._profile_publisher = self.create_publisher(
-            msg.DeviceProfile, self._profile_topic, qos.LATCHED
+        self._profile_publisher = self._profile_end.publisher(
+            self._profile_topic, msg.DeviceProfile, qos.LATCHED
         )
         self._profile_publisher.publish(
             profile_to_message(profile, self.get_clock().now().to_msg())
@@ -119,7 +124,7 @@ class ModelLifecycleNode(LifecycleNode):
         """Free the model."""
         self.network = None
         if self._profile_publisher is not None:
-            self.destroy_publisher(self._profile_publisher)
+            self._profile_end.end_publisher(self._profile_publisher)
             self._profile_publisher = None
         gc.collect()
         return TransitionCallbackReturn.SUCCESS
@@ -136,6 +141,7 @@ class ModelLifecycleNode(LifecycleNode):
     def destroy_node(self) -> None:
         """End the inference thread, then the node."""
         self.stop_runtime()
+        self.link.close()
         super().destroy_node()
 
 

@@ -24,6 +24,7 @@ from dapdee_ros.cli.roles import start_all
 from dapdee_ros.process_table import car_side, edge_side
 from dapdee_ros.report.run_log import LinkRecord, RunLog, RunLogError
 from dapdee_ros.runtime.slow_runner import slowed_down
+from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.testbed.camera_frames import rendered_frames
 from dapdee_ros.testbed.car_speed import parse_car
@@ -254,7 +255,7 @@ class Testbed:
         domain = settings.domain if settings.domain is not None else 1 + os.getpid() % 101
         # One folder a speed: what a machine measured of itself is kept there.
         home = self._kept / ("edge" if side == "edge" else self._car.text.replace(":", "-"))
-        return {
+        environment = {
             **{name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON},
             "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
@@ -265,6 +266,10 @@ class Testbed:
             "OMP_NUM_THREADS": str(settings.threads),
             "OPENBLAS_NUM_THREADS": str(settings.threads),
         }
+        # Only by a key that is asked for: a measurement must not depend on what lies in a folder.
+        if link := sealed_link(os.environ) if os.environ.get(KEY_VARIABLE) else None:
+            environment[KEY_VARIABLE] = str(link.key_file)
+        return environment
 
     def _entering(self, side: str) -> Callable[[str, Sequence[str]], list[str]]:
         def enter(process: str, command: Sequence[str]) -> list[str]:

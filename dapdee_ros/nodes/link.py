@@ -1,0 +1,103 @@
+"""One end of the link between car and edge: open, or sealed where a key is configured.
+
+Open, its publishers and subscriptions are those of the node that owns it, as everywhere in ROS.
+Sealed, they are ``nodes.sealed_link``'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from dapdee_ros.estimation.health import Health, Level
+from dapdee_ros.nodes.link_context import stays_on_this_machine
+from dapdee_ros.nodes.topics import listen_checking, listen_timed, listen_to, publish_on
+from dapdee_ros.runtime.rejections import Rejections
+from dapdee_ros.sealing.channels import Role
+from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
+
+if TYPE_CHECKING:
+    from dapdee_ros.nodes.sealed_link import SealedEnd
+
+INSECURE = (
+    "insecure: whoever reaches this ROS domain can read and forge what crosses the link; make a "
+    f"key with dapdee key new and copy it to both sides (docs/security.md; {KEY_VARIABLE} chooses "
+    "one). If the other side has a key already, it hears nothing of this one"
+)
+
+
+class OpenEnd:
+    """The link without a key: whatever the owner's context reaches."""
+
+    sealed = False
+
+    def __init__(self, owner: Node) -> None:
+        self._owner = owner
+
+    def publisher(
+        self, channel: str, kind: type, profile: QoSProfile, *, here_too: bool = False
+    ) -> Any:
+        """Something with ``publish`` that speaks on a channel."""
+        return publish_on(self._owner, kind, channel, profile)
+
+    def listen(
+        self,
+        channel: str,
+        kind: type,
+        take: Callable[[Any], None],
+        profile: QoSProfile,
+        rejections: Rejections | None = None,
+    ) -> Any:
+        """Hear what is said on a channel; see ``topics.listen_checking`` for ``rejections``."""
+        if rejections is None:
+            return listen_to(self._owner, kind, channel, take, profile)
+        return listen_checking(self._owner, kind, channel, take, profile, rejections)
+
+    def listen_timed(
+        self, channel: str, kind: type, take: Callable[[Any, float], None], profile: QoSProfile
+    ) -> Any:
+        """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
+        return listen_timed(self._owner, kind, channel, take, profile)
+
+    def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
+        """Let the processes of this machine hear a channel; here they do so anyway."""
+
+    def end_publisher(self, publisher: Any) -> None:
+        """Give up a publisher."""
+        self._owner.destroy_publisher(publisher)
+
+    def end_subscription(self, subscription: Any) -> None:
+        """Give up a subscription."""
+        self._owner.destroy_subscription(subscription)
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task seal: a warning, unless nothing leaves this machine."""
+        if stays_on_this_machine():
+            return {"seal": Health(Level.OK, "no key; this process keeps to this machine", {})}
+        return {"seal": Health(Level.WARN, INSECURE, {})}
+
+    def close(self) -> None:
+        """End what is not the owner's own."""
+
+
+def link_end(owner: Node, role: Role) -> OpenEnd | SealedEnd:
+    """The link's end of a process, as the environment configures it.
+
+    Args:
+        owner: the node that speaks over the link.
+        role: what it is there.
+
+    Raises:
+        KeyFileError: if a key is configured and cannot be used.
+    """
+    link = sealed_link(os.environ)
+    if link is None:
+        return OpenEnd(owner)
+    # Here, not above: who has no key needs no cryptography.
+    from dapdee_ros.nodes.sealed_link import SealedEnd
+
+    return SealedEnd(owner, role, link)

@@ -1,0 +1,137 @@
+"""The sealed link's own ROS context, and what the other one sees of the network then.
+
+With a key, a process has two contexts. The usual one keeps to this machine: images, plans, results,
+parameters. The link's has a domain of its own, reaches as far as the user's environment says, and
+offers no parameters and no log, only topics of type ``Sealed``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import traceback
+from collections.abc import Iterator
+
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from dapdee_ros.sealing.configured import SealedLink, sealed_link
+
+_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+_REACH = (_RANGE, "ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")
+"""Variables that say how far a context reaches; the middleware reads them as it is initialised."""
+
+_users: dict[str, str] | None = None
+"""Their values as the user set them, once ``keep_inside`` has replaced them."""
+
+
+def keep_inside() -> SealedLink | None:
+    """Keep this process's usual context on this machine if the link is sealed.
+
+    Has to come before ``rclpy.init``.
+
+    Returns:
+        The sealed link, None if it is open.
+
+    Raises:
+        KeyFileError: if the environment asks for one that cannot be.
+    """
+    global _users
+    link = sealed_link(os.environ)
+    if link is not None and _users is None:
+        _users = {name: os.environ[name] for name in _REACH if name in os.environ}
+        for name in _REACH:
+            os.environ.pop(name, None)
+        os.environ[_RANGE] = "LOCALHOST"
+    return link
+
+
+@contextlib.contextmanager
+def _users_reach() -> Iterator[None]:
+    """The environment as the user has set it."""
+    if _users is None:
+        yield
+        return
+    inside = {name: os.environ[name] for name in _REACH if name in os.environ}
+    for name in _REACH:
+        os.environ.pop(name, None)
+    os.environ.update(_users)
+    try:
+        yield
+    finally:
+        for name in _REACH:
+            os.environ.pop(name, None)
+        os.environ.update(inside)
+
+
+def stays_on_this_machine() -> bool:
+    """Whether the user's environment keeps all of ROS on this machine."""
+    values = os.environ if _users is None else _users
+    if values.get("ROS_STATIC_PEERS") or values.get("ROS_DISCOVERY_SERVER"):
+        return False
+    only = values.get("ROS_LOCALHOST_ONLY") == "1"
+    return only or values.get(_RANGE, "").upper() in ("LOCALHOST", "OFF")
+
+
+class LinkContext:
+    """A node in the link's context, whose callbacks run on a thread of their own.
+
+    Attributes:
+        node: the node, for topics only.
+    """
+
+    def __init__(self, owner: Node, domain_id: int) -> None:
+        """Make it, with the owner's name, namespace and renamed topics.
+
+        Args:
+            owner: the node of this process that speaks over the link.
+            domain_id: the link's domain.
+        """
+        self._context = Context()
+        self._failed = owner.create_guard_condition(self._end_process)
+        with _users_reach():
+            # The command line is the usual context's, so renamed topics are renamed here as well.
+            self._context.init(None, initialize_logging=False, domain_id=domain_id)
+            self.node = Node(
+                owner.get_name(),
+                context=self._context,
+                namespace=owner.get_namespace(),
+                start_parameter_services=False,
+                enable_rosout=False,
+                parameter_overrides=[
+                    Parameter("start_type_description_service", value=False),
+                    Parameter("use_sim_time", value=False),
+                ],
+            )
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, name="link", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; before that nothing is received."""
+        self._thread.start()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except (ExternalShutdownException, ShutdownException):
+            pass
+        except BaseException:
+            traceback.print_exc()
+            self._failed.trigger()
+
+    def _end_process(self) -> None:
+        from dapdee_ros.nodes.process import StopProcess
+
+        raise StopProcess(1)  # without its link a process is of no use; the reason is in its log
+
+    def close(self) -> None:
+        """End thread, node and context."""
+        self._executor.shutdown(timeout_sec=5.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+        self.node.destroy_node()
+        self._context.try_shutdown()

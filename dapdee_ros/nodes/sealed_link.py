@@ -1,0 +1,326 @@
+"""One end of the sealed link: every message is sealed, and opened before it is deserialised."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message, serialize_message
+
+import dapdee_ros.msg as msg
+from dapdee_ros.estimation.health import Findings, Health, Level, Value
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.link_context import LinkContext
+from dapdee_ros.nodes.timers import every
+from dapdee_ros.nodes.topics import arrival_s, publish_on
+from dapdee_ros.runtime.rejections import Rejections
+from dapdee_ros.sealing.channels import CHANNELS, Role
+from dapdee_ros.sealing.configured import SealedLink
+from dapdee_ros.sealing.endpoint import Endpoint, Outgoing
+from dapdee_ros.sealing.key_file import KeyFileError, id_text, load_ring
+from dapdee_ros.sealing.session import Refused
+
+HELLO_TOPIC = "link_hello"
+SESSION_TOPIC = "link_session"
+
+_POLL_PERIOD_S = 0.25
+_KEY_FILE_PERIOD_S = 1.0
+_HELLOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=2,  # one for every key
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+@dataclass(frozen=True)
+class _Take:
+    """What becomes of a channel's messages: their type, and who takes one and its arrival."""
+
+    kind: type
+    take: Callable[[Any, float], None]
+
+
+class SealedPublisher:
+    """Seals and publishes the messages of one channel."""
+
+    def __init__(self, end: SealedEnd, channel: str, publisher: Any, beside: Any) -> None:
+        self._end, self._channel = end, channel
+        self.publisher, self.beside = publisher, beside
+        self.last: bytes | None = None
+
+    def publish(self, message: Any) -> None:
+        """Send a message to the channel's receiver; nobody hears it while there is none."""
+        data = serialize_message(message)
+        self.last = data
+        self.send(data)
+        if self.beside is not None and self.beside.get_subscription_count():
+            self.beside.publish(data)
+
+    def send(self, data: bytes) -> None:
+        """Seal a serialised message and publish it."""
+        raw = self._end.seal(self._channel, data)
+        if raw is not None:
+            self.publisher.publish(raw)
+
+
+class SealedEnd:
+    """The link with a key: a node in a context of its own, and a thread for what comes.
+
+    Attributes:
+        rejections: what came and was not accepted.
+    """
+
+    sealed = True
+
+    def __init__(self, owner: Node, role: Role, link: SealedLink) -> None:
+        """Begin to look for the other side.
+
+        Args:
+            owner: the node that speaks over the link.
+            role: what it is there.
+            link: key file and domain.
+
+        Raises:
+            KeyFileError: if the key file cannot be used.
+        """
+        ring = load_ring(link.key_file)
+        self._owner, self._link = owner, link
+        self.rejections = Rejections()
+        self._lock = threading.Lock()
+        self._endpoint = Endpoint(role, ring, time.monotonic())
+        self._key_stamp = _stamp(link)
+        self._key_looked_s = time.monotonic()
+        self._key_problem = ""
+        self._latched: dict[str, SealedPublisher] = {}
+        self._arrived: deque[tuple[_Take, bytes, float]] = deque()
+        self._guard = owner.create_guard_condition(self._deliver)
+        self._context = LinkContext(owner, link.domain_id)
+        self._node = self._context.node
+        self._hellos = publish_on(self._node, msg.Sealed, HELLO_TOPIC, _HELLOS)
+        self._sessions = publish_on(self._node, msg.Sealed, SESSION_TOPIC, qos.RESULT)
+        self._hear(HELLO_TOPIC, partial(self._shake, self._endpoint.on_hello), _HELLOS)
+        self._hear(SESSION_TOPIC, partial(self._shake, self._endpoint.on_session), qos.RESULT)
+        every(self._node, _POLL_PERIOD_S, self._poll)
+        self._context.start()
+        ids = ", ".join(map(id_text, ring.key_ids))
+        owner.get_logger().info(
+            f"link sealed with {ring.name} ({ids}), ROS domain {link.domain_id}"
+        )
+
+    # --- as OpenEnd's ---------------------------------------------------------------------------
+
+    def publisher(
+        self, channel: str, kind: type, profile: QoSProfile, *, here_too: bool = False
+    ) -> SealedPublisher:
+        """Something with ``publish`` that speaks on a channel.
+
+        Args:
+            channel: its name in ``CHANNELS``.
+            kind: type of its messages.
+            profile: its QoS. What is latched is sent again to every new peer.
+            here_too: publish it unsealed as well, for this machine.
+        """
+        beside = publish_on(self._owner, kind, channel, profile) if here_too else None
+        made = SealedPublisher(
+            self, channel, publish_on(self._node, msg.Sealed, channel, profile), beside
+        )
+        if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+            self._latched[channel] = made
+        return made
+
+    def listen(
+        self,
+        channel: str,
+        kind: type,
+        take: Callable[[Any], None],
+        profile: QoSProfile,
+        rejections: Rejections | None = None,
+    ) -> Any:
+        """Hear what is said on a channel, on the link's thread."""
+
+        def opened(data: bytes, _arrived_s: float) -> None:
+            take(deserialize_message(data, kind))
+
+        return self._hear(channel, partial(self._open, channel, opened), profile)
+
+    def listen_timed(
+        self, channel: str, kind: type, take: Callable[[Any, float], None], profile: QoSProfile
+    ) -> Any:
+        """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
+        taken = _Take(kind, take)
+
+        def opened(data: bytes, arrived_s: float) -> None:
+            self._arrived.append((taken, data, arrived_s))
+            self._guard.trigger()
+
+        return self._hear(channel, partial(self._open, channel, opened), profile)
+
+    def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
+        """Let the processes of this machine hear a channel under its usual name."""
+        publisher = publish_on(self._owner, kind, channel, profile)
+
+        def opened(data: bytes, _arrived_s: float) -> None:
+            publisher.publish(data)
+
+        self._hear(channel, partial(self._open, channel, opened), profile)
+
+    def end_publisher(self, publisher: SealedPublisher) -> None:
+        """Give up a publisher."""
+        self._latched = {c: p for c, p in self._latched.items() if p is not publisher}
+        self._node.destroy_publisher(publisher.publisher)
+        if publisher.beside is not None:
+            self._owner.destroy_publisher(publisher.beside)
+
+    def end_subscription(self, subscription: Any) -> None:
+        """Give up a subscription."""
+        self._node.destroy_subscription(subscription)
+
+    def diagnose(self, now_s: float) -> dict[str, Health]:
+        """Task seal: with whom, or why with nobody."""
+        with self._lock:
+            endpoint = self._endpoint
+            ids = ", ".join(map(id_text, endpoint.key_ids))
+            missing = [role.name.lower() for role in endpoint.missing()]
+        values: dict[str, Value] = {
+            "key": ids,
+            "link_domain": self._link.domain_id,
+            "missing": ", ".join(missing) or "nobody",
+        }
+        refused = self.rejections.health(now_s)
+        values |= refused.values
+        found = Findings()
+        if self._key_problem:
+            found.add(Level.ERROR, f"{self._key_problem}; the keys read before stay in use")
+        if refused.level is not Level.OK:
+            found.add(
+                Level.WARN,
+                f"messages that are not sealed with our key arrive: {refused.message}; compare "
+                "dapdee key show on both sides",
+            )
+        if missing:
+            found.add(
+                Level.WARN,
+                f"nobody has answered with our key as {' or '.join(missing)}: is it running, with "
+                f"the same key ({ids}), link domain ({self._link.domain_id}) and namespace?",
+            )
+        return {"seal": found.verdict(f"sealed with key {ids}", values)}
+
+    def close(self) -> None:
+        """End the link's thread and context."""
+        self._context.close()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def seal(self, channel: str, data: bytes) -> bytes | None:
+        """As ``Endpoint.seal``, from any thread."""
+        with self._lock:
+            return self._endpoint.seal(channel, data, time.monotonic())
+
+    def _hear(
+        self, topic: str, take: Callable[[bytes, Mapping[str, Any]], None], profile: QoSProfile
+    ) -> Any:
+        return self._node.create_subscription(
+            msg.Sealed,
+            topic,
+            cast(Any, take),  # called with the message and what is known of its way here
+            profile,
+            raw=True,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )
+
+    def _open(
+        self,
+        channel: str,
+        opened: Callable[[bytes, float], None],
+        raw: bytes,
+        info: Mapping[str, Any],
+    ) -> None:
+        arrived_s = arrival_s(info["received_timestamp"])
+        try:
+            with self._lock:
+                data = self._endpoint.open(channel, raw, time.monotonic())
+        except Refused as refused:
+            self._refuse(channel, refused)
+            return
+        if data is not None:
+            opened(data, arrived_s)
+
+    def _deliver(self) -> None:
+        while self._arrived:
+            taken, data, arrived_s = self._arrived.popleft()
+            taken.take(deserialize_message(data, taken.kind), arrived_s)
+
+    def _shake(
+        self,
+        take: Callable[[bytes, float], Outgoing],
+        raw: bytes,
+        _info: Mapping[str, Any],
+    ) -> None:
+        try:
+            with self._lock:
+                outgoing = take(raw, time.monotonic())
+        except Refused as refused:
+            self._refuse("the handshake", refused)
+            return
+        self._send(outgoing)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        for raw in outgoing.hellos:
+            self._hellos.publish(raw)
+        for raw in outgoing.to_peers:
+            self._sessions.publish(raw)
+        for role in outgoing.new_peers:
+            self._owner.get_logger().info(f"link: sealed with {role.name.lower()}")
+            for channel, publisher in self._latched.items():
+                if CHANNELS[channel][1] == role and publisher.last is not None:
+                    publisher.send(publisher.last)
+
+    def _refuse(self, where: str, refused: Refused) -> None:
+        reason = f"{where}: {refused}"
+        if self.rejections.count(time.monotonic(), refused.kind, reason):
+            self._owner.get_logger().warning(f"ignored a {refused.kind}: {reason}")
+
+    def _poll(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._key_looked_s >= _KEY_FILE_PERIOD_S:
+            self._key_looked_s = now_s
+            self._look_at_key_file(now_s)
+        with self._lock:
+            outgoing = self._endpoint.poll(now_s)
+        self._send(outgoing)
+
+    def _look_at_key_file(self, now_s: float) -> None:
+        """Take up a key file that has been replaced: nobody has to start anew for a rotation."""
+        stamp = _stamp(self._link)
+        if stamp == self._key_stamp:
+            return
+        self._key_stamp = stamp
+        try:
+            ring = load_ring(self._link.key_file)
+        except KeyFileError as error:
+            self._key_problem = str(error)
+            self._owner.get_logger().error(f"{error}; the keys read before stay in use")
+            return
+        self._key_problem = ""
+        with self._lock:
+            self._endpoint.use(ring, now_s)
+        ids = ", ".join(map(id_text, ring.key_ids))
+        self._owner.get_logger().info(f"link: keys are now {ids}")
+
+
+def _stamp(link: SealedLink) -> tuple[int, int, int, int]:
+    """What changes when the key file does."""
+    try:
+        status = link.key_file.stat()
+    except OSError:
+        return (0, 0, 0, 0)
+    return (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)

@@ -1,0 +1,1 @@
+"""The sealed link between car and edge: keys, handshake, sessions. No ROS, no clock, no threads."""

@@ -1,0 +1,34 @@
+"""Who says what to whom over the link."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Role(IntEnum):
+    """One end of the link: a process that speaks over it."""
+
+    HEAD = 1
+    MANAGER = 2
+    EDGE = 3
+    EDGE_LOAD = 4
+
+
+ALIVE = "alive"
+"""Channel of every pair: nothing but a sign of life."""
+
+CHANNELS: dict[str, tuple[Role, Role]] = {
+    "head_tensor": (Role.HEAD, Role.EDGE),
+    "edge_result": (Role.EDGE, Role.HEAD),
+    "probe": (Role.MANAGER, Role.EDGE),
+    "probe_echo": (Role.EDGE, Role.MANAGER),
+    "edge/profile": (Role.EDGE, Role.MANAGER),
+    "edge/load": (Role.EDGE_LOAD, Role.MANAGER),
+}
+"""Sender and receiver of each; the channel's name is also its topic's."""
+
+
+def partners(role: Role) -> frozenset[Role]:
+    """The roles that a role exchanges anything with."""
+    pairs = [pair for pair in CHANNELS.values() if role in pair]
+    return frozenset(other for pair in pairs for other in pair if other != role)

@@ -1,0 +1,98 @@
+"""Whether the link is sealed here: by which key file, in which ROS domain.
+
+Every process of a side has to know before the middleware starts, those too that take no part in
+the link: with a key the car's inner topics stay on its loopback. So environment variables say it,
+not ROS parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dapdee_ros.sealing.key_file import SUFFIX, KeyFileError
+
+KEY_VARIABLE = "DAPDEE_LINK_KEY"
+DOMAIN_VARIABLE = "DAPDEE_LINK_DOMAIN"
+NO_KEY = "none"
+HIGHEST_DOMAIN = 101
+"""Domains above it would use ports that Linux gives to other connections."""
+
+
+@dataclass(frozen=True)
+class SealedLink:
+    """Where the sealed link is.
+
+    Attributes:
+        key_file: the file with its keys.
+        domain_id: its ROS domain.
+    """
+
+    key_file: Path
+    domain_id: int
+
+
+def keys_folder(environment: Mapping[str, str]) -> Path:
+    """Where keys are kept: ``$ROS_HOME/dapdee/keys``."""
+    home = environment.get("ROS_HOME")
+    return (Path(home) if home else Path.home() / ".ros") / "dapdee" / "keys"
+
+
+def sealed_link(environment: Mapping[str, str]) -> SealedLink | None:
+    """The sealed link that the environment asks for; None if it is open.
+
+    ``DAPDEE_LINK_KEY`` is the path of a key file, the name of one in the keys' folder, or ``none``.
+    Unset, the only key in that folder is used, if there is one.
+
+    Raises:
+        KeyFileError: if there is no such key, or several to choose from; or if a domain is none.
+    """
+    path = _key_file(environment)
+    return None if path is None else SealedLink(path, _domain_id(environment))
+
+
+def _key_file(environment: Mapping[str, str]) -> Path | None:
+    asked = environment.get(KEY_VARIABLE, "")
+    folder = keys_folder(environment)
+    if asked == NO_KEY:
+        return None
+    if asked:
+        path = Path(asked).expanduser()
+        if "/" not in asked and not asked.endswith(SUFFIX):
+            path = folder / f"{asked}{SUFFIX}"
+        if not path.is_file():
+            raise KeyFileError(
+                f"{KEY_VARIABLE} is {asked!r}, but there is no file {path}: copy it from the other "
+                f"machine, make one with `dapdee key new`, or say {NO_KEY}"
+            )
+        return path.absolute()
+    found = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    if len(found) > 1:
+        names = ", ".join(path.stem for path in found)
+        raise KeyFileError(
+            f"there are several keys in {folder} ({names}): choose one with {KEY_VARIABLE} (the "
+            f"argument link_key), or {NO_KEY}"
+        )
+    return found[0].absolute() if found else None
+
+
+def _domain_id(environment: Mapping[str, str]) -> int:
+    own = _number(environment, "ROS_DOMAIN_ID", 0)
+    beside = own + 1 if own < HIGHEST_DOMAIN else own - 1
+    domain_id = _number(environment, DOMAIN_VARIABLE, beside)
+    if domain_id == own:
+        raise KeyFileError(
+            f"{DOMAIN_VARIABLE} is {domain_id}, which is ROS_DOMAIN_ID: the link needs a domain of "
+            "its own, so that the car's inner topics stay on the car"
+        )
+    return domain_id
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) > 232:
+        raise KeyFileError(f"{name} is {text!r}, expected a ROS domain, 0 to 232")
+    return int(text)
