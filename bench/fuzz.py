@@ -234,6 +234,8 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
                 exit=exits,
                 boundary=list(cut),
                 codec=codec,
+                deadline_s=0.3,
+                max_in_flight=4,
                 predicted_transfer_s=0.02,
                 predicted_tail_s=0.01,
                 reason="made up",
@@ -269,6 +271,8 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
     def check_plan(message: Any) -> None:
         if message.model_id != card.model_id:
             raise Refused("another model")
+        if not message.epoch:
+            raise Refused("no epoch")
         try:
             network.head_program(message_to_frame_plan(message))
         except GraphError as error:
@@ -423,7 +427,7 @@ def fuzz_over_dds(kinds: dict[str, Target], messages: int, seed: int, folder: Pa
     dice = random.Random(seed)
     try:
         nodes.start("edge", threads=1)
-        nodes.start("head", threads=1, deadline_s=1.0, ledger_period_s=0.2)
+        nodes.start("head", threads=1, plan_timeout_s=3600.0, ledger_period_s=0.2)
         nodes.start("camera", rate_hz=20.0)
         tensors = nodes.node.create_publisher(
             msg.HeadTensor, "head_tensor", qos.tensor_qos(True, 2)

@@ -200,7 +200,13 @@ def whole_path(frames: int) -> dict[str, Any]:
     plans = node.create_publisher(msg.PartitionPlan, "plan", qos.LATCHED)
     plans.publish(
         msg.PartitionPlan(
-            epoch=1, model_id=card.model_id, exit=exits, boundary=[boundary], codec="f32"
+            epoch=1,
+            model_id=card.model_id,
+            exit=exits,
+            boundary=[boundary],
+            codec="f32",
+            deadline_s=5.0,
+            max_in_flight=4,
         )
     )
     scenes = RoadSigns(seed=0, size=(128, 128))
@@ -210,7 +216,7 @@ def whole_path(frames: int) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(Path(folder), os.environ)
-        processes.start("head", {"threads": 1, "deadline_s": 5.0})
+        processes.start("head", {"threads": 1, "plan_timeout_s": 3600.0})
         processes.start("edge", {"threads": 1})
         try:
             number = 0

@@ -179,6 +179,7 @@ def plan_to_message(
     epoch: int,
     model_id: str,
     deadline_s: float,
+    max_in_flight: int,
     load_score: float,
     policy: str,
 ) -> msg.PartitionPlan:
@@ -198,6 +199,7 @@ def plan_to_message(
         mode=msg.PartitionPlan.MODE_THROUGHPUT if throughput else msg.PartitionPlan.MODE_LATENCY,
         load_score=float(load_score),
         deadline_s=float(deadline_s),
+        max_in_flight=int(max_in_flight),
         predicted_head_s=float(plan.head_s),
         # A plan that is pinned before there is a link waits for ever in theory; to the head, which
         # refuses what makes no sense, that it is unknown is the truth.
@@ -223,6 +225,8 @@ def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
         gate=message.gate or None,
         gate_threshold=message.gate_threshold,
         predicted_remote_s=message.predicted_transfer_s + message.predicted_tail_s,
+        deadline_s=message.deadline_s,
+        max_in_flight=message.max_in_flight,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
+from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level
@@ -29,8 +30,14 @@ from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import listen_checking
-from dapdee_ros.runtime.frames import FrameResult, HeadFrame, Place
+from dapdee_ros.nodes.topics import listen_checking, listen_to
+from dapdee_ros.runtime.frames import (
+    DEADLINE_BOUNDS_S,
+    WINDOW_BOUNDS,
+    FrameResult,
+    HeadFrame,
+    Place,
+)
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input
@@ -49,17 +56,28 @@ class Head(ModelLifecycleNode):
             self,
             "deadline_s",
             defaults.deadline_s,
-            "Seconds from receiving an image to its result. If the edge has not answered in time "
-            "the car finishes the frame itself.",
-            bounds=(0.001, 60.0),
+            "Seconds from receiving an image to its result, as long as no plan holds: a plan "
+            "brings the manager's. If the edge has not answered in time the car finishes the "
+            "frame itself.",
+            bounds=DEADLINE_BOUNDS_S,
             live=True,
         )
         declare(
             self,
             "max_in_flight",
             defaults.max_in_flight,
-            "Most frames that may be on their way between head and edge.",
-            bounds=(1, 16),
+            "Most frames that may be on their way between head and edge, as long as no plan "
+            "holds: a plan brings the manager's.",
+            bounds=WINDOW_BOUNDS,
+            live=True,
+        )
+        declare(
+            self,
+            "plan_timeout_s",
+            defaults.plan_timeout_s,
+            "Seconds for which a plan holds after its manager was last heard, which it is every "
+            "second. Then the car drives alone until a manager is heard again.",
+            bounds=(2.0, 3600.0),
             live=True,
         )
         declare(
@@ -95,6 +113,7 @@ class Head(ModelLifecycleNode):
         listen_checking(
             self, msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED, self.rejections
         )
+        listen_to(self, UInt32, "plan_epoch", self._hear_manager, qos.STATE)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to take frames."""
@@ -161,7 +180,7 @@ class Head(ModelLifecycleNode):
         self.link.end_publisher(self._tensors)
 
     def _settings(self, changed: dict[str, Any]) -> HeadSettings:
-        names = ("deadline_s", "max_in_flight", "margin_s")
+        names = ("deadline_s", "max_in_flight", "margin_s", "plan_timeout_s")
         values = {name: self.get_parameter(name).value for name in names}
         values.update({name: changed[name] for name in names if name in changed})
         return replace(HeadSettings(), **values)
@@ -177,17 +196,22 @@ class Head(ModelLifecycleNode):
         if runtime is None or self.network is None:
             return {"head": Health(Level.STALE, NOT_ACTIVE, {}), **common}
         card, ledger = self.network.model.card, runtime.ledger.summary()
+        plan = runtime.plan
+        holds = runtime.settings.under(plan)
         return {
             "ledger": self._health.judge(
                 now_s,
                 ledger,
                 fallbacks=ledger.places.get(Place.CAR_FALLBACK, 0),
-                deadline_s=runtime.settings.deadline_s,
+                deadline_s=holds.deadline_s,
                 quiet_s=now_s - self._image_s,
             ),
             "head": head_health(
-                runtime.plan,
+                plan,
                 f"{card.name} ({card.model_id[:12]})",
+                deadline_s=holds.deadline_s,
+                max_in_flight=holds.max_in_flight,
+                manager_silent_s=runtime.manager_silent_s,
                 queue_depth=runtime.queue_depth,
                 slowdown=runtime.slowdown,
                 displaced=self._outbox.displaced if self._outbox else 0,
@@ -205,6 +229,10 @@ class Head(ModelLifecycleNode):
         if runtime is not None and not runtime.answer(message_to_tail_answer(message)):
             # No result tells of it, but what measures the link wants to know.
             self._unused_answers.publish(message)
+
+    def _hear_manager(self, _epoch: UInt32) -> None:
+        if self._runtime is not None:
+            self._runtime.hear_manager()
 
     def _take_plan(self, message: msg.PartitionPlan) -> None:
         self._last_plan = message

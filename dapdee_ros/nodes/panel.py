@@ -89,7 +89,7 @@ def _draw_cut(canvas: Canvas, shown: Shown, left: int, right: int, top: int) -> 
 
 def _draw_latency(canvas: Canvas, shown: Shown, left: int, right: int, top: int) -> None:
     answer = shown.answer
-    deadline_s = max(shown.deadline_s, 1e-6)
+    deadline_s = max((answer and answer.deadline_s) or shown.deadline_s, 1e-6)
     if answer is None:
         _heading(canvas, left, right, top, "LATENCY", f"deadline {1e3 * deadline_s:.0f} ms")
         canvas.stacked(left, top + 10, right, top + 22, [])

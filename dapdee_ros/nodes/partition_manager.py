@@ -14,6 +14,7 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.timer import Timer
+from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codec import CodecError
@@ -45,6 +46,8 @@ from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import PinnedPlan, parse_pinned
 from dapdee_ros.partition.policy import Policy, Problem, check_switch, make_policy
 from dapdee_ros.runtime.rejections import Rejections, shortened
+
+_SAY_ALIVE_S = 1.0
 
 
 class PartitionManager(Node):
@@ -97,6 +100,9 @@ class PartitionManager(Node):
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
         self._plans = publish_on(self, msg.PartitionPlan, "plan", qos.LATCHED)
+        # A plan is said once. That its manager still lives is said again and again, with less.
+        self._alive = publish_on(self, UInt32, "plan_epoch", qos.STATE)
+        every(self, _SAY_ALIVE_S, self._say_alive)
         for side in ("car", "edge"):
             listen_to(
                 self,
@@ -128,6 +134,7 @@ class PartitionManager(Node):
         self._settings = new
         self._keeper.release()
         self._decide("a parameter was set")
+        self._tell_terms()
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         pinned = parse_pinned(settings["pinned_plan"])
@@ -143,10 +150,7 @@ class PartitionManager(Node):
         )
 
     def _check_conditions(self, pinned: PinnedPlan, settings: dict[str, Any]) -> None:
-        conditions = HardConditions(
-            settings["keep_raw_on_car"], settings["accuracy_floor"], settings["gates"]
-        )
-        broken = conditions.breaches(
+        broken = _conditions(settings).breaches(
             measures_of(self._card, self.get_parameter("codecs").value),
             pinned.exit_number,
             pinned.boundary,
@@ -335,18 +339,42 @@ class PartitionManager(Node):
         if why is None:
             self._ask_again(self._keeper.reconsider_s)
             return
+        policy = "pinned" if settings["pinned_plan"] else settings["policy"]
+        self._tell(new, f"{asked.occasion or why}; {new.reason}", link, load, policy)
+
+    def _tell_terms(self) -> None:
+        """Tell the plan in force anew where deadline or window are not those it was told with.
+
+        The head has to keep them from the next frame on, whether or not another plan follows from
+        them, and however long a policy thinks about that.
+        """
+        told, plan, settings = self._in_force, self._keeper.plan, self._settings
+        if told is None or plan is None or self._problem is None:
+            return
+        if _conditions(settings).breaches(self._problem, *plan.key):
+            return  # set together with what forbids this plan: another one follows
+        if (told.deadline_s, told.max_in_flight) == (
+            settings["deadline_s"],
+            settings["max_in_flight"],
+        ):
+            return
+        why = f"deadline or window was set; {plan.reason}"
+        self._tell(plan, why, self._link_state(), self._load_state()[0], told.policy)
+
+    def _tell(self, new: Plan, why: str, link: LinkState, load: LoadState, policy: str) -> None:
+        """Publish a plan; it is the one in force from now on."""
         self._epoch += 1
-        text = f"{asked.occasion or why}; {new.reason}"
         message = plan_to_message(
             new,
             stamp=self.get_clock().now().to_msg(),
             epoch=self._epoch,
             model_id=self._card.model_id,
-            deadline_s=settings["deadline_s"],
+            deadline_s=self._settings["deadline_s"],
+            max_in_flight=self._settings["max_in_flight"],
             load_score=load.score,
-            policy="pinned" if settings["pinned_plan"] else settings["policy"],
+            policy=policy,
         )
-        message.reason = text
+        message.reason = why
         self._in_force = message
         self._decided_s = time.monotonic()
         self._drift.on_plan(self._epoch, message.predicted_latency_s)
@@ -356,8 +384,12 @@ class PartitionManager(Node):
         self.get_logger().info(
             f"plan {self._epoch}: exit {new.exit_number}, {where}, "
             f"{1e3 * new.expected_latency_s:.0f} ms at "
-            f"{link.uplink_bps / 1e6:.2f} Mbit/s ({text})"
+            f"{link.uplink_bps / 1e6:.2f} Mbit/s ({why})"
         )
+
+    def _say_alive(self) -> None:
+        if self._in_force is not None:
+            self._alive.publish(UInt32(data=self._epoch))
 
     def _ask_again(self, at_s: float) -> None:
         """Decide once more at a time, news or not: only the dwell was in the way."""
@@ -384,6 +416,12 @@ class PartitionManager(Node):
         interval_s = self._frames.interval_s
         # Until their rate is known, frames are taken to come three within a deadline.
         return share * (self._settings["deadline_s"] / 3 if math.isinf(interval_s) else interval_s)
+
+
+def _conditions(settings: dict[str, Any]) -> HardConditions:
+    return HardConditions(
+        settings["keep_raw_on_car"], settings["accuracy_floor"], settings["gates"]
+    )
 
 
 def main() -> int:

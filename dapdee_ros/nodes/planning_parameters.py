@@ -5,6 +5,7 @@ from __future__ import annotations
 from rclpy.node import Node
 
 from dapdee_ros.nodes.parameters import declare
+from dapdee_ros.runtime.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS
 
 PLANNING = (
     "policy",
@@ -32,8 +33,9 @@ def declare_planning(node: Node) -> None:
         node,
         "deadline_s",
         0.3,
-        "Seconds from an image to its result that a plan has to meet.",
-        bounds=(0.001, 60.0),
+        "Seconds from an image to its result that a plan has to meet. The plan tells the head, "
+        "which keeps it from the next frame on.",
+        bounds=DEADLINE_BOUNDS_S,
         live=True,
     )
     declare(
@@ -130,9 +132,9 @@ def declare_planning(node: Node) -> None:
         node,
         "max_in_flight",
         4,
-        "Most frames between head and edge, as the head's parameter of that name says: it bounds "
-        "the throughput of what is sent.",
-        bounds=(1, 16),
+        "Most frames between head and edge; it bounds the throughput of what is sent. The plan "
+        "tells the head, which keeps it from the next frame on.",
+        bounds=WINDOW_BOUNDS,
         live=True,
     )
     declare(

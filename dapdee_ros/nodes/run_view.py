@@ -81,7 +81,8 @@ class RunView:
             self._places[answer.place] += 1
             self._judged += answer.right is not None
             self._right += answer.right is True
-            self._missed += answer.latency_s > self._shown.deadline_s
+            deadline_s = answer.deadline_s or self._shown.deadline_s
+            self._missed += answer.latency_s > deadline_s
             # Topics come in any order: an answer is not drawn over another frame's picture, unless
             # its own does not come at all.
             if stamp in self._images or not self._images or now_s - self._answered_s > OLD_S:

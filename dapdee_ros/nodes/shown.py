@@ -40,6 +40,7 @@ class Answer:
         latency_s: from receiving the image to the result, in s.
         car_share: share of the network's operations on the car, 0 to 1; None if unknown.
         detail: why it ended where it did, if not as planned.
+        deadline_s: the deadline that it ran under, in s; None: the one that is shown.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Answer:
     latency_s: float = 0.0
     car_share: float | None = None
     detail: str = ""
+    deadline_s: float | None = None
 
     @property
     def right(self) -> bool | None:

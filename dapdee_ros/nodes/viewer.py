@@ -35,6 +35,7 @@ _MODES = {
 }
 _REDRAW_S = 0.25
 _LOOKED_S = 2.0
+_PLANS_REMEMBERED = 100
 
 
 class Viewer(Node):
@@ -96,6 +97,7 @@ class Viewer(Node):
         self._drawn_s = -math.inf
         self._looked_s = -math.inf
         self._view = RunView(deadline_s, _dag(model))
+        self._deadlines: dict[int, float] = {}
         self._frame_id = ""
         self._refused = ""
         self._images: Any = None
@@ -160,12 +162,18 @@ class Viewer(Node):
             tail_s=result.tail_s,
             latency_s=result.latency_s,
             detail=result.detail,
+            deadline_s=self._deadlines.get(result.plan_epoch),
         )
         self._view.take_answer(_key(result.header.stamp), answer, time.monotonic())
         self._draw()
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
         words = f"plan {plan.epoch}: {plan.reason}" if plan.reason else f"plan {plan.epoch}"
+        # Frames that began under an earlier plan are judged by its deadline.
+        if 0 < plan.deadline_s < math.inf:
+            self._deadlines[plan.epoch] = plan.deadline_s
+        if len(self._deadlines) > _PLANS_REMEMBERED:
+            del self._deadlines[next(iter(self._deadlines))]
         self._view.take_plan(words, _MODES.get(plan.mode, ""), plan.deadline_s)
 
     def _take_link(self, link: msg.LinkQuality) -> None:

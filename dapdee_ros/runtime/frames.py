@@ -30,6 +30,13 @@ class Place(IntEnum):
     CAR_FALLBACK = 2
 
 
+DEADLINE_BOUNDS_S = (0.001, 60.0)
+"""Shortest and longest deadline that can be set, or that a plan may have, in s."""
+
+WINDOW_BOUNDS = (1, 16)
+"""Fewest and most frames that may be on their way between head and edge."""
+
+
 @dataclass(frozen=True)
 class FramePlan:
     """What the head shall do with a frame.
@@ -43,6 +50,8 @@ class FramePlan:
         gate_threshold: softmax probability from which on it does.
         predicted_remote_s: predicted T_t + T_e in s; NaN if unknown. Says how long the edge's
             answer is worth waiting for.
+        deadline_s: from accepting a frame to its result, in s; None: as the head is set.
+        max_in_flight: most frames between head and edge; None: as the head is set.
     """
 
     epoch: int
@@ -52,6 +61,8 @@ class FramePlan:
     gate: int | None = None
     gate_threshold: float = 1.0
     predicted_remote_s: float = math.nan
+    deadline_s: float | None = None
+    max_in_flight: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,14 +57,25 @@ class HeadSettings:
     """What of the head's behaviour can be set.
 
     Attributes:
-        deadline_s: from accepting a frame to its result, in s.
-        max_in_flight: most frames between head and edge.
+        deadline_s: from accepting a frame to its result, in s; a plan's own comes before it.
+        max_in_flight: most frames between head and edge; a plan's own comes before it.
         margin_s: how much before the deadline a fallback aims to be done, in s.
+        plan_timeout_s: how long a plan holds after its manager was last heard, in s. Then the car
+            drives alone until one is heard again.
     """
 
     deadline_s: float = 0.3
     max_in_flight: int = 4
     margin_s: float = 0.015
+    plan_timeout_s: float = 5.0
+
+    def under(self, plan: FramePlan) -> HeadSettings:
+        """The settings that hold for frames of a plan: deadline and window are the plan's."""
+        return replace(
+            self,
+            deadline_s=self.deadline_s if plan.deadline_s is None else plan.deadline_s,
+            max_in_flight=self.max_in_flight if plan.max_in_flight is None else plan.max_in_flight,
+        )
 
 
 @dataclass(frozen=True)
@@ -122,12 +133,14 @@ class HeadRuntime:
         self._thread: threading.Thread | None = None
         self._pace = Pace()
         self._window = SendWindow()
-        # Until a manager says otherwise the car does everything itself: that needs nobody else.
+        # Unless a manager says otherwise the car does everything itself: that needs nobody else.
         self._alone = [
             network.head_program(FramePlan(0, number))
             for number in range(1, network.exit_count + 1)
         ]
-        self._program = self._alone_program()
+        self._planned: HeadProgram | None = None
+        self._heard_s = -math.inf
+        self._expired = False
         self.ledger = FrameLedger()
         self.rejections = rejections or Rejections()
         self.session = session
@@ -136,12 +149,18 @@ class HeadRuntime:
 
     @property
     def plan(self) -> FramePlan:
-        """The plan for the next frame."""
-        return self._program.plan
+        """The plan for the next frame; its epoch is 0 while the car drives alone."""
+        with self._condition:
+            return self._program(self._clock()).plan
+
+    @property
+    def manager_silent_s(self) -> float:
+        """Seconds since a plan came or its manager was heard; infinite before the first plan."""
+        return self._clock() - self._heard_s
 
     @property
     def settings(self) -> HeadSettings:
-        """Deadline and window; set it to change them for the next frame."""
+        """What holds where no plan says otherwise; set it to change it for the next frame."""
         return self._settings
 
     @settings.setter
@@ -167,10 +186,20 @@ class HeadRuntime:
         Raises:
             GraphError: if it does not fit the network; the old plan stays.
         """
+        if plan.epoch < 1:
+            raise GraphError(f"a plan's epoch is {plan.epoch}, expected 1 or more")
         program = self._network.head_program(plan)
         with self._condition:
-            self._program = program
+            self._planned = program
+            self._heard_s = self._clock()
             self._condition.notify_all()
+
+    def hear_manager(self) -> None:
+        """The manager lives, so the last plan holds on, or holds again."""
+        with self._condition:
+            if self._planned is not None:
+                self._heard_s = self._clock()
+                self._condition.notify_all()
 
     def accept(self, payload: Any) -> int:
         """Take on a frame and return its number. The frame that it displaces is dropped."""
@@ -205,7 +234,7 @@ class HeadRuntime:
                 refusal = f"{answer.status.name.lower()}: {shortened(answer.detail)}"
             elif misfit := self._network.misfit(answer, flight.plan.exit_number):
                 refusal = f"its answer makes no sense: {misfit}"
-            limit = self._settings.max_in_flight
+            limit = self._settings.under(flight.plan).max_in_flight
             if refusal:
                 if answer.status is Status.BUSY:
                     self._window.on_busy(limit)
@@ -286,10 +315,9 @@ class HeadRuntime:
                     return self._flights.pop(due.number)
                 wake_s = due.fallback_at_s if due is not None else math.inf
                 if self._waiting is not None:
-                    if not self._program.plan.epoch:
-                        self._program = self._alone_program()
-                    waiting, program = self._waiting, self._program
-                    settings = self._settings
+                    waiting, program = self._waiting, self._program(now)
+                    self._log_expiry(program)
+                    settings = self._settings.under(program.plan)
                     room = not program.boundary or (
                         len(self._flights) < self._window.width(settings.max_in_flight)
                     )
@@ -304,9 +332,25 @@ class HeadRuntime:
                 self._condition.wait(None if math.isinf(wake_s) else max(0.0, wake_s - now))
             return None
 
-    def _alone_program(self) -> HeadProgram:
+    def _program(self, now: float) -> HeadProgram:
+        """What to do with a frame that is begun now."""
         settings = self._settings
+        if self._planned is not None and now - self._heard_s <= settings.plan_timeout_s:
+            return self._planned
         return self._pace.deepest_alone(self._alone, settings.deadline_s, settings.margin_s)
+
+    def _log_expiry(self, program: HeadProgram) -> None:
+        """Say it when a plan has expired, and when it holds again."""
+        expired = self._planned is not None and program is not self._planned
+        if expired != self._expired:
+            if expired:
+                log.warning(
+                    "no manager was heard for %g s, so its plan has expired: the car drives alone",
+                    self._settings.plan_timeout_s,
+                )
+            else:
+                log.info("a manager is heard: plan %d holds", program.plan.epoch)
+        self._expired = expired
 
     def _begin(self, waiting: _Waiting, program: HeadProgram, may_send: bool) -> None:
         import torch
@@ -344,7 +388,7 @@ class HeadRuntime:
             context=waiting.payload,
             plan=plan,
             accepted_s=waiting.accepted_s,
-            deadline_at_s=waiting.accepted_s + self._settings.deadline_s,
+            deadline_at_s=waiting.accepted_s + self._settings.under(plan).deadline_s,
             fallback_at_s=math.inf,
             sent_s=math.nan,
             head_s=0.0,
@@ -422,7 +466,7 @@ class HeadRuntime:
             context=waiting.payload,
             plan=program.plan,
             accepted_s=waiting.accepted_s,
-            deadline_at_s=waiting.accepted_s + self._settings.deadline_s,
+            deadline_at_s=waiting.accepted_s + self._settings.under(program.plan).deadline_s,
             fallback_at_s=math.inf,
             sent_s=math.nan,
             head_s=now - started_s,

@@ -98,13 +98,24 @@ class LedgerHealth:
 
 
 def head_health(
-    plan: FramePlan, model: str, *, queue_depth: int, slowdown: float, displaced: int
+    plan: FramePlan,
+    model: str,
+    *,
+    deadline_s: float,
+    max_in_flight: int,
+    manager_silent_s: float,
+    queue_depth: int,
+    slowdown: float,
+    displaced: int,
 ) -> Health:
     """Judge what a head works on: WARN while it has no plan.
 
     Args:
         plan: the plan that it follows.
         model: the model's name and id.
+        deadline_s: the deadline that its frames run under, in s.
+        max_in_flight: most frames that it has on their way to the edge.
+        manager_silent_s: seconds since the manager was heard; infinite before its first plan.
         queue_depth: frames waiting, in work or on their way.
         slowdown: measured over profiled seconds on the car.
         displaced: boundaries that were never sent because the link was too slow for them.
@@ -116,16 +127,25 @@ def head_health(
         "boundary": ", ".join(plan.boundary),
         "codec": plan.codec if plan.boundary else "",
         "gate": plan.gate or 0,
+        "deadline_s": deadline_s,
+        "max_in_flight": max_in_flight,
+        "manager_silent_s": manager_silent_s,
         "queue_depth": queue_depth,
         "slowdown": slowdown,
         "never_sent": displaced,
     }
     found = Findings()
-    if not plan.epoch:
+    if not plan.epoch and math.isinf(manager_silent_s):
         found.add(
             Level.WARN,
             "no plan has come, so the car finishes alone: is a manager running, with the same "
             "model and namespace?",
+        )
+    elif not plan.epoch:
+        found.add(
+            Level.WARN,
+            f"the manager has not been heard for {manager_silent_s:.0f} s, so its plan has expired "
+            "and the car finishes alone: is it still running? Start it again",
         )
     sends = f"sends {', '.join(plan.boundary)} as {plan.codec}" if plan.boundary else "alone"
     return found.verdict(f"plan {plan.epoch}: exit {plan.exit_number}, {sends}", values)

@@ -14,7 +14,13 @@ from dapdee_ros.codec import CODEC_NAMES
 from dapdee_ros.codec.wire import MOST_TENSORS
 from dapdee_ros.exits.gates import softmax
 from dapdee_ros.graph.dag import GraphError, ModelDag
-from dapdee_ros.runtime.frames import Classification, FramePlan, TailAnswer
+from dapdee_ros.runtime.frames import (
+    DEADLINE_BOUNDS_S,
+    WINDOW_BOUNDS,
+    Classification,
+    FramePlan,
+    TailAnswer,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,6 +160,8 @@ class SplitNetwork:
             raise GraphError(f"the boundary {list(plan.boundary)} names a tensor twice")
         if plan.predicted_remote_s < 0 or math.isinf(plan.predicted_remote_s):
             raise GraphError(f"the edge is predicted to take {plan.predicted_remote_s} s")
+        _check_bounds("deadline_s", plan.deadline_s, DEADLINE_BOUNDS_S)
+        _check_bounds("max_in_flight", plan.max_in_flight, WINDOW_BOUNDS)
         if plan.boundary:
             self.missing_nodes(plan.boundary, sink)
             if plan.codec not in CODEC_NAMES:
@@ -265,3 +273,9 @@ class SplitNetwork:
             top_classes=tuple(int(c) for c in best),
             top_scores=tuple(float(probabilities[c]) for c in best),
         )
+
+
+def _check_bounds(name: str, value: float | None, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if value is not None and not low <= value <= high:  # a NaN is not between them either
+        raise GraphError(f"the plan's {name} is {value:g}, expected {low:g} to {high:g}")

@@ -124,7 +124,7 @@ class SimulatedCar:
         Args:
             agenda: the clock.
             book: works out plans.
-            settings: deadline, window, margin.
+            settings: margin, and deadline and window where a plan has none of its own.
             load: the car's slowdown over time.
             overhead_s: seconds a frame beside the network.
             send_overhead_s: the same for a frame that is sent.
@@ -177,7 +177,7 @@ class SimulatedCar:
         now_s = self._agenda.now_s
         frame = answer.frame
         waited_for = frame.number in self._flights
-        limit = self._settings.max_in_flight
+        limit = self._under(frame).max_in_flight
         if waited_for and not answer.ok:
             self._window.on_busy(limit)
             frame.fallback_at_s = now_s
@@ -232,7 +232,7 @@ class SimulatedCar:
         waiting = self._waiting
         if waiting is not None:
             work = self._work(waiting)
-            settings = self._settings
+            settings = self._settings.under(work.program.plan)
             window = self._window.width(settings.max_in_flight)
             room = not work.program.boundary or len(self._flights) < window
             alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
@@ -247,6 +247,11 @@ class SimulatedCar:
         if wake_s < self._wake_s or self._wake_s <= now_s:
             self._wake_s = wake_s
             self._agenda.at(wake_s, self.look)
+
+    def _under(self, frame: Frame) -> HeadSettings:
+        """What holds for a frame that was begun."""
+        assert frame.work is not None  # it has had a plan since then
+        return self._settings.under(frame.work.program.plan)
 
     def _work(self, frame: Frame) -> PlanWork:
         if self.choose is not None:
@@ -308,7 +313,7 @@ class SimulatedCar:
         finish_s = {e: self._pace.seconds(s) for e, s in program.finish_profiled_s.items()}
         frame.fallback_at_s = fallback_time(
             now_s,
-            frame.accepted_s + self._settings.deadline_s - self._settings.margin_s,
+            frame.accepted_s + self._under(frame).deadline_s - self._settings.margin_s,
             program.plan.predicted_remote_s,
             deepest_s=finish_s[program.plan.exit_number],
             quickest_s=min(finish_s.values()),
@@ -320,7 +325,7 @@ class SimulatedCar:
         assert frame.work is not None
         program = frame.work.program
         now_s = self._agenda.now_s
-        deadline_at_s = frame.accepted_s + self._settings.deadline_s
+        deadline_at_s = frame.accepted_s + self._under(frame).deadline_s
         others = int(self._waiting is not None) + sum(
             other.fallback_at_s <= deadline_at_s for other in self._flights.values()
         )
@@ -340,6 +345,6 @@ class SimulatedCar:
         )
 
     def _end(self, outcome: Outcome) -> None:
-        missed = outcome.latency_s > self._settings.deadline_s
+        missed = outcome.latency_s > self._under(outcome.frame).deadline_s
         self.ledger.end_with_result(outcome.frame.number, outcome.place, missed=missed)
         self._publish(outcome)

@@ -129,30 +129,42 @@ def test_a_head_counts_torn_plans_and_answers_that_make_no_sense(ros: RosWorld) 
     board = Board(ros)
     frames = ros.collect(msg.HeadTensor, "head_tensor", qos.tensor_qos(True, 10))
     results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
-    head = ros.start("head", {"threads": 1, "deadline_s": 2.0})
+    head = ros.start("head", {"threads": 1, "plan_timeout_s": 600.0})
     board.until("/head: head", WARN, "no plan")
     node = ros.node("plans")
     plans = node.create_publisher(msg.PartitionPlan, "plan", qos.LATCHED)
     ros.spin_until(plans.get_subscription_count, START_S)
-    for number, plan in enumerate(
-        (
-            msg.PartitionPlan(model_id="another", exit=1),
-            msg.PartitionPlan(model_id=CARD.model_id, exit=99),
-            msg.PartitionPlan(
-                model_id=CARD.model_id, exit=exits, boundary=["no such node"], codec="f32"
-            ),
-            b"\0\1\0\0" + b"\xff" * 40,
-        ),
-        1,
-    ):
-        plans.publish(plan)
-        board.until("/head: refused", WARN, f"{number} refused")
-    assert board.value("/head: refused", "refused (plan)") == "3"
+
+    def plan(**changes: object) -> msg.PartitionPlan:
+        good: dict[str, object] = {
+            "epoch": 7,
+            "model_id": CARD.model_id,
+            "exit": exits,
+            "boundary": [CARD.dag.input],
+            "codec": "f32",
+            "deadline_s": 2.0,
+            "max_in_flight": 4,
+        }
+        return msg.PartitionPlan(**{**good, **changes})
+
+    def until_counted(number: str) -> None:
+        ros.spin_until(lambda: board.value("/head: refused", "refused") == number, START_S)
+
+    torn = [
+        plan(model_id="another"),
+        plan(exit=99),
+        plan(boundary=["no such node"]),
+        plan(epoch=0),
+        *(plan(deadline_s=s) for s in (0.0, -1.0, 1e9, math.nan, math.inf)),
+        *(plan(max_in_flight=frames) for frames in (0, 17)),
+    ]
+    for number, message in enumerate([*torn, b"\0\1\0\0" + b"\xff" * 40], 1):
+        plans.publish(message)
+        until_counted(str(number))
+        assert board.statuses["/head: refused"].level == WARN
+    assert board.value("/head: refused", "refused (plan)") == str(len(torn))
     assert board.value("/head: head", "plan_epoch") == "0"
-    good = msg.PartitionPlan(
-        epoch=7, model_id=CARD.model_id, exit=exits, boundary=[CARD.dag.input], codec="f32"
-    )
-    plans.publish(good)
+    plans.publish(plan())
     board.until("/head: head", OK, "plan 7")
 
     # An edge that names a class the model does not have: the car finishes the frame itself.

@@ -34,6 +34,7 @@ def test_how_long_it_takes_is_unknown_not_infinite() -> None:
         epoch=1,
         model_id=CARD.model_id,
         deadline_s=0.3,
+        max_in_flight=4,
         load_score=0.0,
         policy="pinned",
     )

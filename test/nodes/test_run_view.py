@@ -76,6 +76,10 @@ def test_counts() -> None:
     shown = view.shown(4.0)
     assert shown.places == {"edge": 3, "fallback": 1}
     assert (shown.right, shown.judged, shown.missed) == (1, 2, 3)
+    # Begun under an earlier plan, and too late for that one's deadline.
+    before = Answer("stop", 0.9, None, 1, "car", latency_s=0.06, deadline_s=0.05)
+    view.take_answer((5, 0), before, now_s=5.0)
+    assert view.shown(5.0).missed == 4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Head and tail over a wire in one process, with the shipped model and real threads."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from dapdee_ros.exits.model_folder import LoadedModel
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.frames import FramePlan, HeadFrame, Place, Status, TailAnswer
-from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, FrameError, HeadSettings
+from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, FrameError, HeadRuntime, HeadSettings
 from dapdee_ros.runtime.slow_runner import SlowRunner
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import TailRuntime
@@ -73,12 +74,64 @@ def test_a_cut_wire_is_answered_by_the_car_before_the_deadline(
     assert result.classification.class_id == answers_of(model, frames[:1], exits)[0]
 
 
+def test_deadline_and_window_are_those_of_the_plan(
+    pair: Pair, model: LoadedModel, frames: list
+) -> None:
+    exits = len(model.card.dag.exits)
+    boundary = middle_cut(model, exits)
+    pair.wire = None
+    pair.head.settings = HeadSettings(deadline_s=5.0, margin_s=0.05)
+    pair.head.set_plan(FramePlan(1, exits, boundary, "f32", deadline_s=0.5, max_in_flight=1))
+    pair.head.accept(frames[0])
+    deadline = time.monotonic() + WAIT_S
+    while not pair.sent and time.monotonic() < deadline:
+        time.sleep(0.005)
+    pair.head.accept(frames[1])
+    time.sleep(0.1)
+    assert len(pair.sent) == 1
+    by_number = {r.number: r for r in (pair.results.get(timeout=WAIT_S) for _ in range(2))}
+    # One that has begun keeps the deadline that it began under.
+    assert [by_number[n].deadline_s for n in (1, 2)] == pytest.approx([0.5, 0.5])
+    assert 0.3 < by_number[1].latency_s <= 0.5
+    pair.head.set_plan(FramePlan(2, exits, boundary, "f32", deadline_s=1e-3, max_in_flight=1))
+    pair.head.accept(frames[2])
+    assert pair.results.get(timeout=WAIT_S).deadline_s == pytest.approx(1e-3)
+    assert pair.head.ledger.summary().deadline_misses == 1
+
+
+def test_a_plan_expires_with_its_manager_and_holds_again_when_one_is_heard(
+    network: SplitNetwork,
+) -> None:
+    now = [100.0]
+    head = HeadRuntime(
+        network,
+        load=lambda image: image,
+        send=print,
+        publish=print,
+        session=1,
+        settings=HeadSettings(plan_timeout_s=5.0),
+        clock=lambda: now[0],
+    )
+    head.hear_manager()  # of one without a plan there is nothing to hold
+    assert (head.plan.epoch, head.manager_silent_s) == (0, math.inf)
+    head.set_plan(FramePlan(1, network.exit_count, (network.dag.input,), "f32"))
+    for _ in range(10):
+        now[0] += 4.0
+        assert head.plan.epoch == 1
+        head.hear_manager()
+    now[0] += 5.1
+    assert head.plan.epoch == 0
+    assert not head.plan.boundary
+    assert head.manager_silent_s == pytest.approx(5.1)
+    head.hear_manager()
+    assert head.plan.epoch == 1
+
+
 def test_a_slow_car_falls_back_to_the_deepest_exit_that_fits(
     model: LoadedModel, profile: object, frames: list
 ) -> None:
     import queue
 
-    from dapdee_ros.runtime.head import HeadRuntime
     from dapdee_ros.runtime.slow_runner import slowed_down
 
     exits = len(model.card.dag.exits)
@@ -256,6 +309,9 @@ def test_a_new_plan_loses_nothing_that_is_on_its_way(
         (FramePlan(1, 1, ("nowhere",)), "nowhere"),
         (FramePlan(1, 2, (), gate=2, gate_threshold=0.5), "shallower"),
         (FramePlan(1, 2, (), gate=1, gate_threshold=1.5), "threshold"),
+        (FramePlan(0, 1), "epoch is 0"),
+        *((FramePlan(1, 1, deadline_s=s), "deadline_s") for s in (0.0, -1.0, 1e9, math.nan)),
+        *((FramePlan(1, 1, max_in_flight=frames), "max_in_flight") for frames in (-1, 0, 17)),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused_and_the_old_one_stays(
@@ -296,8 +352,6 @@ def test_a_confident_gate_ends_the_frame_on_the_car(
 
 
 def test_a_bad_image_is_a_drop_with_its_reason(model: LoadedModel, frames: list) -> None:
-    from dapdee_ros.runtime.head import HeadRuntime
-
     def load(image: np.ndarray) -> np.ndarray:
         raise FrameError("no such encoding")
 

@@ -1,7 +1,7 @@
 import math
 import threading
 
-from dapdee_ros.estimation.health import Level
+from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.runtime.frames import FramePlan, Place
 from dapdee_ros.runtime.health import CameraHealth, EdgeHealth, LedgerHealth, head_health
 from dapdee_ros.runtime.ledger import FrameLedger, LedgerSummary
@@ -43,12 +43,25 @@ def test_an_unbalanced_ledger_is_an_error() -> None:
 
 
 def test_a_head_without_a_plan_warns() -> None:
-    def level(epoch: int) -> Level:
-        plan = FramePlan(epoch, 2)
-        return head_health(plan, "m", queue_depth=0, slowdown=1.0, displaced=0).level
+    def judged(epoch: int, manager_silent_s: float) -> Health:
+        return head_health(
+            FramePlan(epoch, 2),
+            "m",
+            deadline_s=0.3,
+            max_in_flight=4,
+            manager_silent_s=manager_silent_s,
+            queue_depth=0,
+            slowdown=1.0,
+            displaced=0,
+        )
 
-    assert level(0) is Level.WARN
-    assert level(1) is Level.OK
+    never = judged(0, math.inf)
+    assert never.level is Level.WARN
+    assert "no plan has come" in never.message
+    expired = judged(0, 7.2)
+    assert expired.level is Level.WARN
+    assert "not been heard for 7 s" in expired.message
+    assert judged(1, 0.5).level is Level.OK
 
 
 def test_an_edge_that_is_too_slow_or_fails_says_so() -> None:
