@@ -44,6 +44,7 @@ from dapdee_ros.partition.errors import ConditionError, PlanningError, ProfileEr
 from dapdee_ros.partition.from_card import measures_of, problem_of
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import PinnedPlan, parse_pinned
+from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, check_switch, make_policy
 from dapdee_ros.runtime.rejections import Rejections, shortened
 
