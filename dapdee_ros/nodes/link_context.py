@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import traceback
 from collections.abc import Iterator
 
 from rclpy.context import Context
@@ -91,7 +90,6 @@ class LinkContext:
             domain_id: the link's domain.
         """
         self._context = Context()
-        self._failed = owner.create_guard_condition(self._end_process)
         with _users_reach():
             # The command line is the usual context's, so renamed topics are renamed here as well.
             self._context.init(None, initialize_logging=False, domain_id=domain_id)
@@ -115,18 +113,9 @@ class LinkContext:
         self._thread.start()
 
     def _spin(self) -> None:
-        try:
+        # Any other end of this thread ends the process: see ``nodes.ending``.
+        with contextlib.suppress(ExternalShutdownException, ShutdownException):
             self._executor.spin()
-        except (ExternalShutdownException, ShutdownException):
-            pass
-        except BaseException:
-            traceback.print_exc()
-            self._failed.trigger()
-
-    def _end_process(self) -> None:
-        from dapdee_ros.nodes.process import StopProcess
-
-        raise StopProcess(1)  # without its link a process is of no use; the reason is in its log
 
     def close(self) -> None:
         """End thread, node and context."""

@@ -20,7 +20,6 @@ from dapdee_ros.nodes.link import OpenEnd, link_end
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
 from dapdee_ros.nodes.topics import LEAN, listen_to
 from dapdee_ros.sealing.channels import Role
 

@@ -23,11 +23,8 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dapdee_ros.nodes.diagnostics import Reporter
-<<<<<<< HEAD
 from dapdee_ros.nodes.ending import Ending, StopProcess
-=======
 from dapdee_ros.nodes.link_context import keep_inside
->>>>>>> 037bca2 (Seal the link between car and edge where a key is configured)
 from dapdee_ros.runtime.shared_memory import clear_left_behind
 from dapdee_ros.runtime.system_clock import SystemClock
 

@@ -20,8 +20,9 @@ from dapdee_ros.estimation.health import Findings, Health, Level, Value
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link_context import LinkContext
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import arrival_s, publish_on
+from dapdee_ros.nodes.topics import publish_on
 from dapdee_ros.runtime.rejections import Rejections
+from dapdee_ros.runtime.system_clock import SystemClock
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import SealedLink
 from dapdee_ros.sealing.endpoint import Endpoint, Outgoing
@@ -96,6 +97,7 @@ class SealedEnd:
         self._owner, self._link = owner, link
         self.rejections = Rejections()
         self._lock = threading.Lock()
+        self._clock = SystemClock()
         self._endpoint = Endpoint(role, ring, time.monotonic())
         self._key_stamp = _stamp(link)
         self._key_looked_s = time.monotonic()
@@ -109,7 +111,8 @@ class SealedEnd:
         self._sessions = publish_on(self._node, msg.Sealed, SESSION_TOPIC, qos.RESULT)
         self._hear(HELLO_TOPIC, partial(self._shake, self._endpoint.on_hello), _HELLOS)
         self._hear(SESSION_TOPIC, partial(self._shake, self._endpoint.on_session), qos.RESULT)
-        every(self._node, _POLL_PERIOD_S, self._poll)
+        # On the owner's executor, which goes on when the system clock is set back.
+        every(owner, _POLL_PERIOD_S, self._poll)
         self._context.start()
         ids = ", ".join(map(id_text, ring.key_ids))
         owner.get_logger().info(
@@ -244,7 +247,7 @@ class SealedEnd:
         raw: bytes,
         info: Mapping[str, Any],
     ) -> None:
-        arrived_s = arrival_s(info["received_timestamp"])
+        arrived_s = self._clock.arrival_s(info["received_timestamp"])
         try:
             with self._lock:
                 data = self._endpoint.open(channel, raw, time.monotonic())
