@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from rosbags.rosbag2 import (
 
 from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import message_types, require_type
+from dapdee_ros.files import draft_of
 
 STORAGES: Mapping[str, StoragePlugin] = {
     "mcap": StoragePlugin.MCAP,
@@ -97,7 +97,7 @@ class BagWriter:
         self.path = path
         self.counts: dict[str, int] = {}
         self._connections: dict[str, Connection] = {}
-        self._draft = path.parent / f".{path.name}.{os.getpid()}"
+        self._draft = draft_of(path)
         try:
             self._draft.mkdir(parents=True, exist_ok=True)
             # The file in the folder is named after it, so the folder has its final name already.

@@ -57,15 +57,21 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.card import CALIBRATION_FILE, ModelFolderError, find_model
     from dapdee_ros.exits.model_folder import load_module
     from dapdee_ros.exits.training import logits_of
+    from dapdee_ros.files import require_folder, write_whole
 
     if args.frames < 1:
         raise CommandError(f"--frames must be at least 1, got {args.frames}")
+    if not 0 <= args.max_loss <= 1:
+        raise CommandError(
+            f"--max-loss is a share of the frames, 0 to 1, got {args.max_loss:g}; for a percentage "
+            f"divide by 100 (half a per cent is 0.005)"
+        )
     if args.codec_frames < 0:
         raise CommandError(f"--codec-frames must be at least 0, got {args.codec_frames}")
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        folder = find_model(args.model)
+        folder = require_folder(find_model(args.model))
         # A calibration of other weights is what this command is there to replace.
         card, model = load_module(folder, with_calibration=False)
         source = open_data(args.data, size=card.input_size, held_out_frames=args.frames)
@@ -91,9 +97,7 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"{error}; or choose others with --codecs") from error
         calibration = replace(calibration, codecs=codecs)
     path = folder / CALIBRATION_FILE
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(calibration.to_dict()) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(calibration.to_dict()) + "\n")
     print(f"wrote {path} ({calibration.data})")
     print_table(calibration, args.max_loss)
     print_codecs(card.dag, calibration.codecs)

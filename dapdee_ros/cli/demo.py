@@ -147,6 +147,7 @@ def _watch(processes: Processes, args: argparse.Namespace) -> None:
 
 def _conclude(args: argparse.Namespace, out: Path, say: Any) -> int:
     from dapdee_ros.report.comparison import Run
+    from dapdee_ros.report.journal import journal_of
     from dapdee_ros.report.page import write_report
     from dapdee_ros.report.run_log import RunLog, RunLogError
     from dapdee_ros.report.summary import summary_text
@@ -155,7 +156,9 @@ def _conclude(args: argparse.Namespace, out: Path, say: Any) -> int:
     try:
         drive = Run(out / "run.json", RunLog.load(out / "run.json"))
     except RunLogError as error:
-        raise CommandError(str(error)) from error
+        journal = journal_of(out / "run.json")
+        rest = f"; `dapdee report {journal}` shows what was recorded" if journal.exists() else ""
+        raise CommandError(f"{error}{rest}") from error
     summary = drive.summary
     draw_timeline(drive.log, out / "timeline.png")
     write_report([drive], out / "report.html", out / "report-figures")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dapdee_ros import __version__
 from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.files import FileError
 
 _NOT_COMMANDS = {"__init__", "errors", "main"}
 
@@ -65,9 +67,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             sub.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
     try:
-        return int(args.run(args))
-    except CommandError as error:
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
+    except (CommandError, FileError) as error:
         print(f"dapdee {args.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read has enough (`| head`). What is still in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # A file that the code below knew nothing to say about.
+        if error.filename is None or isinstance(error, ConnectionError):
+            raise
+        print(f"dapdee {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"dapdee {args.command}: interrupted", file=sys.stderr)

@@ -101,14 +101,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, card: ModelCard) -> int:
     from dapdee_ros.codec import CODEC_NAMES
+    from dapdee_ros.files import require_folder
     from dapdee_ros.partition.cost import LoadState
     from dapdee_ros.partition.from_card import choose_profiles, problem_of
     from dapdee_ros.partition.policy import Situation, ask, make_policy
+    from dapdee_ros.report.run_log import plain
 
+    if args.out and not (args.sweep or args.draw):
+        raise CommandError(
+            f"--out {args.out} names pictures, and none is asked for: add --sweep link, "
+            "--sweep deadline or --draw, or leave --out away"
+        )
     if args.best < 1:
         raise CommandError(f"--best is {args.best}; expected 1 or more")
     if args.rate_hz is not None and not args.rate_hz > 0:
         raise CommandError(f"--rate-hz is {args.rate_hz}; expected more than 0 frames a second")
+    stem = args.out or Path(f"plan-{card.name}")
+    if args.sweep or args.draw:
+        require_folder(stem.parent)
     situation = Situation(
         _link(args.link, args.rtt_s, args.link_spread),
         LoadState(args.car_slowdown, args.edge_slowdown, args.load_score),
@@ -129,7 +139,6 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
     plan = ask(policy, situation, problem)
     others = _others(problem, situation, plan, args.best)
 
-    stem = args.out or Path(f"plan-{card.name}")
     title = f"{card.name}, {args.policy}, {situation.objective}"
     files: list[Path] = []
     swept = None
@@ -150,7 +159,8 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         files += draw_plan(card.dag, plan, sizes, words, _named(stem, "cut"))
 
     if args.json:
-        print(json.dumps(_values(args, card, problem, situation, plan, others, swept, files)))
+        values = _values(args, card, problem, situation, plan, others, swept, files)
+        print(json.dumps(plain(values), allow_nan=False))
     else:
         _show(args, card, problem, situation, plan, others, swept, files)
     return 0
@@ -215,6 +225,11 @@ def _sizes(problem: Problem, plan: Plan) -> dict[str, float]:
 
 def _named(stem: Path, what: str) -> Path:
     return stem.with_name(f"{stem.name}-{what}")
+
+
+def _ms(time_s: float) -> str:
+    """A time for a column of 8, in ms; ``never`` where nothing comes through."""
+    return f"{1e3 * time_s:>6.1f}ms" if math.isfinite(time_s) else f"{'never':>8}"
 
 
 def _words(plan: Plan) -> str:
@@ -282,10 +297,15 @@ def _show(
         )  # fmt: skip
         late = " LATE" if row.late else ""
         print(
-            f"{mark} {' '.join(f'{1e3 * t:>6.1f}ms' for t in times)} {row.boundary_bytes:>9,.0f} "
+            f"{mark} {' '.join(_ms(t) for t in times)} {row.boundary_bytes:>9,.0f} "
             f"{row.accuracy:>8.3f}  {_words(row)}{late}"
         )
     print(f"\n{plan.reason}")
+    if not math.isfinite(plan.latency_s):
+        print(
+            f"this plan needs the link, and --link {args.link} carries nothing: no frame would be "
+            "answered. Give another link, or a policy that can stay on the car (exact, device-only)"
+        )
     if swept:
         print(f"\nThe plan over the {swept.what}:")
         for point in swept.changes():

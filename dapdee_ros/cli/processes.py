@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -103,8 +104,10 @@ class Processes:
         assert process.stdout is not None
         with (self.folder / f"{executable}.log").open("ab") as log:
             for line in process.stdout:
-                log.write(line)
-                log.flush()
+                # Whatever becomes of the file: a process whose output nobody takes stands still.
+                with contextlib.suppress(OSError):
+                    log.write(line)
+                    log.flush()
                 echo.write(line.decode(errors="replace"))
                 echo.flush()
 

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     from dapdee_ros.exits.card import ModelFolderError, find_model
     from dapdee_ros.exits.model_folder import load_model
+    from dapdee_ros.files import require_place
     from dapdee_ros.graph.dag import GraphError
     from dapdee_ros.graph.profiling import measure_profile
 
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         model = load_model(find_model(args.model))
     except (ModelFolderError, GraphError) as error:
         raise CommandError(str(error)) from error
+    out = require_place(args.out or Path(f"{model.card.name}-profile.json"))
     height, width = model.card.input_size
     notes = [f"under a CPU quota of {args.quota:g} of one core"] if args.quota else []
     notes += [args.note] if args.note else []
@@ -85,11 +87,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             note="; ".join(notes),
         )
-    out = args.out or Path(f"{model.card.name}-profile.json")
-    try:
-        profile.save(out)
-    except OSError as error:
-        raise CommandError(f"cannot write {out}: {error}") from error
+    profile.save(out)
     if args.json:
         print(json.dumps(profile.to_dict()))
         return 0

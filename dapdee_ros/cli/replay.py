@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from dapdee_ros.bags.reader import IMAGE_KINDS, Bag
+    from dapdee_ros.bags.result_bag import write_result_bag
+    from dapdee_ros.files import require_folder
 
     if args.frames is not None and args.frames < 1:
         raise CommandError(f"--frames is {args.frames}; expected 1 or more")
@@ -84,13 +86,21 @@ def _run(args: argparse.Namespace) -> int:
         out = args.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-replay"
         # Before anything that takes long.
         _check_free(out, names)
+        require_folder(out)
         model = _load(args.model)
         car, edge = (_profile(args, bag, side, model) for side in ("car", "edge"))
         store = _frames(bag, topic, model.card, args.frames)
         arrivals_s = _arrivals_s(args, store)
         scenario = _scenario(args, bag, topic.name, model.card, (car, edge), store, arrivals_s)
-        runs = _replay_all(names, scenario, model, arrivals_s, store)
-    files = _write(out, args.storage, runs, model.card, store, arrivals_s)
+        runs: dict[str, ReplayedRun] = {}
+        files: dict[str, tuple[Path, Path]] = {}
+        for name, of_policy in _replays(names, scenario, model, arrivals_s, store):
+            runs[name] = of_policy
+            # At once: whoever stops this keeps what is done.
+            bag_path, log_path = out / _stem(name), out / f"{_stem(name)}.json"
+            write_result_bag(bag_path, args.storage, of_policy, model.card, store, arrivals_s)
+            of_policy.log.save(log_path)
+            files[name] = (bag_path, log_path)
     report = _report(out, files)
     if args.json:
         print(json.dumps(_values(runs, store, files, report)))
@@ -215,13 +225,14 @@ def _scenario(
     )
 
 
-def _replay_all(
+def _replays(
     names: list[str],
     scenario: Scenario,
     model: LoadedModel,
     arrivals_s: NDArray[np.float64],
     store: FrameStore,
-) -> dict[str, ReplayedRun]:
+) -> Iterator[tuple[str, ReplayedRun]]:
+    """Replay one policy after another."""
     from dapdee_ros.bags.answers import NetworkAnswers
     from dapdee_ros.bags.replayed_run import replay
     from dapdee_ros.partition.policy import make_policy
@@ -230,15 +241,14 @@ def _replay_all(
     # All at first: a name that does not exist is known before anything is run.
     policies = {name: make_policy(name, scenario.problem) for name in names}
     answers = NetworkAnswers(SplitNetwork(model), store.images)
-    runs = {}
     for name, policy in policies.items():
         with _Progress(name, "s") as tell:
 
             def told(at_s: float, tell: Callable[[float, float], None] = tell) -> None:
                 tell(at_s, scenario.seconds)
 
-            runs[name] = replay(scenario, name, policy, arrivals_s, store, answers, told)
-    return runs
+            run = replay(scenario, name, policy, arrivals_s, store, answers, told)
+        yield name, run
 
 
 def _check_free(out: Path, names: list[str]) -> None:
@@ -253,30 +263,6 @@ def _stem(policy: str) -> str:
     return policy.replace(":", ".").replace("/", "-")
 
 
-def _write(
-    out: Path,
-    storage: str,
-    runs: dict[str, ReplayedRun],
-    card: ModelCard,
-    store: FrameStore,
-    arrivals_s: NDArray[np.float64],
-) -> dict[str, tuple[Path, Path]]:
-    """Write all bags and logs; returns them by policy."""
-    from dapdee_ros.bags.errors import BagError
-    from dapdee_ros.bags.result_bag import write_result_bag
-
-    files = {}
-    for name, of_policy in runs.items():
-        bag_path, log_path = out / _stem(name), out / f"{_stem(name)}.json"
-        write_result_bag(bag_path, storage, of_policy, card, store, arrivals_s)
-        try:
-            of_policy.log.save(log_path)
-        except OSError as error:
-            raise BagError(f"cannot write {log_path}: {error}") from error
-        files[name] = (bag_path, log_path)
-    return files
-
-
 def _report(out: Path, files: dict[str, tuple[Path, Path]]) -> Path:
     from dapdee_ros.report.comparison import Run
     from dapdee_ros.report.page import write_report
@@ -285,10 +271,7 @@ def _report(out: Path, files: dict[str, tuple[Path, Path]]) -> Path:
     path = out / "report.html"
     # As they were written: what the report shows is what another report would find.
     logs = [Run(log_path, RunLog.load(log_path)) for _, log_path in files.values()]
-    try:
-        write_report(logs, path, None)
-    except OSError as error:
-        raise CommandError(f"the report cannot be written: {error}") from error
+    write_report(logs, path, None)
     return path
 
 

@@ -1,11 +1,11 @@
 """Write a report of one or several runs: one HTML file that needs nothing but itself.
 
 RUN is a log (run.json of `dapdee demo`, or one that the testbed, the simulator or a replay wrote)
-or a folder with logs. The report shows latency over time with exit, cut and link under it,
-latency as a whole, throughput, bytes, accuracy, deadline misses, the share of every exit and place,
-drops with their reasons, and the settings. Runs of the same scenario are set side by side, and
-against the oracle where its run is among them. Opens in any browser, also on a phone, without a
-network.
+or a folder with logs; of a run that was broken off, its journal (run.json.journal). The report
+shows latency over time with exit, cut and link under it, latency as a whole, throughput, bytes,
+accuracy, deadline misses, the share of every exit and place, drops with their reasons, and the
+settings. Runs of the same scenario are set side by side, and against the oracle where its run is
+among them. Opens in any browser, also on a phone, without a network.
 
   dapdee report runs/20260101-120000
   dapdee report exact.json dads.json oracle.json --out comparison.html
@@ -56,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the logs, write the report, name its path."""
+    from dapdee_ros.files import require_place
     from dapdee_ros.report.page import write_report
     from dapdee_ros.report.run_log import plain
     from dapdee_ros.report.summary import summary_text
@@ -67,10 +68,8 @@ def run(args: argparse.Namespace) -> int:
     if out.is_dir():
         raise CommandError(f"--out {out} is a folder; give the name of an HTML file")
     figures = args.figures or out.with_name(f"{out.stem}-figures")
-    try:
-        numbers = write_report(runs, out, None if args.no_figures else figures, args.timelines)
-    except OSError as error:
-        raise CommandError(f"the report cannot be written: {error}") from error
+    require_place(out)
+    numbers = write_report(runs, out, None if args.no_figures else figures, args.timelines)
     if args.json:
         print(json.dumps(plain(numbers)))
         return 0
@@ -91,7 +90,8 @@ def read_runs(given: list[Path]) -> list[Run]:
         CommandError: if a file is no log, or a folder has none.
     """
     from dapdee_ros.report.comparison import Run
-    from dapdee_ros.report.run_log import RunLog, RunLogError
+    from dapdee_ros.report.journal import read_log
+    from dapdee_ros.report.run_log import RunLogError
 
     runs: dict[Path, Run] = {}
     for path in given:
@@ -99,7 +99,7 @@ def read_runs(given: list[Path]) -> list[Run]:
         found = False
         for file in files:
             try:
-                runs.setdefault(file.resolve(), Run(file, RunLog.load(file)))
+                runs.setdefault(file.resolve(), Run(file, read_log(file)))
                 found = True
             except RunLogError as error:
                 if not path.is_dir():
@@ -112,5 +112,12 @@ def read_runs(given: list[Path]) -> list[Run]:
 
 
 def _logs_in(folder: Path) -> list[Path]:
+    from dapdee_ros.report.journal import SUFFIX, journal_of
+
     usual = folder / "run.json"
-    return [usual] if usual.exists() else sorted(folder.rglob("*.json"))
+    for path in (usual, journal_of(usual)):
+        if path.exists():
+            return [path]
+    # A journal without its log is all that is left of a run.
+    journals = [p for p in folder.rglob(f"*{SUFFIX}") if not p.with_suffix("").exists()]
+    return sorted([*folder.rglob("*.json"), *journals])

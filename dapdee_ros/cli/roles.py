@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.processes import Processes
+from dapdee_ros.files import make_folder
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart, link_environment
@@ -83,8 +85,8 @@ def read_arguments(args: argparse.Namespace, arguments: Sequence[Argument]) -> d
         raise CommandError(str(error)) from error
     check_model(values["model"] or DEFAULT_MODEL)
     for name in ("rate_hz", "deadline_s"):
-        if values.get(name) is not None and not values[name] > 0:
-            raise CommandError(f"{name} must be greater than 0")
+        if values.get(name) is not None and not 0 < values[name] < math.inf:
+            raise CommandError(f"{name} must be a finite number greater than 0")
     slowdown = values.get("emulated_slowdown")
     if slowdown is not None and not 1 <= slowdown <= MOST_SLOWDOWN:
         raise CommandError(f"emulated_slowdown must be between 1 and {MOST_SLOWDOWN:g}")
@@ -150,7 +152,7 @@ def side_processes(args: argparse.Namespace, side: str, values: Mapping[str, Any
     """A place for one side's processes, with their output on the terminal as well."""
     require_ros()
     folder = ros_home() / "dapdee" / "log" / f"{datetime.now():%Y%m%d-%H%M%S}-{side}"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     environment = dict(os.environ)
     if args.domain is not None:
         environment["ROS_DOMAIN_ID"] = str(args.domain)
@@ -177,5 +179,4 @@ def run_until_told(processes: Processes, seconds: float) -> int:
 def new_run_folder(asked: Path | None) -> Path:
     """The folder for a run's results, made."""
     folder = asked or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return make_folder(folder)

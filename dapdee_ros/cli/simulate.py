@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -75,12 +76,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from dapdee_ros.files import require_folder
     from dapdee_ros.partition.policy import make_policy
     from dapdee_ros.simulation.figures import figures_of
     from dapdee_ros.simulation.run import simulate
 
     scenario = _scenario(args)
     names = scenario_options.policy_names(args)
+    out = require_folder(args.out) if args.out else None
     if not 0 <= args.warm_up_s < scenario.seconds:
         raise CommandError(
             f"--warm-up-s is {args.warm_up_s}; expected 0 or more, and less than the "
@@ -89,15 +92,21 @@ def _run(args: argparse.Namespace) -> int:
     # All at first: a name that does not exist is known before anything is run.
     policies = {name: make_policy(name, scenario.problem) for name in names}
     runs: dict[str, SimulatedRun] = {}
-    for name, policy in policies.items():
+    files: dict[str, Path] = {}
+    for number, (name, policy) in enumerate(policies.items(), start=1):
         work = partial(simulate, scenario, name, made=policy)
+        began_s = time.monotonic()
         runs[name] = _with_progress(scenario, name, work)
+        # At once: policies take seconds to minutes, and whoever stops this keeps what is done.
+        if out:
+            files[name] = out / f"{name.replace(':', '.').replace('/', '-')}.json"
+            runs[name].log.save(files[name])
+            took_s = time.monotonic() - began_s
+            print(
+                f"{number} of {len(policies)}: {name}, {took_s:.1f} s, wrote {files[name]}",
+                file=sys.stderr,
+            )
     found = {name: figures_of(run, args.warm_up_s) for name, run in runs.items()}
-    files = {}
-    for name, of_policy in runs.items():
-        if args.out:
-            files[name] = args.out / f"{name.replace(':', '.').replace('/', '-')}.json"
-            of_policy.log.save(files[name])
     if args.json:
         print(json.dumps(_values(scenario, runs, found, files)))
     else:

@@ -145,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, start_from
     from dapdee_ros.exits.recipe import Recipe
     from dapdee_ros.exits.training import Training
+    from dapdee_ros.files import require_folder
     from dapdee_ros.graph.dag import GraphError
 
     for option in (
@@ -198,6 +199,13 @@ def run(args: argparse.Namespace) -> int:
         bf16=not args.no_bf16,
         seed=args.seed,
     )
+    _, _, folder = args.data.partition(":")
+    data = Path(folder).expanduser().resolve()
+    if folder and data in (args.out.resolve(), *args.out.resolve().parents):
+        raise CommandError(
+            f"--out {args.out} would lie among the images of {args.data}: choose a folder outside"
+        )
+    require_folder(args.out)
     checkpoint = args.out / CHECKPOINT_FILE
     if args.restart:
         checkpoint.unlink(missing_ok=True)

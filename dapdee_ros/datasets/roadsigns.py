@@ -26,6 +26,8 @@ from dapdee_ros.datasets.sign_faces import SIGNS, face_pyramid
 
 LABELS: tuple[str, ...] = ("background", *SIGNS)
 DEFAULT_SIZE = (64, 64)
+LEAST_SIDE = 16
+"""Frames are at least so many pixels high and wide."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,10 @@ class RoadSigns:
     def __init__(self, seed: int, size: tuple[int, int] = DEFAULT_SIZE) -> None:
         if seed < 0:
             raise ValueError(f"the seed must be 0 or more, got {seed}")
-        if min(size) < 16:
-            raise ValueError(f"frames must be at least 16 pixels high and wide, got {size}")
+        if min(size) < LEAST_SIDE:
+            raise ValueError(
+                f"frames must be at least {LEAST_SIDE} pixels high and wide, got {size}"
+            )
         self.seed = seed
         self.size = size
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.datasets.roadsigns import DEFAULT_SIZE, LABELS, RoadSigns
+from dapdee_ros.datasets.roadsigns import DEFAULT_SIZE, LABELS, LEAST_SIDE, RoadSigns
 from dapdee_ros.datasets.split import DataError, DataSource, Split
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm"}
@@ -223,6 +223,11 @@ def open_data(
     """
     kind, _, where = name.partition(":")
     if kind == "roadsigns" and not where:
+        if size is not None and min(size) < LEAST_SIDE:
+            raise DataError(
+                f"road signs are rendered in frames of at least {LEAST_SIDE}x{LEAST_SIDE} pixels, "
+                f"got {size[0]}x{size[1]}: give a larger --size"
+            )
         return RenderedSigns(size or DEFAULT_SIZE, frames_per_epoch, held_out_frames)
     if kind == "cifar10" and where:
         return open_cifar10(Path(where).expanduser())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from dapdee_ros.files import whole_file
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -19,11 +22,19 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write tensors and JSON values; a kill at any moment leaves the old file or the new one."""
-    part = path.with_suffix(".part")
+    """Write tensors and JSON values; a kill at any moment leaves the old file or the new one.
+
+    Raises:
+        FileError: if it cannot be written.
+    """
     contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    save_file(contiguous, str(part), metadata={"state": json.dumps(state)})
-    part.replace(path)
+    with whole_file(path) as draft:
+        try:
+            save_file(contiguous, str(draft), metadata={"state": json.dumps(state)})
+        except SafetensorError as error:
+            # It has no error of its own for a disk, only the system's words in this one.
+            code = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(code[1]) if code else 0, str(error)) from error
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

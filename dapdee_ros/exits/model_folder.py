@@ -33,9 +33,10 @@ from dapdee_ros.exits.card import (
     structure_id,
 )
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
+from dapdee_ros.files import whole_file
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.graph.runner import GraphRunner
-from dapdee_ros.graph.trace import TracedModel, trace
+from dapdee_ros.graph.trace import ModelFails, TracedModel, trace
 
 _COUNTER = ".num_batches_tracked"
 # What the names of the weights of exits before the deepest begin with, their place following.
@@ -93,6 +94,7 @@ def build_multi_exit(
         backbone = build_backbone(
             architecture["builder"], int(architecture["classes"]), **architecture["arguments"]
         )
+        size = f"{input_size[0]}x{input_size[1]}"
         return MultiExit(
             backbone,
             taps if isinstance(taps, int) else tuple(taps),
@@ -102,6 +104,17 @@ def build_multi_exit(
             branch_width=int(branch["width"]),
             branch_grid=int(branch["grid"]),
         )
+    except ModelFails as error:
+        own = getattr(backbone, "image_size", None)
+        cure = (
+            f"it is built for {own}x{own}: give --size {own}x{own}, or build it for square frames "
+            f"of another size with --argument image_size={max(input_size)}"
+            if own is not None
+            else "choose larger frames with --size; torchvision's networks are made for 224x224"
+        )
+        raise BuilderError(
+            f"{architecture['builder']} does not take frames of {size}: {cure} ({error})"
+        ) from error
     except (KeyError, TypeError) as error:
         raise BuilderError(
             f"the architecture lacks an entry or holds a wrong one: {type(error).__name__}: {error}"
@@ -212,21 +225,22 @@ def save_model(
         "provenance": dict(provenance),
     }
     dag = runner_of(model).dag
-    (folder / CALIBRATION_FILE).unlink(missing_ok=True)
-    _replace(folder / WEIGHTS_FILE, weights)
-    _replace(folder / GRAPH_FILE, _json(dag.to_dict(), indent=None))
-    _replace(folder / MODEL_FILE, _json(values, indent=1))
+    # All drafts at first, so that a full disk leaves the old model; they get their names from the
+    # right to the left, the card last.
+    with (
+        whole_file(folder / MODEL_FILE) as card_draft,
+        whole_file(folder / GRAPH_FILE) as graph_draft,
+        whole_file(folder / WEIGHTS_FILE) as weights_draft,
+    ):
+        weights_draft.write_bytes(weights)
+        graph_draft.write_bytes(_json(dag.to_dict(), indent=None))
+        card_draft.write_bytes(_json(values, indent=1))
+        (folder / CALIBRATION_FILE).unlink(missing_ok=True)
     return read_card(folder)
 
 
 def _json(values: Mapping[str, Any], indent: int | None) -> bytes:
     return (json.dumps(values, indent=indent) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def load_module(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
+
+from dapdee_ros.files import write_whole
 
 _TITLE = "# Results\n\nWritten by the tools that measured; run them again on your machine.\n"
 _NAME = re.compile(r"[a-z0-9-]+")
@@ -35,23 +36,16 @@ def write_section(page: Path, name: str, text: str) -> None:
         whole = before + section + rest.split(end, 1)[1]
     else:
         whole = f"{whole.rstrip()}\n\n{section}\n"
-    _write(page, whole)
+    write_whole(page, whole)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write results as JSON, one key or item of a list a line, so that a change can be seen."""
     lines = [f"{json.dumps(key)}: {_value(value)}" for key, value in values.items()]
-    _write(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(json.dumps(v, allow_nan=False) for v in value) + "\n]"
     return json.dumps(value, allow_nan=False)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

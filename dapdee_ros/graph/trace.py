@@ -35,7 +35,11 @@ from dapdee_ros.graph.symbolic import (
     symbolic_graph,
 )
 
-__all__ = ["TraceError", "TracedModel", "trace"]
+__all__ = ["ModelFails", "TraceError", "TracedModel", "trace"]
+
+
+class ModelFails(TraceError):
+    """The network itself cannot be run on the example, whether or not it is traced."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def _run_whole(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
     try:
         return list(tensors_in(evaluation_copy(model)(example.clone())))
     except Exception as error:
-        raise TraceError(
+        raise ModelFails(
             f"{type(model).__name__} itself fails on an example of "
             f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}: "
             f"{type(error).__name__}: {error}"

@@ -22,6 +22,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from dapdee_ros.files import FileError
 from dapdee_ros.nodes.diagnostics import Reporter
 from dapdee_ros.nodes.ending import Ending, StopProcess
 from dapdee_ros.nodes.link_context import keep_inside
@@ -97,7 +98,7 @@ def run_nodes(
         large_messages: whether images or tensors are published from here (``prepare_dds``).
 
     Returns:
-        The process's exit status.
+        The process's exit status; 2 if a node could not write its last file (``FileError``).
     """
     prepare_dds(large_messages=large_messages)
     program = Path(sys.argv[0]).name
@@ -156,6 +157,9 @@ def run_nodes(
         for node in reversed(nodes):
             try:
                 node.destroy_node()
+            except FileError as error:
+                print(f"{program}: {error}", file=sys.stderr)
+                ending.end(2)
             except BaseException as error:  # the others have a last word, too
                 ending.fail(error, f"the end of {type(node).__name__}")
         rclpy.try_shutdown()

@@ -13,13 +13,14 @@ from rclpy.node import Node
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.files import FileError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.ending import StopProcess
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
-from dapdee_ros.report.spool import Spool
+from dapdee_ros.report.journal import Journal
+from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
@@ -58,17 +59,27 @@ class RunRecorder(Node):
             "Monotonic clock at the start of the run, in seconds; 0: now.",
         )
         self._start_s = started_s or time.monotonic()
-        self._log = RunLog()
         try:
             card = read_card(find_model(model))
-            self._log.settings = json.loads(settings)
+            about = json.loads(settings)
         except (ModelFolderError, ValueError) as error:
             raise ParameterError(f"parameters model and settings: {error}") from error
-        self._log.labels = list(card.labels)
-        self._log.exit_count = len(card.dag.exits)
-        # What comes with every frame; all else of a log is small.
-        self._frames = Spool(FrameRecord)
-        self._links, self._link_truths = Spool(LinkRecord), Spool(LinkRecord)
+        self._labels = list(card.labels)
+        try:
+            self._journal = Journal(self._path)
+        except FileError as error:
+            raise ParameterError(f"parameter path: {error}") from error
+        self._journal.note(
+            settings=about,
+            labels=self._labels,
+            exit_count=len(card.dag.exits),
+            first_result_s=None,
+            ledger={},
+        )
+        self._told_of_loss = False
+        self._first_result_s: float | None = None
+        self._frames = self._plans = 0
+        self._plan: PlanRecord | None = None
         self._last: deque[FrameRecord] = deque(maxlen=10)
         self._judged = self._right = 0
         self._dropped: Counter[str] = Counter()
@@ -86,12 +97,21 @@ class RunRecorder(Node):
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task log."""
-        frames = len(self._frames)
+        frames = self._frames
         values: dict[str, Value] = {
             "frames": frames,
-            "plans": len(self._log.plans),
+            "plans": self._plans,
+            "lost": self._journal.lost,
             "path": str(self._path),
         }
+        if self._journal.lost:
+            return {
+                "log": Health(
+                    Level.ERROR,
+                    f"{self._journal.lost} records could not be written: free space on the disk",
+                    values,
+                )
+            }
         if not frames:
             return {"log": Health(Level.STALE, "no result has come: is a head running?", values)}
         return {"log": Health(Level.OK, f"{frames} frames for {self._path}", values)}
@@ -99,19 +119,28 @@ class RunRecorder(Node):
     def _now(self) -> float:
         return time.monotonic() - self._start_s
 
+    def _add(self, name: str, record: FrameRecord | PlanRecord | LinkRecord | DropRecord) -> None:
+        if not self._journal.add(name, record) and not self._told_of_loss:
+            self._told_of_loss = True
+            self.get_logger().error(
+                f"the log {self._path} cannot be written any more: free space on the disk; what "
+                "comes until then is lost"
+            )
+
     def _take_truth(self, truth: msg.SceneTruth) -> None:
         stamp = (truth.header.stamp.sec, truth.header.stamp.nanosec)
         label = truth.label
         # The camera has a list of labels of its own; the name is what both share.
-        if label in self._log.labels:
-            self._truths[stamp] = self._log.labels.index(label)
+        if label in self._labels:
+            self._truths[stamp] = self._labels.index(label)
         if len(self._truths) > _TRUTHS_REMEMBERED:
             self._truths.popitem(last=False)
 
     def _take_result(self, result: msg.InferenceResult) -> None:
         now = self._now()
-        if self._log.first_result_s is None:
-            self._log.first_result_s = now
+        if self._first_result_s is None:
+            self._first_result_s = now
+            self._journal.note(first_result_s=now)
         stamp = (result.header.stamp.sec, result.header.stamp.nanosec)
         frame = FrameRecord(
             at_s=now,
@@ -129,35 +158,36 @@ class RunRecorder(Node):
             sent_bytes=result.sent_bytes,
             codec=result.codec,
         )
-        self._frames.append(frame)
+        self._add("frames", frame)
+        self._frames += 1
         self._last.append(frame)
         self._judged += frame.truth is not None
         self._right += frame.truth == frame.class_id
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
-        self._log.plans.append(
-            PlanRecord(
-                at_s=self._now(),
-                epoch=plan.epoch,
-                exit_number=plan.exit,
-                boundary=list(plan.boundary),
-                codec=plan.codec,
-                late=plan.late,
-                predicted_latency_s=plan.predicted_latency_s,
-                reason=plan.reason,
-                policy=plan.policy,
-                mode=_MODES.get(plan.mode, ""),
-                deadline_s=_finite(plan.deadline_s),
-                predicted_accuracy=_finite(plan.predicted_accuracy),
-            )
+        self._plan = PlanRecord(
+            at_s=self._now(),
+            epoch=plan.epoch,
+            exit_number=plan.exit,
+            boundary=list(plan.boundary),
+            codec=plan.codec,
+            late=plan.late,
+            predicted_latency_s=plan.predicted_latency_s,
+            reason=plan.reason,
+            policy=plan.policy,
+            mode=_MODES.get(plan.mode, ""),
+            deadline_s=_finite(plan.deadline_s),
+            predicted_accuracy=_finite(plan.predicted_accuracy),
         )
+        self._add("plans", self._plan)
+        self._plans += 1
 
     def _take_link(self, link: msg.LinkQuality) -> None:
         self._link = link
-        self._links.append(self._record(link))
+        self._add("links", self._record(link))
 
     def _take_truth_link(self, link: msg.LinkQuality) -> None:
-        self._link_truths.append(self._record(link))
+        self._add("link_truth", self._record(link))
 
     def _record(self, link: msg.LinkQuality) -> LinkRecord:
         return LinkRecord(
@@ -170,20 +200,22 @@ class RunRecorder(Node):
     def _take_ledger(self, ledger: msg.FrameLedger) -> None:
         names = ledger.get_fields_and_field_types()
         values = {name: getattr(ledger, name) for name in names if name != "header"}
-        self._log.ledger = {
-            name: list(value) if name.startswith("drop_") else value
-            for name, value in values.items()
-        }
+        self._journal.note(
+            ledger={
+                name: list(value) if name.startswith("drop_") else value
+                for name, value in values.items()
+            }
+        )
         # The ledger counts; the log says when as well, as closely as ledgers come.
         counts = Counter(dict(zip(ledger.drop_reasons, ledger.drop_counts, strict=True)))
         for reason, count in (counts - self._dropped).items():
-            self._log.drops.append(DropRecord(at_s=self._now(), reason=reason, count=count))
+            self._add("drops", DropRecord(at_s=self._now(), reason=reason, count=count))
         self._dropped = counts
 
     def _tick(self) -> None:
         if self._verbose:
             print(self._status(), flush=True)
-        first_s = self._log.first_result_s
+        first_s = self._first_result_s
         if self._seconds and first_s is not None and self._now() >= first_s + self._seconds:
             raise StopProcess
 
@@ -192,7 +224,7 @@ class RunRecorder(Node):
         if not last:
             return f"{self._now():4.0f} s  waiting for the first result"
         latency_ms = 1e3 * sorted(f.latency_s for f in last)[len(last) // 2]
-        plan = self._log.plans[-1] if self._log.plans else None
+        plan = self._plan
         cut = "no plan yet"
         if plan is not None:
             sent = (
@@ -204,17 +236,20 @@ class RunRecorder(Node):
             link = f"{self._link.uplink_bps / 1e6:5.2f} Mbit/s"
         accuracy = f"  right {self._right / self._judged:4.0%}" if self._judged else ""
         return (
-            f"{self._now():4.0f} s  {len(self._frames):4d} frames  {latency_ms:4.0f} ms  {link}  "
+            f"{self._now():4.0f} s  {self._frames:4d} frames  {latency_ms:4.0f} ms  {link}  "
             f"{last[-1].place:<8}{accuracy}  {cut}"
         )
 
     def destroy_node(self) -> None:
-        """Write the log, then end the node."""
-        self._log.frames = self._frames.read()
-        self._log.links = self._links.read()
-        self._log.link_truth = self._link_truths.read()
-        self._log.save(self._path)
-        super().destroy_node()
+        """Complete the log, then end the node.
+
+        Raises:
+            FileError: if the log could not be written, or not all of it.
+        """
+        try:
+            self._journal.complete()
+        finally:
+            super().destroy_node()
 
 
 def _finite(value: float) -> float | None:

@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.files import FileError, write_whole
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.live_server import Feed, LiveServer
@@ -222,13 +223,10 @@ class Viewer(Node):
             self.get_logger().warning(f"nothing came to be shown, so {path} is not written")
             return
         png = cv2.imencode(".png", cv2.cvtColor(draw(shown), cv2.COLOR_RGB2BGR))[1]
-        partial = path.with_name(path.name + ".part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(png.tobytes())
-            partial.replace(path)
-        except OSError as error:
-            self.get_logger().error(f"the last picture could not be written: {error}")
+            write_whole(path, png.tobytes())
+        except FileError as error:
+            self.get_logger().error(f"the last picture is lost: {error}")
 
     def destroy_node(self) -> None:
         """Write the last picture, close the page, and end."""

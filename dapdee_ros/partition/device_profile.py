@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dapdee_ros.files import write_whole
 from dapdee_ros.partition.errors import ProfileError
 
 
@@ -114,12 +114,12 @@ class DeviceProfile:
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Write the profile as JSON; a reader never sees half a file."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        draft.replace(path)
+        """Write the profile as JSON, whole.
+
+        Raises:
+            FileError: if it cannot be written.
+        """
+        write_whole(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> DeviceProfile:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dapdee_ros.files import whole_file
 from dapdee_ros.partition.sweep import Sweep
 
 CAR, LINK, EDGE = "#3b6fb6", "#9aa0a6", "#e08a2e"
@@ -58,7 +60,7 @@ def draw_sweep(sweep: Sweep, exits: int, title: str, stem: Path) -> list[Path]:
     bottom.stackplot(
         x,
         [p.head_s for p in plans],
-        [p.transfer_s for p in plans],
+        [p.transfer_s if math.isfinite(p.transfer_s) else math.nan for p in plans],
         [p.edge_s for p in plans],
         labels=("car", "link", "edge"),
         colors=(CAR, LINK, EDGE),
@@ -66,7 +68,9 @@ def draw_sweep(sweep: Sweep, exits: int, title: str, stem: Path) -> list[Path]:
     )
     limits = x if sweep.what == "deadline" else [sweep.situation.deadline_s] * len(x)
     bottom.plot(x, limits, "--", color="#c0392b", label="deadline")
-    bottom.set_ylim(0, 1.15 * max(p.latency_s for p in plans))
+    # A plan that needs a link that is not there never ends: no height holds it.
+    finite = [p.latency_s for p in plans if math.isfinite(p.latency_s)]
+    bottom.set_ylim(0, 1.15 * max(finite, default=sweep.situation.deadline_s))
     bottom.set_ylabel("latency in s")
     bottom.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
     bottom.set_xscale("log")
@@ -77,10 +81,10 @@ def draw_sweep(sweep: Sweep, exits: int, title: str, stem: Path) -> list[Path]:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as PNG and SVG."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     files = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
     for path in files:
-        figure.savefig(path, dpi=150)
+        with whole_file(path) as draft:
+            figure.savefig(draft, dpi=150)
     return files
 
 

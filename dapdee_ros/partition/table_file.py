@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dapdee_ros.files import write_whole
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.partition.candidates import Candidates, CostBasis
 from dapdee_ros.partition.codec_cost import CodecCost, GateOption, MeasuredCodec, TensorCost
@@ -48,11 +48,7 @@ def save_table(table: CandidateTable, path: str | Path) -> None:
             "boundaries": [np.flatnonzero(row).tolist() for row in c.boundaries],
         },
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
-    draft.replace(path)
+    write_whole(Path(path), json.dumps(data, separators=(",", ":")))
 
 
 def load_table(path: str | Path, model_id: str | None = None) -> CandidateTable:

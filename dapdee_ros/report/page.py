@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from string import Template
 from typing import Any
 
 from dapdee_ros import __version__
+from dapdee_ros.files import write_whole
 from dapdee_ros.report.comparison import NOT_SET, Comparison, Run, compare, setting_text
 from dapdee_ros.report.comparison_figures import comparison_plates
 from dapdee_ros.report.palette import Palette
@@ -85,24 +85,16 @@ def write_report(
         f"<footer>Written by dapdee {escaped(__version__)}. Latency is from receiving the image to "
         "its result, on the car's clock.</footer>",
     )
-    _write(path, page)
+    write_whole(path, page)
     written = []
     for plate in plates if figures is not None else ():
         written.append(Path(figures or "", f"{plate.name}.svg"))
-        _write(written[-1], plate.file)
+        write_whole(written[-1], plate.file)
     return {
         "report": str(path),
         "figures": [str(figure) for figure in written],
         "comparisons": [_numbers(comparison) for comparison in comparisons],
     }
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that no reader sees half of."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _title(comparisons: Sequence[Comparison]) -> tuple[str, str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
+
+from dapdee_ros.files import write_whole
 
 VERSION = 1
 
@@ -154,13 +155,12 @@ class RunLog:
     drops: list[DropRecord] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write the log; a reader never sees half a file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(
-            json.dumps({"version": VERSION, **plain(asdict(self))}) + "\n", encoding="utf-8"
-        )
-        draft.replace(path)
+        """Write the log, whole.
+
+        Raises:
+            FileError: if it cannot be written.
+        """
+        write_whole(path, json.dumps({"version": VERSION, **plain(asdict(self))}) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RunLog:
@@ -173,27 +173,43 @@ class RunLog:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data.pop("version") != VERSION:
                 raise RunLogError(f"{path} was written by another version; record the run again")
-            # Logs written before drops had times do not have the field.
-            data.setdefault("drops", [])
-            for name, kind in (
-                ("frames", FrameRecord),
-                ("plans", PlanRecord),
-                ("links", LinkRecord),
-                ("link_truth", LinkRecord),
-                ("drops", DropRecord),
-            ):
-                data[name] = [_record(kind, record) for record in data[name]]
-            for name, expected in (
-                ("settings", dict), ("ledger", dict), ("labels", list), ("exit_count", int),
-                ("first_result_s", (int, float, type(None))),
-            ):  # fmt: skip
-                if not isinstance(data[name], expected):
-                    raise TypeError(f"{name} is {data[name]!r}")
-            return cls(**{f.name: data[f.name] for f in fields(cls)})
         except RunLogError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunLogError(f"{path} is no log of a run: {error}") from error
+        return run_log_of(data, path)
+
+
+def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
+    """A log from its fields as JSON holds them, checked.
+
+    Args:
+        data: the fields of ``RunLog`` by name, records as objects.
+        path: where they are from, for messages.
+
+    Raises:
+        RunLogError: if a field or record is missing or is of another type.
+    """
+    try:
+        # Logs written before drops had times do not have the field.
+        data.setdefault("drops", [])
+        for name, kind in (
+            ("frames", FrameRecord),
+            ("plans", PlanRecord),
+            ("links", LinkRecord),
+            ("link_truth", LinkRecord),
+            ("drops", DropRecord),
+        ):
+            data[name] = [_record(kind, record) for record in data[name]]
+        for name, expected in (
+            ("settings", dict), ("ledger", dict), ("labels", list), ("exit_count", int),
+            ("first_result_s", (int, float, type(None))),
+        ):  # fmt: skip
+            if not isinstance(data[name], expected):
+                raise TypeError(f"{name} is {data[name]!r}")
+        return RunLog(**{f.name: data[f.name] for f in fields(RunLog)})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunLogError(f"{path} is no log of a run: {error}") from error
 
 
 # What JSON may hold for a field of each type. None stands for NaN, which JSON does not have.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dapdee_ros.files import whole_file
 from dapdee_ros.report.decimation import decimate, stretches
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import WIDE_PX, draw_key, drawing_style, furnish, legible, panels
@@ -30,9 +31,8 @@ _MOST_EXITS = 64
 def draw_timeline(log: RunLog, path: Path) -> None:
     """Draw a run and write it where the path's suffix says (png, svg), on white."""
     palette = Palette(exit_count=deepest_exit(log))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with drawing_style():
-        timeline(log, palette, WIDE_PX).savefig(path, dpi=90, facecolor="white")
+    with drawing_style(), whole_file(path) as draft:
+        timeline(log, palette, WIDE_PX).savefig(draft, dpi=90, facecolor="white")
 
 
 def deepest_exit(log: RunLog) -> int:

@@ -6,9 +6,9 @@ processor is a tenth of this one, there would be no frames left to measure anyth
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
+
+from dapdee_ros.files import whole_folder
 
 FRAMES = 200
 _SEED, _SIZE = 7, (128, 128)  # as the camera's source of that name
@@ -28,16 +28,13 @@ def rendered_frames(folder: Path, count: int = FRAMES) -> Path:
     done = folder / f"roadsigns-{_SEED}-{count}"
     if done.is_dir():
         return done
-    draft = folder / f".{done.name}.{os.getpid()}"
     signs = RoadSigns(_SEED, _SIZE)
-    for number in range(count):
-        frame = signs.frame(number)
-        path = draft / LABELS[frame.label] / f"{number:04d}.bmp"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
-    try:
-        draft.rename(done)
-    except OSError:
-        # Another testbed was quicker.
-        shutil.rmtree(draft)
+    with whole_folder(done) as draft:
+        for number in range(count):
+            frame = signs.frame(number)
+            path = draft / LABELS[frame.label] / f"{number:04d}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not imwrite: on a full disk it leaves half an image and says nothing.
+            image = cv2.imencode(".bmp", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))[1]
+            path.write_bytes(image.tobytes())
     return done
