@@ -88,7 +88,7 @@ fi
 # --- The package itself ----------------------------------------------------------------------------------------------
 # Installed files are links to the sources, so only what changes the set of files or the messages needs a build.
 wanted=$({
-    cat .venv/dapdee-packages CMakeLists.txt package.xml tools/setup.sh msg/*.msg
+    cat .venv/dapdee-packages CMakeLists.txt package.xml tools/setup.sh msg/*.msg src/*
     find dapdee_ros scripts launch config models -type f -not -name '*.pyc' | LC_ALL=C sort
 } | sha256sum)
 if [[ "$(cat install/dapdee-build 2>/dev/null)" != "$wanted" ]]; then
@@ -101,7 +101,7 @@ if [[ "$(cat install/dapdee-build 2>/dev/null)" != "$wanted" ]]; then
     stage=build/source/dapdee_ros
     build() {
         mkdir -p log "$stage"
-        for part in CMakeLists.txt package.xml msg dapdee_ros scripts launch config models; do
+        for part in CMakeLists.txt package.xml msg src dapdee_ros scripts launch config models; do
             ln -sfn "$root/$part" "$stage/$part"
         done
         colcon --log-base log build --symlink-install --paths "$stage" --build-base build/colcon \

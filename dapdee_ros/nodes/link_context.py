@@ -11,26 +11,46 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from dapdee_ros.nodes.participant_profile import default_profile, use_loopback_only
 from dapdee_ros.sealing.configured import SealedLink, sealed_link
 
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _REACH = (_RANGE, "ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")
 """Variables that say how far a context reaches; the middleware reads them as it is initialised."""
 
-_users: dict[str, str] | None = None
-"""Their values as the user set them, once ``keep_inside`` has replaced them."""
+
+@dataclass
+class _Inside:
+    """How the usual context is kept on this machine, once it is.
+
+    Attributes:
+        users: the variables' values as the user set them.
+        large_messages: as for ``keep_inside``.
+        loopback_only: whether its sockets are those of the loopback interface.
+    """
+
+    users: dict[str, str]
+    large_messages: bool
+    loopback_only: bool
 
 
-def keep_inside() -> SealedLink | None:
+_inside: _Inside | None = None
+
+
+def keep_inside(*, large_messages: bool = False) -> SealedLink | None:
     """Keep this process's usual context on this machine if the link is sealed.
 
     Has to come before ``rclpy.init``.
+
+    Args:
+        large_messages: whether images or tensors are published from here.
 
     Returns:
         The sealed link, None if it is open.
@@ -38,37 +58,44 @@ def keep_inside() -> SealedLink | None:
     Raises:
         KeyFileError: if the environment asks for one that cannot be.
     """
-    global _users
+    global _inside
     link = sealed_link(os.environ)
-    if link is not None and _users is None:
-        _users = {name: os.environ[name] for name in _REACH if name in os.environ}
+    if link is not None and _inside is None:
+        users = {name: os.environ[name] for name in _REACH if name in os.environ}
         for name in _REACH:
             os.environ.pop(name, None)
         os.environ[_RANGE] = "LOCALHOST"
+        _inside = _Inside(users, large_messages, use_loopback_only(large_messages=large_messages))
     return link
+
+
+def inner_topics_are_safe() -> bool:
+    """Whether nobody outside this machine reaches the usual context, whatever he tries."""
+    return _inside is None or _inside.loopback_only
 
 
 @contextlib.contextmanager
 def _users_reach() -> Iterator[None]:
     """The environment as the user has set it."""
-    if _users is None:
+    if _inside is None:
         yield
         return
-    inside = {name: os.environ[name] for name in _REACH if name in os.environ}
+    kept = {name: os.environ[name] for name in _REACH if name in os.environ}
     for name in _REACH:
         os.environ.pop(name, None)
-    os.environ.update(_users)
+    os.environ.update(_inside.users)
     try:
-        yield
+        with default_profile(inside_large=_inside.large_messages):
+            yield
     finally:
         for name in _REACH:
             os.environ.pop(name, None)
-        os.environ.update(inside)
+        os.environ.update(kept)
 
 
 def stays_on_this_machine() -> bool:
     """Whether the user's environment keeps all of ROS on this machine."""
-    values = os.environ if _users is None else _users
+    values = os.environ if _inside is None else _inside.users
     if values.get("ROS_STATIC_PEERS") or values.get("ROS_DISCOVERY_SERVER"):
         return False
     only = values.get("ROS_LOCALHOST_ONLY") == "1"

@@ -26,6 +26,7 @@ from dapdee_ros.files import FileError
 from dapdee_ros.nodes.diagnostics import Reporter
 from dapdee_ros.nodes.ending import Ending, StopProcess
 from dapdee_ros.nodes.link_context import keep_inside
+from dapdee_ros.nodes.participant_profile import installed_config
 from dapdee_ros.runtime.shared_memory import clear_left_behind
 from dapdee_ros.runtime.system_clock import SystemClock
 
@@ -72,12 +73,9 @@ def prepare_dds(*, large_messages: bool = False) -> None:
         return
     large = large_messages and not os.environ.get("FASTDDS_BUILTIN_TRANSPORTS")
     name = "fastdds.xml" if large else "fastdds_small.xml"
-    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    for prefix in prefixes:
-        path = Path(prefix) / "share" / "dapdee_ros" / "config" / name
-        if path.is_file():
-            os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(path)
-            return
+    path = installed_config(name)
+    if path is not None:
+        os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(path)
 
 
 def run_nodes(
@@ -110,7 +108,7 @@ def run_nodes(
         if left:
             raise ValueError(f"unexpected {' '.join(left)}; a node's arguments follow --ros-args")
         clear_left_behind()
-        keep_inside()
+        keep_inside(large_messages=large_messages)
         rclpy.init(
             args=list(args) if args is not None else None,
             signal_handler_options=SignalHandlerOptions.NO,

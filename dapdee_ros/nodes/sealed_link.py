@@ -18,7 +18,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Findings, Health, Level, Value
 from dapdee_ros.nodes import qos
-from dapdee_ros.nodes.link_context import LinkContext
+from dapdee_ros.nodes.link_context import LinkContext, inner_topics_are_safe
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import publish_on
 from dapdee_ros.runtime.rejections import Rejections
@@ -214,6 +214,13 @@ class SealedEnd:
                 Level.WARN,
                 f"nobody has answered with our key as {' or '.join(missing)}: is it running, with "
                 f"the same key ({ids}), link domain ({self._link.domain_id}) and namespace?",
+            )
+        if not inner_topics_are_safe():
+            found.add(
+                Level.WARN,
+                "the car's inner topics are kept on this machine by ROS's LOCALHOST range alone, "
+                "which lets in whoever names this machine's address: this package was built "
+                "without Fast DDS's headers, or another middleware runs",
             )
         return {"seal": found.verdict(f"sealed with key {ids}", values)}
 
