@@ -17,6 +17,8 @@ import torch
 from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 
+from dapdee_ros.graph.outputs import TraceError
+
 Leaf = str | type[nn.Module]
 
 # ``x += 1`` bears the name that plain torch.fx gives it.
@@ -206,12 +208,38 @@ class PathTracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         """Trace one call of a submodule, knowing where we are."""
-        if self.computing:
+        if self.computing or self._made_on_the_way(m):
             return forward(*args, **kwargs)
         outside, self.place = self.place, self.path_of_module(m)
         result = super().call_module(m, forward, args, kwargs)
         self.place = outside  # not in a finally clause: a failure shall leave the place behind
         return result
+
+    def _made_on_the_way(self, m: nn.Module) -> bool:
+        """Whether a forward made this module itself, as in ``nn.ReLU()(x)``: it has no path.
+
+        Raises:
+            TraceError: if it has weights, which nobody would have trained.
+        """
+        try:
+            self.path_of_module(m)
+        except NameError:
+            own = [name for name, _ in (*m.named_parameters(), *m.named_buffers())]
+            # Parameters made while a trace is recorded are symbols, which no module registers.
+            own += [
+                name
+                for child in m.modules()
+                for name, value in vars(child).items()
+                if isinstance(value, ExampleProxy) and value.node.target == "requires_grad_"
+            ]
+            if own:
+                raise TraceError(
+                    f"a forward makes a {type(m).__name__} each time it runs, with fresh "
+                    f"{' and '.join(own[:2])} that no training reaches: make it in __init__, as "
+                    "an attribute"
+                ) from None
+            return True
+        return False
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A module's attribute: a symbol for a parameter or buffer."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.graph.outputs import TraceError, give_exits, takes_anything
 from dapdee_ros.graph.recording import Leaf, PathTracer
 
 WAY_OUT = (
@@ -27,10 +27,6 @@ DRAWS_RANDOM_NUMBERS = (
     "{place} draws random numbers in evaluation mode, so no two runs would agree; make it depend "
     "on self.training"
 )
-
-
-class TraceError(GraphError):
-    """The model can't be seen as a DAG; the message names the place and the way out."""
 
 
 def version_of(tensor: torch.Tensor) -> int:
@@ -90,7 +86,8 @@ def check_takes_one_tensor(model: nn.Module) -> dict[str, Any]:
     """Check that the forward can be called with one argument.
 
     Returns:
-        Its further parameters with their defaults, which are traced as they stand.
+        Its further parameters with their defaults, which are traced as they stand; none where it
+        takes ``*args`` or ``**kwargs``.
 
     Raises:
         TraceError: if it takes none or needs more.
@@ -98,11 +95,15 @@ def check_takes_one_tensor(model: nn.Module) -> dict[str, Any]:
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     required = [p.name for p in named[1:] if p.default is p.empty]
-    if not named or required:
+    anything = any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    if not (named or anything) or required:
         raise TraceError(
             f"{type(model).__name__}.forward takes {[p.name for p in parameters]}: a model takes "
             "exactly one tensor; wrap it in a module whose forward does"
         )
+    if takes_anything(model):
+        # Called with one tensor, so that its own defaults hold.
+        return {}
     return {p.name: p.default for p in named[1:]}
 
 
@@ -130,6 +131,7 @@ def symbolic_graph(
         raise TraceError(f"leaf_modules names {unknown}, the model has {sorted(paths)[1:]}")
     defaults = check_takes_one_tensor(model)
     copy = evaluation_copy(model)
+    give_exits(copy)
     tracer = PathTracer(leaves)
     random_state = torch.get_rng_state()
     try:

@@ -26,6 +26,7 @@ from dapdee_ros.graph.facts import (
 )
 from dapdee_ros.graph.flops import FlopCounter
 from dapdee_ros.graph.functional import make_functional
+from dapdee_ros.graph.outputs import exits_of
 from dapdee_ros.graph.recording import Leaf
 from dapdee_ros.graph.symbolic import (
     WAY_OUT,
@@ -70,7 +71,7 @@ def trace(
 
     Args:
         model: takes one tensor, returns one tensor or a tuple or list of them, one per exit,
-            shallowest first.
+            shallowest first; or a dict or dataclass that holds one tensor.
         example: an input of batch size 1, of the shape, dtype and strides that every run will have.
         leaf_modules: classes of modules, or paths of modules, to keep as one node: for what
             can't be traced, or shouldn't be split.
@@ -152,13 +153,14 @@ def _check_sendable(name: str, tensor: torch.Tensor) -> None:
 def _run_whole(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
     """What the model itself gives, before anything is made of it."""
     try:
-        return list(tensors_in(evaluation_copy(model)(example.clone())))
+        output = evaluation_copy(model)(example.clone())
     except Exception as error:
         raise ModelFails(
             f"{type(model).__name__} itself fails on an example of "
             f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}: "
             f"{type(error).__name__}: {error}"
         ) from error
+    return list(tensors_in(exits_of(output, type(model).__name__)))
 
 
 def _compare(expected: list[torch.Tensor], came: list[torch.Tensor]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -162,6 +164,76 @@ def test_a_leaf_module_is_the_way_out(leaf: type[nn.Module] | str) -> None:
             assert torch.equal(runner.run({"x": signed}, ["inner"])["inner"], model(signed))
 
 
+@dataclass
+class Found:
+    """What Hugging Face's networks return is of this kind."""
+
+    logits: Tensor
+    hidden: list[Tensor] | None = None
+
+
+class Classifier(nn.Module):
+    """Two layers; the networks below return what this one does, each in its own way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+class TakesAnything(Classifier):
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        augmented = kwargs.get("augment", bool(args))
+        return super().forward(x.flip(3) if augmented else x)
+
+
+class TakesOnlyAnything(Classifier):
+    def forward(self, *args: Any, profile: bool = False, **kwargs: Any) -> Any:
+        return super().forward(*args)
+
+
+class LikeAVisionTransformer(Classifier):
+    def forward(
+        self, pixel_values: Tensor | None = None, labels: Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        if pixel_values is None:
+            raise ValueError("You have to specify pixel_values")
+        return Found(super().forward(pixel_values), [] if kwargs.get("output_hidden") else None)
+
+
+class MakesModules(Classifier):
+    def forward(self, x: Tensor) -> Any:
+        x = nn.ReLU()(self.conv(x))
+        return self.head(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())(x))
+
+
+class ReturnsDict(Classifier):
+    def forward(self, x: Tensor) -> Any:
+        return {"logits": super().forward(x), "labels": None, "count": 5}
+
+
+@pytest.mark.parametrize(
+    "kind", [TakesAnything, TakesOnlyAnything, LikeAVisionTransformer, MakesModules, ReturnsDict]
+)
+def test_forwards_as_other_projects_write_them(kind: type[Classifier]) -> None:
+    torch.manual_seed(0)
+    model = kind().eval()
+    image = torch.randn(1, 3, 8, 8)
+    runner = GraphRunner(trace(model, image))
+    names = [node.name for node in runner.dag.nodes]
+    first = "pixel_values" if kind is LikeAVisionTransformer else "x"
+    assert names[:3] in ([first, "conv", "relu"], ["x", "conv", "relu"])
+    assert runner.dag.exits == ("head",)
+    other = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        expected = Classifier.forward(model, other)
+        assert torch.allclose(runner.run({names[0]: other}, ["head"])["head"], expected, atol=1e-6)
+    assert type(model) is kind
+
+
 class Plain(nn.Module):
     """A forward made of one function."""
 
@@ -176,7 +248,13 @@ class Plain(nn.Module):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: {"logits": x * 2}, "output 1 of the model is a dict"),
+        (lambda x: {"aux": x, "out": x * 2}, r"dict with 2 .*return out\['aux'\], out\['out'\]"),
+        (lambda x: {"mask": 3}, "returns a dict without a tensor"),
+        (lambda x: Found(x * 2, [x]), r"Found with 2 .*return out.logits, out.hidden\[0\]"),
+        (lambda x: (x * 2, [x + 1]), r"a list within a tuple.*return out\[0\], out\[1\]\[0\]"),
+        (lambda x: nn.Linear(4, 2)(x), "forward makes a Linear .* weight and bias .*__init__"),
+        (lambda x: nn.BatchNorm1d(4)(x.repeat(2, 1)), "forward makes a BatchNorm1d .*__init__"),
+        (lambda x: nn.Dropout(0.5)(x), "random numbers"),
         (lambda x: (x * 2, 3), "output 2 of the model is a int"),
         (lambda x: x, "isn't computed from its input"),
         (lambda x: (x * 2, torch.ones(2)), "output 2 .* isn't computed from its input"),
@@ -192,7 +270,7 @@ class Plain(nn.Module):
 )
 def test_what_is_no_dag_is_refused_in_words(function: object, message: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    with pytest.raises(TraceError, match=message):
+    with pytest.raises(TraceError, match=f"(?s){message}"):
         trace(Plain(function), torch.randn(1, 4, generator=generator))
 
 
