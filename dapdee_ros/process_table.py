@@ -106,6 +106,12 @@ CAR_ARGUMENTS = (
     Argument("rate_hz", "Frames per second of the camera node.", float),
     Argument("deadline_s", "Seconds from an image to its result.", float),
     Argument(
+        "keep_raw_on_car",
+        "The image itself never leaves the car: neither does the manager plan it, nor would the "
+        "head do it if it was told to.",
+        choices=("", "true", "false"),
+    ),
+    Argument(
         "policy",
         "Who plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
         "device-only, or package.module:Class of your own.",
@@ -177,11 +183,13 @@ class ProcessRow:
 
 
 CAMERA = ProcessRow("camera", ("camera",), ("source", "path", "device", "rate_hz"))
-HEAD = ProcessRow("head", ("head",), ("model", "deadline_s", "threads", "emulated_slowdown"))
+HEAD = ProcessRow(
+    "head", ("head",), ("model", "deadline_s", "keep_raw_on_car", "threads", "emulated_slowdown")
+)
 MANAGER = ProcessRow(
     "manager",
     ("partition_manager", "link_monitor", "load_monitor"),
-    ("model", "deadline_s", "policy", "pinned_plan"),
+    ("model", "deadline_s", "keep_raw_on_car", "policy", "pinned_plan"),
     takers=("partition_manager",),
 )
 LINK_EMULATOR = ProcessRow(

@@ -31,9 +31,13 @@ from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking, listen_to
+from dapdee_ros.partition.conditions import Condition, HardConditions, ModelMeasures
+from dapdee_ros.partition.errors import ConditionError
+from dapdee_ros.partition.from_card import measures_of
 from dapdee_ros.runtime.frames import (
     DEADLINE_BOUNDS_S,
     WINDOW_BOUNDS,
+    FramePlan,
     FrameResult,
     HeadFrame,
     Place,
@@ -90,6 +94,20 @@ class Head(ModelLifecycleNode):
         )
         declare(
             self,
+            "keep_raw_on_car",
+            False,
+            "Refuse every plan that sends the image itself, or a tensor that it could be computed "
+            "back from, whoever made it.",
+        )
+        declare(
+            self,
+            "accuracy_floor",
+            0.0,
+            "Refuse every plan whose accuracy, by the model's calibration, is less or not known.",
+            bounds=(0.0, 1.0),
+        )
+        declare(
+            self,
             "ledger_period_s",
             1.0,
             "Seconds between two publications of the frame ledger.",
@@ -107,7 +125,13 @@ class Head(ModelLifecycleNode):
         self._inputs: list[Any] = []
         self._answers: Any = None
         self._timer: Any = None
-        self._last_plan: msg.PartitionPlan | None = None
+        self._conditions = HardConditions(
+            keep_raw_on_car=self.get_parameter("keep_raw_on_car").value,
+            accuracy_floor=self.get_parameter("accuracy_floor").value,
+        )
+        self._measured: ModelMeasures | None = None
+        self._permitted_plan: msg.PartitionPlan | None = None
+        self._untried_plan: msg.PartitionPlan | None = None
         self._health = LedgerHealth()
         self._image_s = -math.inf
         listen_checking(
@@ -133,9 +157,12 @@ class Head(ModelLifecycleNode):
             session=secrets.randbits(32),
             settings=settings,
             rejections=self.rejections,
+            check_plan=self._check_plan,
         )
-        if self._last_plan is not None:
-            self._take_plan(self._last_plan)
+        self._measured = measures_of(self.network.model.card)
+        for plan in (self._permitted_plan, self._untried_plan):
+            if plan is not None:
+                self._take_plan(plan)
         self._health = LedgerHealth()
         self._runtime.start()
         self._inputs = [self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE)]
@@ -235,9 +262,10 @@ class Head(ModelLifecycleNode):
             self._runtime.hear_manager()
 
     def _take_plan(self, message: msg.PartitionPlan) -> None:
-        self._last_plan = message
         if self._runtime is None or self.network is None:
+            self._untried_plan = message
             return
+        self._untried_plan = None
         card = self.network.model.card
         if message.model_id != card.model_id:
             self._refuse_plan(
@@ -247,8 +275,28 @@ class Head(ModelLifecycleNode):
             return
         try:
             self._runtime.set_plan(message_to_frame_plan(message))
-        except GraphError as error:
+        except (GraphError, ConditionError) as error:
             self._refuse_plan(str(error))
+            return
+        self._permitted_plan = message
+        if self._outbox is not None:
+            self._outbox.most = message.max_in_flight
+
+    def _check_plan(self, plan: FramePlan) -> None:
+        """Raise ConditionError if a plan breaks this head's own conditions."""
+        assert self._measured is not None  # it is there before plans are looked at
+        breaches = self._conditions.breaches(
+            self._measured,
+            plan.exit_number,
+            plan.boundary,
+            plan.codec,
+            plan.gate,
+            plan.gate_threshold,
+        )
+        # What was never calibrated is the manager's business: a head knows only what it was told.
+        own = (Condition.KEEP_RAW_ON_CAR, Condition.ACCURACY_FLOOR)
+        if broken := tuple(breach for breach in breaches if breach.condition in own):
+            raise ConditionError(f"plan {plan.epoch}", broken)
 
     def _refuse_plan(self, reason: str) -> None:
         if self.rejections.count(time.monotonic(), "plan", reason):

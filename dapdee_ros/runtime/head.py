@@ -104,6 +104,7 @@ class HeadRuntime:
         session: int,
         settings: HeadSettings | None = None,
         rejections: Rejections | None = None,
+        check_plan: Callable[[FramePlan], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; ``start`` starts the thread.
@@ -117,12 +118,15 @@ class HeadRuntime:
             session: this head's number.
             settings: deadline and window.
             rejections: where to count what is refused.
+            check_plan: raises what ``set_plan`` shall raise for plans that fit the network, but
+                must not be followed.
             clock: monotonic seconds.
         """
         self._network = network
         self._load = load
         self._send = send
         self._publish = publish
+        self._check_plan = check_plan
         self._clock = clock
         self._settings = settings or HeadSettings()
         self._condition = threading.Condition()
@@ -189,6 +193,8 @@ class HeadRuntime:
         if plan.epoch < 1:
             raise GraphError(f"a plan's epoch is {plan.epoch}, expected 1 or more")
         program = self._network.head_program(plan)
+        if self._check_plan is not None:
+            self._check_plan(plan)
         with self._condition:
             self._planned = program
             self._heard_s = self._clock()

@@ -21,6 +21,7 @@ class Outbox(Generic[Item]):
     the one that can still be answered in time.
 
     Attributes:
+        most: items that may wait; can be set.
         displaced: items that were never sent.
     """
 
@@ -32,7 +33,7 @@ class Outbox(Generic[Item]):
             most: items that may wait.
         """
         self._send = send
-        self._most = most
+        self.most = most
         self._condition = threading.Condition()
         self._waiting: deque[Item] = deque()
         self._stopping = False
@@ -43,7 +44,7 @@ class Outbox(Generic[Item]):
     def put(self, item: Item) -> None:
         """Leave an item to be sent; returns at once."""
         with self._condition:
-            if len(self._waiting) >= self._most:
+            if len(self._waiting) >= self.most:
                 self._waiting.popleft()
                 self.displaced += 1
             self._waiting.append(item)

@@ -58,6 +58,13 @@ def test_an_argument_reaches_all_that_take_it() -> None:
     assert starts["camera"].parameters == {}
 
 
+def test_one_switch_keeps_the_image_on_the_car() -> None:
+    (argument,) = (a for a in CAR_ARGUMENTS if a.name == "keep_raw_on_car")
+    starts = by_executable(car_side({"keep_raw_on_car": argument.read("true")}))
+    for name in ("head", "manager"):
+        assert starts[name].parameters == {"keep_raw_on_car": True}
+
+
 def test_simulated_time_reaches_every_process() -> None:
     (argument,) = (a for a in CAR_ARGUMENTS if a.name == "use_sim_time")
     assert [argument.read(text) for text in ("true", "false", "")] == [True, False, None]
