@@ -43,6 +43,7 @@ def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:
                 created=message.created,
                 note="recorded",
             )
+            found.check_credible()
             found.check_fits((node.name for node in card.dag.nodes), card.model_id)
         except (ProfileError, ValueError) as error:
             raise BagError(f"the profile on {topics[0].name} in {bag.path}: {error}") from error

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Hashable
 
+from dapdee_ros.estimation.credible import FASTEST_BPS, LONGEST_S, MOST_BYTES
 from dapdee_ros.estimation.link_settings import LinkEstimate, LinkSettings
 from dapdee_ros.estimation.log_filter import LogFilter
 from dapdee_ros.estimation.round_trip import Outstanding, RoundTrips, Sent
@@ -30,8 +31,10 @@ class LinkEstimator:
     B is followed by a ``LogFilter``, which tells steps from outliers; a sample's noise comes from
     its duration against the timing noise, so short messages weigh little.
 
-    All times are the caller's, on one clock, in seconds; they may come from different threads only
-    if the caller takes a lock. Nothing here reads a clock.
+    ``now_s`` is the caller's own clock, in seconds, and is believed; it may come from different
+    threads only if the caller takes a lock. Nothing here reads a clock. What else is told of an
+    answer may come from somebody else: what arrived in the future or minutes ago, took no time or
+    has no size says nothing, so that no single report can outlast the next true ones.
     """
 
     def __init__(self, settings: LinkSettings | None = None) -> None:
@@ -59,17 +62,24 @@ class LinkEstimator:
         self._outstanding.add(key, now_s, sent_bytes + self.settings.overhead_bytes)
 
     def on_probe(
-        self, now_s: float, rtt_s: float, sent_bytes: int = 0, key: Hashable | None = None
+        self,
+        now_s: float,
+        rtt_s: float,
+        sent_bytes: int = 0,
+        key: Hashable | None = None,
+        *,
+        arrived_s: float | None = None,
     ) -> None:
         """A probe's echo arrived.
 
         Args:
-            now_s: when.
-            rtt_s: since it was sent.
+            now_s: the time.
+            rtt_s: from its sending to its arrival.
             sent_bytes: its size; the large ones measure the rate as well.
             key: as given to ``on_sent``, if it was.
+            arrived_s: when it arrived, if not just now.
         """
-        self._answered(now_s, sent_bytes, rtt_s, 0.0, key)
+        self._answered(now_s, arrived_s, sent_bytes, rtt_s, 0.0, key)
         self._heard_bps = self._rate.value
 
     def on_transfer(
@@ -79,23 +89,28 @@ class LinkEstimator:
         transfer_s: float,
         residence_s: float = 0.0,
         key: Hashable | None = None,
+        *,
+        arrived_s: float | None = None,
     ) -> None:
         """A frame's answer arrived.
 
         Args:
-            now_s: when.
+            now_s: the time.
             sent_bytes: how many bytes the frame took on the way to the edge.
             transfer_s: its round trip less its residence on the edge.
             residence_s: that residence; lets frames that queued behind each other be told apart.
             key: as given to ``on_sent``, if it was.
+            arrived_s: when it arrived, if not just now.
         """
-        self._answered(now_s, sent_bytes, transfer_s, residence_s, key)
+        self._answered(now_s, arrived_s, sent_bytes, transfer_s, residence_s, key)
         self._heard_bps = self._rate.value
 
     def on_unanswered(
         self, now_s: float, sent_bytes: int, waited_s: float, key: Hashable | None = None
     ) -> None:
         """A frame was given up after ``waited_s``: the link is slower than that, or dead."""
+        if not (0 <= waited_s <= LONGEST_S and 0 <= sent_bytes <= MOST_BYTES):
+            return
         n_bytes = sent_bytes + self.settings.overhead_bytes
         self._unanswered += 1
         self._outcomes.append(False)
@@ -155,13 +170,17 @@ class LinkEstimator:
 
     def _answered(
         self,
-        now_s: float,
+        true_now_s: float,
+        reported_s: float | None,
         sent_bytes: int,
         spent_s: float,
         residence_s: float,
         key: Hashable | None,
     ) -> None:
         s = self.settings
+        now_s = true_now_s if reported_s is None else reported_s
+        if not (true_now_s - LONGEST_S <= now_s <= true_now_s and 0 <= sent_bytes <= MOST_BYTES):
+            return
         if not self._alive:
             self._alive = True
             self._revived_s = now_s
@@ -173,13 +192,14 @@ class LinkEstimator:
         self._outcomes.append(True)
         self._unanswered = 0
         # A peer whose residence exceeds the round trip is alive, but its numbers mean nothing.
-        sound = 0 < spent_s < math.inf and 0 <= residence_s < math.inf
+        sound = 0 < spent_s <= LONGEST_S and 0 <= residence_s <= LONGEST_S
         arrived_s = now_s - residence_s
         sent_s = arrived_s - spent_s
         self._outstanding.answer(key, sent_s if sound else -math.inf)
         if not sound:
             return
-        self._residence_s += 0.2 * (residence_s - self._residence_s) if residence_s else 0.0
+        usual_s = min(residence_s, s.longest_silence_s)
+        self._residence_s += 0.2 * (usual_s - self._residence_s) if usual_s else 0.0
         n_bytes = sent_bytes + s.overhead_bytes
         waited_out_a_silence = sent_s < self._revived_s
         if sent_bytes < s.least_bytes:
@@ -192,7 +212,8 @@ class LinkEstimator:
                 if self._is_surprisingly_quick(spent_s):
                     # How fast the link has become a large message must tell.
                     self._doubted_s = now_s
-                    self._at_least_bps = max(self._at_least_bps, 8 * n_bytes / spent_s)
+                    quick_bps = min(8 * n_bytes / spent_s, FASTEST_BPS)
+                    self._at_least_bps = max(self._at_least_bps, quick_bps)
                 self._round_trips.add(now_s, spent_s, 8.0 * n_bytes)
             return
         self._round_trips.cap(spent_s)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dapdee_ros.estimation.change import ChangeDetector
+from dapdee_ros.estimation.credible import link_fault, share
 from dapdee_ros.estimation.load_settings import INDICATORS, LoadSettings
 
 _PARTS = {
@@ -102,17 +103,22 @@ class LoadEstimator:
     def on_machine(
         self, now_s: float, cpu_ratio: float, memory_ratio: float, battery_ratio: float = math.nan
     ) -> None:
-        """The car's processor, memory and battery, each a share from 0 to 1."""
+        """The car's processor, memory and battery, each a share from 0 to 1.
+
+        What is no share counts as not measured.
+        """
         free = self.settings.memory_free
-        self._take(now_s, "cpu", cpu_ratio)
-        self._take(now_s, "memory", (memory_ratio - free) / (1 - free))
-        self._take(now_s, "battery", 1 - battery_ratio)
+        self._take(now_s, "cpu", share(cpu_ratio))
+        self._take(now_s, "memory", (share(memory_ratio) - free) / (1 - free))
+        self._take(now_s, "battery", 1 - share(battery_ratio))
 
     def on_link(self, now_s: float, uplink_bps: float, rtt_s: float, connected: bool) -> None:
         """The link's rate and round trip; a dead link is fully loaded whatever its last rate."""
         s = self.settings
         if not connected:
             uplink = delay = 1.0
+        elif link_fault(uplink_bps, rtt_s, 0.0, 0.0):
+            return
         else:
             span = math.log(s.fast_bps / s.slow_bps)
             # The order matters to max: NaN has to stay NaN.
@@ -135,7 +141,7 @@ class LoadEstimator:
     ) -> None:
         """A frame's measured seconds, its deadline, and what the plan had predicted."""
         free = self.settings.free_deadline
-        if deadline_s > 0:
+        if deadline_s > 0 and 0 <= latency_s < math.inf:
             self._take(now_s, "deadline", (latency_s / deadline_s - free) / (1 - free))
         for part, measured_s, predicted_s in (
             ("latency", latency_s, predicted_latency_s),

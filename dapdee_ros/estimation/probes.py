@@ -71,9 +71,9 @@ class ProbeSchedule:
         self._renewals = 0
         self._large_next = False
 
-    def on_answer(self, now_s: float) -> None:
-        """A frame was answered."""
-        self._frame_s = now_s
+    def on_answer(self, arrived_s: float) -> None:
+        """A frame was answered then."""
+        self._frame_s = max(self._frame_s, arrived_s)
 
     def budget_bytes_per_s(self, estimate: LinkEstimate) -> float:
         """What probes may take of a link in that state."""
@@ -98,6 +98,8 @@ class ProbeSchedule:
             self._renewals = self._RENEWALS
         self._was_connected = estimate.connected
         large = self._large(estimate, budget)
+        # What is said to have been answered later than now does not count for longer.
+        self._frame_s = min(self._frame_s, now_s)
         answering = now_s - self._frame_s < s.quiet_s
         # What raised the doubt came after the last probe was sent, so that one is answered. Where
         # frames follow each other closely the next one decides as well.

@@ -25,7 +25,6 @@ from dapdee_ros.runtime.frames import (
 from dapdee_ros.runtime.ledger import LedgerSummary
 
 _MOST_NODES = 100_000
-_LONGEST_S = 1e6
 
 
 def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:
@@ -264,11 +263,7 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
         node_seconds=node_seconds,
         created=message.created,
     )
-    if not profile.total_s < _LONGEST_S:
-        raise ProfileError(
-            f"the whole network is said to take {profile.total_s} s, expected less than "
-            f"{_LONGEST_S:g} s"
-        )
+    profile.check_credible()
     return profile
 
 

@@ -28,7 +28,7 @@ class Edge(ModelLifecycleNode):
         self._results: Any = None
         self._health = EdgeHealth()
         self._echoes = self.link.publisher("probe_echo", msg.Probe, qos.PROBE)
-        self.link.listen("probe", msg.Probe, self._echo, qos.PROBE)
+        self.link.listen("probe", msg.Probe, self._echo, qos.PROBE, self.rejections)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to take frames."""

@@ -253,8 +253,16 @@ class Head(ModelLifecycleNode):
 
     def _take_answer(self, message: msg.InferenceResult) -> None:
         runtime = self._runtime  # the link's thread may bring this while another one stops it
-        if runtime is not None and not runtime.answer(message_to_tail_answer(message)):
-            # No result tells of it, but what measures the link wants to know.
+        if runtime is None:
+            return
+        answer = message_to_tail_answer(message)
+        if runtime.answer(answer):
+            return
+        # No result tells of it, but what measures the link wants to know: of frames that were
+        # really sent, and when and how much as it is known here.
+        sent = runtime.take_sent(answer)
+        if sent is not None:
+            message.sent_echo_s, message.sent_bytes = sent.sent_s, sent.n_bytes
             self._unused_answers.publish(message)
 
     def _hear_manager(self, _epoch: UInt32) -> None:

@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile
 
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes.link_context import stays_on_this_machine
-from dapdee_ros.nodes.topics import listen_checking, listen_timed, listen_to, publish_on
+from dapdee_ros.nodes.topics import listen_checking, listen_timed, publish_on
 from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.sealing.channels import Role
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
@@ -50,18 +50,21 @@ class OpenEnd:
         kind: type,
         take: Callable[[Any], None],
         profile: QoSProfile,
-        rejections: Rejections | None = None,
+        rejections: Rejections,
     ) -> Any:
         """Hear what is said on a channel; see ``topics.listen_checking`` for ``rejections``."""
-        if rejections is None:
-            return listen_to(self._owner, kind, channel, take, profile)
         return listen_checking(self._owner, kind, channel, take, profile, rejections)
 
     def listen_timed(
-        self, channel: str, kind: type, take: Callable[[Any, float], None], profile: QoSProfile
+        self,
+        channel: str,
+        kind: type,
+        take: Callable[[Any, float], None],
+        profile: QoSProfile,
+        rejections: Rejections,
     ) -> Any:
         """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
-        return listen_timed(self._owner, kind, channel, take, profile)
+        return listen_timed(self._owner, kind, channel, take, profile, rejections)
 
     def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
         """Let the processes of this machine hear a channel; here they do so anyway."""

@@ -5,28 +5,32 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections import deque
+from collections import OrderedDict, deque
 
 from rclpy.node import Node
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.car_health import link_health
+from dapdee_ros.estimation.credible import transfer_fault, wait_fault
 from dapdee_ros.estimation.health import Health
 from dapdee_ros.estimation.link import LinkEstimate, LinkEstimator, LinkSettings
 from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link import link_end
+from dapdee_ros.nodes.message_checks import result_fault
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import LEAN, listen_timed, listen_to, publish_on
+from dapdee_ros.nodes.topics import LEAN, listen_checking, listen_timed, publish_on
+from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.sealing.channels import Role
 
 FRAME_HEADER_BYTES = 250
 """What a HeadTensor takes beside its data: header, model id, one or two tensor specs."""
 
 _ANSWERS_REMEMBERED = 64
+_PROBES_REMEMBERED = 64
 # Less than this changes no plan, and every publication costs the whole car's side something.
 _LEAST_RATE_CHANGE = 0.05
 _LEAST_RTT_CHANGE = 0.2
@@ -35,8 +39,8 @@ _LEAST_RTT_CHANGE = 0.2
 class LinkMonitor(Node):
     """Sends probes, subscribes their echoes and all results, publishes link_quality.
 
-    Probes and frames are stamped with this machine's monotonic clock and echoed, so every time is
-    measured on one clock.
+    Probes are timed here, frames by the head with this machine's monotonic clock, so every time is
+    measured on one clock. What comes back is believed only as far as it can be.
     """
 
     def __init__(self, hear_results: bool = True) -> None:
@@ -87,26 +91,47 @@ class LinkMonitor(Node):
         self._schedule = ProbeSchedule(ProbeSettings(share=share, most_bytes_per_s=most))
         self._session = secrets.randbits(32)
         self._sequence = 0
+        self.rejections = Rejections()
+        self._sent: OrderedDict[int, tuple[float, int]] = OrderedDict()
         self._answered: deque[tuple[int, int]] = deque(maxlen=_ANSWERS_REMEMBERED)
         self._last: LinkEstimate | None = None
         self._published_s = -math.inf
         self._qualities = publish_on(self, msg.LinkQuality, "link_quality", qos.STATE)
         self._link = link_end(self, Role.MANAGER)
         self._probes = self._link.publisher("probe", msg.Probe, qos.PROBE)
-        self._link.listen_timed("probe_echo", msg.Probe, self._take_echo, qos.PROBE)
+        self._link.listen_timed(
+            "probe_echo", msg.Probe, self._take_echo, qos.PROBE, self.rejections
+        )
         self._link.relay("edge/profile", msg.DeviceProfile, qos.LATCHED)
         self._link.relay("edge/load", msg.NodeLoad, qos.STATE)
         # Not edge_result itself: the link would carry a second copy of every answer.
-        listen_timed(self, msg.InferenceResult, "unused_answer", self._take_unused, qos.RESULT)
+        listen_timed(
+            self,
+            msg.InferenceResult,
+            "unused_answer",
+            self._take_unused,
+            qos.RESULT,
+            self.rejections,
+            check=result_fault,
+        )
         if hear_results:
-            listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
+            listen_checking(
+                self,
+                msg.InferenceResult,
+                "inference",
+                self.take_result,
+                qos.RESULT,
+                self.rejections,
+                check=result_fault,
+            )
         every(self, period_s, self._check)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks link and seal."""
+        """Tasks link, seal and refused."""
         return {
             "link": link_health(self._estimator.estimate(now_s)),
             **self._link.diagnose(now_s),
+            "refused": self.rejections.health(now_s),
         }
 
     def destroy_node(self) -> None:
@@ -117,13 +142,15 @@ class LinkMonitor(Node):
     def take_result(self, result: msg.InferenceResult) -> None:
         """Learn from a result: how long its tensors took, or that no answer came."""
         if result.place == msg.InferenceResult.PLACE_EDGE:
-            arrived_s = result.sent_echo_s + result.transfer_s + result.residence_s
-            self._note_transfer(result, arrived_s, result.transfer_s)
+            self._note_transfer(result, result.transfer_s)
             return
         key = (result.session, result.frame_number)
         if not result.sent_bytes or key in self._answered:
             return  # nothing was sent, or the edge did answer, only not in time or with a refusal
         now = time.monotonic()
+        if fault := wait_fault(now, result.sent_echo_s, result.sent_bytes):
+            self._refuse("result", fault)
+            return
         self._estimator.on_unanswered(
             now, result.sent_bytes + FRAME_HEADER_BYTES, now - result.sent_echo_s, key
         )
@@ -131,27 +158,49 @@ class LinkMonitor(Node):
 
     def _take_unused(self, answer: msg.InferenceResult, arrived_s: float) -> None:
         """Learn from an answer that came too late, or that refused its frame."""
-        self._answered.append((answer.session, answer.frame_number))
-        self._note_transfer(answer, arrived_s, arrived_s - answer.sent_echo_s - answer.residence_s)
+        if self._note_transfer(answer, arrived_s - answer.sent_echo_s - answer.residence_s):
+            self._answered.append((answer.session, answer.frame_number))
 
-    def _note_transfer(
-        self, answer: msg.InferenceResult, arrived_s: float, transfer_s: float
-    ) -> None:
+    def _note_transfer(self, answer: msg.InferenceResult, transfer_s: float) -> bool:
+        """Learn from an answer; returns whether it can be."""
+        now, sent_s, residence_s = time.monotonic(), answer.sent_echo_s, answer.residence_s
+        if fault := transfer_fault(now, sent_s, transfer_s, residence_s, answer.sent_bytes):
+            self._refuse("answer", fault)
+            return False
+        arrived_s = min(now, sent_s + transfer_s + residence_s)
         self._schedule.on_answer(arrived_s)
         self._estimator.on_transfer(
-            arrived_s,
+            now,
             answer.sent_bytes + FRAME_HEADER_BYTES,
             transfer_s,
-            answer.residence_s,
+            residence_s,
             (answer.session, answer.frame_number),
+            arrived_s=arrived_s,
         )
-        self._publish(time.monotonic())
+        self._publish(now)
+        return True
+
+    def _refuse(self, what: str, fault: str) -> None:
+        if self.rejections.count(time.monotonic(), "impossible report", f"{what}: {fault}"):
+            self.get_logger().warning(f"ignored: {what}: {fault}")
 
     def _take_echo(self, probe: msg.Probe, arrived_s: float) -> None:
         if probe.session != self._session:
             return
+        # Of an echo only its number is believed, and once: when the probe was sent, and how large
+        # it was, is known here.
+        sent = self._sent.pop(probe.sequence, None)
+        if sent is None:
+            return
+        sent_s, padding_bytes = sent
+        now = time.monotonic()
+        arrived_s = min(arrived_s, now)
         self._estimator.on_probe(
-            arrived_s, arrived_s - probe.sent_s, probe.padding_bytes, ("probe", probe.sequence)
+            now,
+            arrived_s - sent_s,
+            padding_bytes,
+            ("probe", probe.sequence),
+            arrived_s=arrived_s,
         )
         # Not only published: what it leaves in doubt is measured again at once.
         self._check()
@@ -162,6 +211,9 @@ class LinkMonitor(Node):
         if padding is not None:
             self._sequence += 1
             self._estimator.on_sent(now, padding, ("probe", self._sequence))
+            self._sent[self._sequence] = (now, padding)
+            while len(self._sent) > _PROBES_REMEMBERED:
+                self._sent.popitem(last=False)
             probe = msg.Probe(
                 session=self._session,
                 sequence=self._sequence,

@@ -13,14 +13,17 @@ from sensor_msgs.msg import BatteryState
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation import credible
 from dapdee_ros.estimation.car_health import MachineLoad, machine_health
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link import OpenEnd, link_end
+from dapdee_ros.nodes.message_checks import result_fault
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import LEAN, listen_to
+from dapdee_ros.nodes.topics import LEAN, listen_checking
+from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.sealing.channels import Role
 
 _SMOOTHING = 0.2
@@ -54,6 +57,7 @@ class LoadMonitor(Node):
         reliable = declare(
             self, "reliable", True, "Answers come reliably; as set for head and edge."
         )
+        self.rejections = Rejections()
         self._slowdown = math.nan
         self._queue_depth = 0
         self._battery_ratio = math.nan
@@ -63,25 +67,46 @@ class LoadMonitor(Node):
         self._loads = self._link.publisher(f"{self._side}/load", msg.NodeLoad, qos.STATE)
         if self._side == "car":
             if hear_results:
-                listen_to(self, msg.InferenceResult, "inference", self.take_result, qos.RESULT)
-            listen_to(self, msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+                listen_checking(
+                    self,
+                    msg.InferenceResult,
+                    "inference",
+                    self.take_result,
+                    qos.RESULT,
+                    self.rejections,
+                    check=result_fault,
+                )
+            listen_checking(
+                self,
+                msg.FrameLedger,
+                "ledger",
+                self._take_ledger,
+                qos.LATCHED,
+                self.rejections,
+            )
             self.create_subscription(BatteryState, "battery_state", self._take_battery, qos.IMAGE)
         else:
-            listen_to(
+            listen_checking(
                 self,
                 msg.InferenceResult,
                 "edge_result",
                 self.take_result,
                 qos.tensor_qos(reliable, 10),
+                self.rejections,
+                check=result_fault,
             )
         psutil.cpu_percent()  # the first call only starts the measurement
         every(self, period_s, self._publish)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Task machine."""
-        if self._measured is None:
-            return {"machine": Health(Level.STALE, "not measured yet", {})}
-        return {"machine": machine_health(self._measured)}
+        """Tasks machine and refused."""
+        measured = self._measured
+        return {
+            "machine": Health(Level.STALE, "not measured yet", {})
+            if measured is None
+            else machine_health(measured),
+            "refused": self.rejections.health(now_s),
+        }
 
     def destroy_node(self) -> None:
         """End the link, then the node."""
@@ -90,7 +115,8 @@ class LoadMonitor(Node):
 
     def take_result(self, result: msg.InferenceResult) -> None:
         """Learn from a result how slow this machine is at present."""
-        slowdown = result.car_slowdown if self._side == "car" else result.edge_slowdown
+        told = result.car_slowdown if self._side == "car" else result.edge_slowdown
+        slowdown = credible.slowdown(told)
         if math.isfinite(slowdown):
             old = self._slowdown if math.isfinite(self._slowdown) else slowdown
             self._slowdown = old + _SMOOTHING * (slowdown - old)
@@ -99,7 +125,8 @@ class LoadMonitor(Node):
         self._queue_depth = ledger.in_flight
 
     def _take_battery(self, battery: BatteryState) -> None:
-        self._battery_ratio = battery.percentage
+        # Some drivers tell per cent where the message's definition says 0 to 1.
+        self._battery_ratio = credible.share(battery.percentage)
 
     def _publish(self) -> None:
         battery = self._battery_ratio

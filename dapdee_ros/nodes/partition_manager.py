@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.timer import Timer
 from std_msgs.msg import UInt32
 
@@ -28,19 +29,21 @@ from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
-from dapdee_ros.nodes.conversions import message_to_profile, plan_to_message
+from dapdee_ros.nodes.conversions import plan_to_message
+from dapdee_ros.nodes.message_checks import link_fault, load_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
 from dapdee_ros.nodes.plan_question import Question, merged, worked_out
 from dapdee_ros.nodes.planning_parameters import PLANNING, declare_planning
 from dapdee_ros.nodes.policy_thread import PolicyThread
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.profile_intake import ProfileIntake
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import LEAN, listen_to, publish_on
+from dapdee_ros.nodes.topics import LEAN, listen_checking, publish_on
 from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
 from dapdee_ros.partition.conditions import HardConditions
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ConditionError, PlanningError, ProfileError
+from dapdee_ros.partition.errors import ConditionError, PlanningError
 from dapdee_ros.partition.from_card import measures_of, problem_of
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import PinnedPlan, parse_pinned
@@ -77,7 +80,6 @@ class PartitionManager(Node):
         except ModelFolderError as error:
             raise ParameterError(f"parameter model: {error}") from error
         self._pass_results_to = pass_results_to
-        self._profiles: dict[str, DeviceProfile] = {}
         self._problem: Problem | None = None
         self._policy: Policy | None = None
         self._link: msg.LinkQuality | None = None
@@ -104,24 +106,23 @@ class PartitionManager(Node):
         # A plan is said once. That its manager still lives is said again and again, with less.
         self._alive = publish_on(self, UInt32, "plan_epoch", qos.STATE)
         every(self, _SAY_ALIVE_S, self._say_alive)
+        self._profiles = ProfileIntake(self, self._card, self._rejections, self._take_profiles)
         for side in ("car", "edge"):
-            listen_to(
-                self,
-                msg.DeviceProfile,
-                f"{side}/profile",
-                partial(self._take_profile, side),
-                qos.LATCHED,
-            )
-            listen_to(
-                self,
-                msg.NodeLoad,
-                f"{side}/load",
-                partial(self._take_load, side),
-                qos.STATE,
-            )
-        listen_to(self, msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
-        listen_to(self, msg.InferenceResult, "inference", self._take_result, qos.RESULT)
-        listen_to(self, msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+            take = partial(self._take_load, side)
+            self._listen(msg.NodeLoad, f"{side}/load", take, qos.STATE, load_fault)
+        self._listen(msg.LinkQuality, "link_quality", self._take_link, qos.STATE, link_fault)
+        self._listen(msg.InferenceResult, "inference", self._take_result, qos.RESULT, result_fault)
+        self._listen(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+
+    def _listen(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        profile: QoSProfile,
+        check: Callable[[Any], str] | None = None,
+    ) -> None:
+        listen_checking(self, kind, topic, callback, profile, self._rejections, check=check)
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -162,27 +163,13 @@ class PartitionManager(Node):
         if broken:
             raise ConditionError("the pinned plan", broken)
 
-    def _take_profile(self, side: str, message: msg.DeviceProfile) -> None:
-        try:
-            profile = message_to_profile(message)
-            profile.check_fits((n.name for n in self._card.dag.nodes), self._card.model_id)
-        except ProfileError as error:
-            reason = shortened(str(error))
-            if self._rejections.count(time.monotonic(), f"profile of the {side}", reason):
-                self.get_logger().error(f"profile of the {side} is not used: {reason}")
-            return
-        self._profiles[side] = profile
-        self._slowdowns[side] = SlowdownFilter()
-        if len(self._profiles) < 2:
-            return
+    def _take_profiles(self, car: DeviceProfile, edge: DeviceProfile) -> None:
+        for side, profile in (("car", car), ("edge", edge)):
+            if self._problem is None or getattr(self._problem, side) is not profile:
+                self._slowdowns[side] = SlowdownFilter()
         started_s = time.monotonic()
         try:
-            self._problem = problem_of(
-                self._card,
-                self._profiles["car"],
-                self._profiles["edge"],
-                self.get_parameter("codecs").value,
-            )
+            self._problem = problem_of(self._card, car, edge, self.get_parameter("codecs").value)
             self._policy = make_policy(self._settings["policy"], self._problem)
         except (PlanningError, GraphError, CodecError) as error:
             self._cannot_plan = shortened(f"cannot plan: {error}")
@@ -235,7 +222,7 @@ class PartitionManager(Node):
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks plan, load, gate and refused."""
-        missing = [side for side in ("car", "edge") if side not in self._profiles]
+        missing = self._profiles.missing
         plan = self._in_force
         gate = gate_health(self._gate_share)
         drifted = gate.level is not Level.OK

@@ -13,14 +13,14 @@ from typing import Any, cast
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import serialize_message
 
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Findings, Health, Level, Value
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link_context import LinkContext, inner_topics_are_safe
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import publish_on
+from dapdee_ros.nodes.topics import MessageReader, publish_on
 from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.runtime.system_clock import SystemClock
 from dapdee_ros.sealing.channels import CHANNELS, Role
@@ -44,9 +44,9 @@ _HELLOS = QoSProfile(
 
 @dataclass(frozen=True)
 class _Take:
-    """What becomes of a channel's messages: their type, and who takes one and its arrival."""
+    """What becomes of a channel's messages: what reads them, and who takes one and its arrival."""
 
-    kind: type
+    reader: MessageReader
     take: Callable[[Any, float], None]
 
 
@@ -146,20 +146,28 @@ class SealedEnd:
         kind: type,
         take: Callable[[Any], None],
         profile: QoSProfile,
-        rejections: Rejections | None = None,
+        rejections: Rejections,
     ) -> Any:
         """Hear what is said on a channel, on the link's thread."""
+        reader = MessageReader(self._owner, kind, channel, rejections)
 
         def opened(data: bytes, _arrived_s: float) -> None:
-            take(deserialize_message(data, kind))
+            message = reader.read(data)
+            if message is not None:
+                take(message)
 
         return self._hear(channel, partial(self._open, channel, opened), profile)
 
     def listen_timed(
-        self, channel: str, kind: type, take: Callable[[Any, float], None], profile: QoSProfile
+        self,
+        channel: str,
+        kind: type,
+        take: Callable[[Any, float], None],
+        profile: QoSProfile,
+        rejections: Rejections,
     ) -> Any:
         """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
-        taken = _Take(kind, take)
+        taken = _Take(MessageReader(self._owner, kind, channel, rejections), take)
 
         def opened(data: bytes, arrived_s: float) -> None:
             self._arrived.append((taken, data, arrived_s))
@@ -267,7 +275,9 @@ class SealedEnd:
     def _deliver(self) -> None:
         while self._arrived:
             taken, data, arrived_s = self._arrived.popleft()
-            taken.take(deserialize_message(data, taken.kind), arrived_s)
+            message = taken.reader.read(data)
+            if message is not None:
+                taken.take(message, arrived_s)
 
     def _shake(
         self,

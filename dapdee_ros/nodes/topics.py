@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.node import Node
@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
-from dapdee_ros.runtime.rejections import Rejections
+from dapdee_ros.runtime.rejections import Rejections, shortened
 from dapdee_ros.runtime.system_clock import SystemClock
 
 LEAN = [Parameter("start_type_description_service", value=False)]
@@ -51,22 +51,47 @@ def listen_to(
     )
 
 
-def listen_timed(
-    node: Node,
-    kind: type,
-    topic: str,
-    callback: Callable[[Any, float], None],
-    profile: QoSProfile,
-) -> Any:
-    """As ``listen_to``; the callback is also told when the message arrived.
+class MessageReader:
+    """Makes messages of one topic's bytes, and counts those that are none or make no sense."""
 
-    In seconds of the monotonic clock; see ``SystemClock.arrival_s``.
-    """
+    def __init__(
+        self,
+        node: Node,
+        kind: type,
+        topic: str,
+        rejections: Rejections,
+        check: Callable[[Any], str] | None = None,
+    ) -> None:
+        """Prepare.
 
-    def take(message: Any, info: Mapping[str, Any]) -> None:
-        callback(message, _system_clock.arrival_s(info["received_timestamp"]))
+        Args:
+            node: whose log tells of what is refused.
+            kind: the messages' type.
+            topic: where they come from.
+            rejections: where to count.
+            check: says what is wrong with a message, in words; empty if nothing is.
+        """
+        self._node, self._kind, self._topic = node, kind, topic
+        self._rejections, self._check = rejections, check
 
-    return listen_to(node, kind, topic, take, profile)
+    def read(self, data: bytes) -> Any | None:
+        """The message; None if it was refused."""
+        try:
+            message = deserialize_message(data, self._kind)
+        except Exception as error:  # each middleware has errors of its own for this
+            why = str(error).partition(", at /")[0]  # a line of source code helps nobody here
+            what = f"{len(data)} bytes on {self._topic} are no {self._kind.__name__}"
+            self._refuse("unreadable message", f"{what}: {why}")
+            return None
+        if self._check is not None and (fault := self._check(message)):
+            what = f"{self._kind.__name__} on {self._topic}"
+            self._refuse("impossible report", f"{what}: {fault}")
+            return None
+        return message
+
+    def _refuse(self, of_kind: str, reason: str) -> None:
+        if self._rejections.count(time.monotonic(), of_kind, reason):
+            self._node.get_logger().warning(f"ignored: {shortened(reason)}")
 
 
 def listen_checking(
@@ -76,28 +101,60 @@ def listen_checking(
     callback: Callable[[Any], None],
     profile: QoSProfile,
     rejections: Rejections,
+    *,
+    check: Callable[[Any], str] | None = None,
 ) -> Any:
-    """A subscription that counts the messages whose bytes are none of their type.
+    """A subscription that counts, and keeps from the callback, what makes no sense.
 
-    Otherwise the middleware drops those without a word, or, depending on which one it is, ends the
-    process. It costs a copy of the bytes.
+    Bytes that are no message of that type the middleware would otherwise drop without a word, or,
+    depending on which one it is, end the process over. It costs a copy of the bytes.
+
+    Args:
+        node: who listens.
+        kind: the message's type.
+        topic: the topic.
+        callback: takes a message.
+        profile: how to listen.
+        rejections: where to count.
+        check: says what is wrong with a message, in words; empty if nothing is.
     """
+    return listen_timed(
+        node,
+        kind,
+        topic,
+        lambda message, _: callback(message),
+        profile,
+        rejections,
+        check=check,
+    )
 
-    def take(data: bytes) -> None:
-        try:
-            message = deserialize_message(data, kind)
-        except Exception as error:  # each middleware has errors of its own for this
-            why = str(error).partition(", at /")[0]  # a line of source code helps nobody here
-            reason = f"{len(data)} bytes on {topic} are no {kind.__name__}: {why}"
-            if rejections.count(time.monotonic(), "unreadable message", reason):
-                node.get_logger().warning(f"ignored: {reason}")
+
+def listen_timed(
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any, float], None],
+    profile: QoSProfile,
+    rejections: Rejections,
+    *,
+    check: Callable[[Any], str] | None = None,
+) -> Any:
+    """As ``listen_checking``; the callback is also told when the message came.
+
+    In seconds of the monotonic clock; see ``SystemClock.arrival_s``.
+    """
+    reader = MessageReader(node, kind, topic, rejections, check)
+
+    def take(data: bytes, info: Mapping[str, Any]) -> None:
+        message = reader.read(data)
+        if message is None:
             return
-        callback(message)
+        callback(message, _system_clock.arrival_s(info["received_timestamp"]))
 
     return node.create_subscription(
         kind,
         topic,
-        take,
+        cast("Callable[[bytes], None]", take),  # rclpy's types know no raw one with an info
         profile,
         raw=True,
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),

@@ -12,6 +12,9 @@ from typing import Any
 from dapdee_ros.files import write_whole
 from dapdee_ros.partition.errors import ProfileError
 
+_LEAST_TOTAL_S, _MOST_TOTAL_S = 1e-6, 3600.0
+_LEAST_NODE_S = 1e-12
+
 
 @dataclass(frozen=True)
 class DeviceProfile:
@@ -80,6 +83,25 @@ class DeviceProfile:
                 f"the profile of {self.device!r} has no time for {len(missing)} nodes of the "
                 f"model ({shown}): it was measured with another model, measure again"
             )
+
+    def check_credible(self) -> None:
+        """Check that it was measured at all: for profiles that somebody else reports.
+
+        Raises:
+            ProfileError: if the network takes no time, or hours, or a node takes a time that no
+                clock can tell from none.
+        """
+        if not _LEAST_TOTAL_S <= self.total_s <= _MOST_TOTAL_S:
+            raise ProfileError(
+                f"the whole network is said to take {self.total_s} s on {self.device!r}, expected "
+                f"{_LEAST_TOTAL_S:g} to {_MOST_TOTAL_S:g} s"
+            )
+        for name, seconds in self.node_seconds.items():
+            if 0 < seconds < _LEAST_NODE_S:
+                raise ProfileError(
+                    f"node {name!r} is said to take {seconds} s on {self.device!r}, expected 0 or "
+                    f"at least {_LEAST_NODE_S:g} s"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain JSON values; ``from_dict`` reads it back."""

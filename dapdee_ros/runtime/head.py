@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ SUPERSEDED = "superseded by a newer frame"
 SHUTDOWN = "the head was stopped"
 FAILED = "could not be computed"
 
+_SENT_REMEMBERED = 256
+
 
 class FrameError(ValueError):
     """An image that the network cannot be given; the message says why."""
@@ -76,6 +79,19 @@ class HeadSettings:
             deadline_s=self.deadline_s if plan.deadline_s is None else plan.deadline_s,
             max_in_flight=self.max_in_flight if plan.max_in_flight is None else plan.max_in_flight,
         )
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What is remembered of a frame that was sent, also when it has ended.
+
+    Attributes:
+        sent_s: when it was sent, car's clock, in s.
+        n_bytes: coded tensor bytes.
+    """
+
+    sent_s: float
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,7 @@ class HeadRuntime:
         self._condition = threading.Condition()
         self._waiting: _Waiting | None = None
         self._flights: dict[int, Flight] = {}
+        self._sent: OrderedDict[int, Sent] = OrderedDict()
         self._stopping = False
         self._busy = False
         self._thread: threading.Thread | None = None
@@ -240,6 +257,11 @@ class HeadRuntime:
                 refusal = f"{answer.status.name.lower()}: {shortened(answer.detail)}"
             elif misfit := self._network.misfit(answer, flight.plan.exit_number):
                 refusal = f"its answer makes no sense: {misfit}"
+            elif answer.residence_s > now - flight.sent_s:
+                refusal = (
+                    f"its answer makes no sense: {answer.residence_s} s of residence in a round "
+                    f"trip of {now - flight.sent_s} s"
+                )
             limit = self._settings.under(flight.plan).max_in_flight
             if refusal:
                 if answer.status is Status.BUSY:
@@ -256,6 +278,7 @@ class HeadRuntime:
             assert classification is not None  # or it would not have made sense
             self._window.on_answered(limit)
             del self._flights[answer.number]
+            self._sent.pop(answer.number, None)
             self._condition.notify_all()
         self._end(
             flight,
@@ -269,6 +292,18 @@ class HeadRuntime:
             edge_slowdown=answer.edge_slowdown,
         )
         return True
+
+    def take_sent(self, answer: TailAnswer) -> Sent | None:
+        """What is known here of the frame that an answer belongs to, told once for each.
+
+        Of an answer itself, which anybody may have sent, it is not known that there was a frame.
+
+        Returns:
+            None if no such frame was sent lately, or it has been asked for before.
+        """
+        with self._condition:
+            ours = answer.session == self.session
+            return self._sent.pop(answer.number, None) if ours else None
 
     def start(self) -> None:
         """Start the inference thread."""
@@ -423,6 +458,9 @@ class HeadRuntime:
         with self._condition:
             # Before it is sent: on one machine the answer can be back before send() returns.
             self._flights[flight.number] = flight
+            self._sent[flight.number] = Sent(flight.sent_s, flight.sent_bytes)
+            while len(self._sent) > _SENT_REMEMBERED:
+                self._sent.popitem(last=False)
         frame = HeadFrame(
             number=waiting.number,
             session=self.session,
@@ -526,4 +564,4 @@ def _number(job: Flight | tuple[_Waiting, HeadProgram, bool]) -> int:
     return job.number if isinstance(job, Flight) else job[0].number
 
 
-__all__ = ["FrameError", "GraphError", "HeadRuntime", "HeadSettings"]
+__all__ = ["FrameError", "GraphError", "HeadRuntime", "HeadSettings", "Sent"]

@@ -58,6 +58,13 @@ class World:
             )
         )
 
+    @property
+    def model_id(self) -> str:
+        return CARD.model_id
+
+    def profile_names(self) -> list[str]:
+        return [node.name for node in CARD.dag.nodes]
+
     def link(self, mbit: float, rtt_s: float = 0.01, connected: bool = True) -> None:
         self.links.publish(
             msg.LinkQuality(

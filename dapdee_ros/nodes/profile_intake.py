@@ -1,0 +1,97 @@
+"""Takes the profiles of car and edge as they come; says when there is a new pair to plan with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from rclpy.node import Node
+from rclpy.timer import Timer
+
+import dapdee_ros.msg as msg
+from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.conversions import message_to_profile
+from dapdee_ros.nodes.timers import every
+from dapdee_ros.nodes.topics import listen_checking
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.runtime.rejections import Rejections, shortened
+
+LEAST_APART_S = 5.0
+"""What follows from a pair of profiles takes a tenth of a second and more to work out: it is done
+at most once in this time, however many come."""
+
+SIDES = ("car", "edge")
+
+
+class ProfileIntake:
+    """Subscribes car/profile and edge/profile; keeps the last good one of each."""
+
+    def __init__(
+        self,
+        node: Node,
+        card: ModelCard,
+        rejections: Rejections,
+        take: Callable[[DeviceProfile, DeviceProfile], None],
+    ) -> None:
+        """Subscribe.
+
+        Args:
+            node: who listens.
+            card: the model that profiles have to be of.
+            rejections: where to count what is refused.
+            take: receives the profiles of car and edge whenever one of them is another: at once,
+                or ``LEAST_APART_S`` after the last time.
+        """
+        self._node, self._card, self._rejections, self._take = node, card, rejections, take
+        self._profiles: dict[str, DeviceProfile] = {}
+        self._taken_s = -LEAST_APART_S
+        self._later: Timer | None = None
+        for side in SIDES:
+            listen_checking(
+                node,
+                msg.DeviceProfile,
+                f"{side}/profile",
+                partial(self._hear, side),
+                qos.LATCHED,
+                rejections,
+            )
+
+    @property
+    def missing(self) -> list[str]:
+        """The sides whose profile has not come."""
+        return [side for side in SIDES if side not in self._profiles]
+
+    def _hear(self, side: str, message: msg.DeviceProfile) -> None:
+        now_s = time.monotonic()
+        try:
+            profile = message_to_profile(message)
+            profile.check_fits((n.name for n in self._card.dag.nodes), self._card.model_id)
+        except ProfileError as error:
+            reason = shortened(str(error))
+            if self._rejections.count(now_s, f"profile of the {side}", reason):
+                self._node.get_logger().error(f"profile of the {side} is not used: {reason}")
+            return
+        held = self._profiles.get(side)
+        self._profiles[side] = profile
+        if held is not None and held.node_seconds == profile.node_seconds:
+            return
+        if self.missing or self._later is not None:
+            return
+        wait_s = self._taken_s + LEAST_APART_S - now_s
+        if wait_s <= 0:
+            self._hand_on()
+        else:
+            self._later = every(self._node, wait_s, self._hand_on)
+
+    def _hand_on(self) -> None:
+        if self._later is not None:
+            self._node.destroy_timer(self._later)
+            self._later = None
+        # Afterwards, so that what takes long leaves as much time for everything else.
+        try:
+            self._take(self._profiles["car"], self._profiles["edge"])
+        finally:
+            self._taken_s = time.monotonic()
