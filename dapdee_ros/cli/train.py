@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE, CheckpointError
     from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, start_from
     from dapdee_ros.exits.recipe import Recipe
-    from dapdee_ros.exits.training import Training
+    from dapdee_ros.exits.training import DivergedError, Training
     from dapdee_ros.files import require_folder
     from dapdee_ros.graph.dag import GraphError
 
@@ -260,10 +260,23 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     if training.step:
         print(f"going on at step {training.step} of {training.steps}", file=sys.stderr)
-    if not _train(training, source):
-        print(f"saved {checkpoint}; the same command goes on from there", file=sys.stderr)
-        return 130
-    _finish(args, training, source, architecture, recipe, began)
+    try:
+        if not _train(training, source):
+            print(f"saved {checkpoint}; the same command goes on from there", file=sys.stderr)
+            return 130
+        _finish(args, training, source, architecture, recipe, began)
+    except DivergedError as error:
+        kept = (
+            f"; {checkpoint} stays as the last good epoch left it, and --restart begins anew"
+            if checkpoint.exists()
+            else ""
+        )
+        raise CommandError(f"{error} (--learning-rate, --batch-size){kept}") from error
+    except ModelFolderError as error:
+        raise CommandError(
+            f"the trained network cannot be stored: {error}. Lower --learning-rate "
+            f"{args.learning_rate:g} or raise --batch-size {args.batch_size}, and --restart"
+        ) from error
     return 0
 
 

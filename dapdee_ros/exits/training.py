@@ -143,6 +143,10 @@ def exit_accuracies(model: nn.Module, split: Split, *, bf16: bool = False) -> tu
     )
 
 
+class DivergedError(ArithmeticError):
+    """A training whose loss or weights are no longer finite; the message says what to change."""
+
+
 class Training:
     """A training that stands between two steps and can be written down there.
 
@@ -212,6 +216,11 @@ class Training:
 
         When ``should_stop`` says so, the state is saved after the step at hand and the iteration
         ends early.
+
+        Raises:
+            DivergedError: at the first loss that is not finite; the checkpoint stays that of the
+                last good state.
+            FileError: if the checkpoint cannot be written.
         """
         while self.step < self.steps:
             epoch, first = divmod(self.step, self.steps_per_epoch)
@@ -291,6 +300,8 @@ class Training:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits = self.model(batch)
         loss = self.loss(logits, wanted)
+        if not torch.isfinite(loss):
+            raise self._diverged(f"the loss is {float(loss.detach())}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         for group in self.optimiser.param_groups:
@@ -314,7 +325,16 @@ class Training:
         )
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint.
+
+        Raises:
+            DivergedError: if weights are not finite; the checkpoint of before stays.
+            FileError: if it cannot be written.
+        """
+        for name, tensor in self.model.state_dict().items():
+            # A last step can break what the loss before it did not show.
+            if not torch.isfinite(tensor).all():
+                raise self._diverged(f"{name} holds numbers that are not finite")
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"loss.{k}": v for k, v in self.loss.state_dict().items()}
         for place, values in self.optimiser.state_dict()["state"].items():
@@ -327,6 +347,14 @@ class Training:
         state = {"step": self.step, "running": self._running.tolist(), "identity": self.identity}
         self.out.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self.out / CHECKPOINT_FILE, tensors, state)
+
+    def _diverged(self, what: str) -> DivergedError:
+        recipe = self.recipe
+        return DivergedError(
+            f"the training diverges: {what} at step {self.step + 1} of {self.steps}, with learning "
+            f"rate {recipe.learning_rate:g} and batches of {recipe.batch_size} frames. Lower the "
+            f"learning rate (to {recipe.learning_rate / 10:g}, for example) or use larger batches"
+        )
 
     def _resume(self) -> None:
         path = self.out / CHECKPOINT_FILE

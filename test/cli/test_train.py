@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,8 +11,12 @@ import pytest
 import torch
 
 from dapdee_ros.cli.main import main
+from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import read_card
-from dapdee_ros.exits.model_folder import load_module
+from dapdee_ros.exits.checkpoint import load_checkpoint
+from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, load_module
+from dapdee_ros.exits.recipe import Recipe
+from dapdee_ros.exits.training import DivergedError, Training
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -166,3 +171,45 @@ def test_what_cannot_be_trained_is_explained(
 ) -> None:
     assert main(_options(tmp_path, *options)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_diverging_training_stops_and_names_what_to_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["--learning-rate", "1e8", "--epochs", "40", "--no-bf16"]
+    assert main(_options(tmp_path / "at_once", *wild)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "the training diverges" in said and "of 160" in said
+    for cause in ("learning rate 1e+08", "batches of 16 frames", "--learning-rate", "--batch-size"):
+        assert cause in said
+    assert not (tmp_path / "at_once" / "model.json").exists()
+
+
+def test_the_last_good_checkpoint_outlives_a_divergence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "model" / "checkpoint.safetensors"
+    # The rate of a cycle begins low: the first of many epochs is still a good one.
+    wild = ["--learning-rate", "1000", "--epochs", "100", "--no-bf16"]
+    assert main(_options(tmp_path / "model", *wild)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{checkpoint} stays" in said and "--restart" in said
+    tensors, state = load_checkpoint(checkpoint)
+    assert state["step"] >= 4
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_broken_weights_are_not_saved_over_good_ones(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = open_data("roadsigns", size=(32, 32), frames_per_epoch=32, held_out_frames=4)
+    architecture = architecture_of("roadsigns", len(source.labels), {"width": 0.25}, (), 32, 2)
+    model = build_multi_exit({**architecture, "taps": 1}, source.size, source.mean, source.std)
+    training = Training(model, source, Recipe(epochs=2, batch_size=16), tmp_path, {})
+    steps = training.run()
+    next(steps), next(steps), next(steps)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    with pytest.raises(DivergedError, match="holds numbers that are not finite at step 4 of 4"):
+        training.save()
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before

@@ -191,12 +191,12 @@ class TakesAnything(Classifier):
 
 
 class TakesOnlyAnything(Classifier):
-    def forward(self, *args: Any, profile: bool = False, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         return super().forward(*args)
 
 
 class LikeAVisionTransformer(Classifier):
-    def forward(
+    def forward(  # type: ignore[override]
         self, pixel_values: Tensor | None = None, labels: Tensor | None = None, **kwargs: Any
     ) -> Any:
         if pixel_values is None:
