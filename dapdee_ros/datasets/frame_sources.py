@@ -8,7 +8,6 @@ that need it, so that the rendered camera stays small.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.datasets.opencv_pictures import bgr_to_rgb, open_capture, read_picture
+from dapdee_ros.datasets.picture_files import (
+    PICTURE_SUFFIXES,
+    folders_in,
+    pictures_in,
+    what_is_missing,
+)
 
 log = logging.getLogger(__name__)
 
 SOURCES = ("roadsigns", "device", "video", "images")
 RENDERED_SIDE = 128
-_PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 
 
 class SourceError(ValueError):
@@ -193,14 +197,12 @@ class FolderSource:
             raise SourceError(f"no folder {folder}: expected a folder with pictures")
         self._folder, self._loop, self._size = folder, loop, size
         classes = {
-            sub.name: pictures
-            for sub in sorted(folder.iterdir())
-            if sub.is_dir() and (pictures := _pictures(sub))
+            sub.name: pictures for sub in folders_in(folder) if (pictures := pictures_in(sub))
         }
-        loose = _pictures(folder)
+        loose = pictures_in(folder)
         if not classes and not loose:
             raise SourceError(
-                f"no pictures in {folder}: expected {', '.join(sorted(_PICTURE_SUFFIXES))} files, "
+                f"no pictures in {folder}: expected {', '.join(PICTURE_SUFFIXES)} files, "
                 "or one folder a class with such files in it"
             )
         if classes and loose:
@@ -221,6 +223,7 @@ class FolderSource:
             order = np.random.default_rng(seed).permutation(len(self._pictures))
             self._pictures = [self._pictures[place] for place in order]
         self._place = 0
+        self._whole: set[Path] = set()
         labelled = f" of {len(classes)} classes" if classes else ""
         self.description = f"{len(self._pictures)} pictures{labelled} in {folder}"
 
@@ -234,26 +237,19 @@ class FolderSource:
                     raise StopIteration
                 self._place = 0
             path, label = self._pictures[self._place]
-            image = read_picture(path, self._size)
+            why = "" if path in self._whole else what_is_missing(path)
+            image = None if why else read_picture(path, self._size)
             if image is not None:
+                self._whole.add(path)
                 self._place += 1
                 return SourceFrame(image, label)
-            log.warning("%s cannot be read as a picture and is left out", path)
+            log.warning("%s is left out: %s", path, why or "it cannot be read as a picture")
             # For good: a loop shall not complain about it every time.
             del self._pictures[self._place]
         raise SourceError(f"none of the pictures in {self._folder} can be read")
 
     def close(self) -> None:
         """Nothing to give back."""
-
-
-def _pictures(folder: Path) -> list[Path]:
-    def by_number(path: Path) -> list[tuple[int, str]]:
-        parts = re.findall(r"\d+|\D+", path.name)
-        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-    found = (p for p in folder.iterdir() if p.suffix.lower() in _PICTURE_SUFFIXES and p.is_file())
-    return sorted(found, key=by_number)
 
 
 def open_source(

@@ -18,7 +18,20 @@ def read_picture(path: Path, size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except (OSError, cv2.error):
         return None
+    if bgr is None and path.suffix.lower() == ".gif":
+        bgr = _first_of_gif(path)
     return None if bgr is None else bgr_to_rgb(bgr, size)
+
+
+def _first_of_gif(path: Path) -> NDArray[np.uint8] | None:
+    """The first picture of a GIF, which OpenCV reads from 4.11 on; uint8 ``(H, W, 3)`` bgr."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"), np.uint8)[..., ::-1]
+    except OSError:
+        return None
 
 
 def bgr_to_rgb(bgr: NDArray[Any], size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:

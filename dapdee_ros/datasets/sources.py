@@ -8,10 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.datasets.opencv_pictures import read_picture
+from dapdee_ros.datasets.picture_files import (
+    PICTURE_SUFFIXES,
+    folders_in,
+    pictures_in,
+    what_is_missing,
+)
 from dapdee_ros.datasets.roadsigns import DEFAULT_SIZE, LABELS, LEAST_SIDE, RoadSigns
 from dapdee_ros.datasets.split import DataError, DataSource, Split
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm"}
+_HELD_OUT = ("test", "val", "valid", "validation")
+_PARTS = ("train", *_HELD_OUT)
 _TRAIN_SEED, _HELD_OUT_SEED, _CALIBRATION_SEED = 1, 1_000_001, 1_000_002
 
 CIFAR10_CLASSES = (
@@ -109,16 +117,20 @@ def _read_folder(folder: Path, classes: tuple[str, ...], size: tuple[int, int] |
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        paths = sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in _SUFFIXES)
+        paths = sorted(pictures_in(folder / name))
         if not paths:
             raise DataError(
                 f"no images in {folder / name}: a class folder holds "
-                f"{', '.join(sorted(_SUFFIXES))} files"
+                f"{', '.join(PICTURE_SUFFIXES)} files"
             )
         for path in paths:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            why = what_is_missing(path)
+            image = None if why else read_picture(path)
             if image is None:
-                raise DataError(f"{path} cannot be read as an image: remove it or replace it")
+                raise DataError(
+                    f"{path} cannot be read as an image: {why or 'its kind is not known here'}; "
+                    "remove it or replace it"
+                )
             if size is not None and image.shape[:2] != size:
                 image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
             if images and image.shape != images[0].shape:
@@ -126,7 +138,7 @@ def _read_folder(folder: Path, classes: tuple[str, ...], size: tuple[int, int] |
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the others are "
                     f"{images[0].shape[1]}x{images[0].shape[0]}: give a size to resize them to"
                 )
-            images.append(np.asarray(image[..., ::-1], np.uint8))
+            images.append(np.asarray(image, np.uint8))
             labels.append(label)
     stacked = np.ascontiguousarray(np.stack(images))
     return Split(stacked, np.array(labels, np.int64), f"{len(labels)} images of {folder.name}/")
@@ -135,7 +147,7 @@ def _read_folder(folder: Path, classes: tuple[str, ...], size: tuple[int, int] |
 def _classes(folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
-    classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
+    classes = tuple(path.name for path in folders_in(folder))
     if len(classes) < 2:
         raise DataError(
             f"{folder} holds {len(classes)} class folders, at least 2 are needed: one folder a "
@@ -145,19 +157,28 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 
 def open_folders(root: Path, size: tuple[int, int] | None, flip: bool = True) -> StoredImages:
-    """Images in ``root/train/<class>/`` and ``root/test/<class>/`` (or ``val``).
+    """Images in ``root/train/<class>/`` and ``root/test/<class>/`` (or ``val``, ``valid``,
+    ``validation``).
 
-    With no ``train`` folder the classes stand in ``root`` itself, and every fifth image is held
-    out.
+    With neither of them the classes stand in ``root`` itself, and every fifth image is held out.
+    Hidden files and folders are left alone.
 
     Raises:
-        DataError: if a folder is missing or empty, an image cannot be read, the classes differ, or
-            the sizes differ and none was asked for.
+        DataError: if a folder is missing or empty, an image cannot be read or is cut off, the
+            classes differ, or the sizes differ and none was asked for.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
-    test = next((root / n for n in ("test", "val") if (root / n).is_dir()), None)
-    if (root / "train").is_dir() and test is not None:
+    # A folder with folders in it is a part; with images in it, it is a class that is called so.
+    parts = [p for p in folders_in(root) if p.name in _PARTS and folders_in(p)]
+    test = next((p for p in parts if p.name in _HELD_OUT), None)
+    if parts and (test is None or root / "train" not in parts):
+        raise DataError(
+            f"{root} holds {' and '.join(f'{p.name}/' for p in parts)} with folders in it, but no "
+            f"{'train/' if test else 'test/ or val/'}: a data set in parts has both. Add it, or "
+            f"give {parts[0]}, of which every fifth image is then held out"
+        )
+    if test is not None:
         classes = _classes(root / "train")
         if _classes(test) != classes:
             raise DataError(f"{test} has other classes {_classes(test)} than train/ {classes}")

@@ -111,3 +111,71 @@ def test_classes_of_both_parts_must_agree(tmp_path: Path) -> None:
     _folders(tmp_path / "test", ("car", "tram"), 1)
     with pytest.raises(DataError, match="has other classes"):
         open_data(f"folder:{tmp_path}")
+
+
+def _photo(path: Path, seed: int = 0) -> bytes:
+    """A picture with so much in it that a quarter of its file still gives a picture."""
+    image = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif", "gif", "bmp"])
+def test_a_picture_that_is_cut_off_is_named(kind: str, tmp_path: Path) -> None:
+    _folders(tmp_path, ("a", "b"), 5)
+    torn = tmp_path / "a" / f"torn.{kind}"
+    whole = _photo(torn)
+    for size in (len(whole) // 4, len(whole) - len(whole) // 8):
+        torn.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=rf"torn\.{kind} cannot be read as an image: it is"):
+            open_data(f"folder:{tmp_path}", size=(8, 8))
+    torn.write_bytes(whole)
+    assert open_data(f"folder:{tmp_path}", size=(8, 8)).frames_per_epoch() == 9
+
+
+def test_hidden_files_and_folders_are_nobody_s(tmp_path: Path) -> None:
+    _folders(tmp_path, ("a", "b"), 5)
+    _folders(tmp_path, (".thumbnails", ".git"), 3)
+    (tmp_path / "a" / "._0001.png").write_bytes(b"what another system keeps of a file")
+    source = open_data(f"folder:{tmp_path}")
+    assert source.labels == ("a", "b") and source.frames_per_epoch() == 8
+
+
+@pytest.mark.parametrize("kind", ["webp", "tif", "TIFF", "gif"])
+def test_these_kinds_are_read(kind: str, tmp_path: Path) -> None:
+    for name in "ab":
+        for number in range(5):
+            path = tmp_path / name / f"{number}.{kind.lower()}"
+            _write(path, (40, 250, 60))
+            path.rename(path.with_suffix(f".{kind}"))
+    source = open_data(f"folder:{tmp_path}")
+    assert source.frames_per_epoch() == 8
+    # A GIF has 256 colours.
+    assert np.abs(source.train(0).images.astype(int) - (40, 250, 60)).max() <= 32
+
+
+def test_what_is_passed_over_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _folders(tmp_path, ("a", "b"), 5)
+    for name in ("1.heic", "2.heic", "labels.csv", "README"):
+        (tmp_path / "a" / name).write_text("?")
+    open_data(f"folder:{tmp_path}")
+    (said,) = [r.getMessage() for r in caplog.records]
+    assert "4 files are passed over (1 .csv, 2 .heic, 1 README)" in said
+    assert ".jpg" in said
+
+
+def test_half_a_split_is_refused_and_a_class_may_be_called_train(tmp_path: Path) -> None:
+    _folders(tmp_path / "half" / "train", ("a", "b"), 5)
+    with pytest.raises(DataError, match=r"no test/ or val/.*give .*train, of which every fifth"):
+        open_data(f"folder:{tmp_path}/half")
+    (tmp_path / "half" / "train").rename(tmp_path / "half" / "validation")
+    with pytest.raises(DataError, match=r"holds validation/ .* no train/"):
+        open_data(f"folder:{tmp_path}/half")
+    _folders(tmp_path / "vehicles", ("car", "train"), 5)
+    assert open_data(f"folder:{tmp_path}/vehicles").labels == ("car", "train")
+    with pytest.raises(DataError, match=r"holds train/ with folders in it, but no test/"):
+        _folders(tmp_path / "cifar" / "train", CIFAR10_CLASSES[:2], 1)
+        open_data(f"cifar10:{tmp_path}/cifar")
