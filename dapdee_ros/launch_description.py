@@ -5,12 +5,15 @@ Only launch files import this; it needs the ``launch`` and ``launch_ros`` packag
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, TimerAction
+from launch.events.process import ProcessExited
 from launch.launch_context import LaunchContext
 from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration
@@ -18,6 +21,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart, link_environment
+from dapdee_ros.supervision import Restarts, Verdict
 
 PACKAGE = "dapdee_ros"
 
@@ -63,7 +67,7 @@ def describe(
 
     def start(context: LaunchContext) -> list[Node]:
         values = {argument.name: _value(argument, context) for argument in everything}
-        return [_node(process, values) for process in side(values)]
+        return [_Supervised(process, values).node for process in side(values)]
 
     return LaunchDescription([*map(_declare, everything), OpaqueFunction(function=start)])
 
@@ -87,7 +91,43 @@ def _value(argument: Argument, context: LaunchContext) -> Any:
         raise RuntimeError(f"launch argument {error}") from error
 
 
-def _node(start: ProcessStart, values: Mapping[str, Any]) -> Node:
+class _Supervised:
+    """A process that is started again where it dies; where it fails for good, launch ends.
+
+    Launch's own ``respawn`` knows neither delays that grow nor processes that ended in order.
+    """
+
+    def __init__(self, start: ProcessStart, values: Mapping[str, Any]) -> None:
+        self._start, self._values = start, values
+        self._restarts = Restarts()
+
+    @property
+    def node(self) -> Node:
+        """A new action that runs it: each can be executed once."""
+        self._restarts.on_start(time.monotonic())
+        return _node(self._start, self._values, self._on_exit)
+
+    def _on_exit(self, event: ProcessExited, context: LaunchContext) -> list[Action] | None:
+        if context.is_shutdown:
+            return None
+        decision = self._restarts.on_end(time.monotonic(), event.returncode)
+        said = f"{self._start.row.executable} {decision.reason}"
+        if decision.verdict is Verdict.ENDED:
+            return [LogInfo(msg=said)]
+        if decision.verdict is Verdict.RESTART:
+            again = OpaqueFunction(function=lambda _context: [self.node])
+            return [LogInfo(msg=said), TimerAction(period=decision.delay_s, actions=[again])]
+        if not self._start.row.required:
+            return [LogInfo(msg=said)]
+        # Launch ends everything and its own status is 1: nothing else makes it that.
+        raise RuntimeError(f"{said}; why is in its output above")
+
+
+def _node(
+    start: ProcessStart,
+    values: Mapping[str, Any],
+    on_exit: Callable[[ProcessExited, LaunchContext], list[Action] | None],
+) -> Node:
     row = start.row
     config = Path(get_package_share_directory(PACKAGE)) / "config"
     parameters: list[Any] = [str(config / f"{row.config or row.executable}.yaml")]
@@ -113,6 +153,7 @@ def _node(start: ProcessStart, values: Mapping[str, Any]) -> Node:
         remappings=list(start.remaps.items()),
         output="screen",
         additional_env=link_environment(values),
+        on_exit=on_exit,
         sigterm_timeout=_SIGTERM_S,
         sigkill_timeout=_SIGKILL_S,
         ros_arguments=["--log-level", values["log_level"]],

@@ -170,6 +170,7 @@ class ProcessRow:
         fixed: parameters that nobody chooses.
         name: name to give to its only node instead of its own, or None.
         far: whether it lies beyond the link.
+        required: whether the others are of no use without it.
     """
 
     executable: str
@@ -180,6 +181,7 @@ class ProcessRow:
     fixed: tuple[tuple[str, Any], ...] = ()
     name: str | None = None
     far: bool = False
+    required: bool = True
 
 
 CAMERA = ProcessRow("camera", ("camera",), ("source", "path", "device", "rate_hz"))
@@ -195,7 +197,7 @@ MANAGER = ProcessRow(
 LINK_EMULATOR = ProcessRow(
     "link_emulator", ("link_emulator",), ("link",), fixed=(("far_prefix", FAR_PREFIX),)
 )
-VIEWER = ProcessRow("viewer", ("viewer",), ("model", "deadline_s", "http_port"))
+VIEWER = ProcessRow("viewer", ("viewer",), ("model", "deadline_s", "http_port"), required=False)
 EDGE = ProcessRow("edge", ("edge",), ("model", "threads"), far=True)
 EDGE_LOAD_MONITOR = ProcessRow(
     "load_monitor",
@@ -208,6 +210,9 @@ EDGE_LOAD_MONITOR = ProcessRow(
 )
 ROWS = (HEAD, EDGE, MANAGER, CAMERA, LINK_EMULATOR, EDGE_LOAD_MONITOR, VIEWER)
 """All of them; what takes longest to start comes first."""
+
+REQUIRED = frozenset(row.executable for row in ROWS if row.required) | {"run_recorder"}
+"""Executables without which a run is of no use: where one fails for good, all end."""
 
 
 @dataclass(frozen=True)

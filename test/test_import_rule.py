@@ -107,3 +107,20 @@ def test_only_one_place_makes_timers(path: Path) -> None:
     called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = [getattr(func, "attr", getattr(func, "id", "")) for func in called]
     assert not made & {*names}, f"{path} makes a timer: use every() of nodes/timers.py"
+
+
+def test_a_head_loads_its_model_without_torchs_compiler() -> None:
+    pytest.importorskip("torch")
+    # Importing it takes 1.3 s of a desktop: a third of the time until a killed head drives again.
+    code = """
+import sys
+from dapdee_ros.exits.card import find_model
+from dapdee_ros.exits.model_folder import load_model
+load_model(find_model("roadsigns"))
+print(*({"torch._dynamo", "sympy", "matplotlib", "pandas"} & set(sys.modules)))
+import torch._dynamo.utils
+print(torch._dynamo.utils.is_compile_supported.__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["", "torch._dynamo.utils"]

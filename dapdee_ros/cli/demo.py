@@ -19,6 +19,7 @@ from typing import Any
 from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.processes import Processes
 from dapdee_ros.cli.roles import (
+    WATCH_PERIOD_S,
     add_arguments,
     new_run_folder,
     read_arguments,
@@ -129,15 +130,15 @@ def _settings(values: dict[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def _watch(processes: Processes, args: argparse.Namespace) -> None:
-    """Wait until the time is over; raise if a process ends by itself."""
+    """Wait until the time is over; start again what dies."""
     end_s = time.monotonic() + _LONGEST_START_S
     first = False
     while time.monotonic() < end_s:
-        processes.check()
+        processes.supervise()
         if not first and processes.has_said("run_recorder", " frames "):
             first = True
             end_s = time.monotonic() + args.seconds
-        time.sleep(0.1)
+        time.sleep(WATCH_PERIOD_S)
     if not first:
         raise CommandError(
             f"no result within {_LONGEST_START_S:.0f} s; the logs of all nodes are in "

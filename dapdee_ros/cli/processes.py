@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from dapdee_ros.cli.errors import CommandError
-from dapdee_ros.process_table import OF_EVERY_NODE
-
-_TAIL_LINES = 15
+from dapdee_ros.process_table import OF_EVERY_NODE, REQUIRED
+from dapdee_ros.supervision import Decision, Restarts, Verdict, end_of_log
 
 
 class Processes:
@@ -52,6 +52,9 @@ class Processes:
         self._echo = echo
         self._enter = enter
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._spawns: dict[str, Callable[[], None]] = {}
+        self._restarts: dict[str, Restarts] = {}
+        self._due_s: dict[str, float] = {}
         self._readers: list[threading.Thread] = []
 
     def start(
@@ -83,8 +86,13 @@ class Processes:
             command += ["-r", f"{source}:={target}"]
         if self._enter is not None:
             command = list(self._enter(executable, command))
-        log = (self.folder / f"{executable}.log").open("wb")
-        with log:
+        (self.folder / f"{executable}.log").write_bytes(b"")
+        self._restarts[executable] = Restarts()
+        self._spawns[executable] = partial(self._spawn, executable, command, echo)
+        self._spawns[executable]()
+
+    def _spawn(self, executable: str, command: Sequence[str], echo: IO[str] | None) -> None:
+        with (self.folder / f"{executable}.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
                 env=self._environment,
@@ -95,6 +103,7 @@ class Processes:
                 start_new_session=True,
             )
         self._running[executable] = process
+        self._restarts[executable].on_start(time.monotonic())
         if echo:
             reader = threading.Thread(target=self._repeat, args=(executable, process, echo))
             reader.start()
@@ -124,10 +133,44 @@ class Processes:
         for executable, process in self._running.items():
             status = process.poll()
             if status is not None:
-                tail = "\n".join(self._log_text(executable).splitlines()[-_TAIL_LINES:])
-                raise CommandError(
-                    f"{executable} ended with status {status}. Its log ends:\n{tail}"
-                )
+                raise self._failure(executable, f"ended with status {status}")
+
+    def supervise(self) -> None:
+        """Start again what has died, as the rule of ``supervision`` says; call it often.
+
+        What ended in order is left alone.
+
+        Raises:
+            CommandError: if a process has failed for good, with the end of its log.
+        """
+        now_s = time.monotonic()
+        for executable, process in list(self._running.items()):
+            status = process.poll()
+            if status is None:
+                continue
+            decision = self._restarts[executable].on_end(now_s, status)
+            if decision.verdict is Verdict.FAILED and executable in REQUIRED:
+                raise self._failure(executable, decision.reason)
+            self._say(executable, decision)
+            del self._running[executable]
+            if decision.verdict is Verdict.RESTART:
+                self._due_s[executable] = now_s + decision.delay_s
+        for executable, due_s in list(self._due_s.items()):
+            if now_s >= due_s:
+                del self._due_s[executable]
+                self._spawns[executable]()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was started has ended, and nothing is to be started again."""
+        return not self._running and not self._due_s
+
+    def _say(self, executable: str, decision: Decision) -> None:
+        print(f"dapdee: {executable} {decision.reason}", file=sys.stderr, flush=True)
+
+    def _failure(self, executable: str, what: str) -> CommandError:
+        tail = end_of_log(self._log_text(executable).splitlines())
+        return CommandError(f"{executable} {what}. Its log ends:\n{tail}")
 
     @property
     def pids(self) -> dict[str, int]:
@@ -142,7 +185,10 @@ class Processes:
 
     def stop(self, executables: Iterable[str] | None = None, *, within_s: float) -> None:
         """End processes in order: interrupt, then kill what is still there after ``within_s``."""
-        chosen = [m for m in (executables or list(self._running)) if m in self._running]
+        wanted = list(executables or {**self._running, **self._due_s})
+        for executable in wanted:
+            self._due_s.pop(executable, None)
+        chosen = [m for m in wanted if m in self._running]
         for executable in chosen:
             process = self._running[executable]
             if process.poll() is None:

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 from dapdee_ros.sealing.key_file import KeyFileError, id_text, load_ring
 
 DEFAULT_MODEL = "roadsigns"
+WATCH_PERIOD_S = 0.05
+"""Seconds between two looks at whether a process has died."""
 
 
 def require_ros() -> None:
@@ -162,12 +165,19 @@ def side_processes(args: argparse.Namespace, side: str, values: Mapping[str, Any
 
 
 def run_until_told(processes: Processes, seconds: float) -> int:
-    """Watch the processes until Ctrl-C or the time is over; a process that ends is an error."""
+    """Watch the processes until Ctrl-C, SIGTERM, the time is over, or all have ended in order.
+
+    What dies is started again.
+
+    Raises:
+        CommandError: if a process has failed for good.
+    """
     end_s = time.monotonic() + seconds if seconds else float("inf")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        while time.monotonic() < end_s:
-            processes.check()
-            time.sleep(0.2)
+        while time.monotonic() < end_s and not processes.idle:
+            processes.supervise()
+            time.sleep(WATCH_PERIOD_S)
     except KeyboardInterrupt:
         pass
     finally:

@@ -85,6 +85,12 @@ class FlopCounter(TorchDispatchMode):
         data_dependent: operators seen whose result's shape depends on the data.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Torch asks as it makes this class. Unless told so it imports torch._dynamo at the first
+        # operator, for nothing here, and that takes longer than loading a model.
+        return False
+
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
