@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 
@@ -83,6 +87,79 @@ def test_the_launch_files_start_what_the_table_says() -> None:
 def test_arguments_that_make_no_sense_are_refused(argument: dict[str, str], words: str) -> None:
     with pytest.raises(RuntimeError, match=words):
         nodes("car", **argument)
+
+
+RUN_LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
+service = LaunchService(argv=sys.argv[2:], noninteractive=True)
+source = PythonLaunchDescriptionSource(sys.argv[1])
+include = IncludeLaunchDescription(source, launch_arguments=arguments)
+service.include_launch_description(LaunchDescription([include]))
+sys.exit(service.run())
+"""
+
+
+def launched(ros: RosWorld, folder: Path, name: str, *arguments: str) -> Program:
+    """As ``ros2 launch``, which is not needed for it."""
+    command = [sys.executable, "-c", RUN_LAUNCH, str(ROOT / "launch" / f"{name}.launch.py")]
+    env = {**ros.env, "PYTHONUNBUFFERED": "1"}
+    return Program([*command, *arguments], env, folder / "launch.txt")
+
+
+def test_what_is_killed_is_started_again(ros: RosWorld, tmp_path: Path) -> None:
+    results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
+    program = launched(ros, tmp_path, "car", "threads:=1", "deadline_s:=2")
+    try:
+        ros.spin_until(lambda: len(results) >= 10, START_S, "ten results")
+        for _ in range(2):
+            session = results[-1].session
+            for child in psutil.Process(program.pid).children(True):
+                if any(word.endswith("/head") for word in child.cmdline()[:3]):
+                    child.kill()
+            ros.spin_until(lambda s=session: results[-1].session != s, START_S, "another head")
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.wait(END_S) == 0, program.output()
+    finally:
+        program.kill()
+    said = program.output()
+    assert "head was ended by signal 9 and is started again in 0.1 s" in said
+    assert "head was ended by signal 9 and is started again in 0.2 s" in said
+
+
+def test_launch_fails_where_a_process_fails_for_good(ros: RosWorld, tmp_path: Path) -> None:
+    program = launched(ros, tmp_path, "car", "threads:=1", "link:=9000g")
+    try:
+        status = program.wait(START_S)
+    finally:
+        program.kill()
+    assert status == 1, program.output()
+    assert "link_emulator ended with status 2: it cannot run with these param" in program.output()
+
+
+def test_a_camera_at_its_end_ends_nothing_else(ros: RosWorld, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    (tmp_path / "signs").mkdir()
+    cv2.imwrite(str(tmp_path / "signs" / "one.png"), np.zeros((64, 64, 3), np.uint8))
+    own.write_text("/**/camera:\n  ros__parameters:\n    exit_at_end: true\n    loop: false\n")
+    program = launched(
+        ros,
+        tmp_path,
+        "car",
+        *("edge:=false", "threads:=1", "source:=images", f"path:={tmp_path / 'signs'}"),
+        f"params_file:={own}",
+    )
+    try:
+        ros.spin_until(lambda: "camera ended in order" in program.output(), START_S, program.log)
+        ros.spin_for(1.0)
+        assert program.process.poll() is None
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.wait(END_S) == 0, program.output()
+    finally:
+        program.kill()
 
 
 @pytest.mark.skipif(not shutil.which("ros2"), reason="there is no ros2 command here")
