@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,26 +77,26 @@ def test_what_is_killed_drives_again(ros: RosWorld, tmp_path: Path) -> None:
     results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
     car = Dapdee(ros, tmp_path, "car", "--edge", "true", *SLOW_CAR)
     back_s: dict[str, float] = {}
+
+    def from_edge_since(count: int, other_than: int | None = None) -> bool:
+        new = [r for r in results[count:] if r.place == r.PLACE_EDGE]
+        return any(r.session != other_than for r in new)
+
+    def none_from_edge_since(count: int) -> bool:
+        return any(r.place != r.PLACE_EDGE for r in results[count:])
+
     try:
-        ros.spin_until(
-            lambda: sum(r.place == r.PLACE_EDGE for r in results) >= 10, START_S, car.log
-        )
+        ros.spin_until(partial(from_edge_since, 0), START_S, "an answer of the edge")
+        ros.spin_for(1.0)
         for killed in ("head", "edge", "manager", "camera", "head"):
-            session, count = results[-1].session, len(results)
+            old = results[-1].session if killed == "head" else None
             car.kill_one(killed)
             killed_s = time.monotonic()
             if killed == "edge":
                 # Until the car knows, and what was under way is answered by the car.
-                ros.spin_until(lambda: any(r.place != r.PLACE_EDGE for r in results[count:]), 5.0)
-                count = len(results)
-            ros.spin_until(
-                lambda: any(
-                    r.place == r.PLACE_EDGE and (r.session != session or killed != "head")
-                    for r in results[count:]
-                ),
-                BACK_S,
-                f"{killed} is back\n{car.output()}",
-            )
+                ros.spin_until(partial(none_from_edge_since, len(results)), 5.0)
+            back = partial(from_edge_since, len(results), old)
+            ros.spin_until(back, BACK_S, f"{killed} is back\n{car.output()}")
             back_s[killed] = time.monotonic() - killed_s
             ros.spin_for(2.0)
             assert f"{killed} was ended by signal 9 and is started again" in car.output()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,10 @@ def launched(ros: RosWorld, folder: Path, name: str, *arguments: str) -> Program
     return Program([*command, *arguments], env, folder / "launch.txt")
 
 
+def has_changed(results: list[msg.InferenceResult], session: int) -> bool:
+    return results[-1].session != session
+
+
 def test_what_is_killed_is_started_again(ros: RosWorld, tmp_path: Path) -> None:
     results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
     program = launched(ros, tmp_path, "car", "threads:=1", "deadline_s:=2")
@@ -120,7 +125,8 @@ def test_what_is_killed_is_started_again(ros: RosWorld, tmp_path: Path) -> None:
             for child in psutil.Process(program.pid).children(True):
                 if any(word.endswith("/head") for word in child.cmdline()[:3]):
                     child.kill()
-            ros.spin_until(lambda s=session: results[-1].session != s, START_S, "another head")
+            another = partial(has_changed, results, session)
+            ros.spin_until(another, START_S, "another head")
         os.killpg(program.pid, signal.SIGINT)
         assert program.wait(END_S) == 0, program.output()
     finally:
@@ -153,7 +159,7 @@ def test_a_camera_at_its_end_ends_nothing_else(ros: RosWorld, tmp_path: Path) ->
         f"params_file:={own}",
     )
     try:
-        ros.spin_until(lambda: "camera ended in order" in program.output(), START_S, program.log)
+        ros.spin_until(lambda: "camera ended in order" in program.output(), START_S, "its end")
         ros.spin_for(1.0)
         assert program.process.poll() is None
         os.killpg(program.pid, signal.SIGINT)
