@@ -15,6 +15,9 @@ from dapdee_ros.bags.pictures import PictureError, picture
 from dapdee_ros.bags.reader import Bag, Topic
 from dapdee_ros.runtime.network_input import network_input
 
+# A camera that starts sends a few bad frames at most.
+_FIRST_FRAMES = 30
+
 
 @dataclass(frozen=True)
 class BagFrame:
@@ -76,7 +79,7 @@ def read_frames(
         progress: told the frames read and the frames there are.
 
     Raises:
-        BagError: if the bag is damaged, or not even the first frame can be read.
+        BagError: if the bag is damaged, or none of its first frames can be read.
     """
     truths = read_truths(bag, labels)
     count = topic.count if most is None else min(most, topic.count)
@@ -93,10 +96,13 @@ def read_frames(
         try:
             images[len(frames)] = network_input(picture(message), size)[0]
         except PictureError as error:
-            if not frames:
-                # Not one bad frame, but a topic that this is not made for.
-                raise BagError(f"topic {topic.name} of {bag.path}: {error}") from error
             unreadable.append(str(error))
+            if not frames and len(unreadable) == min(count, _FIRST_FRAMES):
+                # Not some bad frames, but a topic that this is not made for.
+                raise BagError(
+                    f"topic {topic.name} of {bag.path}: none of its first {len(unreadable)} frames "
+                    f"can be read: {error}"
+                ) from error
             continue
         frames.append(BagFrame(log_ns, stamp_ns, message.header.frame_id, truths.get(stamp_ns)))
         if progress is not None:

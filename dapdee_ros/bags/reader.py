@@ -14,6 +14,7 @@ from rosbags.serde import SerdeError
 
 from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, require_type
+from dapdee_ros.bags.metadata import check_metadata
 
 IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
 
@@ -54,17 +55,30 @@ class Bag:
             BagError: if it is missing, no rosbag2, torn, or empty.
         """
         self.path = Path(path)
-        self._reader = _open(_storage_of(self.path), self.path)
-        self.topics = {
-            name: Topic(name, _kind(info.msgtype), info.msgcount)
-            for name, info in sorted(self._reader.topics.items())
-        }
-        if not any(topic.count for topic in self.topics.values()):
+        storage = _storage_of(self.path)
+        self._reader = _open(storage, self.path)
+        self.topics = _topics_of(self._reader)
+        parts = _parts_of(storage)
+        if not self._counted() and parts:
+            # Metadata of a recorder that was ended too early count nothing; the files do.
+            self._reader.close()
+            if len(parts) > 1:
+                raise BagError(
+                    f"metadata.yaml of {self.path} says that it holds no message, of "
+                    f"{len(parts)} files: with ROS `ros2 bag reindex {self.path}`, or give one of "
+                    f"{', '.join(part.name for part in parts[:_SHOWN_FILES])}"
+                )
+            self._reader = _open(parts[0], self.path)
+            self.topics = _topics_of(self._reader)
+        if not self._counted():
             named = f"; it names the topics {', '.join(self.topics)}" if self.topics else ""
             self.close()
             raise BagError(f"the bag {self.path} holds no message{named}")
         self.start_ns = self._reader.start_time
         self.end_ns = self._reader.end_time - 1
+
+    def _counted(self) -> int:
+        return sum(topic.count for topic in self.topics.values())
 
     @property
     def duration_s(self) -> float:
@@ -188,7 +202,13 @@ def _storage_of(path: Path) -> Path:
     if path.is_dir():
         if (path / "metadata.yaml").is_file():
             return path
-        storages = [p for p in sorted(path.iterdir()) if p.suffix in _STORAGE_SUFFIXES]
+        storages = _parts_of(path)
+        old = [p for p in sorted(path.iterdir()) if p.suffix == ".bag"]
+        if old and not storages:
+            raise BagError(
+                f"{path} holds bags of ROS 1 ({', '.join(p.name for p in old[:_SHOWN_FILES])}): "
+                f"{_convert(old[0])}"
+            )
         if len(storages) == 1:
             # Its recorder was killed, or somebody copied the one file that matters.
             return storages[0]
@@ -198,10 +218,7 @@ def _storage_of(path: Path) -> Path:
             + (f". With ROS: `ros2 bag reindex {path}`" if storages else "")
         )
     if path.suffix == ".bag":
-        raise BagError(
-            f"{path} is a bag of ROS 1; convert it first: "
-            f"`rosbags-convert --src {path} --dst {path.with_suffix('')}`"
-        )
+        raise BagError(f"{path} is a bag of ROS 1; {_convert(path)}")
     if path.name == "metadata.yaml":
         return path.parent
     if path.suffix not in _STORAGE_SUFFIXES:
@@ -212,7 +229,26 @@ def _storage_of(path: Path) -> Path:
     return path
 
 
+def _convert(path: Path) -> str:
+    return f"convert it first: `rosbags-convert --src {path} --dst {path.with_suffix('')}`"
+
+
+def _parts_of(folder: Path) -> list[Path]:
+    """The storage files of a bag's folder, by name; none of what is no folder."""
+    if not folder.is_dir():
+        return []
+    return [p for p in sorted(folder.iterdir()) if p.suffix in _STORAGE_SUFFIXES]
+
+
+def _topics_of(reader: Reader) -> dict[str, Topic]:
+    return {
+        name: Topic(name, _kind(info.msgtype), info.msgcount)
+        for name, info in sorted(reader.topics.items())
+    }
+
+
 def _open(storage: Path, path: Path) -> Reader:
+    check_metadata(storage)
     try:
         reader = Reader(storage)
         reader.open()

@@ -151,6 +151,7 @@ def _plan(decided: DecidedPlan, stamp_ns: int, run: ReplayedRun, card: ModelCard
         mode=kind.MODE_THROUGHPUT if throughput else kind.MODE_LATENCY,  # type: ignore[attr-defined]
         load_score=math.nan,
         deadline_s=run.log.settings["deadline_s"],
+        max_in_flight=run.log.settings["max_in_flight"],
         predicted_head_s=plan.head_s,
         predicted_transfer_s=plan.transfer_s,
         predicted_tail_s=plan.edge_s,

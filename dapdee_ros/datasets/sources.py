@@ -132,13 +132,14 @@ def _read_folder(folder: Path, classes: tuple[str, ...], size: tuple[int, int] |
                     "remove it or replace it"
                 )
             if size is not None and image.shape[:2] != size:
-                image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+                smaller = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+                image = np.asarray(smaller, np.uint8)
             if images and image.shape != images[0].shape:
                 raise DataError(
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the others are "
                     f"{images[0].shape[1]}x{images[0].shape[0]}: give a size to resize them to"
                 )
-            images.append(np.asarray(image, np.uint8))
+            images.append(image)
             labels.append(label)
     stacked = np.ascontiguousarray(np.stack(images))
     return Split(stacked, np.array(labels, np.int64), f"{len(labels)} images of {folder.name}/")

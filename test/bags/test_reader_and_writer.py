@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,49 @@ def _image(rgb: np.ndarray) -> object:
 def test_the_scenes_of_these_tests_differ() -> None:
     (one, _), (other, _) = road_signs(2)
     assert not np.array_equal(one, other)
+
+
+def _edit(bag: Path, old: str, new: str) -> None:
+    path = bag / "metadata.yaml"
+    text = path.read_text()
+    assert re.search(old, text)
+    path.write_text(re.sub(old, new, text))
+
+
+@pytest.mark.parametrize(("storage", "suffix"), [("mcap", "mcap"), ("sqlite3", "db3")])
+def test_a_renamed_part_is_found(tmp_path: Path, storage: str, suffix: str) -> None:
+    make_drive(tmp_path / "drive", storage, frames=1)
+    part = next((tmp_path / "drive").glob(f"*.{suffix}"))
+    part.rename(part.with_name(f"monday.{suffix}"))
+    with pytest.raises(
+        BagError, match=rf"missing: {part.name}, .*there is monday.{suffix}; rename monday"
+    ) as refused:
+        Bag(tmp_path / "drive")
+    assert "killed" not in str(refused.value)
+
+
+def test_an_empty_storage_identifier_is_named(tmp_path: Path) -> None:
+    make_drive(tmp_path / "drive", frames=1)
+    _edit(tmp_path / "drive", r"storage_identifier: .*", "storage_identifier: ''")
+    with pytest.raises(BagError, match="storage_identifier is empty, expected mcap") as refused:
+        Bag(tmp_path / "drive")
+    assert "killed" not in str(refused.value)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_metadata_that_count_nothing_are_not_believed(tmp_path: Path, storage: str) -> None:
+    make_drive(tmp_path / "drive", storage, frames=20)
+    with Bag(tmp_path / "drive") as bag:
+        counts = {name: topic.count for name, topic in bag.topics.items()}
+        duration_s = bag.duration_s
+    _edit(tmp_path / "drive", r"message_count: \d+", "message_count: 0")
+    with Bag(tmp_path / "drive") as bag:
+        assert {name: topic.count for name, topic in bag.topics.items()} == counts
+        assert bag.duration_s == pytest.approx(duration_s)
+        assert len(list(bag.messages(bag.topics["/image_raw"]))) == 20
+
+
+def test_a_folder_of_bags_of_ros_1_is_to_be_converted(tmp_path: Path) -> None:
+    (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0\n")
+    with pytest.raises(BagError, match=r"bags of ROS 1 \(old.bag\): convert .*rosbags-convert"):
+        Bag(tmp_path)

@@ -151,8 +151,9 @@ def test_these_kinds_are_read(kind: str, tmp_path: Path) -> None:
             path.rename(path.with_suffix(f".{kind}"))
     source = open_data(f"folder:{tmp_path}")
     assert source.frames_per_epoch() == 8
-    # A GIF has 256 colours.
-    assert np.abs(source.train(0).images.astype(int) - (40, 250, 60)).max() <= 32
+    # A GIF has 256 colours, and mixes others from them.
+    usual = np.median(source.train(0).images, axis=(0, 1, 2))
+    assert np.abs(usual - (40, 250, 60)).max() <= 32
 
 
 def test_what_is_passed_over_is_counted_and_named(
