@@ -41,6 +41,22 @@ tell). F and a number: percent of the results that the car had to finish because
 did not come in time or the edge refused the frame as busy, usually at a shallower exit. Under heavy
 load a policy whose slowest part is the edge server meets some refusals: the car sends as fast as it
 can, narrows its window when the edge refuses, and tries again now and then.
+
+What the published policies could not do here: BranchyNet may leave at every branch; a plan has one
+gate, so `branchynet` has the best one and may be slower than the paper's. `neurosurgeon` minimises
+latency; its energy mode needs watts, which profiles do not hold. Like `branchynet`, `edgent` and
+`eddi` it has no mode for throughput: under heavy load it does what it does under light load.
+"""
+
+_FORMER = """
+### Gain over DADS before and now
+
+How many times faster `exact` is than `dads` (with codecs: than `dads+any`), on the same profiles.
+Before: the search for throughput walked a coarse, evenly spaced grid of at most 400 minimum cuts,
+which could miss the light cut. Now: every split that any grid can find (docs/fidelity.md), and with
+codecs every split of which calibration knows what it loses.
+
+{table}
 """
 
 
@@ -53,6 +69,11 @@ def run_matrix(subjects: list[Subject], args: argparse.Namespace) -> dict[str, A
             cells += matrix.run_matrix(subject, told=lambda cell: bar.update() and None)
     described = [subject.describe() for subject in subjects]
     machine = describe_machine()
+    former = ""
+    gains = []
+    if args.former:
+        gains = tables.former_gains(cells, json.loads(args.former.read_text(encoding="utf-8")))
+        former = _FORMER.format(table=tables.former_table(gains))
     write_json(
         args.out / "results" / "matrix.json",
         {
@@ -61,6 +82,7 @@ def run_matrix(subjects: list[Subject], args: argparse.Namespace) -> dict[str, A
             "rtt_s": matrix.RTT_S,
             "subjects": described,
             "missing": args.missing,
+            "gain_over_dads": gains,
             "cells": [cell.to_dict() for cell in cells],
         },
     )
@@ -94,7 +116,7 @@ How many times faster `exact` with codecs is than a policy with plain float32 te
 light load, throughput under heavy load), and its accuracy over that of the full network.
 
 {tables.gain_table(cells)}
-
+{former}
 ### All figures
 
 {tables.matrix_tables(cells)}
@@ -221,6 +243,14 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--car-slowdown", type=float, default=CAR_SLOWDOWN)
     parser.add_argument("--budget-s", type=float, default=6.0, help="to profile a network")
+    parser.add_argument(
+        "--profiles",
+        type=Path,
+        help="folder of measured profiles: those there are used, others measured and kept there",
+    )
+    parser.add_argument(
+        "--former", type=Path, help="matrix.json of a former run on the same profiles, to compare"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="of each drive at most")
     parser.add_argument(
         "--policies", nargs="*", default=regret.POLICIES, help="on the drives; oracle among them"
@@ -240,7 +270,12 @@ def main() -> None:
     if {"matrix", "regret"} & set(args.parts):
         for name in tqdm(wanted, desc="profiling", unit="network", file=sys.stderr):
             subjects.append(
-                make_subject(name, car_slowdown=args.car_slowdown, budget_s=args.budget_s)
+                make_subject(
+                    name,
+                    car_slowdown=args.car_slowdown,
+                    budget_s=args.budget_s,
+                    kept=args.profiles,
+                )
             )
     if "matrix" in args.parts and subjects:
         figures["matrix"] = run_matrix(subjects, args)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
@@ -89,7 +91,11 @@ class Subject:
 
 
 def make_subject(
-    name: str, *, car_slowdown: float = CAR_SLOWDOWN, budget_s: float = 6.0
+    name: str,
+    *,
+    car_slowdown: float = CAR_SLOWDOWN,
+    budget_s: float = 6.0,
+    kept: Path | None = None,
 ) -> Subject:
     """Load or build a network and profile it on this machine, on one thread.
 
@@ -100,17 +106,20 @@ def make_subject(
         name: one of ``MODELS``, or any model folder.
         car_slowdown: how many times slower the car is.
         budget_s: seconds to spend on the profile.
+        kept: folder of measurements: what is there is used, what is not is measured and put there.
+            So that two versions of a policy can be compared on the same numbers.
 
     Raises:
         ModelFolderError: if the model is not there.
+        ProfileError: if a kept profile is of another model.
     """
     if name in TIMING_ONLY:
-        return _timing_only(name, TIMING_ONLY[name], car_slowdown, budget_s)
+        return _timing_only(name, TIMING_ONLY[name], car_slowdown, budget_s, kept)
     card = read_card(find_model(name))
     from dapdee_ros.exits.model_folder import load_model
 
     runner = load_model(card.path).runner
-    edge = _profile(runner, card.model_id, budget_s)
+    edge = _profile(runner, card.model_id, budget_s, kept and kept / f"{card.name}.json")
     car = slowed_down(edge, car_slowdown)
     return Subject(
         card.name,
@@ -135,7 +144,9 @@ def available(names: tuple[str, ...] = MODELS) -> tuple[list[str], dict[str, str
     return there, missing
 
 
-def _timing_only(name: str, network: str, car_slowdown: float, budget_s: float) -> Subject:
+def _timing_only(
+    name: str, network: str, car_slowdown: float, budget_s: float, kept: Path | None
+) -> Subject:
     """A network of torchvision with four exits before its own, untrained."""
     import torch
 
@@ -152,7 +163,7 @@ def _timing_only(name: str, network: str, car_slowdown: float, budget_s: float) 
     model = MultiExit(backbone, _EARLY_EXITS, input_size=(_SIDE, _SIDE), mean=_MEAN, std=_STD)
     image = torch.zeros(1, _SIDE, _SIDE, 3, dtype=torch.uint8)
     runner = GraphRunner(trace(model.eval(), image))
-    edge = _profile(runner, name, budget_s)
+    edge = _profile(runner, name, budget_s, kept and kept / f"{name}.json")
     car = slowed_down(edge, car_slowdown)
     plain: list[CodecCost] = [
         MeasuredCodec(
@@ -161,7 +172,7 @@ def _timing_only(name: str, network: str, car_slowdown: float, budget_s: float) 
             default_loss=0.0,
         )
     ]
-    coded = [*plain, *_timed_codecs(runner, car_slowdown)]
+    coded = [*plain, *_timed_codecs(runner, car_slowdown, kept and kept / f"{name}-codecs.json")]
     exits = len(runner.dag.exits)
     # Their order is all that counts: a deeper exit is worth more. They are never shown.
     ranks = [number / exits for number in range(1, exits + 1)]
@@ -176,11 +187,32 @@ def _timing_only(name: str, network: str, car_slowdown: float, budget_s: float) 
     )
 
 
-def _timed_codecs(runner: GraphRunner, car_slowdown: float) -> list[CodecCost]:
+def _timed_codecs(runner: GraphRunner, car_slowdown: float, path: Path | None) -> list[CodecCost]:
     """Codecs of fixed size on every tensor that a cut can send, with their times on this machine.
 
     What they lose is not known for an untrained network and counts as nothing.
     """
+    if path is not None and path.is_file():
+        took = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        took = _time_codecs(runner)
+        if path is not None:
+            path.write_text(json.dumps(took) + "\n", encoding="utf-8")
+    return [
+        MeasuredCodec(
+            codec,
+            {
+                name: TensorCost(coded_bytes, car_slowdown * encode_s, decode_s)
+                for name, (coded_bytes, encode_s, decode_s) in tensors.items()
+            },
+            default_loss=0.0,
+        )
+        for codec, tensors in took.items()
+    ]
+
+
+def _time_codecs(runner: GraphRunner) -> dict[str, dict[str, list[float]]]:
+    """By codec and tensor: coded bytes, seconds to encode and to decode."""
     import numpy as np
     import torch
 
@@ -194,27 +226,35 @@ def _timed_codecs(runner: GraphRunner, car_slowdown: float) -> list[CodecCost]:
     shape = dag.nodes[0].shape
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     values = runner.run({dag.input: torch.from_numpy(pixels)}, names)
-    found: list[CodecCost] = []
+    found: dict[str, dict[str, list[float]]] = {}
     for codec in _TIMING_CODECS:
-        tensors = {}
+        found[codec] = {}
         for name in names:
             node = dag.by_name[name]
             if not codec_named(codec).accepts(node.shape, node.dtype):
                 continue
             took = measure(codec, [values[name].numpy()], time.perf_counter, _CODEC_REPEATS)
-            tensors[name] = TensorCost(took.mean_bytes, car_slowdown * took.encode_s, took.decode_s)
-        found.append(MeasuredCodec(codec, tensors, default_loss=0.0))
+            found[codec][name] = [took.mean_bytes, took.encode_s, took.decode_s]
     return found
 
 
-def _profile(runner: GraphRunner, model_id: str, budget_s: float) -> DeviceProfile:
+def _profile(
+    runner: GraphRunner, model_id: str, budget_s: float, path: Path | None
+) -> DeviceProfile:
     import torch
 
     from dapdee_ros.graph.profiling import measure_profile
 
+    if path is not None and path.is_file():
+        profile = DeviceProfile.load(path)
+        profile.check_fits((node.name for node in runner.dag.nodes), model_id)
+        return profile
     node = runner.dag.nodes[0]
     example = torch.randint(0, 256, node.shape, dtype=torch.uint8)
-    return measure_profile(runner, example, model_id=model_id, threads=1, budget_s=budget_s)
+    profile = measure_profile(runner, example, model_id=model_id, threads=1, budget_s=budget_s)
+    if path is not None:
+        profile.save(path)
+    return profile
 
 
 SubjectMaker = Callable[[str], Subject]

@@ -172,6 +172,58 @@ def gain_table(cells: Sequence[Cell]) -> str:
     return markdown_table(head, rows)
 
 
+def former_gains(
+    cells: Sequence[Cell], former: Mapping[str, Any], rival: str = "dads"
+) -> list[dict[str, Any]]:
+    """Gain of ours over a rival now and in a former run on the same profiles, cell by cell.
+
+    Args:
+        cells: of this run.
+        former: the JSON that the former run wrote.
+        rival: with plain float32 tensors; where codecs are allowed, with any of them.
+
+    Returns:
+        JSON values: the cell, the rival, and how many times as long as ours it took then and now.
+    """
+    before = {
+        (c["model"], c["link"], c["load"], c["codecs"]): c["policies"] for c in former["cells"]
+    }
+    found = []
+    for cell in cells:
+        name = rival if cell.codecs == "f32" else f"{rival}+any"
+        policies = before.get((cell.model, cell.link, cell.load, cell.codecs), {})
+        if name not in cell.figures or not {name, "exact"} <= set(policies):
+            continue
+        metric = "mean_latency_s" if cell.load == "light" else "period_s"
+        found.append(
+            {
+                "model": cell.model,
+                "link": cell.link,
+                "load": cell.load,
+                "codecs": cell.codecs,
+                "rival": name,
+                "gain_before": round(policies[name][metric] / policies["exact"][metric], 4),
+                "gain": round(cell.gain(name), 4),
+            }
+        )
+    return found
+
+
+def former_table(gains: Sequence[Mapping[str, Any]]) -> str:
+    """One row a network, link and load: the gains of ``former_gains`` before and now."""
+    cells: dict[tuple[str, str, str], dict[str, tuple[str, str]]] = {}
+    for g in gains:
+        row = cells.setdefault((g["model"], g["link"], g["load"]), {})
+        row[g["codecs"]] = (f"{g['gain_before']:.2f}", f"{g['gain']:.2f}")
+    rows = [
+        [", ".join(cell), *of.get("f32", ("-", "-")), *of.get("all", ("-", "-"))]
+        for cell, of in cells.items()
+    ]
+    return markdown_table(
+        ["cell", "float32, before", "float32, now", "codecs, before", "codecs, now"], rows
+    )
+
+
 def regret_tables(drives: Sequence[Drive]) -> str:
     """One table a network and trace."""
     parts = []

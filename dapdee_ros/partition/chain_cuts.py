@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from dapdee_ros.partition.candidates import BYTES, SENDS, Candidates
+from dapdee_ros.partition.candidates import BYTES, SENDS, Candidates, Floats
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem, Situation
 from dapdee_ros.partition.pricing import plan_of
@@ -27,14 +29,25 @@ class ChainCuts:
 
     def fastest(self, situation: Situation, reason: str) -> Plan:
         """The one with the lowest latency now."""
+        return self.cheapest(situation, link_weights(situation.link, situation.load), reason)
+
+    def cheapest(self, situation: Situation, weights: Floats, reason: str) -> Plan:
+        """The one with the lowest sum of its costs.
+
+        Args:
+            situation: now.
+            weights: what a profiled car second, a byte, a profiled edge second and a sent frame
+                cost, ``(4,)``, whatever the unit.
+            reason: goes into the plan.
+        """
         c = self._candidates
-        latency_s = link_weights(situation.link, situation.load) @ c.worst
+        costs = weights @ c.worst
         if not situation.link.usable:
-            latency_s[c.worst[SENDS] > 0] = np.inf
-        row = int(latency_s.argmin())
-        late = bool(latency_s[row] > situation.deadline_s)
+            costs[c.worst[SENDS] > 0] = np.inf
+        row = int(costs.argmin())
         boundary = tuple(self._names[i] for i in np.flatnonzero(c.boundaries[row]))
-        return plan_of(
+        plan = plan_of(
             self._basis, c, row, boundary, situation.link, situation.load, situation.objective,
-            late, f"{reason}: {c.worst[BYTES, row]:.0f} bytes",
+            False, f"{reason}: {c.worst[BYTES, row]:.0f} bytes",
         )  # fmt: skip
+        return replace(plan, late=not plan.latency_s <= situation.deadline_s)

@@ -72,6 +72,16 @@ def enumerate_candidates(
     return candidates, priced_on.dag, exact_up_to
 
 
+def every_cut(basis: CostBasis, exit_number: int, *, limit: int = MAX_CUTS) -> Candidates:
+    """All legal cuts of one exit, priced with every codec and gate, in the order of the cuts.
+
+    Raises:
+        TooManyCuts: if there are more than ``limit``.
+    """
+    masks = head_masks(basis.dag, exit_number, limit=limit)
+    return basis.price(exit_number, _unpack(masks, len(basis.dag.nodes)))
+
+
 def undominated(candidates: Candidates) -> Ints:
     """Indices of the candidates that no other one makes superfluous, in their order.
 

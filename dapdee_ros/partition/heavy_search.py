@@ -80,8 +80,11 @@ def heavy_search(
     the edge server, both in steps of ``step``; then the step is divided by ``refine`` around the
     best point, again and again, until the maximum of the three times improves by less than
     ``epsilon_s``. The starting best is the car alone, which is a legal split whatever the link (the
-    printed text initialises another variable; infinity would do the same). Where nothing can be
-    sent the car alone is all there is.
+    printed text initialises another variable; infinity would do the same), and the first point is
+    (1, 1), the light cut. Where nothing can be sent the car alone is all there is.
+
+    A grid that takes too many cuts is spaced geometrically instead: spaced evenly, a coarse one has
+    hardly a point near 1, and what is best is seldom far from there.
 
     Args:
         dag: the network.
@@ -100,34 +103,44 @@ def heavy_search(
     if not shortest_s:
         return SearchResult(alone, 1.0, 1.0, 0, False)
     spans = [sum(times.values()) / shortest_s for times in (costs.car_s, costs.edge_s)]
+    search.try_grid([1.0], [1.0])
     counts = [math.floor(span / step) + 1 for span in spans]
     capped = counts[0] * counts[1] > max(1, max_cuts // 2)
     if capped:
-        counts = _fit(counts, max(1, max_cuts // 2))
-    steps = [
-        span / (count - 1) if capped and count > 1 else step
-        for span, count in zip(spans, counts, strict=True)
-    ]
-    search.try_grid(*[[i * d for i in range(n)] for d, n in zip(steps, counts, strict=True)])
+        side = max(1, math.isqrt(max(1, max_cuts // 2)))
+        axes = [_geometric(span, side) for span in spans]
+    else:
+        axes = [[i * step for i in range(count)] for count in counts]
+    search.try_grid(*axes)
     while True:
         before_s = search.best.period_s
-        steps = [d / refine for d in steps]
-        offsets = range(-refine, refine + 1)
-        grid = [
-            [centre + i * d for i in offsets if centre + i * d >= 0]
-            for centre, d in zip((search.alpha, search.gamma), steps, strict=True)
-        ]
-        if search.cuts + len(grid[0]) * len(grid[1]) > max_cuts:
+        centres = (search.alpha, search.gamma)
+        axes = [_finer(a, c, step, refine) for a, c in zip(axes, centres, strict=True)]
+        if search.cuts + len(axes[0]) * len(axes[1]) > max_cuts:
             capped = True
             break
-        search.try_grid(*grid)
+        search.try_grid(*axes)
         if before_s - search.best.period_s < epsilon_s:
             break
     return SearchResult(search.best, search.alpha, search.gamma, search.cuts, capped)
 
 
-def _fit(counts: list[int], most: int) -> list[int]:
-    """Points an axis, in proportion where possible, whose product is at most ``most``."""
-    side = max(1, math.isqrt(most))
-    first = min(counts[0], max(side, most // max(1, counts[1])))
-    return [first, min(counts[1], max(1, most // first))]
+def _geometric(span: float, count: int) -> list[float]:
+    """0, 1 and points up to ``span`` and down to a hundredth, ``count`` in all where that is 3+."""
+    if count < 3:
+        return [1.0]
+    lowest, highest = 0.01, max(span, 1.0)
+    ratio = (highest / lowest) ** (1 / max(1, count - 3))
+    return sorted({0.0, 1.0, *(lowest * ratio**i for i in range(count - 2))})
+
+
+def _finer(axis: list[float], centre: float, step: float, refine: int) -> list[float]:
+    """``refine`` points from the centre to its neighbours on both sides, the centre among them."""
+    below = max((value for value in axis if value < centre), default=max(0.0, centre - step))
+    above = min((value for value in axis if value > centre), default=centre + step)
+    parts = range(1, refine + 1)
+    return sorted(
+        {centre}
+        | {centre + (above - centre) * i / refine for i in parts}
+        | {centre + (below - centre) * i / refine for i in parts}
+    )

@@ -26,6 +26,7 @@ from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.codec_cost import CodecCost
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.policy import Problem, Situation
 
 # Times become whole picoseconds: flows over integers end exactly, and rounding stays far below
 # what any clock can measure.
@@ -77,6 +78,16 @@ class CutCosts:
             {name: load.edge_slowdown * cost.decode_s for name, cost in sent.items()},
             link.rtt_s,
         )
+
+    @classmethod
+    def of_situation(
+        cls, problem: Problem, exit_number: int, codec: CodecCost, situation: Situation
+    ) -> CutCosts:
+        """The costs of a problem's exit with one codec in a situation."""
+        return cls.of(
+            problem.dag, exit_number, problem.car, problem.edge, codec,
+            situation.link, situation.load,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -59,3 +59,20 @@ def test_regret_says_whether_it_is_met(subject: Subject) -> None:
     text = tables.regret_tables([drive])
     assert ("**not met**" in text) != drive.met()
     assert text.splitlines()[-1].startswith("| device-only |")
+
+
+def test_gains_now_stand_beside_those_of_a_former_run(cells: list[Cell]) -> None:
+    former = {"cells": [cell.to_dict() for cell in cells]}
+    same = tables.former_gains(cells, former)
+    assert len(same) == 4, "dads+any was not asked where codecs are allowed"
+    assert all(g["gain_before"] == pytest.approx(g["gain"], abs=2e-4) for g in same)
+    heavy = next(c for c in former["cells"] if (c["load"], c["codecs"]) == ("heavy", "f32"))
+    heavy["policies"]["dads"]["period_s"] *= 2
+    gains = tables.former_gains(cells, former)
+    (changed,) = [g for g in gains if g["gain_before"] > 1.5 * g["gain"]]
+    assert (changed["load"], changed["rival"]) == ("heavy", "dads")
+    rows = tables.former_table(gains).splitlines()[2:]
+    assert len(rows) == 4
+    row = next(row for row in rows if f"small, {changed['link']}, heavy" in row)
+    assert row.split("|")[2:4] == [f" {changed['gain_before']:.2f} ", f" {changed['gain']:.2f} "]
+    assert tables.former_gains(cells, {"cells": []}) == []

@@ -16,6 +16,8 @@ from dapdee_ros.partition.codec_cost import AsIs  # noqa: E402
 from dapdee_ros.partition.cost import LinkState, LoadState  # noqa: E402
 from dapdee_ros.partition.device_profile import DeviceProfile  # noqa: E402
 from dapdee_ros.partition.min_cut import CutCosts, fastest_split  # noqa: E402
+from dapdee_ros.partition.policies.published_cuts import PublishedCuts  # noqa: E402
+from dapdee_ros.partition.policy import Problem, Situation  # noqa: E402
 from dapdee_ros.partition.table import CandidateTable  # noqa: E402
 
 # Smallest sensible input sizes: the graphs are those of the full size.
@@ -30,6 +32,7 @@ NETWORKS = {
     "densenet121": 32,
     "squeezenet1_1": 32,
     "shufflenet_v2_x1_0": 32,
+    "mobilenet_v3_large": 32,
     "efficientnet_b0": 32,
     "regnet_y_400mf": 32,
     "convnext_tiny": 32,
@@ -79,4 +82,21 @@ def test_exact_equals_the_minimum_cut(name: str) -> None:
         # The edge server is faster at every node, so contraction loses nothing.
         assert fewer.decide(link, load, 1e6, "latency").latency_s == pytest.approx(plan.latency_s)
         boundaries.add(plan.boundary)
+        heavy_is_between_light_and_exact(dag, car, edge, every, link, load)
     assert len(boundaries) > 1
+
+
+def heavy_is_between_light_and_exact(
+    dag: ModelDag,
+    car: DeviceProfile,
+    edge: DeviceProfile,
+    table: CandidateTable,
+    link: LinkState,
+    load: LoadState,
+) -> None:
+    situation = Situation(link, load, 1e6, "throughput")
+    published = PublishedCuts(Problem(dag, car, edge, [0.9], [AsIs()]))
+    heavy, light = published.heavy(1, situation, ""), published.light(1, situation, "")
+    assert heavy.period_s <= light.period_s * (1 + 1e-9)
+    best = table.decide(link, load, 1e6, "throughput")
+    assert heavy.period_s >= best.period_s * (1 - 1e-9)

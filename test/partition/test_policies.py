@@ -104,6 +104,44 @@ def test_neurosurgeon_finds_the_best_cut_of_a_chain() -> None:
         assert plan.latency_s == pytest.approx(10.4), name
 
 
+def test_neurosurgeon_saves_energy_where_watts_are_given() -> None:
+    dag, car, edge, rate = chain_of_design()
+    problem = Problem(dag, car, edge, [0.9])
+    situation = Situation(LinkState(rate), LoadState(), 100.0, "latency")
+    # Joules of the cuts after in, x, y and z: car 0, 10, 10.1, 20.1 s; link 1, 5, 0.2, 0 s.
+    for compute_w, send_w, boundary in ((1.0, 1.0, ("in",)), (1.0, 30.0, ("y",)), (0.0, 9.0, ())):
+        policy = make_policy("neurosurgeon", problem, compute_w=compute_w, send_w=send_w)
+        assert policy.plan(situation).boundary == boundary
+    with pytest.raises(PolicyError, match=r"send_w is None; .* give compute_w and send_w"):
+        make_policy("neurosurgeon", problem, compute_w=1.0)
+
+
+def test_eddi_cuts_through_a_block() -> None:
+    # Two parallel branches: sending one's small output and the other's input is best.
+    sizes = {"in": 90_000, "stem": 40_000, "left": 100, "right": 90_000, "sum": 90_000, "out": 40}
+    reads = {
+        "in": (), "stem": ("in",), "left": ("stem",), "right": ("stem",), "sum": ("left", "right"),
+        "out": ("sum",),
+    }  # fmt: skip
+    dag = ModelDag(
+        tuple(
+            Node(name, "conv2d", reads[name], (1, size), "uint8", size, 1)
+            for name, size in sizes.items()
+        ),
+        ("out",),
+    )
+    cheap = {"in": 0.0, "stem": 0.1, "left": 0.0, "right": 9.0, "sum": 9.0, "out": 0.0}
+    car = DeviceProfile("block", "car", 1, cheap, "now")
+    # The left branch is what the edge server is slow at.
+    edge = DeviceProfile("block", "edge", 1, cheap | {"left": 9.0, "right": 0.1, "sum": 0.1}, "now")
+    problem = Problem(dag, car, edge, [0.9])
+    situation = Situation(LinkState(8e5), LoadState(), 100.0, "latency")
+    best = make_policy("exact", problem).plan(situation)
+    assert best.boundary == ("stem", "left")
+    eddi = make_policy("eddi", problem).plan(situation)
+    assert (eddi.boundary, eddi.latency_s) == (best.boundary, pytest.approx(best.latency_s))
+
+
 @pytest.mark.parametrize("name", ["edgent", "eddi", "dapdee", "exact"])
 def test_a_looser_deadline_leads_to_a_deeper_exit(name: str) -> None:
     chain, _, _, _ = chain_of_design()

@@ -7,7 +7,7 @@ IEEE INFOCOM 2019, with the corrections of ``partition.min_cut``.
 from __future__ import annotations
 
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policies.light_cut import heavy_plan, light_plan
+from dapdee_ros.partition.policies.published_cuts import PublishedCuts
 from dapdee_ros.partition.policy import Problem, Situation
 
 
@@ -15,15 +15,18 @@ class Dads:
     """Deepest exit; the mode says which of the two it is."""
 
     def __init__(self, problem: Problem, codec: str = "f32", max_cuts: int = 400) -> None:
-        """Plan for this problem with at most ``max_cuts`` minimum cuts a search."""
-        self._problem = problem.with_codecs(codec)
-        self._max_cuts = max_cuts
+        """Plan for this problem.
+
+        Args:
+            problem: the model and the devices.
+            codec: how the boundary is coded.
+            max_cuts: minimum cuts a search at most, where the cuts are too many to list.
+        """
+        self._cuts = PublishedCuts(problem.with_codecs(codec), max_cuts)
+        self._deepest = len(problem.dag.exits)
 
     def plan(self, situation: Situation) -> Plan:
         """Lowest latency in mode ``latency``, the search's period in mode ``throughput``."""
-        deepest = len(self._problem.dag.exits)
         if situation.objective == "latency":
-            return light_plan(self._problem, deepest, situation, "minimum cut, full network")
-        return heavy_plan(
-            self._problem, deepest, situation, "search, full network", max_cuts=self._max_cuts
-        )
+            return self._cuts.light(self._deepest, situation, "minimum cut, full network")
+        return self._cuts.heavy(self._deepest, situation, "search, full network")

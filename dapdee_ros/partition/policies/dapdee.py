@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from dapdee_ros.partition.cost import HEAVY_LOAD_SCORE
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policies.light_cut import heavy_plan, light_plan
+from dapdee_ros.partition.policies.published_cuts import PublishedCuts
 from dapdee_ros.partition.policy import Problem, Situation
 
 
@@ -35,17 +35,17 @@ class Dapdee:
         Args:
             problem: the model and the devices.
             codec: how the boundary is coded.
-            max_cuts: minimum cuts a search at most.
+            max_cuts: minimum cuts a search at most, where the cuts are too many to list.
             score: the load score of a situation, 0 to 1; None takes ``situation.load.score``.
         """
-        self._problem = problem.with_codecs(codec)
-        self._max_cuts = max_cuts
+        self._cuts = PublishedCuts(problem.with_codecs(codec), max_cuts)
+        self._exits = range(len(problem.dag.exits), 0, -1)
         self._score = score or (lambda situation: situation.load.score)
 
     def plan(self, situation: Situation) -> Plan:
         """The deepest exit in time, else the fastest."""
         seen = []
-        for number in range(len(self._problem.dag.exits), 0, -1):
+        for number in self._exits:
             plan = self._cut(number, situation)
             if not plan.late:
                 return plan
@@ -57,14 +57,5 @@ class Dapdee:
         light = situation.priority or score < HEAVY_LOAD_SCORE
         if situation.mode != "auto":
             light = situation.mode == "latency"
-        if light:
-            return light_plan(
-                self._problem, number, situation, f"algorithm 1 (load {score:.2f}), deepest in time"
-            )
-        return heavy_plan(
-            self._problem,
-            number,
-            situation,
-            f"algorithm 2 (load {score:.2f}), deepest in time,",
-            max_cuts=self._max_cuts,
-        )
+        cut, algorithm = (self._cuts.light, 1) if light else (self._cuts.heavy, 2)
+        return cut(number, situation, f"algorithm {algorithm} (load {score:.2f}), deepest in time")
