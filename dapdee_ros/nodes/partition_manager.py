@@ -292,7 +292,7 @@ class PartitionManager(Node):
             self._settings,
             self._most_period_s(),
         )
-        if asked.follows_gain or self._settings["pinned_plan"]:
+        if asked.is_quick:
             self._conclude(asked, worked_out(asked))
         else:
             # Only of ours is it known how long it takes.

@@ -60,6 +60,12 @@ class Question:
         """Whether the policy minimises what plans are judged by; others are simply obeyed."""
         return bool(self.settings["policy"].partition("+")[0] == "exact")
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether the answer takes microseconds: a table's, or a pinned plan's price."""
+        listed = self.follows_gain and self.problem.is_listed
+        return listed or bool(self.settings["pinned_plan"])
+
 
 def merged(before: Question, now: Question) -> Question:
     """The later of two, with the earlier occasion if it has none."""

@@ -8,8 +8,8 @@ Technology, 2025, doi:10.11999/JEIT250291; the grid after Hu et al. (see ``min_c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 from dapdee_ros.graph.dag import ModelDag
@@ -26,6 +26,7 @@ class SearchResult:
         gamma: factor on the edge server's times.
         cuts: minimum cuts computed.
         capped: True if the cap forced a coarser grid or ended the refinement.
+        heads: all heads that it came across.
     """
 
     split: Split
@@ -33,6 +34,7 @@ class SearchResult:
     gamma: float
     cuts: int
     capped: bool
+    heads: frozenset[frozenset[str]] = frozenset()
 
 
 @dataclass
@@ -45,6 +47,8 @@ class _Search:
     alpha: float = 1.0
     gamma: float = 1.0
     cuts: int = 0
+    on_car: Collection[str] = ()
+    heads: set[frozenset[str]] = field(default_factory=set)
 
     def try_grid(self, alphas: list[float], gammas: list[float]) -> None:
         """Algorithm 3 over this grid, keeping the best of all grids so far."""
@@ -55,9 +59,11 @@ class _Search:
                     self.costs,
                     car_factor=alpha,
                     edge_factor=gamma,
+                    on_car=self.on_car,
                     flow_func=self.flow_func,
                 )
                 self.cuts += 1
+                self.heads.add(head)
                 split = split_of(self.dag, self.exit_number, head, self.costs)
                 if split.period_s < self.best.period_s:
                     self.best, self.alpha, self.gamma = split, alpha, gamma
@@ -72,6 +78,7 @@ def heavy_search(
     refine: int = 4,
     epsilon_s: float = 1e-4,
     max_cuts: int = 400,
+    on_car: Collection[str] = (),
     flow_func: Callable[..., Any] | None = None,
 ) -> SearchResult:
     """Algorithm 2: the grid of algorithm 3, refined around its best point.
@@ -95,10 +102,11 @@ def heavy_search(
         epsilon_s: improvement that ends the refinement, in s.
         max_cuts: cap on the minimum cuts: the first grid is made coarser to stay within half of
             it, and the refinement ends at it.
+        on_car: nodes that have to run on the car.
         flow_func: a flow function of networkx.
     """
     alone = split_of(dag, exit_number, frozenset(costs.car_s), costs)
-    search = _Search(dag, exit_number, costs, flow_func, alone)
+    search = _Search(dag, exit_number, costs, flow_func, alone, on_car=on_car)
     shortest_s = min((s for s in costs.on_air_s.values() if s > 0), default=0.0)
     if not shortest_s:
         return SearchResult(alone, 1.0, 1.0, 0, False)
@@ -122,7 +130,9 @@ def heavy_search(
         search.try_grid(*axes)
         if before_s - search.best.period_s < epsilon_s:
             break
-    return SearchResult(search.best, search.alpha, search.gamma, search.cuts, capped)
+    return SearchResult(
+        search.best, search.alpha, search.gamma, search.cuts, capped, frozenset(search.heads)
+    )
 
 
 def _geometric(span: float, count: int) -> list[float]:

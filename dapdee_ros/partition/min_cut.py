@@ -16,8 +16,8 @@ The published graph needs two corrections, both on by default:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx
@@ -89,6 +89,11 @@ class CutCosts:
             situation.link, situation.load,
         )  # fmt: skip
 
+    def without(self, names: Collection[str]) -> CutCosts:
+        """The same where these tensors may not be sent."""
+        sent = {name: s for name, s in self.on_air_s.items() if name not in names}
+        return replace(self, on_air_s=sent)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -155,6 +160,7 @@ def minimum_cut(
     edge_factor: float = 1.0,
     one_way: bool = True,
     pin_input: bool = True,
+    on_car: Collection[str] = (),
     flow_func: Callable[..., Any] | None = None,
 ) -> frozenset[str]:
     """Nodes on the car in a minimum cut of the graph above.
@@ -166,9 +172,10 @@ def minimum_cut(
         edge_factor: scales all edge times (its gamma).
         one_way: the first correction.
         pin_input: the second correction.
+        on_car: nodes that have to run on the car.
         flow_func: a flow function of networkx; None takes its default.
     """
-    graph = cut_graph(dag, costs, car_factor, edge_factor, one_way, pin_input)
+    graph = cut_graph(dag, costs, car_factor, edge_factor, one_way, pin_input, on_car)
     _, (car_side, _) = networkx.minimum_cut(graph, CAR_SIDE, EDGE_SIDE, flow_func=flow_func)
     return frozenset(name for kind, name in car_side if kind == "node")
 
@@ -184,6 +191,7 @@ def cut_graph(
     edge_factor: float = 1.0,
     one_way: bool = True,
     pin_input: bool = True,
+    on_car: Collection[str] = (),
 ) -> networkx.DiGraph:
     """The flow network; see ``minimum_cut``. Capacities are whole picoseconds."""
     car = {name: _whole(car_factor * s) for name, s in costs.car_s.items()}
@@ -215,6 +223,8 @@ def cut_graph(
                 graph.add_edge(reader, vertex, capacity=never)
     if pin_input:
         graph.add_edge(CAR_SIDE, ("node", dag.input), capacity=never)
+    for name in on_car:
+        graph.add_edge(CAR_SIDE, ("node", name), capacity=never)
     return graph
 
 

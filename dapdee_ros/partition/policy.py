@@ -6,14 +6,14 @@ import importlib
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from dapdee_ros.graph.cuts import TooManyCuts, head_of
+from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts, head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.partition.candidates import CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
@@ -60,6 +60,7 @@ class Problem:
         exit_accuracy: accuracy of each exit, shallowest first, 0 to 1.
         codecs: how a boundary may be coded.
         gates: calibrated gate settings.
+        most_cuts: legal cuts of an exit that are too many to list.
     """
 
     dag: ModelDag
@@ -68,6 +69,7 @@ class Problem:
     exit_accuracy: Sequence[float]
     codecs: Sequence[CodecCost] = (AsIs(),)
     gates: Sequence[GateOption] = ()
+    most_cuts: int = MAX_CUTS
 
     @cached_property
     def basis(self) -> CostBasis:
@@ -97,6 +99,7 @@ class Problem:
                 exit_accuracy=self.exit_accuracy,
                 codecs=self.codecs,
                 gates=self.gates,
+                limit=self.most_cuts,
             )
         except TooManyCuts as error:
             # It takes its time to find out, and every decision would.
@@ -106,6 +109,11 @@ class Problem:
     def table_alone(self) -> CandidateTable:
         """The plans that send nothing: few, however many cuts the network has."""
         return CandidateTable.alone(self.basis, self.car.model_id)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether there is a table of all plans that can be best."""
+        return not isinstance(self._listed, TooManyCuts)
 
     @property
     def pricing_table(self) -> CandidateTable:
@@ -132,7 +140,7 @@ class Problem:
             # Itself, so that its table is not built twice.
             return self
         codecs = tuple(codec for codec in self.codecs if codec.name in names)
-        return Problem(self.dag, self.car, self.edge, self.exit_accuracy, codecs, self.gates)
+        return replace(self, codecs=codecs)
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from dapdee_ros.graph.cuts import TooManyCuts
+from dataclasses import replace
+
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation
+from dapdee_ros.partition.policy import Problem, Situation
+from dapdee_ros.partition.table import CandidateTable
 
 
 class Exact:
-    """``CandidateTable.decide``; minimum cuts where the candidates are too many to list."""
+    """``CandidateTable.decide``; of what minimum cuts find where the cuts are too many to list."""
 
     def __init__(self, problem: Problem, codec: str = "any") -> None:
-        """Build the table, or fall back to the DAPDEE policy and say so in every reason."""
+        """Build the table, or prepare to look for cuts and say so in every reason."""
         self._problem = problem.with_codecs(codec)
-        self._instead: Policy | None = None
-        try:
+        self._table: CandidateTable | None = None
+        if self._problem.is_listed:
             self._table = self._problem.table
-        except TooManyCuts:
-            from dapdee_ros.partition.policies.dapdee import Dapdee
+        else:
+            from dapdee_ros.partition.cut_pool import CutPool
 
-            self._instead = Dapdee(self._problem, "any")
+            self._pool = CutPool(self._problem)
+
+    def table(self, situation: Situation) -> CandidateTable:
+        """The candidates to decide among."""
+        return self._table or self._pool.table(situation)
 
     def plan(self, situation: Situation) -> Plan:
         """The best plan."""
-        if self._instead is not None:
-            return self._instead.plan(situation)
-        return situation.decide(self._table)
+        plan = situation.decide(self.table(situation))
+        if self._table is not None:
+            return plan
+        return replace(plan, reason=f"{plan.reason}, of those that minimum cuts find")

@@ -22,7 +22,6 @@ class Oracle:
 
     def __init__(self, problem: Problem, codec: str = "any") -> None:
         """Plan for this problem."""
-        self._problem = problem.with_codecs(codec)
         self._exact = Exact(problem, codec)
 
     def plan(self, situation: Situation) -> Plan:
@@ -30,7 +29,7 @@ class Oracle:
         s = replace(situation, risk=0.5)
         if s.true_transfer_s is None:
             return self._exact.plan(s)
-        table = self._problem.table
+        table = self._exact.table(s)
         view = View.of(table.candidates, s.gates, s.keep_raw_on_car, False, s.accuracy_floor)
         head_s = s.load.car_slowdown * view.worst[CAR]
         transfer_s = np.where(

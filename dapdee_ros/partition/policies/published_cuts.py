@@ -71,7 +71,8 @@ class PublishedCuts:
         if exit_number not in self._listed:
             try:
                 basis = replace(self._problem.basis, gates=())
-                self._listed[exit_number] = every_cut(basis, exit_number)
+                limit = self._problem.most_cuts
+                self._listed[exit_number] = every_cut(basis, exit_number, limit=limit)
             except TooManyCuts:
                 self._listed[exit_number] = None
         return self._listed[exit_number]
