@@ -158,6 +158,10 @@ def contract(dag: ModelDag, keep: Iterable[str] = ()) -> Contraction:
     Examples are activations, normalisation, dropout, reshaping, concatenation and the float
     conversion of a uint8 input. The input and the exits' sinks are never merged.
 
+    Where forms of the input may not be sent (``ModelDag.image_forms``), S without v must not send
+    one that S did not: a node that reads such a form without being one is not merged. A node that
+    is one is never sent then, so merging it loses nothing.
+
     All this is about tensors that are sent as they are. Where a codec was measured on some tensors
     only, a smaller one may be none of them, so those have to be kept.
 
@@ -165,7 +169,11 @@ def contract(dag: ModelDag, keep: Iterable[str] = ()) -> Contraction:
         dag: the network.
         keep: nodes that are not to be merged into their reader.
     """
-    protected = {dag.input, *dag.exits, *keep}
+    forms = dag.image_forms
+    first_allowed = {
+        n.name for n in dag.nodes if n.name not in forms and not forms.isdisjoint(n.inputs)
+    }
+    protected = {dag.input, *dag.exits, *first_allowed, *keep}
     block_of: dict[str, str] = {}
     # From the end, so that a run of nodes ends up in one block.
     for node in reversed(dag.nodes):

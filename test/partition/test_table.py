@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,66 @@ from dapdee_ros.partition.errors import (
 )
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.table import CandidateTable
+
+
+def test_contraction_keeps_the_cuts_that_send_no_image() -> None:
+    """A first layer of fewer values than the image and as many bytes is the cheapest to send."""
+    nodes = (
+        Node("image", "input", (), (1, 64, 64, 3), "uint8", 12_288, 0),
+        Node("stem", "conv2d", ("image",), (1, 12, 16, 16), "float32", 12_288, 1),
+        Node("body", "conv2d", ("stem",), (1, 10), "float32", 40, 1),
+    )
+    dag = ModelDag(nodes, ("body",))
+    assert dag.image_forms == {"image"}
+    car = DeviceProfile("m", "car", 1, {"image": 0.0, "stem": 0.008, "body": 0.5}, "now")
+    edge = DeviceProfile("m", "edge", 1, {"image": 0.0, "stem": 0.001, "body": 0.035}, "now")
+    link = LinkState(9.8304e6)
+    for contract_above in (50_000, 0):
+        table = CandidateTable.build(
+            dag, car, edge, exit_accuracy=[0.9], contract_above=contract_above
+        )
+        kept = table.decide(link, LoadState(), 1.0, "latency", keep_raw_on_car=True)
+        # Merged into the body, the stem could not be sent: all on the car, 0.508 s.
+        assert (kept.boundary, kept.latency_s) == (("stem",), pytest.approx(0.053))
+
+
+@pytest.mark.parametrize("keep_raw_on_car", [False, True])
+def test_contraction_loses_no_lowest_latency_up_to_its_bound(keep_raw_on_car: bool) -> None:
+    rng = random.Random(81)
+    contracted = kept = 0
+    for _ in range(250):
+        dag = of_mixed_types(rng, random_dag(rng, most_nodes=10))
+        car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
+        accuracy = [0.9] * len(dag.exits)
+        every = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+        fewer = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy, contract_above=0)
+        # What counts as the image is the same in both.
+        assert fewer.dag.image_forms == dag.image_forms & set(fewer.dag.by_name)
+        contracted += len(fewer.dag.nodes) < len(dag.nodes)
+        link, load = LinkState(10 ** rng.uniform(5, 8)), LoadState(10 ** rng.uniform(-0.3, 0.7))
+        if load.edge_slowdown / load.car_slowdown > fewer.exact_up_to:
+            continue
+        best, found = (
+            t.decide(link, load, 1e6, "latency", keep_raw_on_car=keep_raw_on_car)
+            for t in (every, fewer)
+        )
+        assert found.latency_s == pytest.approx(best.latency_s)
+        assert not (keep_raw_on_car and dag.image_forms & set(found.boundary))
+        kept += bool(found.boundary)
+    assert contracted > 60
+    assert kept > 20
+
+
+def of_mixed_types(rng: random.Random, dag: ModelDag) -> ModelDag:
+    """The same network with an input, and some tensors, of a byte a value."""
+    few = {dag.input, *(n.name for n in dag.nodes if rng.random() < 0.15)}
+    return ModelDag(
+        tuple(
+            replace(n, dtype="uint8", output_bytes=n.output_bytes // 4) if n.name in few else n
+            for n in dag.nodes
+        ),
+        dag.exits,
+    )
 
 
 def test_design_chain_takes_10_4_seconds() -> None:
