@@ -193,7 +193,7 @@ def test_no_policy_and_no_pinned_plan_breaks_a_hard_condition(ros: RosWorld) -> 
     ros.spin_for(0.3)
     assert len(world.plans) == world.seen
 
-    sends = f"exit=5 boundary={CARD.dag.input} codec=f32"
+    sends = f"exit=4 boundary={CARD.dag.input} codec=f32"
     refused = world.set("pinned_plan", sends)
     assert not refused.successful
     assert "the pinned plan breaks a hard condition: keep_raw_on_car" in refused.reason
