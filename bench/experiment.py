@@ -51,10 +51,10 @@ latency; its energy mode needs watts, which profiles do not hold. Like `branchyn
 _FORMER = """
 ### Gain over DADS before and now
 
-How many times faster `exact` is than `dads` (with codecs: than `dads+any`), on the same profiles.
+How many times faster `exact` is than `dads` with the same codecs, on the same profiles.
 Before: the search for throughput walked a coarse, evenly spaced grid of at most 400 minimum cuts,
 which could miss the light cut. Now: every split that any grid can find (docs/fidelity.md), and with
-codecs every split of which calibration knows what it loses.
+codecs every split of which calibration knows what it loses. {changed}
 
 {table}
 """
@@ -69,11 +69,12 @@ def run_matrix(subjects: list[Subject], args: argparse.Namespace) -> dict[str, A
             cells += matrix.run_matrix(subject, told=lambda cell: bar.update() and None)
     described = [subject.describe() for subject in subjects]
     machine = describe_machine()
-    former = ""
-    gains = []
-    if args.former:
-        gains = tables.former_gains(cells, json.loads(args.former.read_text(encoding="utf-8")))
-        former = _FORMER.format(table=tables.former_table(gains))
+    gains = _former_gains(cells, args.former, "matrix.json")
+    former = (
+        _FORMER.format(changed=tables.changed_words(gains), table=tables.former_table(gains))
+        if gains
+        else ""
+    )
     write_json(
         args.out / "results" / "matrix.json",
         {
@@ -129,6 +130,12 @@ light load, throughput under heavy load), and its accuracy over that of the full
         "worst_ratio": round(max(ratios), 4),
         "better_by_2_percent": sum(r < 0.98 for r in ratios) + len(cells) - len(ratios),
     }
+
+
+def _former_gains(cells: list[matrix.Cell], folder: Path | None, name: str) -> list[dict[str, Any]]:
+    if folder is None or not (folder / name).is_file():
+        return []
+    return tables.former_gains(cells, json.loads((folder / name).read_text(encoding="utf-8")))
 
 
 def run_regret(subjects: list[Subject], args: argparse.Namespace) -> dict[str, Any]:
@@ -203,12 +210,23 @@ def run_chains(args: argparse.Namespace) -> dict[str, Any]:
     with tqdm(desc="chains", unit="cell", file=sys.stderr) as bar:
         cells = chains.run_chains(times, told=lambda cell: bar.update() and None)
     machine = describe_machine()
+    gains = _former_gains(cells, args.former, "pi4-chains.json")
+    former = (
+        _FORMER.format(
+            changed=tables.changed_words(gains),
+            table="Cells in which it has changed:\n\n"
+            + tables.former_table(gains, changed_only=True),
+        )
+        if gains
+        else ""
+    )
     write_json(
         args.out / "results" / "pi4-chains.json",
         {
             "machine": machine,
             "source": args.blocks.name,
             "rtt_s": matrix.RTT_S,
+            "gain_over_dads": gains,
             "cells": [cell.to_dict() for cell in cells],
         },
     )
@@ -230,7 +248,7 @@ these devices and is left out: its figures are a bound. Otherwise as in the matr
 {"Not met:" if not_met else "Met in every cell."}
 
 {not_met}
-
+{former}
 {tables.matrix_tables(cells)}
 """,
     )
@@ -249,7 +267,9 @@ def main() -> None:
         help="folder of measured profiles: those there are used, others measured and kept there",
     )
     parser.add_argument(
-        "--former", type=Path, help="matrix.json of a former run on the same profiles, to compare"
+        "--former",
+        type=Path,
+        help="folder with a former run's JSON on the same profiles, to compare",
     )
     parser.add_argument("--seconds", type=float, default=1e9, help="of each drive at most")
     parser.add_argument(

@@ -13,6 +13,8 @@ from dapdee_ros.simulation.figures import Figures
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
 _CODEC_WORDS = {"raw": "raw float32", "f32": "float32", "all": "codecs", "u8": "u8"}
+_RIVALS_CODEC = {"raw": "", "f32": "", "all": "+any", "u8": "+u8"}
+_SAME_GAIN = 0.005
 _PUBLISHED = ("device-only", "neurosurgeon", "dads")
 
 
@@ -180,7 +182,7 @@ def former_gains(
     Args:
         cells: of this run.
         former: the JSON that the former run wrote.
-        rival: with plain float32 tensors; where codecs are allowed, with any of them.
+        rival: as it is where only float32 may be sent, else with the cell's codecs.
 
     Returns:
         JSON values: the cell, the rival, and how many times as long as ours it took then and now.
@@ -190,7 +192,7 @@ def former_gains(
     }
     found = []
     for cell in cells:
-        name = rival if cell.codecs == "f32" else f"{rival}+any"
+        name = rival + _RIVALS_CODEC[cell.codecs]
         policies = before.get((cell.model, cell.link, cell.load, cell.codecs), {})
         if name not in cell.figures or not {name, "exact"} <= set(policies):
             continue
@@ -209,18 +211,45 @@ def former_gains(
     return found
 
 
-def former_table(gains: Sequence[Mapping[str, Any]]) -> str:
-    """One row a network, link and load: the gains of ``former_gains`` before and now."""
-    cells: dict[tuple[str, str, str], dict[str, tuple[str, str]]] = {}
-    for g in gains:
-        row = cells.setdefault((g["model"], g["link"], g["load"]), {})
-        row[g["codecs"]] = (f"{g['gain_before']:.2f}", f"{g['gain']:.2f}")
-    rows = [
-        [", ".join(cell), *of.get("f32", ("-", "-")), *of.get("all", ("-", "-"))]
-        for cell, of in cells.items()
+def former_table(gains: Sequence[Mapping[str, Any]], changed_only: bool = False) -> str:
+    """One row a network, link and load: the gains of ``former_gains`` before and now.
+
+    Args:
+        gains: what ``former_gains`` found.
+        changed_only: leave rows out in which no gain has changed by more than 0.5 %.
+    """
+    rows: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    for gain in gains:
+        rows.setdefault((gain["model"], gain["link"], gain["load"]), {})[gain["codecs"]] = gain
+    codecs = list(dict.fromkeys(gain["codecs"] for gain in gains))
+    head = [f"{_CODEC_WORDS[c]}, {when}" for c in codecs for when in ("before", "now")]
+    lines = [
+        [", ".join(cell), *(_before_and_now(of.get(c), k) for c in codecs for k in _BEFORE_NOW)]
+        for cell, of in rows.items()
+        if not changed_only or any(map(_has_changed, of.values()))
     ]
-    return markdown_table(
-        ["cell", "float32, before", "float32, now", "codecs, before", "codecs, now"], rows
+    return markdown_table(["cell", *head], lines)
+
+
+_BEFORE_NOW = ("gain_before", "gain")
+
+
+def _before_and_now(gain: Mapping[str, Any] | None, key: str) -> str:
+    return "-" if gain is None else f"{gain[key]:.2f}"
+
+
+def _has_changed(gain: Mapping[str, Any]) -> bool:
+    return abs(gain["gain"] / gain["gain_before"] - 1) > _SAME_GAIN
+
+
+def changed_words(gains: Sequence[Mapping[str, Any]]) -> str:
+    """In how many cells the gain of ``former_gains`` has changed, and by how much at most."""
+    changed = [gain["gain_before"] / gain["gain"] for gain in gains if _has_changed(gain)]
+    if not changed:
+        return f"In none of the {len(gains)} cells the gain has changed by more than 0.5 %."
+    return (
+        f"In {len(changed)} of the {len(gains)} cells the gain has changed by more than 0.5 %; "
+        f"it was up to {max(changed):.2f} times what it is."
     )
 
 

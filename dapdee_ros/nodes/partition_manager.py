@@ -43,10 +43,10 @@ from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
 from dapdee_ros.partition.conditions import HardConditions
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ConditionError, PlanningError
+from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.from_card import measures_of, problem_of
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
-from dapdee_ros.partition.pinned import PinnedPlan, parse_pinned
+from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, check_switch, make_policy
 from dapdee_ros.runtime.rejections import Rejections, shortened
@@ -142,7 +142,8 @@ class PartitionManager(Node):
         pinned = parse_pinned(settings["pinned_plan"])
         if pinned is not None:
             head_of(self._card.dag, pinned.exit_number, pinned.boundary)
-            self._check_conditions(pinned, settings)
+            measured = measures_of(self._card, self.get_parameter("codecs").value)
+            _conditions(settings).check(measured, pinned.key, "the pinned plan")
         if settings["mode"] not in ("auto", "latency", "throughput"):
             raise ParameterError(
                 f"mode is {settings['mode']!r}, expected auto, latency or throughput"
@@ -150,18 +151,6 @@ class PartitionManager(Node):
         self._keeper.settings = KeeperSettings(
             settings["plan_margin"], settings["min_dwell_s"], settings["accuracy_tolerance"]
         )
-
-    def _check_conditions(self, pinned: PinnedPlan, settings: dict[str, Any]) -> None:
-        broken = _conditions(settings).breaches(
-            measures_of(self._card, self.get_parameter("codecs").value),
-            pinned.exit_number,
-            pinned.boundary,
-            pinned.codec,
-            pinned.gate,
-            pinned.gate_threshold,
-        )
-        if broken:
-            raise ConditionError("the pinned plan", broken)
 
     def _take_profiles(self, car: DeviceProfile, edge: DeviceProfile) -> None:
         for side, profile in (("car", car), ("edge", edge)):

@@ -10,7 +10,7 @@ from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.keeper import worth_sending
 from dapdee_ros.partition.pinned import PinnedPlan
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, ask, check_conditions
+from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
 
 NO_LINK = LinkState(0.0, connected=False)
 
@@ -77,7 +77,7 @@ def repriced(plan: Plan | None, situation: Situation, problem: Problem) -> Plan 
     if plan is None or (plan.boundary and not situation.link.usable):
         return None
     exit_number, boundary, codec, gate, threshold = plan.key
-    if situation.conditions.breaches(problem, exit_number, boundary, codec, gate, threshold):
+    if situation.conditions.breaches(problem, *plan.key):
         return None
     try:
         priced = problem.pricing_table.price(
@@ -99,7 +99,7 @@ def _priced(pinned: PinnedPlan, situation: Situation, problem: Problem) -> Plan:
         gate=pinned.gate,
         gate_threshold=pinned.gate_threshold,
     )
-    check_conditions(plan, situation, problem, "the pinned plan")
+    situation.conditions.check(problem, plan.key, "the pinned plan")
     return plan
 
 

@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.codec_cost import CodecCost, GateOption, accuracy_after
-from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.errors import ConditionError, PlanningError
+from dapdee_ros.partition.plan import PlanKey
 
 # Accuracies closer than this are the same number, computed in two ways.
 ACCURACY_ROUNDING = 1e-9
@@ -160,6 +161,12 @@ class HardConditions:
                 why = f"its accuracy is {accuracy:.4g}, less than {self.accuracy_floor:.4g}"
                 broken.append(Breach(Condition.ACCURACY_FLOOR, why))
         return tuple(broken)
+
+    def check(self, measured: Measured, plan: PlanKey, who: str) -> None:
+        """Raise ConditionError if a plan (``Plan.key``) breaks any; ``who`` made it, in words."""
+        broken = self.breaches(measured, *plan)
+        if broken:
+            raise ConditionError(who, broken)
 
     def _refused_codec(
         self, measured: Measured, exit_number: int, boundary: tuple[str, ...], codec: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.plan import PlanKey
 
 _KEYS = ("exit", "boundary", "codec", "gate", "threshold")
 _FORM = (
@@ -30,6 +31,11 @@ class PinnedPlan:
     codec: str = "f32"
     gate: int | None = None
     gate_threshold: float | None = None
+
+    @property
+    def key(self) -> PlanKey:
+        """What it does, as of any plan."""
+        return (self.exit_number, self.boundary, self.codec, self.gate, self.gate_threshold)
 
 
 def parse_pinned(text: str) -> PinnedPlan | None:

@@ -17,10 +17,10 @@ from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts, head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.partition.candidates import CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
-from dapdee_ros.partition.conditions import HardConditions
+from dapdee_ros.partition.conditions import ACCURACY_ROUNDING, HardConditions, accuracy_of
 from dapdee_ros.partition.cost import LinkState, LoadState, check_deadline, resolve_mode
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ConditionError, PlanningError, PolicyError
+from dapdee_ros.partition.errors import PlanningError, PolicyError
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.pricing import price_plan
 from dapdee_ros.partition.table import CandidateTable
@@ -331,8 +331,12 @@ def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
         head_of(problem.dag, plan.exit_number, plan.boundary)
     except GraphError as error:
         raise PolicyError(f"policy {name} returned a plan that cannot run: {error}") from error
-    check_conditions(plan, situation, problem, f"the plan of policy {name}")
-    return plan
+    situation.conditions.check(problem, plan.key, f"the plan of policy {name}")
+    # Its own word for its accuracy does not count, here as little as against the floor.
+    measured = accuracy_of(problem, *plan.key)
+    if measured is None or abs(plan.accuracy - measured) <= ACCURACY_ROUNDING:
+        return plan
+    return replace(plan, accuracy=measured)
 
 
 def _fault_of(plan: Plan) -> str:
@@ -363,15 +367,6 @@ def _let_ctrl_c_through(error: BaseException) -> None:
     on_main = threading.current_thread() is threading.main_thread()
     if isinstance(error, KeyboardInterrupt) and on_main:
         raise error
-
-
-def check_conditions(plan: Plan, situation: Situation, problem: Problem, who: str) -> None:
-    """Raise ConditionError if a plan breaks a hard condition; ``who`` made it, in words."""
-    broken = situation.conditions.breaches(
-        problem, plan.exit_number, plan.boundary, plan.codec, plan.gate, plan.gate_threshold
-    )
-    if broken:
-        raise ConditionError(who, broken)
 
 
 def _installed() -> dict[str, Any]:

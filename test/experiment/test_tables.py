@@ -73,6 +73,10 @@ def test_gains_now_stand_beside_those_of_a_former_run(cells: list[Cell]) -> None
     assert (changed["load"], changed["rival"]) == ("heavy", "dads")
     rows = tables.former_table(gains).splitlines()[2:]
     assert len(rows) == 4
+    assert len(tables.former_table(gains, changed_only=True).splitlines()) == 2 + 1
+    assert "In 1 of the 4 cells" in tables.changed_words(gains)
+    assert "2.00 times" in tables.changed_words(gains)
+    assert "In none of the 4 cells" in tables.changed_words(same)
     row = next(row for row in rows if f"small, {changed['link']}, heavy" in row)
     assert row.split("|")[2:4] == [f" {changed['gain_before']:.2f} ", f" {changed['gain']:.2f} "]
     assert tables.former_gains(cells, {"cells": []}) == []

@@ -100,6 +100,7 @@ def test_a_plans_own_claim_is_not_believed() -> None:
         ConditionError, match=r"accuracy_floor: its accuracy is 0\.6, less than 0\.8"
     ):
         ask(Boaster(problem), situation, problem)
+    assert ask(Boaster(problem), replace(situation, accuracy_floor=0.5), problem).accuracy == 0.6
     found = answer(Boaster(problem), situation, problem)
     assert found.plan is not None
     assert (found.plan.exit_number, found.plan.boundary) == (2, ())
