@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -10,13 +11,15 @@ from sensor_msgs.msg import Image
 
 from dapdee_ros.datasets.frame_sources import SOURCES, FrameSource, SourceError, open_source
 from dapdee_ros.estimation.health import Health, Level
-from dapdee_ros.msg import SceneTruth
+from dapdee_ros.estimation.presence import Presence
+from dapdee_ros.msg import FrameLedger, InferenceResult, SceneTruth
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.ending import StopProcess
 from dapdee_ros.nodes.images import rgb_to_image
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
+from dapdee_ros.nodes.topics import listen_to
 from dapdee_ros.runtime.health import CameraHealth
 
 USUAL_RATE_HZ = 10.0
@@ -118,6 +121,13 @@ class CameraNode(Node):
             labels=[label for label in labels if label],
         )
         self._images = self.create_publisher(Image, "image_raw", qos.IMAGE)
+        self._head = Presence("head", "ros2 run dapdee_ros head", time.monotonic(), needed=False)
+        for kind, topic, profile in (
+            (InferenceResult, "inference", qos.RESULT),
+            (FrameLedger, "ledger", qos.LATCHED),
+        ):
+            # The bytes will do: that they come is all that is wanted.
+            listen_to(self, kind, topic, self._hear_head, profile, raw=True)
         self._truths = self.create_publisher(SceneTruth, "truth", qos.RESULT)
         period_s = self._period_s(rate_hz)
         self._timer = every(self, period_s, partial(self._tick, self._source))
@@ -126,7 +136,7 @@ class CameraNode(Node):
         self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s{start}")
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Task camera."""
+        """Tasks camera and head: whether the head that took its images still lives."""
         if self._source is None:
             return {"camera": Health(Level.OK, "another driver publishes image_raw", {})}
         return {
@@ -138,8 +148,12 @@ class CameraNode(Node):
                 ended=self._ended,
                 failure=self._failure,
                 source=self._source.description,
-            )
+            ),
+            "head": self._head.health(now_s),
         }
+
+    def _hear_head(self, _data: bytes) -> None:
+        self._head.on_sign(time.monotonic())
 
     def _period_s(self, rate_hz: float) -> float:
         own = self._source.rate_hz if self._source else None

@@ -25,6 +25,7 @@ from dapdee_ros.nodes.conversions import (
     message_to_frame_plan,
     message_to_tail_answer,
 )
+from dapdee_ros.nodes.image_publishers import ImagePublishers
 from dapdee_ros.nodes.images import ImageError, image_to_rgb
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare, on_change
@@ -133,6 +134,7 @@ class Head(ModelLifecycleNode):
         self._permitted_plan: msg.PartitionPlan | None = None
         self._untried_plan: msg.PartitionPlan | None = None
         self._health = LedgerHealth()
+        self._cameras = ImagePublishers(self)
         self._image_s = -math.inf
         listen_checking(
             self, msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED, self.rejections
@@ -217,7 +219,7 @@ class Head(ModelLifecycleNode):
             self._runtime.settings = self._settings(changed)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks ledger, head, refused and seal."""
+        """Tasks ledger, head, images, refused and seal."""
         runtime = self._runtime
         common = {"refused": self.rejections.health(now_s), **self.link.diagnose(now_s)}
         if runtime is None or self.network is None:
@@ -243,6 +245,7 @@ class Head(ModelLifecycleNode):
                 slowdown=runtime.slowdown,
                 displaced=self._outbox.displaced if self._outbox else 0,
             ),
+            "images": self._cameras.health(now_s),
             **common,
         }
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -16,6 +20,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 Bounds = tuple[float, float]
+
+_PARAMETER_LINE = re.compile(r"^    (\w+):", re.MULTILINE)
 
 
 def declare(
@@ -93,3 +99,35 @@ def on_change(node: Node, apply: Callable[[dict[str, Any]], None]) -> None:
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(callback)
+
+
+def warn_of_unknown(nodes: Sequence[Node]) -> None:
+    """Log the parameters that were given at the start and that no node of this process has.
+
+    ROS drops those without a word, and a misspelt one is as if it had never been set. A file's
+    section for all nodes reaches every process: what another one of this package takes is left
+    out.
+    """
+    declared = {name for node in nodes for name in node._parameters}
+    given = {name: node for node in nodes for name in node._parameter_overrides}
+    unknown = {
+        name: node
+        for name, node in given.items()
+        if name not in declared and not name.startswith("qos_overrides.")
+    }
+    elsewhere = _of_this_package() if unknown else set()
+    for name, node in unknown.items():
+        if name in elsewhere:
+            continue
+        like = get_close_matches(name, declared, 1)
+        meant = f": do you mean {like[0]}?" if like else f"; ros2 param list {node.get_name()}"
+        node.get_logger().warning(f"parameter {name} is unknown here and changes nothing{meant}")
+
+
+def _of_this_package() -> set[str]:
+    """Names of the parameters of all processes of this package, from its parameter files."""
+    found: set[str] = set()
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        for path in Path(prefix, "share", "dapdee_ros", "config").glob("*.yaml"):
+            found |= {*_PARAMETER_LINE.findall(path.read_text(encoding="utf-8"))}
+    return found

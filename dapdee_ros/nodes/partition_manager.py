@@ -24,6 +24,7 @@ from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.load import LoadEstimator
 from dapdee_ros.estimation.prediction import GateShare, PredictionDrift
+from dapdee_ros.estimation.presence import EdgePresence, Presence
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
 from dapdee_ros.graph.cuts import head_of
@@ -48,7 +49,7 @@ from dapdee_ros.partition.from_card import measures_of, problem_of
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, check_switch, make_policy
+from dapdee_ros.partition.policy import Policy, Problem, check_start, check_switch, make_policy
 from dapdee_ros.runtime.rejections import Rejections, shortened
 
 _SAY_ALIVE_S = 1.0
@@ -95,11 +96,15 @@ class PartitionManager(Node):
         self._drift, self._gate_share = PredictionDrift(), GateShare()
         self._gate_drifted = False
         self._rejections = Rejections()
+        begun_s = time.monotonic()
+        self._head = Presence("head", "ros2 run dapdee_ros head", begun_s)
+        self._edge = EdgePresence(begun_s)
         self._again: Timer | None = None
         self._again_s = math.inf
         self._policy_thread = PolicyThread(self, worked_out, self._conclude, merged)
         self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
         self._policy_at_start: str = self._settings["policy"]
+        check_start(self._policy_at_start)
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
         self._plans = publish_on(self, msg.PartitionPlan, "plan", qos.LATCHED)
@@ -173,6 +178,7 @@ class PartitionManager(Node):
 
     def _take_link(self, message: msg.LinkQuality) -> None:
         self._link = message
+        self._edge.on_link(time.monotonic(), message.connected)
         self._load.on_link(time.monotonic(), message.uplink_bps, message.rtt_s, message.connected)
         self._decide(None)
 
@@ -186,6 +192,7 @@ class PartitionManager(Node):
         for take in self._pass_results_to:
             take(result)
         now = time.monotonic()
+        self._head.on_sign(now)
         self._slowdowns["car"].on_frame(now, result.car_slowdown)
         self._slowdowns["edge"].on_frame(now, result.edge_slowdown)
         plan = self._in_force
@@ -207,10 +214,11 @@ class PartitionManager(Node):
         )
 
     def _take_ledger(self, ledger: msg.FrameLedger) -> None:
+        self._head.on_sign(time.monotonic())
         self._frames.on_count(time.monotonic(), ledger.session, ledger.accepted)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks plan, load, gate and refused."""
+        """Tasks plan, head, edge, load, gate and refused."""
         missing = self._profiles.missing
         plan = self._in_force
         gate = gate_health(self._gate_share)
@@ -230,6 +238,8 @@ class PartitionManager(Node):
                 else "",
                 failure=self._cannot_plan or self._complaint,
             ),
+            "head": self._head.health(now_s),
+            "edge": self._edge.health(now_s),
             "load": score_health(self._load.estimate(now_s)),
             "gate": gate,
             "refused": self._rejections.health(now_s),

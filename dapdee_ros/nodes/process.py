@@ -26,6 +26,7 @@ from dapdee_ros.files import FileError
 from dapdee_ros.nodes.diagnostics import Reporter
 from dapdee_ros.nodes.ending import Ending, StopProcess
 from dapdee_ros.nodes.link_context import keep_inside
+from dapdee_ros.nodes.parameters import warn_of_unknown
 from dapdee_ros.nodes.participant_profile import installed_config
 from dapdee_ros.runtime.shared_memory import clear_left_behind
 from dapdee_ros.runtime.system_clock import SystemClock
@@ -133,6 +134,7 @@ def run_nodes(
         logger = logging.getLogger("dapdee_ros")
         logger.addHandler(_RosHandler(nodes[0]))
         logger.setLevel(logging.INFO)
+        warn_of_unknown(nodes)
         for node in nodes:
             if isinstance(node, LifecycleNode) and not _autostart(node):
                 return 1

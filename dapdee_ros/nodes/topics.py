@@ -39,14 +39,21 @@ def publish_on(node: Node, kind: type, topic: str, profile: QoSProfile) -> Any:
 
 
 def listen_to(
-    node: Node, kind: type, topic: str, callback: Callable[..., None], profile: QoSProfile
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[..., None],
+    profile: QoSProfile,
+    *,
+    raw: bool = False,
 ) -> Any:
-    """A subscription without event handlers."""
+    """A subscription without event handlers; raw: of the bytes, which nobody reads."""
     return node.create_subscription(
         kind,
         topic,
         callback,
         profile,
+        raw=raw,
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
     )
 

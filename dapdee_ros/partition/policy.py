@@ -284,6 +284,18 @@ def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
         ) from error
 
 
+def check_start(name: str) -> None:
+    """Whether a process can be started with a policy; it is made only with the profiles.
+
+    Args:
+        name: as ``make_policy`` takes it.
+
+    Raises:
+        PolicyError: if there is no such policy, or it cannot be loaded.
+    """
+    _factory(name.partition("+")[0])
+
+
 def check_switch(name: str, at_start: str) -> None:
     """Check the name of a policy that is asked for while the manager runs.
 
