@@ -35,7 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         type=Path,
-        help="the HTML file (default: report.html beside the log; with several logs: here)",
+        help="the HTML file (default: report.html in the folder of the logs; of logs in several "
+        "folders: here)",
     )
     add(
         "--figures",
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if args.timelines < 0:
         raise CommandError(f"--timelines is {args.timelines}; expected 0 or more")
     runs = read_runs(args.runs)
-    out = args.out or (runs[0].path.parent if len(runs) == 1 else Path()) / "report.html"
+    out = args.out or _beside(args.runs, runs) / "report.html"
     if out.is_dir():
         raise CommandError(f"--out {out} is a folder; give the name of an HTML file")
     figures = args.figures or out.with_name(f"{out.stem}-figures")
@@ -79,6 +80,14 @@ def run(args: argparse.Namespace) -> int:
     if numbers["figures"]:
         print(f"figures  {figures}")
     return 0
+
+
+def _beside(given: list[Path], runs: list[Run]) -> Path:
+    """The folder that was named, or that all logs lie in; else the current one."""
+    if len(given) == 1 and given[0].is_dir():
+        return given[0]
+    folders = {run.path.parent for run in runs}
+    return folders.pop() if len(folders) == 1 else Path()
 
 
 def read_runs(given: list[Path]) -> list[Run]:

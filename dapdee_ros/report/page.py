@@ -137,14 +137,13 @@ def _section(
         if not run.summary["recorded"]:
             parts.append(f"<p>{escaped(run.name)}: no frame was answered in this run.</p>")
     tables = comparison_tables(comparison)
-    shown = [_figure(plate) for plate in plates]
     if len(runs) == 1:
         heading = "<h3>Over time</h3>"
         parts += [_tiles(runs[0]), heading, *(_figure(p, headed=False) for p in timelines)]
-        parts += ['<div class="figures">', *shown, "</div>"]
+        parts += [_figures(plates)]
         parts += ['<div class="tables">', *map(table_html, tables), "</div>"]
     else:
-        parts += [table_html(tables[0]), '<div class="figures">', *shown, "</div>"]
+        parts += [table_html(tables[0]), _figures(plates)]
         parts += [*_over_time(runs, timelines), *map(table_html, tables[1:])]
     parts += map(table_html, settings_tables(comparison))
     return "".join([*parts, "</section>"])
@@ -228,6 +227,13 @@ def _timeline_plate(run: Run, name: str, palette: Palette, most_points: int) -> 
         return timeline(run.log, palette, width_px, points)
 
     return make_plate(name.strip("-"), f"{run.name} over time", words, palette, draw, widths=True)
+
+
+def _figures(plates: Sequence[Plate]) -> str:
+    """Figures side by side, as many a row as leave the least of the last row empty."""
+    small = sum(len(plate.drawings) == 1 for plate in plates)
+    columns = "four" if small % 4 in (0, 3) else "three"
+    return f'<div class="figures {columns}">{"".join(map(_figure, plates))}</div>'
 
 
 def _figure(plate: Plate, *, headed: bool = True) -> str:

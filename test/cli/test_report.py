@@ -134,12 +134,18 @@ _MEASURE = """<script>addEventListener("load", () => {
       out: text.filter(t => t.left < box.left - 1 || t.right > box.right + 1).length,
     });
   }
+  found.tables = [...document.querySelectorAll(".scroll")].map(t => [t.clientWidth, t.scrollWidth]);
+  found.filled = [...document.querySelectorAll(".figures")].map(row => {
+    const all = row.getBoundingClientRect(), last = row.lastElementChild.getBoundingClientRect();
+    return (last.right - all.left) / all.width;
+  });
+  found.hint = getComputedStyle(document.querySelector(".scroll")).backgroundAttachment;
   parent.document.documentElement.dataset.found = JSON.stringify(found);
 })</script></html>"""
 
 
 @needs_browser
-@pytest.mark.parametrize("width_px", [360, 1400])
+@pytest.mark.parametrize("width_px", [360, 400, 1400])
 def test_a_browser_shows_every_figure_and_no_page_scrolls_sideways(
     report: Path, tmp_path: Path, width_px: int
 ) -> None:
@@ -161,6 +167,12 @@ def test_a_browser_shows_every_figure_and_no_page_scrolls_sideways(
     for figure in found["figures"]:
         assert figure["height"] >= 9, "letters too small to read"
         assert figure["out"] == 0, "letters run out of their figure"
+
+    # A table that is wider than a phone has a shadow over its edge; a desktop has room for all.
+    wider = [table for table in found["tables"] if table[1] > table[0]]
+    assert found["hint"] == "local, scroll"
+    assert not wider if width_px == 1400 else wider
+    assert min(found["filled"]) > 0.6, "a row of figures leaves most of its width blank"
 
     picture = tmp_path / "picture.png"
     done = browse(report, width_px, f"--window-size={width_px},{height}", f"--screenshot={picture}")
@@ -190,3 +202,17 @@ def test_help_explains() -> None:
     assert done.returncode == 0
     for words in ("oracle", "--figures", "--json", "run.json"):
         assert words in done.stdout
+
+
+def test_a_report_of_a_folder_lies_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs, here = tmp_path / "logs", tmp_path / "here"
+    logs.mkdir()
+    here.mkdir()
+    for name in ("monday", "tuesday"):
+        shutil.copy(DRIVE, logs / f"{name}.json")
+    monkeypatch.chdir(here)
+    for given in ([logs], sorted(logs.glob("*.json"))):
+        done = dapdee(*given, "--no-figures")
+        assert done.returncode == 0, done.stderr
+        assert (logs / "report.html").exists() and not list(here.iterdir())
+        (logs / "report.html").unlink()

@@ -106,3 +106,24 @@ def test_bad_input_is_explained(
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_a_log_is_written_as_soon_as_its_run_is_done(
+    profiles: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "stopping.py").write_text(
+        "class Stops:\n"
+        "    name = 'stops'\n"
+        "    def __init__(self, problem): pass\n"
+        "    def plan(self, situation): raise KeyboardInterrupt\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    policies = ["--policy", "device-only", "--policy", "stopping:Stops"]
+    out = ["--seconds", "2", "--out", str(tmp_path / "runs")]
+    assert main(["simulate", "roadsigns", *policies, *out, *profiles]) == 130
+    assert len(RunLog.load(tmp_path / "runs" / "device-only.json").frames) > 10
+    assert "1 of 2: device-only" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["device-only.json"]
