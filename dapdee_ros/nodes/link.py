@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -17,11 +17,13 @@ from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes.link_context import stays_on_this_machine
 from dapdee_ros.nodes.topics import listen_checking, listen_timed, publish_on
 from dapdee_ros.runtime.rejections import Rejections
-from dapdee_ros.sealing.channels import Role
+from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 
 if TYPE_CHECKING:
     from dapdee_ros.nodes.sealed_link import SealedEnd
+
+LinkEnd: TypeAlias = "OpenEnd | SealedEnd"
 
 INSECURE = (
     "insecure: whoever reaches this ROS domain can read and forge what crosses the link; make a "
@@ -62,9 +64,12 @@ class OpenEnd:
         take: Callable[[Any, float], None],
         profile: QoSProfile,
         rejections: Rejections,
+        *,
+        check: Callable[[Any], str] | None = None,
+        relay: bool = False,
     ) -> Any:
         """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
-        return listen_timed(self._owner, kind, channel, take, profile, rejections)
+        return listen_timed(self._owner, kind, channel, take, profile, rejections, check=check)
 
     def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
         """Let the processes of this machine hear a channel; here they do so anyway."""
@@ -87,7 +92,7 @@ class OpenEnd:
         """End what is not the owner's own."""
 
 
-def link_end(owner: Node, role: Role) -> OpenEnd | SealedEnd:
+def link_end(owner: Node, role: Role) -> LinkEnd:
     """The link's end of a process, as the environment configures it.
 
     Args:
@@ -104,3 +109,42 @@ def link_end(owner: Node, role: Role) -> OpenEnd | SealedEnd:
     from dapdee_ros.nodes.sealed_link import SealedEnd
 
     return SealedEnd(owner, role, link)
+
+
+def listen_beyond(
+    link: LinkEnd | None,
+    node: Node,
+    kind: type,
+    topic: str,
+    take: Callable[[Any], None],
+    profile: QoSProfile,
+    rejections: Rejections,
+    *,
+    check: Callable[[Any], str] | None = None,
+) -> None:
+    """Listen to a topic that crosses the link on some machines, as ``topics.listen_checking`` does.
+
+    Args:
+        link: this process's end of the link. With a key, what crosses is taken from it, and passed
+            on to the other processes of this machine: not from the usual topic, on which every
+            process of this machine could speak. None: somebody else passes it on.
+        node: who listens otherwise.
+        kind: the message's type.
+        topic: the topic.
+        take: takes a message, on the thread of the callbacks.
+        profile: how to listen.
+        rejections: where to count what is refused.
+        check: says what is wrong with a message, in words; empty if nothing is.
+    """
+    if link is None or topic not in CHANNELS:
+        listen_checking(node, kind, topic, take, profile, rejections, check=check)
+        return
+    link.listen_timed(
+        topic,
+        kind,
+        lambda message, _arrived_s: take(message),
+        profile,
+        rejections,
+        check=check,
+        relay=True,
+    )

@@ -42,6 +42,7 @@ class _Inside:
 
 
 _inside: _Inside | None = None
+_open: list[LinkContext] = []
 
 
 def keep_inside(*, large_messages: bool = False) -> SealedLink | None:
@@ -134,6 +135,7 @@ class LinkContext:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="link", daemon=True)
+        _open.append(self)
 
     def start(self) -> None:
         """Start the thread; before that nothing is received."""
@@ -145,9 +147,18 @@ class LinkContext:
             self._executor.spin()
 
     def close(self) -> None:
-        """End thread, node and context."""
+        """End thread, node and context; once is enough."""
+        if self not in _open:
+            return
+        _open.remove(self)
         self._executor.shutdown(timeout_sec=5.0)
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
         self.node.destroy_node()
         self._context.try_shutdown()
+
+
+def close_links() -> None:
+    """Close the links of nodes that were never finished, or could not be destroyed."""
+    for context in list(_open):
+        context.close()

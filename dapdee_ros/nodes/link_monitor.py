@@ -41,13 +41,18 @@ class LinkMonitor(Node):
 
     Probes are timed here, frames by the head with this machine's monotonic clock, so every time is
     measured on one clock. What comes back is believed only as far as it can be.
+
+    Attributes:
+        link: the process's end of the link.
     """
 
-    def __init__(self, hear_results: bool = True) -> None:
+    def __init__(self, hear_results: bool = True, relay: bool = True) -> None:
         """Create the node.
 
         Args:
             hear_results: subscribe the results; False if somebody calls ``take_result``.
+            relay: let this machine hear what the edge says; False if somebody else of this process
+                does.
         """
         super().__init__("link_monitor", parameter_overrides=LEAN)
         link, probes = LinkSettings(), ProbeSettings()
@@ -97,13 +102,12 @@ class LinkMonitor(Node):
         self._last: LinkEstimate | None = None
         self._published_s = -math.inf
         self._qualities = publish_on(self, msg.LinkQuality, "link_quality", qos.STATE)
-        self._link = link_end(self, Role.MANAGER)
-        self._probes = self._link.publisher("probe", msg.Probe, qos.PROBE)
-        self._link.listen_timed(
-            "probe_echo", msg.Probe, self._take_echo, qos.PROBE, self.rejections
-        )
-        self._link.relay("edge/profile", msg.DeviceProfile, qos.LATCHED)
-        self._link.relay("edge/load", msg.NodeLoad, qos.STATE)
+        self.link = link_end(self, Role.MANAGER)
+        self._probes = self.link.publisher("probe", msg.Probe, qos.PROBE)
+        self.link.listen_timed("probe_echo", msg.Probe, self._take_echo, qos.PROBE, self.rejections)
+        if relay:
+            self.link.relay("edge/profile", msg.DeviceProfile, qos.LATCHED)
+            self.link.relay("edge/load", msg.NodeLoad, qos.STATE)
         # Not edge_result itself: the link would carry a second copy of every answer.
         listen_timed(
             self,
@@ -130,13 +134,13 @@ class LinkMonitor(Node):
         """Tasks link, seal and refused."""
         return {
             "link": link_health(self._estimator.estimate(now_s)),
-            **self._link.diagnose(now_s),
+            **self.link.diagnose(now_s),
             "refused": self.rejections.health(now_s),
         }
 
     def destroy_node(self) -> None:
         """End the link, then the node."""
-        self._link.close()
+        self.link.close()
         super().destroy_node()
 
     def take_result(self, result: msg.InferenceResult) -> None:

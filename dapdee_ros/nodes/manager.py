@@ -17,5 +17,6 @@ def main() -> int:
 
 def _make() -> list[Node]:
     # One subscription serves all three: every further one would cost a copy and a turn a frame.
-    link, load = LinkMonitor(hear_results=False), LoadMonitor("car", hear_results=False)
-    return [PartitionManager((link.take_result, load.take_result)), link, load]
+    link = LinkMonitor(hear_results=False, relay=False)
+    load = LoadMonitor("car", hear_results=False)
+    return [PartitionManager((link.take_result, load.take_result), link.link), link, load]

@@ -31,6 +31,7 @@ from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import plan_to_message
+from dapdee_ros.nodes.link import LinkEnd, listen_beyond
 from dapdee_ros.nodes.message_checks import link_fault, load_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
 from dapdee_ros.nodes.plan_question import Question, merged, worked_out
@@ -59,12 +60,16 @@ class PartitionManager(Node):
     """Subscribes profiles, link quality, loads and results; publishes the plan, latched."""
 
     def __init__(
-        self, pass_results_to: Sequence[Callable[[msg.InferenceResult], None]] = ()
+        self,
+        pass_results_to: Sequence[Callable[[msg.InferenceResult], None]] = (),
+        link: LinkEnd | None = None,
     ) -> None:
         """Create the node.
 
         Args:
             pass_results_to: others of this process that want every result.
+            link: this process's end of the link, from which what the edge says is taken; None:
+                from the topics of its name, as another process of this machine relays it.
         """
         super().__init__("partition_manager", parameter_overrides=LEAN)
         declare(self, "model", "roadsigns", "Model to plan for: a name, or a model folder's path.")
@@ -111,10 +116,20 @@ class PartitionManager(Node):
         # A plan is said once. That its manager still lives is said again and again, with less.
         self._alive = publish_on(self, UInt32, "plan_epoch", qos.STATE)
         every(self, _SAY_ALIVE_S, self._say_alive)
-        self._profiles = ProfileIntake(self, self._card, self._rejections, self._take_profiles)
+        self._profiles = ProfileIntake(
+            self, self._card, self._rejections, self._take_profiles, link
+        )
         for side in ("car", "edge"):
-            take = partial(self._take_load, side)
-            self._listen(msg.NodeLoad, f"{side}/load", take, qos.STATE, load_fault)
+            listen_beyond(
+                link,
+                self,
+                msg.NodeLoad,
+                f"{side}/load",
+                partial(self._take_load, side),
+                qos.STATE,
+                self._rejections,
+                check=load_fault,
+            )
         self._listen(msg.LinkQuality, "link_quality", self._take_link, qos.STATE, link_fault)
         self._listen(msg.InferenceResult, "inference", self._take_result, qos.RESULT, result_fault)
         self._listen(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)

@@ -25,7 +25,7 @@ from rclpy.utilities import remove_ros_args
 from dapdee_ros.files import FileError
 from dapdee_ros.nodes.diagnostics import Reporter
 from dapdee_ros.nodes.ending import Ending, StopProcess
-from dapdee_ros.nodes.link_context import keep_inside
+from dapdee_ros.nodes.link_context import close_links, keep_inside
 from dapdee_ros.nodes.parameters import warn_of_unknown
 from dapdee_ros.nodes.participant_profile import installed_config
 from dapdee_ros.runtime.shared_memory import clear_left_behind
@@ -162,6 +162,7 @@ def run_nodes(
                 ending.end(2)
             except BaseException as error:  # the others have a last word, too
                 ending.fail(error, f"the end of {type(node).__name__}")
+        close_links()
         rclpy.try_shutdown()
         # Python ends with a search for cycles of garbage, and with torch loaded that takes 0.5 s of
         # a desktop's time: without it a process ends before anyone loses patience and kills it.

@@ -13,8 +13,8 @@ import dapdee_ros.msg as msg
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile
+from dapdee_ros.nodes.link import LinkEnd, listen_beyond
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.runtime.rejections import Rejections, shortened
@@ -35,6 +35,7 @@ class ProfileIntake:
         card: ModelCard,
         rejections: Rejections,
         take: Callable[[DeviceProfile, DeviceProfile], None],
+        link: LinkEnd | None = None,
     ) -> None:
         """Subscribe.
 
@@ -44,13 +45,15 @@ class ProfileIntake:
             rejections: where to count what is refused.
             take: receives the profiles of car and edge whenever one of them is another: at once,
                 or ``LEAST_APART_S`` after the last time.
+            link: this process's end of the link, if it has one.
         """
         self._node, self._card, self._rejections, self._take = node, card, rejections, take
         self._profiles: dict[str, DeviceProfile] = {}
         self._taken_s = -LEAST_APART_S
         self._later: Timer | None = None
         for side in SIDES:
-            listen_checking(
+            listen_beyond(
+                link,
                 node,
                 msg.DeviceProfile,
                 f"{side}/profile",

@@ -34,6 +34,7 @@ SESSION_TOPIC = "link_session"
 
 _POLL_PERIOD_S = 0.25
 _KEY_FILE_PERIOD_S = 1.0
+_DEPTH = 64
 _HELLOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=2,  # one for every key
@@ -111,7 +112,9 @@ class SealedEnd:
         self._sessions = publish_on(self._node, msg.Sealed, SESSION_TOPIC, qos.RESULT)
         self._hear(HELLO_TOPIC, partial(self._shake, self._endpoint.on_hello), _HELLOS)
         self._hear(SESSION_TOPIC, partial(self._shake, self._endpoint.on_session), qos.RESULT)
-        # On the owner's executor, which goes on when the system clock is set back.
+        # On the link's thread, which is there while the owner still loads its model; and on the
+        # owner's executor, which goes on when the system clock is set back.
+        every(self._node, _POLL_PERIOD_S, self._poll)
         every(owner, _POLL_PERIOD_S, self._poll)
         self._context.start()
         ids = ", ".join(map(id_text, ring.key_ids))
@@ -165,11 +168,27 @@ class SealedEnd:
         take: Callable[[Any, float], None],
         profile: QoSProfile,
         rejections: Rejections,
+        *,
+        check: Callable[[Any], str] | None = None,
+        relay: bool = False,
     ) -> Any:
-        """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
-        taken = _Take(MessageReader(self._owner, kind, channel, rejections), take)
+        """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks.
+
+        Args:
+            channel: its name in ``CHANNELS``.
+            kind: type of its messages.
+            take: takes a message and its arrival, in seconds of the monotonic clock.
+            profile: its QoS.
+            rejections: where to count what makes no sense.
+            check: says what is wrong with a message, in words; empty if nothing is.
+            relay: let the other processes of this machine hear it as well.
+        """
+        taken = _Take(MessageReader(self._owner, kind, channel, rejections, check), take)
+        beside = publish_on(self._owner, kind, channel, profile) if relay else None
 
         def opened(data: bytes, arrived_s: float) -> None:
+            if beside is not None:
+                beside.publish(data)
             self._arrived.append((taken, data, arrived_s))
             self._guard.trigger()
 
@@ -246,11 +265,19 @@ class SealedEnd:
     def _hear(
         self, topic: str, take: Callable[[bytes, Mapping[str, Any]], None], profile: QoSProfile
     ) -> Any:
+        # What is taken here is opened at once, so depth makes no queue. With as little of it as an
+        # open link has, a few messages of anybody's would displace those that open.
+        deeper = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=_DEPTH,
+            reliability=profile.reliability,
+            durability=profile.durability,
+        )
         return self._node.create_subscription(
             msg.Sealed,
             topic,
             cast(Any, take),  # called with the message and what is known of its way here
-            profile,
+            deeper,
             raw=True,
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )

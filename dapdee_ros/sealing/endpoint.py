@@ -36,6 +36,7 @@ from dapdee_ros.sealing.session import (
 MOST_PEERS = 64
 _MOST_FORGOTTEN = 1024
 _FIRST_HELLO_PERIOD_S = 0.25
+_EAGER_S = 2.0  # in which the middleware has found who is there
 _LONGEST_HELLO_PERIOD_S = 5.0
 _ALIVE_PERIOD_S = 5.0
 _SILENCE_S = 12.0
@@ -105,6 +106,7 @@ class Endpoint:
         self._hello_keys: dict[int, bytes] = {}
         self._hello_at_s = now_s
         self._hello_period_s = _FIRST_HELLO_PERIOD_S
+        self._greeting_since_s = now_s
         self._answers, self._answers_s = _MOST_ANSWERS, now_s
         self.use(ring, now_s)
 
@@ -116,6 +118,7 @@ class Endpoint:
             peer.sessions = {k: s for k, s in peer.sessions.items() if k in self._keys}
         self._peers = {i: peer for i, peer in self._peers.items() if peer.sessions}
         self._hello_at_s, self._hello_period_s = now_s, _FIRST_HELLO_PERIOD_S
+        self._greeting_since_s = now_s
 
     @property
     def key_ids(self) -> tuple[int, ...]:
@@ -149,7 +152,8 @@ class Endpoint:
             outgoing.hellos = self.hellos()
             lonely = bool(self.missing()) or self._shares_too_little(now_s)
             self._hello_at_s = now_s + self._hello_period_s if lonely else math.inf
-            self._hello_period_s = min(2 * self._hello_period_s, _LONGEST_HELLO_PERIOD_S)
+            if now_s - self._greeting_since_s >= _EAGER_S:
+                self._hello_period_s = min(2 * self._hello_period_s, _LONGEST_HELLO_PERIOD_S)
         for role in self._partners:
             peer = self.peer(role, now_s)
             if peer is not None and now_s - peer.sent_s >= _ALIVE_PERIOD_S:
@@ -205,7 +209,7 @@ class Endpoint:
         if envelope.receiver != self.own.identity or key is None:
             return outgoing
         if envelope.counter:
-            self._open(ALIVE, envelope, now_s)
+            self._open(ALIVE, envelope, key, now_s)
             return outgoing
         claimed = read_introduction(envelope.sender, bytes(envelope.data[:INTRODUCTION_BYTES]))
         session = self._session_with(claimed, key)
@@ -321,15 +325,17 @@ class Endpoint:
         envelope, key = self._envelope(raw)
         if envelope.receiver != self.own.identity or key is None:
             return None
-        return self._open(channel, envelope, now_s)
+        return self._open(channel, envelope, key, now_s)
 
-    def _open(self, channel: str, envelope: Envelope, now_s: float) -> bytes:
+    def _open(self, channel: str, envelope: Envelope, key: LinkKey, now_s: float) -> bytes:
         peer = self._peers.get(envelope.sender)
-        session = peer.sessions.get(envelope.key_id) if peer else None
-        if peer is None or session is None:
+        if peer is None:
             raise Refused(UNKNOWN_SENDER, f"on {channel}, from {envelope.sender:016x}")
         if channel != ALIVE and CHANNELS[channel] != (peer.end.role, self.role):
             raise Refused("forged message", f"{Role(peer.end.role).name} has no say on {channel}")
+        # During a rotation what is sealed with the new key can overtake the CONFIRM under it.
+        session = peer.sessions.get(key.key_id) or Session(key, self.own, peer.end)
         data = session.open(channel, envelope)
+        peer.sessions[key.key_id] = session
         peer.heard_s = now_s
         return data

@@ -306,7 +306,7 @@ def test_a_lost_greeting_is_said_again_ever_more_seldom() -> None:
     head = Endpoint(Role.HEAD, RING, 0.0)
     said = [now_s for now_s in (n / 4 for n in range(240)) if head.poll(now_s).hellos]
     gaps = [later - earlier for earlier, later in itertools.pairwise(said)]
-    assert gaps[:3] == [0.25, 0.5, 1.0]
+    assert gaps[:11] == [0.25] * 9 + [0.5, 1.0]
     assert gaps[-1] == 5.0
     edge = Endpoint(Role.EDGE, RING, 60.0)
     Air(head, edge).settle(65.0)
@@ -340,6 +340,21 @@ def test_a_rotation_loses_nothing_and_uses_the_newest_key_both_know() -> None:
         assert read_envelope(raw).key_id == key_id
     old = Endpoint(Role.EDGE, RING, now_s)
     assert refusal(head.on_hello, old.hellos()[0], now_s) == FOREIGN_KEY
+
+
+def test_under_a_new_key_a_message_may_overtake_the_handshake() -> None:
+    head, edge, _ = pair()
+    two = rotated(RING, NOW)
+    head.use(two, 1.0)
+    edge.use(two, 1.0)
+    (greeting,) = (raw for raw in head.hellos() if read_envelope(raw).key_id == two.key_ids[0])
+    (confirm,) = edge.on_hello(greeting, 1.0).to_peers
+    (reply,) = head.on_session(confirm, 1.0).to_peers  # and this is still on its way
+    raw = sealed(head, "head_tensor", b"a frame")
+    assert read_envelope(raw).key_id == two.key_ids[0]
+    assert edge.open("head_tensor", raw, 1.0) == b"a frame"
+    assert edge.on_session(reply, 1.0).to_peers == []
+    assert refusal(edge.open, "head_tensor", raw, 1.0) == "repeated message"
 
 
 def test_a_greeting_that_was_tampered_with_is_refused() -> None:
