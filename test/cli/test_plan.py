@@ -201,6 +201,10 @@ def test_policies_by_name(plan: Callable[..., Any]) -> None:
         (["--policy", f"{__name__}:Unmakeable"], "cannot be made: RuntimeError: no licence"),
         (["--codecs", "zip"], "no codec 'zip'"),
         (["--accuracy-floor", "0.99"], "the best reaches 0.95"),
+        (
+            ["--policy", "edge-only", "--keep-raw-on-car"],
+            "the plan of policy EdgeOnly breaks a hard condition: keep_raw_on_car",
+        ),
         (["--car-slowdown", "0"], "car_slowdown is 0.0"),
         (["--best", "0"], "--best is 0"),
         (["--rate-hz", "-1"], "--rate-hz is -1.0"),
