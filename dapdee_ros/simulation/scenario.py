@@ -158,4 +158,7 @@ class Scenario:
     @property
     def answer_s(self) -> float:
         """Longest that a frame can take to end after it came."""
-        return self.head.deadline_s + 2 * self.problem.car.total_s * max(self.car_load.slowdowns)
+        # Before it the car may have to finish every frame of the window, and one more.
+        frames = self.head.max_in_flight + 2
+        slowest_s = self.problem.car.total_s * max(self.car_load.slowdowns)
+        return self.head.deadline_s + frames * slowest_s

@@ -127,3 +127,18 @@ def test_a_log_is_written_as_soon_as_its_run_is_done(
     assert len(RunLog.load(tmp_path / "runs" / "device-only.json").frames) > 10
     assert "1 of 2: device-only" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["device-only.json"]
+
+
+def test_frames_that_the_car_is_long_at_end_before_the_run_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = tmp_path / "slow.csv"
+    slow.write_text(
+        "device,model,first_layer,last_layer,seconds,output_bytes\n"
+        "pi,net,0,1,1.9,400000\npi,net,2,5,0.1,4000\n"
+        "pc,net,0,1,0.05,400000\npc,net,2,5,0.01,4000\n"
+    )
+    net = ["--blocks", str(slow), "--model", "net", "--car-device", "pi", "--edge-device", "pc"]
+    status = main(["simulate", *net, "--link", "3g", "--seconds", "20", "--json"])
+    summary = json.loads(capsys.readouterr().out)["runs"]["exact"]["summary"]
+    assert (status, summary["in_flight"]) == (0, 0)
