@@ -10,7 +10,7 @@ SHELL := /bin/bash
 ENV := source tools/env.sh &&
 
 # Minutes each, and for the testbed root.
-LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series fuzz
+LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series fuzz printed_commands
 BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.py))))
 
 .PHONY: setup demo test lint bench bench-full pins clean help

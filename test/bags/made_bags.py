@@ -82,11 +82,12 @@ def make_drive(
     rate_hz: float = 10.0,
     png: bool = False,
     rates_bps: Sequence[float] = (),
+    image_topic: str = "/image_raw",
 ) -> list[tuple[NDArray[np.uint8], str]]:
     """A bag with images, their truth, and one link quality a second; returns what is to be seen."""
     scenes = road_signs(frames)
     with BagWriter(path, storage) as writer:
-        writer.add_topic("/image_raw", COMPRESSED_IMAGE if png else IMAGE)
+        writer.add_topic(image_topic, COMPRESSED_IMAGE if png else IMAGE)
         writer.add_topic("/truth", SCENE_TRUTH)
         if rates_bps:
             writer.add_topic("/link_quality", LINK_QUALITY)
@@ -98,5 +99,5 @@ def make_drive(
             stamp_ns = log_ns - STAMP_EARLIER_NS
             truth = new_message(SCENE_TRUTH, header=header(stamp_ns), class_id=99, label=label)
             writer.write("/truth", log_ns, truth)
-            writer.write("/image_raw", log_ns, (compressed if png else image)(rgb, stamp_ns))
+            writer.write(image_topic, log_ns, (compressed if png else image)(rgb, stamp_ns))
     return scenes
