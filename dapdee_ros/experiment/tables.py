@@ -246,7 +246,7 @@ def changed_words(gains: Sequence[Mapping[str, Any]]) -> str:
     """In how many cells the gain of ``former_gains`` has changed, and by how much at most."""
     changed = [gain["gain_before"] / gain["gain"] for gain in gains if _has_changed(gain)]
     if not changed:
-        return f"In none of the {len(gains)} cells the gain has changed by more than 0.5 %."
+        return f"In none of the {len(gains)} cells has the gain changed by more than 0.5 %."
     return (
         f"In {len(changed)} of the {len(gains)} cells the gain has changed by more than 0.5 %; "
         f"it was up to {max(changed):.2f} times what it is."
