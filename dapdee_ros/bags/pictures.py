@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.bags.errors import BagError
+from dapdee_ros.codec.picture_size import MOST_PIXELS, picture_fault
 
 # Bytes per pixel, and OpenCV's conversion to red, green, blue where it is more than an order.
 # OpenCV names a Bayer pattern by its second row's middle, ROS by its first pixels.
@@ -52,6 +53,11 @@ def _decompressed(message: Any) -> NDArray[np.uint8]:
     import cv2
 
     data = np.asarray(message.data, np.uint8)
+    if fault := picture_fault(data):
+        raise PictureError(
+            f"compressed image of format {message.format!r}, {data.size} bytes: {fault}; expected "
+            "a whole JPEG or PNG"
+        )
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:
@@ -76,6 +82,8 @@ def _raw(message: Any) -> NDArray[np.uint8]:
     pixel_bytes, conversion = _ENCODINGS[encoding]
     what = f"image of {width}x{height} pixels, encoding {encoding}, step {step}"
     row_bytes = width * pixel_bytes
+    if height * width > MOST_PIXELS:
+        raise PictureError(f"{what}: expected at most {MOST_PIXELS} pixels")
     if not height or not width or step < row_bytes:
         raise PictureError(f"{what}: a row has {row_bytes} bytes, and neither side may be 0")
     data = np.asarray(message.data, np.uint8)

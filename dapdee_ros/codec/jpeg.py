@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from dapdee_ros.codec.image_file import ImageFile
 from dapdee_ros.codec.tensor_spec import Bytes
 
@@ -11,14 +13,38 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HEADER_ROOM_BYTES = 2048
 
 
+@dataclass(frozen=True)
+class FrameHeader:
+    """What a JPEG's frame header declares.
+
+    Attributes:
+        baseline: whether it is sequential, with Huffman codes and 8 bits.
+        height: in pixels.
+        width: in pixels.
+        components: 1 for grey, 3 for colour.
+    """
+
+    baseline: bool
+    height: int
+    width: int
+    components: int
+
+
 def jpeg_size(data: Bytes) -> tuple[int, int] | None:
     """Height and width that a JPEG's frame header declares, without decoding it.
 
     Read before the decoder sees the data, since the decoder allocates whatever the header asks
-    for. Layout: ITU-T T.81, annex B. None if there is no frame header, or not a baseline one of
-    three components: ``encode`` writes no other, and a short progressive file can keep a decoder
-    busy for minutes.
+    for. None if there is no frame header, or not a baseline one of three components: ``encode``
+    writes no other, and a short progressive file can keep a decoder busy for minutes.
     """
+    header = frame_header(data)
+    if header is None or not header.baseline or header.components != 3:
+        return None
+    return header.height, header.width
+
+
+def frame_header(data: Bytes) -> FrameHeader | None:
+    """The frame header of a JPEG, None if there is none. Layout: ITU-T T.81, annex B."""
     view = data.data
     if bytes(view[:2]) != b"\xff\xd8":
         return None
@@ -34,13 +60,11 @@ def jpeg_size(data: Bytes) -> tuple[int, int] | None:
             return None
         length = view[at + 2] << 8 | view[at + 3]
         if marker in _FRAME_MARKERS:
-            if marker != _BASELINE:
-                return None
             if length < 8 or at + 10 > len(view):
                 return None
             height = view[at + 5] << 8 | view[at + 6]
             width = view[at + 7] << 8 | view[at + 8]
-            return (height, width) if view[at + 9] == 3 else None
+            return FrameHeader(marker == _BASELINE, height, width, view[at + 9])
         at += 2 + length
     return None
 

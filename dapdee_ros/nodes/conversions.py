@@ -24,8 +24,6 @@ from dapdee_ros.runtime.frames import (
 )
 from dapdee_ros.runtime.ledger import LedgerSummary
 
-_MOST_NODES = 100_000
-
 
 def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:
     """A frame as it goes to the edge, under its image's header."""
@@ -81,6 +79,11 @@ def message_to_head_frame(message: msg.HeadTensor) -> HeadFrame:
     )
 
 
+def _within(text: str, most: int) -> str:
+    """A text cut to the bound that its field has in ``msg/``: a longer one nobody would take."""
+    return text if len(text) <= most else text[: most - 4] + " ..."
+
+
 def _fill_classification(
     message: msg.InferenceResult, classification: Classification | None, card: ModelCard
 ) -> None:
@@ -88,7 +91,7 @@ def _fill_classification(
         message.class_id = -1
         return
     message.class_id = classification.class_id
-    message.label = card.labels[classification.class_id]
+    message.label = _within(card.labels[classification.class_id], 256)
     message.score = classification.score
     message.top_classes = array("i", classification.top_classes)
     message.top_scores = array("f", classification.top_scores)
@@ -101,7 +104,7 @@ def tail_answer_to_message(answer: TailAnswer, card: ModelCard) -> msg.Inference
         frame_number=answer.number,
         session=answer.session,
         status=int(answer.status),
-        detail=answer.detail,
+        detail=_within(answer.detail, 1024),
         exit=answer.exit_number,
         place=msg.InferenceResult.PLACE_EDGE,
         tail_s=answer.tail_s,
@@ -151,7 +154,7 @@ def frame_result_to_message(
         frame_number=result.number,
         session=result.session,
         status=msg.InferenceResult.STATUS_OK,
-        detail=result.detail,
+        detail=_within(result.detail, 1024),
         exit=result.exit_number,
         place=int(result.place),
         plan_epoch=result.plan.epoch,
@@ -209,8 +212,8 @@ def plan_to_message(
         predicted_bytes=round(plan.boundary_bytes),
         predicted_accuracy=float(plan.accuracy),
         late=bool(plan.late),
-        policy=policy,
-        reason=plan.reason,
+        policy=_within(policy, 256),
+        reason=_within(plan.reason, 1024),
     )
 
 
@@ -234,7 +237,7 @@ def profile_to_message(profile: DeviceProfile, stamp: Time) -> msg.DeviceProfile
     return msg.DeviceProfile(
         header=Header(stamp=stamp),
         model_id=profile.model_id,
-        device=profile.device,
+        device=_within(profile.device, 256),
         threads=profile.threads,
         node_names=list(profile.node_seconds),
         node_seconds=array("d", profile.node_seconds.values()),
@@ -251,8 +254,6 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
     names, seconds = message.node_names, message.node_seconds
     if len(names) != len(seconds):
         raise ProfileError(f"{len(names)} nodes came with the seconds of {len(seconds)}")
-    if len(names) > _MOST_NODES:
-        raise ProfileError(f"{len(names)} nodes came, at most {_MOST_NODES} may")
     node_seconds = dict(zip(names, seconds, strict=True))
     if len(node_seconds) < len(names):
         raise ProfileError("a node is named twice")

@@ -18,6 +18,8 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from dapdee_ros.codec.picture_size import picture_fault
+
 Converter = Callable[[Any], NDArray[Any]]
 
 # Bytes per pixel, and the name that both converters know the encoding by.
@@ -101,17 +103,19 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
 
 
 def compressed_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
-    """The picture in a compressed image message (JPEG, PNG and what else OpenCV reads).
+    """The picture in a compressed image message, a JPEG or PNG.
 
     Returns:
         uint8 ``(H, W, 3)``, red, green, blue.
 
     Raises:
-        ImageError: if it cannot be decoded.
+        ImageError: if it cannot be decoded, or declares more pixels than any camera has.
     """
     import cv2
 
     data = np.frombuffer(msg.data, np.uint8)
+    if fault := picture_fault(data):
+        raise ImageError(f"compressed image of format {msg.format!r}: {fault}")
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None:
         raise ImageError(

@@ -5,16 +5,23 @@ Nothing is drawn or encoded unless somebody looks: a ``Feed`` knows who does.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import http.client
+import ipaddress
 import json
+import math
+import platform
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import cv2
@@ -23,6 +30,14 @@ from dapdee_ros.nodes.drawing import Picture
 
 PORTS_TRIED = 21
 MOST_STREAMS = 16
+MOST_CONNECTIONS = 64
+MOST_CONNECTIONS_OF_ONE = 24
+"""At once: of all clients, and of one address."""
+
+LONGEST_REQUEST_S = 10.0
+"""What has not said what it wants by then is not waited for any longer."""
+
+MOST_REQUEST_BYTES = 16_384
 _PAGE = Path(__file__).with_name("live_page.html")
 _JPEG_QUALITY = 85
 _WANTED_S = 2.0
@@ -145,6 +160,7 @@ class LiveServer:
 
         Handler.page, Handler.scene, Handler.whole = page, scene, whole
         Handler.status, Handler.streams = staticmethod(status), streams
+        Handler.served_at = host
         self._server = _listen(host, port, Handler)
         self.port = self._server.server_port
         shown = "localhost" if host in ("", "0.0.0.0", "127.0.0.1") else host
@@ -166,6 +182,100 @@ class LiveServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True  # a browser that never closes its stream must not hold up the end
     block_on_close = False
+    request_queue_size = MOST_CONNECTIONS  # with the usual 5, others wait for a second retry
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, _Connection] = {}
+        super().__init__(address, handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is room for one more connection; called before it gets a thread."""
+        address = client_address[0]
+        with self._lock:
+            of_one = sum(known.address == address for known in self._open.values())
+            if len(self._open) >= MOST_CONNECTIONS or of_one >= MOST_CONNECTIONS_OF_ONE:
+                return False
+            self._open[request] = _Connection(address, time.monotonic() + LONGEST_REQUEST_S)
+            return True
+
+    def asked(self, request: Any) -> None:
+        """Note that a connection has said what it wants."""
+        with self._lock:
+            if request in self._open:
+                self._open[request].until_s = math.inf
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections that keep everybody waiting; called a few times a second."""
+        now_s = time.monotonic()
+        with self._lock:
+            late = [known for known, state in self._open.items() if now_s > state.until_s]
+        for request in late:
+            # Its thread wakes up from waiting for more, and ends it.
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass
+class _Connection:
+    """Whose a connection is, and until when it may go on asking."""
+
+    address: str
+    until_s: float
+
+
+class _Bounded:
+    """What a client sends, up to a number of bytes."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._left = file, MOST_REQUEST_BYTES
+
+    def readline(self, size: int = -1) -> bytes:
+        if not self._left:
+            raise http.client.HTTPException(f"more than {MOST_REQUEST_BYTES} bytes")
+        most = self._left if size < 0 else min(size, self._left)
+        line: bytes = self._file.readline(most)
+        self._left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._file.closed)
+
+
+def is_own_name(host: str, served_at: str) -> bool:
+    """Whether a request's ``Host`` names this machine, and not a name that only leads here.
+
+    A page of another site can have its own name resolve to this machine's address and so make a
+    browser read what is served here (DNS rebinding). It cannot do so with an address, with
+    ``localhost`` or with this machine's own name.
+
+    Args:
+        host: the header, with or without a port.
+        served_at: the address or name that the server was told to listen at.
+    """
+    name = host.strip().lower()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") == 1:
+        name = name.partition(":")[0]
+    own = platform.node().lower()
+    if name.rstrip(".") in {"localhost", served_at.lower(), own, f"{own}.local"} - {""}:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _listen(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
@@ -194,11 +304,24 @@ class _Handler(BaseHTTPRequestHandler):
     whole: Feed
     status: Callable[[], dict[str, Any]]
     streams: threading.BoundedSemaphore
+    served_at: str
+
+    def setup(self) -> None:
+        """Bound what is read of the client."""
+        super().setup()
+        self.rfile = cast(Any, _Bounded(self.rfile))
 
     def do_GET(self) -> None:
+        cast(_Server, self.server).asked(self.request)
         path = urlsplit(self.path).path
+        host = self.headers.get("Host", "")
         try:
-            if path == "/":
+            if host and not is_own_name(host, self.served_at):
+                self.send_error(
+                    HTTPStatus.MISDIRECTED_REQUEST,
+                    explain="Open this page by the machine's address or its own name.",
+                )
+            elif path == "/":
                 self._send(self.page, "text/html; charset=utf-8")
             elif path == "/status.json":
                 self._send(json.dumps(self.status()).encode(), "application/json")

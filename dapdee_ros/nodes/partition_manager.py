@@ -367,7 +367,7 @@ class PartitionManager(Node):
         """Publish a plan; it is the one in force from now on."""
         self._epoch += 1
         message = plan_to_message(
-            new,
+            replace(new, reason=why),
             stamp=self.get_clock().now().to_msg(),
             epoch=self._epoch,
             model_id=self._card.model_id,
@@ -376,7 +376,6 @@ class PartitionManager(Node):
             load_score=load.score,
             policy=policy,
         )
-        message.reason = why
         self._in_force = message
         self._decided_s = time.monotonic()
         self._drift.on_plan(self._epoch, message.predicted_latency_s)

@@ -9,8 +9,10 @@ process needs half as much. Both ends of their topics are this package's, with t
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, cast
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -19,6 +21,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
+from dapdee_ros.codec.cdr_check import MessageLayout
 from dapdee_ros.runtime.rejections import Rejections, shortened
 from dapdee_ros.runtime.system_clock import SystemClock
 
@@ -58,8 +61,32 @@ def listen_to(
     )
 
 
+def message_layout(kind: type) -> MessageLayout:
+    """The fields of a message type and their bounds, to check serialised messages by.
+
+    Args:
+        kind: its Python class.
+    """
+    return _layout_of(f"{kind.__module__.partition('.')[0]}/{kind.__name__}")
+
+
+@cache
+def _layout_of(kind: str) -> MessageLayout:
+    return MessageLayout(kind, _fields_of)
+
+
+def _fields_of(kind: str) -> Mapping[str, str]:
+    package, _, name = kind.partition("/")
+    message = getattr(importlib.import_module(f"{package}.msg"), name)
+    return cast("Mapping[str, str]", message.get_fields_and_field_types())
+
+
 class MessageReader:
-    """Makes messages of one topic's bytes, and counts those that are none or make no sense."""
+    """Makes messages of one topic's bytes, and counts those that are none or make no sense.
+
+    The bytes are checked against the bounds of the type's fields before anything is built of them:
+    Fast DDS heeds bounds only in what it sends, and those of texts not even there.
+    """
 
     def __init__(
         self,
@@ -80,10 +107,12 @@ class MessageReader:
         """
         self._node, self._kind, self._topic = node, kind, topic
         self._rejections, self._check = rejections, check
+        self._layout = message_layout(kind)
 
     def read(self, data: bytes) -> Any | None:
         """The message; None if it was refused."""
         try:
+            self._layout.check(data)
             message = deserialize_message(data, self._kind)
         except Exception as error:  # each middleware has errors of its own for this
             why = str(error).partition(", at /")[0]  # a line of source code helps nobody here

@@ -1,0 +1,1 @@
+"""What ``bench/fuzz.py`` is made of."""
