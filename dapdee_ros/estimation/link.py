@@ -195,7 +195,8 @@ class LinkEstimator:
         sound = 0 < spent_s <= LONGEST_S and 0 <= residence_s <= LONGEST_S
         arrived_s = now_s - residence_s
         sent_s = arrived_s - spent_s
-        self._outstanding.answer(key, sent_s if sound else -math.inf)
+        if self._outstanding.answer(key, sent_s if sound else -math.inf):
+            self._take_back_loss()
         if not sound:
             return
         usual_s = min(residence_s, s.longest_silence_s)
@@ -228,6 +229,13 @@ class LinkEstimator:
             return
         self._measure(now_s, n_bytes, arrived_s - free_s, spent_s)
         self._measured_s = now_s
+
+    def _take_back_loss(self) -> None:
+        """One of those counted as lost was refused or late, but it was answered."""
+        for at in range(len(self._outcomes) - 1, -1, -1):
+            if not self._outcomes[at]:
+                del self._outcomes[at]
+                return
 
     def _measure(self, now_s: float, n_bytes: int, on_link_s: float, spent_s: float) -> None:
         """What a large message says about the rate.

@@ -102,16 +102,17 @@ class Outstanding:
 
     def give_up(self, key: Hashable | None, sent_s: float, n_bytes: int) -> None:
         """Note that a message's loss is counted; an unknown one is remembered as such."""
-        if key is None or key not in self._sent:
+        if key is None:
             key = ("given up", sent_s)
+        if key not in self._sent:
             self.add(key, sent_s, n_bytes)
         self._sent[key].given_up = True
 
-    def answer(self, key: Hashable | None, sent_s: float) -> None:
-        """A message sent at ``sent_s`` has arrived."""
-        if key is not None:
-            self._sent.pop(key, None)
+    def answer(self, key: Hashable | None, sent_s: float) -> bool:
+        """A message sent at ``sent_s`` has arrived; returns whether it had been given up."""
+        known = self._sent.pop(key, None) if key is not None else None
         self._passed_s = max(self._passed_s, sent_s)
+        return known is not None and known.given_up
 
     def expire(self, before_s: float) -> int:
         """Forget what was sent before then; returns how many losses had not been counted."""

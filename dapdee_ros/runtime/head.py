@@ -31,7 +31,7 @@ from dapdee_ros.runtime.frames import (
     Status,
     TailAnswer,
 )
-from dapdee_ros.runtime.ledger import FrameLedger, LedgerError
+from dapdee_ros.runtime.ledger import DropKind, FrameLedger, LedgerError
 from dapdee_ros.runtime.pace import Pace
 from dapdee_ros.runtime.patience import fallback_time
 from dapdee_ros.runtime.rejections import Rejections, shortened
@@ -230,7 +230,7 @@ class HeadRuntime:
         with self._condition:
             number = self.ledger.accept()
             if self._stopping:
-                self.ledger.end_with_drop(number, SHUTDOWN)
+                self.ledger.end_with_drop(number, SHUTDOWN, DropKind.SHUTDOWN)
                 return number
             self._pace.on_frame(now)
             displaced, self._waiting = self._waiting, _Waiting(number, payload, now)
@@ -269,7 +269,7 @@ class HeadRuntime:
                 # No use to wait any longer: the inference thread finishes it from what was kept.
                 flight.fallback_at_s = now
                 flight.detail = f"edge: {refusal}"
-                self.ledger.count_rejected()
+                self.ledger.count_rejected(answer.status)
                 if answer.status is not Status.BUSY:  # that one is everyday life
                     self.rejections.count(now, "frame refused by the edge", refusal)
                 self._condition.notify_all()
@@ -324,7 +324,7 @@ class HeadRuntime:
             self._flights.clear()
             self._waiting = None
         for number in open_frames:
-            self.ledger.end_with_drop(number, SHUTDOWN)
+            self.ledger.end_with_drop(number, SHUTDOWN, DropKind.SHUTDOWN)
 
     # --- the inference thread -------------------------------------------------------------------
 
@@ -342,7 +342,9 @@ class HeadRuntime:
                 # Whatever one frame does, the car drives on; the frame is accounted for.
                 log.exception("frame %d could not be computed", _number(job))
                 with contextlib.suppress(LedgerError):  # it had ended, only publishing failed
-                    self.ledger.end_with_drop(_number(job), f"{FAILED}: {type(error).__name__}")
+                    self.ledger.end_with_drop(
+                        _number(job), f"{FAILED}: {type(error).__name__}", DropKind.FAILED
+                    )
 
     def _next_job(self) -> Flight | tuple[_Waiting, HeadProgram, bool] | None:
         """Wait for the next thing to do: a frame that has to be finished here, or a new one."""
@@ -404,7 +406,7 @@ class HeadRuntime:
             reason = shortened(str(error))
             if self.rejections.count(self._clock(), "image", reason):
                 log.warning("frame %d: %s", waiting.number, reason)
-            self.ledger.end_with_drop(waiting.number, f"bad image: {reason}")
+            self.ledger.end_with_drop(waiting.number, f"bad image: {reason}", DropKind.BAD_IMAGE)
             return
         network = self._network
         loaded_s = self._clock()

@@ -6,14 +6,30 @@ import math
 from collections.abc import Mapping
 
 from dapdee_ros.estimation.health import Findings, Health, Level, Recent, Value
-from dapdee_ros.runtime.frames import FramePlan
-from dapdee_ros.runtime.ledger import LedgerSummary
+from dapdee_ros.runtime.frames import FramePlan, Status
+from dapdee_ros.runtime.ledger import DropKind, LedgerSummary
 
 _MANY = 0.05
 _MOST_FALLBACKS = 0.5
 _MANY_BUSY = 0.2
 _QUIET_S = 5.0
 _LEAST_RATE = 0.8
+
+
+_DROP_ADVICE = {
+    DropKind.SUPERSEDED: "the car falls behind; lower the camera's rate_hz or the model's size",
+    DropKind.BAD_IMAGE: "its images cannot be used; set the camera's driver to what the head takes",
+    DropKind.FAILED: "the network could not be computed; the reasons are in the head's log",
+    DropKind.SHUTDOWN: "the head was stopped",
+}
+_REFUSAL_ADVICE = {
+    Status.OK: "the edge's answers make no sense; the reasons are in the task refused",
+    Status.WRONG_MODEL: "the edge runs another model; start both sides with the same one",
+    Status.BAD_TENSOR: "the edge refuses what is sent; its reasons are in the task refused",
+    Status.BUSY: "the edge is too slow for this rate; give it more threads or lower the rate_hz",
+    Status.ERROR: "the edge could not compute them; the reasons are in the edge's log",
+}
+_NO_ANSWER = "see the link, and whether the manager is running"
 
 
 class LedgerHealth:
@@ -24,6 +40,8 @@ class LedgerHealth:
             name: Recent()
             for name in ("accepted", "results", "drops", "misses", "fallbacks", "late")
         }
+        self._kinds = {kind: Recent() for kind in DropKind}
+        self._refusals = {status: Recent() for status in Status}
 
     def judge(
         self,
@@ -52,6 +70,8 @@ class LedgerHealth:
             "late": ledger.late_answers,
         }
         lately = {name: self._recent[name].grown(now_s, n) for name, n in counts.items()}
+        kinds = {k: r.grown(now_s, ledger.kinds.get(k, 0)) for k, r in self._kinds.items()}
+        refusals = {s: r.grown(now_s, ledger.refusals.get(s, 0)) for s, r in self._refusals.items()}
         window = f"of the last {self._recent['accepted'].window_s:.0f} s"
         found = Findings()
         if not ledger.balanced:
@@ -65,11 +85,13 @@ class LedgerHealth:
             since = "" if math.isinf(quiet_s) else f" for {quiet_s:.0f} s"
             found.add(Level.STALE, f"no image came{since}: is a camera publishing image_raw?")
         if lately["drops"] > _MANY * lately["accepted"] and lately["drops"] > 1:
-            why = max(ledger.reasons, key=lambda reason: ledger.reasons[reason], default="")
+            kind = max(kinds, key=lambda k: kinds[k])
+            reasons = {r: n for r, n in ledger.reasons.items() if ledger.kind_of.get(r) is kind}
+            why = max(reasons, key=lambda reason: reasons[reason], default=kind.value)
             found.add(
                 Level.WARN,
                 f"{lately['drops']} of {lately['accepted']} frames {window} were dropped (mostly: "
-                f"{why}): the car falls behind; lower the camera's rate_hz or the model's size",
+                f"{why}): {_DROP_ADVICE[kind]}",
             )
         if lately["misses"] > _MANY * lately["results"] and lately["misses"] > 1:
             found.add(
@@ -77,11 +99,14 @@ class LedgerHealth:
                 f"{lately['misses']} of {lately['results']} answers {window} missed the deadline "
                 f"of {1e3 * deadline_s:.0f} ms: raise deadline_s or lower the camera's rate_hz",
             )
+        refused = max(refusals, key=lambda s: refusals[s])
+        mostly = 2 * refusals[refused] >= lately["fallbacks"]
+        advice = _REFUSAL_ADVICE[refused] if mostly else _NO_ANSWER
         if lately["fallbacks"] > _MOST_FALLBACKS * lately["results"] and lately["fallbacks"] > 1:
             found.add(
                 Level.WARN,
                 f"the car finished {lately['fallbacks']} of {lately['results']} frames {window} "
-                "in the edge's place: see the link, and whether the manager is running",
+                f"in the edge's place: {advice}",
             )
         values: dict[str, Value] = {
             "accepted": ledger.accepted,

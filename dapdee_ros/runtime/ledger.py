@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import Enum
 
-from dapdee_ros.runtime.frames import Place
+from dapdee_ros.runtime.frames import Place, Status
 
 
 class LedgerError(RuntimeError):
@@ -15,6 +16,22 @@ class LedgerError(RuntimeError):
 
 _MOST_REASONS = 32
 _OTHER_REASONS = "other reasons"
+
+
+class DropKind(Enum):
+    """Why a frame was given up: what there is to do about it."""
+
+    SUPERSEDED = "superseded"
+    """A newer frame came before there was time for it."""
+
+    BAD_IMAGE = "bad image"
+    """The image cannot be made into the network's input."""
+
+    FAILED = "failed"
+    """The computation failed."""
+
+    SHUTDOWN = "shutdown"
+    """The head was stopped."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,9 @@ class LedgerSummary:
         deadline_misses: answers later than their deadline.
         late_answers: edge answers that came after their frame had ended, or were not asked for.
         rejected: edge answers that said the frame was not acceptable.
+        kinds: drops by kind.
+        kind_of: the kind of each reason in ``reasons`` that is of one.
+        refusals: the answers in ``rejected`` by their status.
     """
 
     accepted: int
@@ -42,6 +62,9 @@ class LedgerSummary:
     deadline_misses: int
     late_answers: int
     rejected: int
+    kinds: dict[DropKind, int] = field(default_factory=dict)
+    kind_of: dict[str, DropKind] = field(default_factory=dict)
+    refusals: dict[Status, int] = field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -60,7 +83,9 @@ class FrameLedger:
     _reasons: Counter[str] = field(default_factory=Counter)
     _deadline_misses: int = 0
     _late_answers: int = 0
-    _rejected: int = 0
+    _kinds: Counter[DropKind] = field(default_factory=Counter)
+    _kind_of: dict[str, DropKind] = field(default_factory=dict)
+    _refusals: Counter[Status] = field(default_factory=Counter)
 
     def accept(self) -> int:
         """Open a frame and return its number, counted from 1."""
@@ -80,17 +105,25 @@ class FrameLedger:
             self._places[place] += 1
             self._deadline_misses += missed
 
-    def end_with_drop(self, number: int, reason: str) -> None:
+    def end_with_drop(self, number: int, reason: str, kind: DropKind = DropKind.SUPERSEDED) -> None:
         """Close a frame without a result.
+
+        Args:
+            number: the frame's number.
+            reason: why, in words.
+            kind: why, as far as it matters for what there is to do.
 
         Raises:
             LedgerError: if the frame is not open.
         """
         with self._lock:
             self._close(number)
+            self._kinds[kind] += 1
             if len(self._reasons) >= _MOST_REASONS and reason not in self._reasons:
                 # Reasons quote what came from outside, so there may be any number of them.
                 reason = _OTHER_REASONS
+            else:
+                self._kind_of[reason] = kind
             self._reasons[reason] += 1
 
     def count_late_answer(self) -> None:
@@ -98,10 +131,10 @@ class FrameLedger:
         with self._lock:
             self._late_answers += 1
 
-    def count_rejected(self) -> None:
-        """Count an edge answer that refused its frame."""
+    def count_rejected(self, status: Status) -> None:
+        """Count an edge answer that refused its frame, or that said ok and made no sense."""
         with self._lock:
-            self._rejected += 1
+            self._refusals[status] += 1
 
     def summary(self) -> LedgerSummary:
         """The ledger now."""
@@ -115,7 +148,10 @@ class FrameLedger:
                 reasons=dict(self._reasons),
                 deadline_misses=self._deadline_misses,
                 late_answers=self._late_answers,
-                rejected=self._rejected,
+                rejected=self._refusals.total(),
+                kinds=dict(self._kinds),
+                kind_of=dict(self._kind_of),
+                refusals=dict(self._refusals),
             )
 
     def _close(self, number: int) -> None:

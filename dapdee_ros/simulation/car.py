@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dapdee_ros.runtime.frames import Place
+from dapdee_ros.runtime.frames import Place, Status
 from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, HeadSettings
 from dapdee_ros.runtime.ledger import FrameLedger
 from dapdee_ros.runtime.pace import Pace
@@ -181,7 +181,7 @@ class SimulatedCar:
         if waited_for and not answer.ok:
             self._window.on_busy(limit)
             frame.fallback_at_s = now_s
-            self.ledger.count_rejected()
+            self.ledger.count_rejected(Status.BUSY)
             self._unused(answer)
             self.look()
             return

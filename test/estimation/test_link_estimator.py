@@ -432,3 +432,14 @@ def test_nothing_a_peer_reports_breaks_it(
         assert 0 <= estimate.rtt_s < math.inf or math.isnan(estimate.rtt_s)
         assert 0 <= estimate.loss_ratio <= 1
         assert estimate.relative_spread >= 0
+
+
+def test_what_was_given_up_and_then_answered_was_not_lost() -> None:
+    estimator = LinkEstimator()
+    for tick in range(20):
+        estimator.on_unanswered(0.1 * tick, 5000, 0.05, ("frame", tick))
+        # A refusal, or a late answer: of either the head's own result was told before.
+        estimator.on_transfer(0.1 * tick + 0.02, 5000, 0.06, 0.0, ("frame", tick))
+    assert estimator.estimate(2.0).loss_ratio == 0
+    estimator.on_unanswered(2.1, 5000, 0.05, ("frame", 20))
+    assert estimator.estimate(2.2).loss_ratio == pytest.approx(1 / 21)

@@ -1,10 +1,12 @@
 import math
 import threading
 
+import pytest
+
 from dapdee_ros.estimation.health import Health, Level
-from dapdee_ros.runtime.frames import FramePlan, Place
+from dapdee_ros.runtime.frames import FramePlan, Place, Status
 from dapdee_ros.runtime.health import CameraHealth, EdgeHealth, LedgerHealth, head_health
-from dapdee_ros.runtime.ledger import FrameLedger, LedgerSummary
+from dapdee_ros.runtime.ledger import DropKind, FrameLedger, LedgerSummary
 from dapdee_ros.runtime.rejections import Rejections
 
 
@@ -124,3 +126,57 @@ def test_a_ledger_keeps_a_bounded_number_of_reasons() -> None:
     summary = ledger.summary()
     assert summary.drops == 500 and summary.balanced
     assert len(summary.reasons) < 40
+
+
+def said(ledger: FrameLedger) -> str:
+    """What a fresh judge says of a ledger."""
+    summary = ledger.summary()
+    fallbacks = summary.places.get(Place.CAR_FALLBACK, 0)
+    judged = LedgerHealth().judge(1.0, summary, fallbacks=fallbacks, deadline_s=0.3, quiet_s=0.1)
+    assert judged.level is Level.WARN
+    return judged.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "advice"),
+    [
+        (DropKind.BAD_IMAGE, "bad image: encoding 16UC1", "set the camera's driver"),
+        (DropKind.FAILED, "could not be computed: ValueError", "the head's log"),
+        (DropKind.SUPERSEDED, "superseded by a newer frame", "lower the camera's rate_hz"),
+    ],
+)
+def test_the_advice_follows_what_drops_most(kind: DropKind, reason: str, advice: str) -> None:
+    ledger = FrameLedger()
+    frames(ledger, 20)
+    others = [k for k in DropKind if k is not kind]
+    for other in others:
+        ledger.end_with_drop(ledger.accept(), f"some other reason, {other.value}", other)
+    for _ in range(6):
+        ledger.end_with_drop(ledger.accept(), reason, kind)
+    words = said(ledger)
+    assert reason in words and advice in words
+    assert ("rate_hz" in words) == (kind is DropKind.SUPERSEDED)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (Status.WRONG_MODEL, "the edge runs another model"),
+        (Status.BAD_TENSOR, "the edge refuses"),
+        (Status.ERROR, "the edge's log"),
+        (Status.BUSY, "the edge is too slow"),
+        (None, "see the link"),
+    ],
+)
+def test_the_advice_on_fallbacks_follows_what_the_edge_says(
+    status: Status | None, advice: str
+) -> None:
+    ledger = FrameLedger()
+    for _ in range(20):
+        number = ledger.accept()
+        if status is not None:
+            ledger.count_rejected(status)
+        ledger.end_with_result(number, Place.CAR_FALLBACK, missed=False)
+    words = said(ledger)
+    assert advice in words
+    assert ("see the link" in words) == (status is None)
