@@ -63,8 +63,8 @@ def durations_fault(durations_s: Mapping[str, float]) -> str:
 
 def link_fault(uplink_bps: float, rtt_s: float, loss_ratio: float, spread: float) -> str:
     """What is wrong with a link's state; NaN is a rate or round trip that is not known."""
-    if not (math.isnan(uplink_bps) or 0 < uplink_bps <= FASTEST_BPS):
-        return f"uplink_bps is {uplink_bps}, expected above 0 and at most {FASTEST_BPS:g}"
+    if not (math.isnan(uplink_bps) or 0 <= uplink_bps <= FASTEST_BPS):
+        return f"uplink_bps is {uplink_bps}, expected 0 to {FASTEST_BPS:g}"
     if not (math.isnan(rtt_s) or _is_duration(rtt_s)):
         return f"rtt_s is {rtt_s}, expected 0 to {LONGEST_S:g}"
     if not 0 <= loss_ratio <= 1:

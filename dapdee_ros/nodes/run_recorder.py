@@ -16,11 +16,14 @@ from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.files import FileError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.ending import StopProcess
+from dapdee_ros.nodes.message_checks import link_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
+from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.report.journal import Journal
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord
+from dapdee_ros.runtime.rejections import Rejections
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
@@ -39,6 +42,7 @@ class RunRecorder(Node):
 
     def __init__(self) -> None:
         super().__init__("run_recorder")
+        self.rejections = Rejections()
         self._path = Path(declare(self, "path", "runs/run.json", "File to write the log to."))
         model = declare(self, "model", "roadsigns", "Model of the run, for its class names.")
         settings = declare(
@@ -87,12 +91,42 @@ class RunRecorder(Node):
         self._link: msg.LinkQuality | None = None
         # Before the results: of what has come when the executor looks, the first subscription's is
         # taken first, and a result is judged by the truth that is known then.
-        self.create_subscription(msg.SceneTruth, "truth", self._take_truth, qos.RESULT)
-        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
-        self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
-        self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
-        self.create_subscription(msg.LinkQuality, "link_truth", self._take_truth_link, qos.STATE)
-        self.create_subscription(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+        listen_checking(
+            self, msg.SceneTruth, "truth", self._take_truth, qos.RESULT, self.rejections
+        )
+        listen_checking(
+            self,
+            msg.InferenceResult,
+            "inference",
+            self._take_result,
+            qos.RESULT,
+            self.rejections,
+            check=result_fault,
+        )
+        listen_checking(
+            self, msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED, self.rejections
+        )
+        listen_checking(
+            self,
+            msg.LinkQuality,
+            "link_quality",
+            self._take_link,
+            qos.STATE,
+            self.rejections,
+            check=link_fault,
+        )
+        listen_checking(
+            self,
+            msg.LinkQuality,
+            "link_truth",
+            self._take_truth_link,
+            qos.STATE,
+            self.rejections,
+            check=link_fault,
+        )
+        listen_checking(
+            self, msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED, self.rejections
+        )
         every(self, 1.0, self._tick)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
@@ -103,6 +137,7 @@ class RunRecorder(Node):
             "plans": self._plans,
             "lost": self._journal.lost,
             "path": str(self._path),
+            "refused": sum(self.rejections.counts.values()),
         }
         if self._journal.lost:
             return {

@@ -18,12 +18,15 @@ from dapdee_ros.files import FileError, write_whole
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.live_server import Feed, LiveServer
+from dapdee_ros.nodes.message_checks import link_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare
 from dapdee_ros.nodes.picture import draw, draw_scene
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.run_view import RunView
 from dapdee_ros.nodes.shown import Answer, LinkPoint
 from dapdee_ros.nodes.timers import every
+from dapdee_ros.nodes.topics import listen_checking
+from dapdee_ros.runtime.rejections import Rejections
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
@@ -52,6 +55,7 @@ class Viewer(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("viewer", **options)
+        self.rejections = Rejections()
         self._server: LiveServer | None = None
         port = declare(
             self,
@@ -114,10 +118,30 @@ class Viewer(Node):
             taken = f" (port {port} is taken)" if self._server.port != port else ""
             self.get_logger().info(f"live picture: {self._server.url}{taken}")
         self._annotated = self.create_publisher(Image, "annotated", qos.IMAGE)
-        self.create_subscription(msg.InferenceResult, "inference", self._take_result, qos.RESULT)
-        self.create_subscription(msg.SceneTruth, "truth", self._take_truth, qos.RESULT)
-        self.create_subscription(msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED)
-        self.create_subscription(msg.LinkQuality, "link_quality", self._take_link, qos.STATE)
+        listen_checking(
+            self,
+            msg.InferenceResult,
+            "inference",
+            self._take_result,
+            qos.RESULT,
+            self.rejections,
+            check=result_fault,
+        )
+        listen_checking(
+            self, msg.SceneTruth, "truth", self._take_truth, qos.RESULT, self.rejections
+        )
+        listen_checking(
+            self, msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED, self.rejections
+        )
+        listen_checking(
+            self,
+            msg.LinkQuality,
+            "link_quality",
+            self._take_link,
+            qos.STATE,
+            self.rejections,
+            check=link_fault,
+        )
         # Also without results there is something to see, and to notice who looks.
         every(self, _REDRAW_S, self._tick)
         self._tick()
@@ -126,7 +150,8 @@ class Viewer(Node):
         """Task picture: WARN where images come that cannot be shown."""
         page = self._server.url if self._server else "no page"
         looked_at = now_s - self._looked_s < _LOOKED_S
-        values: dict[str, Value] = {"page": page, "looked_at": looked_at}
+        refused = sum(self.rejections.counts.values())
+        values: dict[str, Value] = {"page": page, "looked_at": looked_at, "refused": refused}
         if self._refused:
             return {"picture": Health(Level.WARN, f"not shown: {self._refused}", values)}
         return {"picture": Health(Level.OK, page, values)}

@@ -1,0 +1,1 @@
+"""What ``bench/attacks.py`` is made of."""
