@@ -53,7 +53,7 @@ DEADLINE_S = 0.5
 START_S = 90.0
 RECOVERY_S = 8.0
 SETTLE_S = 1.0
-_SHARE, _LATENCY, _LATENCY_S, _PLANS = 0.15, 1.5, 0.03, 2
+_SHARE, _LATENCY, _LATENCY_S, _PLANS = 0.15, 1.5, 0.03, 10
 """What may differ by chance: shares, times (a factor and seconds more), plans in force."""
 
 
@@ -190,6 +190,7 @@ def figures_of(
         "median_latency_s": round(statistics.median(latencies_s), 4),
         "p95_latency_s": round(latencies_s[int(0.95 * (len(latencies_s) - 1))], 4),
         "plans": len({r.plan_epoch for r in results}),
+        "under_forged_plans": sum(r.plan_epoch >= FORGED_EPOCH for r in results),
     }
 
 
@@ -203,6 +204,8 @@ def changes(quiet: dict[str, Any], under: dict[str, Any]) -> list[str]:
     found = []
     if under["forged"]:
         found.append(f"{under['forged']} of {under['results']} answers were forged")
+    if under["under_forged_plans"]:
+        found.append(f"{under['under_forged_plans']} of {under['results']} under forged plans")
     for name in ("edge_share", "wrong_share"):
         if abs(under[name] - quiet[name]) > _SHARE:
             found.append(f"{name} {under[name]} instead of {quiet[name]}")

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import rclpy
+from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
 
@@ -27,6 +28,7 @@ MARK = 0.7734375
 """Score of forged answers, a number that float32 holds: so they are told from real ones."""
 
 FORGED_EPOCH = 1_000_000
+_ECHO_PERIOD_S = 0.02
 LARGE_BYTES = 1_000_000
 _SEALED_TOPICS = ("head_tensor", "edge_result", "probe", "probe_echo", "edge/profile", "edge/load")
 
@@ -36,16 +38,19 @@ class Rogue:
 
     Args:
         node: in the domain that is attacked.
+        plain: another participant there, for messages that are not sealed: Fast DDS lets a
+            participant have one type for a topic.
         sealed: whether only sealed messages are to be found there.
     """
 
-    def __init__(self, node: Node, sealed: bool) -> None:
-        self.node, self.sealed = node, sealed
+    def __init__(self, node: Node, plain: Node, sealed: bool) -> None:
+        self.node, self.plain, self.sealed = node, plain, sealed
         self.card = read_card(find_model("roadsigns"))
         self.exits = len(self.card.dag.exits)
         self.dice = random.Random(1)
         self.sent = 0
         self.session, self.number, self.at = 0, 0, 0
+        self._echo_s = 0.0
         self._publishers: dict[tuple[str, type], Any] = {}
         self._profile_of = {"edge/profile": qos.LATCHED, "car/profile": qos.LATCHED}
         self._profile_of |= {"plan": qos.LATCHED, "ledger": qos.LATCHED, "probe_echo": qos.PROBE}
@@ -67,9 +72,13 @@ class Rogue:
         """Publish a message, or bytes that are said to be one of ``kind``."""
         key = (topic, kind or type(message))
         if key not in self._publishers:
-            made = self.node.create_publisher(key[1], topic, self._profile(topic))
+            node = self.node if key[1] is msg.Sealed else self.plain
+            made = node.create_publisher(key[1], topic, self._profile(topic))
             self._publishers[key] = made
-        self._publishers[key].publish(message)
+        try:
+            self._publishers[key].publish(message)
+        except RuntimeError:
+            return  # more than the middleware sends of such a message
         self.sent += 1
 
     def _hear(self, frame: msg.HeadTensor) -> None:
@@ -81,8 +90,11 @@ class Rogue:
 
     def _echo(self, topic: str, message: msg.Sealed) -> None:
         """Say again what was heard, once as it was and once with a byte changed."""
-        if message.key_id == 0xBAD or self.dice.random() < 0.5:
-            return  # not the own ones again and again
+        now_s = time.monotonic()
+        if message.key_id == 0xBAD or now_s < self._echo_s:
+            return
+        # It hears itself as well: not faster and faster.
+        self._echo_s = now_s + _ECHO_PERIOD_S
         self.send(topic, message)
         changed = array("B", message.data)
         if changed:
@@ -249,9 +261,12 @@ ATTACKS: tuple[str, ...] = (
 def attack(name: str, domain_id: int, sealed: bool, seconds: float) -> int:
     """Play one attack for so long; returns how many messages were sent."""
     rclpy.init(args=[], domain_id=domain_id)
+    other = Context()
+    rclpy.init(args=[], context=other, domain_id=domain_id)
     try:
         node = rclpy.create_node(f"rogue_{name}")
-        rogue = Rogue(node, sealed)
+        plain = rclpy.create_node(f"rogue_{name}_plain", context=other)
+        rogue = Rogue(node, plain, sealed)
         play: Callable[[], None] = getattr(rogue, name)
         end_s = time.monotonic() + seconds
         due_s = time.monotonic()
@@ -262,4 +277,5 @@ def attack(name: str, domain_id: int, sealed: bool, seconds: float) -> int:
             rclpy.spin_once(node, timeout_sec=max(0.0, min(0.02, due_s - time.monotonic())))
         return rogue.sent
     finally:
+        rclpy.try_shutdown(context=other)
         rclpy.try_shutdown()

@@ -55,8 +55,8 @@ def _decompressed(message: Any) -> NDArray[np.uint8]:
     data = np.asarray(message.data, np.uint8)
     if fault := picture_fault(data):
         raise PictureError(
-            f"compressed image of format {message.format!r}, {data.size} bytes: {fault}; expected "
-            "a whole JPEG or PNG"
+            f"compressed image of format {message.format!r}, {data.size} bytes: cannot be "
+            f"decoded, {fault}"
         )
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None

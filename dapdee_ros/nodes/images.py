@@ -115,7 +115,7 @@ def compressed_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
 
     data = np.frombuffer(msg.data, np.uint8)
     if fault := picture_fault(data):
-        raise ImageError(f"compressed image of format {msg.format!r}: {fault}")
+        raise ImageError(f"compressed image of format {msg.format!r}: cannot be decoded, {fault}")
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None:
         raise ImageError(
