@@ -10,11 +10,7 @@ SHELL := /bin/bash
 ENV := source tools/env.sh &&
 
 # Minutes each, and for the testbed root.
-<<<<<<< HEAD
-LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series fuzz printed_commands
-=======
-LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series fuzz attacks
->>>>>>> 829fcf4 (Attack the running system without and with a key; check what viewer and recorder take)
+LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series fuzz printed_commands attacks
 BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.py))))
 
 .PHONY: setup demo test lint bench bench-full pins clean help
