@@ -37,6 +37,7 @@ from typing import Any
 import psutil
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import LoggingSeverity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the parts beside this file
 
@@ -44,7 +45,9 @@ import dapdee_ros.msg as msg
 from bench.attacking.rogue import ATTACKS, FORGED_EPOCH, MARK, attack
 from dapdee_ros.cli.processes import Processes
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.process_table import CAMERA, EDGE, HEAD, MANAGER
+from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.sealing.configured import DOMAIN_VARIABLE, KEY_VARIABLE
 from dapdee_ros.sealing.key_file import new_ring, save_new
 
@@ -71,10 +74,14 @@ class Witness:
         self.truths: dict[tuple[int, int], str] = {}
         self.ledgers: dict[int, msg.FrameLedger] = {}
         deep = qos.tensor_qos(True, 1000)
-        listen = self.node.create_subscription
-        listen(msg.InferenceResult, "inference", self._take_result, deep)
-        listen(msg.SceneTruth, "truth", self._take_truth, deep)
-        listen(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
+        refused = Rejections()
+        for kind, topic, take, profile in (
+            (msg.InferenceResult, "inference", self._take_result, deep),
+            (msg.SceneTruth, "truth", self._take_truth, deep),
+            (msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED),
+        ):
+            listen_checking(self.node, kind, topic, take, profile, refused)
+        self.node.get_logger().set_level(LoggingSeverity.ERROR)  # it hears the attacks as well
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -276,7 +283,8 @@ def start_rogue(name: str, domain_id: int, sealed: bool, seconds: float) -> subp
     """Start the rogue as a process of its own; it prints how many messages it sent."""
     command = [sys.executable, __file__, "--rogue", name, "--domain", str(domain_id)]
     command += ["--seconds", str(seconds)] + ["--sealed"] * sealed
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # The middleware has a lot to say of what it hears of itself.
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def main() -> int:
