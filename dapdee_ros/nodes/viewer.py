@@ -118,6 +118,10 @@ class Viewer(Node):
             taken = f" (port {port} is taken)" if self._server.port != port else ""
             self.get_logger().info(f"live picture: {self._server.url}{taken}")
         self._annotated = self.create_publisher(Image, "annotated", qos.IMAGE)
+        # First: a result is judged by the truth that is known then.
+        listen_checking(
+            self, msg.SceneTruth, "truth", self._take_truth, qos.RESULT, self.rejections
+        )
         listen_checking(
             self,
             msg.InferenceResult,
@@ -126,9 +130,6 @@ class Viewer(Node):
             qos.RESULT,
             self.rejections,
             check=result_fault,
-        )
-        listen_checking(
-            self, msg.SceneTruth, "truth", self._take_truth, qos.RESULT, self.rejections
         )
         listen_checking(
             self, msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED, self.rejections
