@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.files import write_whole
 from dapdee_ros.partition.codec_cost import CodecCost, MeasuredCodec, TensorCost
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of
@@ -200,7 +201,7 @@ def _timed_codecs(runner: GraphRunner, car_slowdown: float, path: Path | None) -
     else:
         took = _time_codecs(runner)
         if path is not None:
-            path.write_text(json.dumps(took) + "\n", encoding="utf-8")
+            write_whole(path, json.dumps(took) + "\n")
     return [
         MeasuredCodec(
             codec,

@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
-from dapdee_ros.files import FileError, write_whole
+from dapdee_ros.files import FileError, require_place, write_whole
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.live_server import Feed, LiveServer
@@ -98,6 +98,11 @@ class Viewer(Node):
             "File (PNG) to which the last picture is written at the end. Empty: none.",
         )
         self._snapshot = Path(snapshot).expanduser() if snapshot else None
+        try:
+            if self._snapshot is not None:
+                require_place(self._snapshot)
+        except FileError as error:
+            raise ParameterError(f"parameter snapshot_path: {error}") from error
         self._period_s = 1 / highest_hz
         self._drawn_s = -math.inf
         self._looked_s = -math.inf
@@ -249,20 +254,23 @@ class Viewer(Node):
             self.get_logger().warning(f"nothing came to be shown, so {path} is not written")
             return
         png = cv2.imencode(".png", cv2.cvtColor(draw(shown), cv2.COLOR_RGB2BGR))[1]
-        try:
-            write_whole(path, png.tobytes())
-        except FileError as error:
-            self.get_logger().error(f"the last picture is lost: {error}")
+        write_whole(path, png.tobytes())
 
     def destroy_node(self) -> None:
-        """Write the last picture, close the page, and end."""
-        if self._snapshot is not None:
-            self._write_snapshot(self._snapshot)
+        """Write the last picture, close the page, and end.
+
+        Raises:
+            FileError: if the picture cannot be written.
+        """
+        try:
+            if self._snapshot is not None:
+                self._write_snapshot(self._snapshot)
+        finally:
             self._snapshot = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        super().destroy_node()
+            if self._server is not None:
+                self._server.close()
+                self._server = None
+            super().destroy_node()
 
 
 def _key(stamp: Time) -> tuple[int, int]:

@@ -237,6 +237,7 @@ def test_without_a_page_nothing_listens_and_nothing_is_written(
     ("parameters", "says"),
     [
         ({"model": "no_such_model"}, "no_such_model"),
+        ({"snapshot_path": "/proc/none/last.png"}, "cannot write /proc/none"),
         ({"http_host": "203.0.113.7"}, "must be an address of this machine"),
     ],
 )
