@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
@@ -38,6 +39,7 @@ A ROS 2 node of dapdee_ros. Its parameters, while it runs: ros2 param list, and 
 NODE NAME. They stand with their defaults in the folder config of the package."""
 
 _CLOCK_LOOK_S = 0.1
+_LONGEST_END_S = 30.0
 
 
 class _RosHandler(logging.Handler):
@@ -152,6 +154,10 @@ def run_nodes(
         ending.fail(error, "start")
     finally:
         ending.ignore_signals()
+        # Fast DDS 2.14 can wait for ever, computing all the time, where a participant ends just as
+        # it learns that another one has ended (DomainParticipant::set_listener against the threads
+        # of discovery). It does so with Python's lock held, so that no thread of Python could help.
+        faulthandler.dump_traceback_later(_LONGEST_END_S, exit=True)
         if spinner:
             spinner.stop()
         for node in reversed(nodes):
@@ -167,6 +173,7 @@ def run_nodes(
         # Python ends with a search for cycles of garbage, and with torch loaded that takes 0.5 s of
         # a desktop's time: without it a process ends before anyone loses patience and kills it.
         gc.freeze()
+        faulthandler.cancel_dump_traceback_later()
     return ending.status
 
 

@@ -125,6 +125,34 @@ def test_an_end_in_order_has_the_status_that_was_given(
     assert output == "ticks\n"
 
 
+def test_a_middleware_that_never_lets_go_does_not_keep_the_process(
+    ros: RosWorld, tmp_path: Path
+) -> None:
+    # As Fast DDS does it now and then: with Python's lock held, so that no thread of Python runs.
+    hang = "import ctypes; ctypes.PyDLL(None).sleep(60)"
+    program = tmp_path / "ends.py"
+    program.write_text(
+        "import dapdee_ros.nodes.process as process\nprocess._LONGEST_END_S = 2.0\n"
+        + NODE.format(leave=hang)
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(program), "destroy"],
+        env=ros.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ticks\n"
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "in leave" in output  # where it hung
+
+
 def said_to_expect_a_driver(camera: Program) -> bool:
     return "another driver" in camera.output()
 
