@@ -23,6 +23,7 @@ from dapdee_ros.codec.wire import MOST_DECODED_BYTES
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.diagnostics import resident_bytes
 from dapdee_ros.runtime.frames import Status
+from dapdee_ros.sealing.configured import KEY_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -109,6 +110,7 @@ def fuzz_over_dds(kinds: dict[str, Target], messages: int, seed: int, folder: Pa
     import rclpy
 
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ[KEY_VARIABLE] = "none"  # with a key nothing spoiled would get as far as this
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 101)))
     rclpy.init(args=[])
     nodes = Nodes(folder)
