@@ -19,16 +19,21 @@ _ENCODINGS: dict[str, tuple[int, str]] = {
     "bgra8": (4, "COLOR_BGRA2RGB"),
     "mono8": (1, "COLOR_GRAY2RGB"),
     "8UC1": (1, "COLOR_GRAY2RGB"),
+    "8UC3": (3, "COLOR_BGR2RGB"),  # OpenCV's own order, which drivers pass through
+    "8UC4": (4, "COLOR_BGRA2RGB"),
     "mono16": (2, "COLOR_GRAY2RGB"),
     "yuyv": (2, "COLOR_YUV2RGB_YUYV"),
     "yuv422_yuy2": (2, "COLOR_YUV2RGB_YUYV"),
     "uyvy": (2, "COLOR_YUV2RGB_UYVY"),
     "yuv422": (2, "COLOR_YUV2RGB_UYVY"),
+    "nv12": (1, "COLOR_YUV2RGB_NV12"),
+    "nv21": (1, "COLOR_YUV2RGB_NV21"),
     "bayer_rggb8": (1, "COLOR_BAYER_BG2RGB"),
     "bayer_bggr8": (1, "COLOR_BAYER_RG2RGB"),
     "bayer_gbrg8": (1, "COLOR_BAYER_GR2RGB"),
     "bayer_grbg8": (1, "COLOR_BAYER_GB2RGB"),
 }
+_HALF_CHROMA = ("nv12", "nv21")
 ENCODINGS = tuple(_ENCODINGS)
 """Encodings of sensor_msgs/Image that can be read."""
 
@@ -87,6 +92,10 @@ def _raw(message: Any) -> NDArray[np.uint8]:
     if not height or not width or step < row_bytes:
         raise PictureError(f"{what}: a row has {row_bytes} bytes, and neither side may be 0")
     data = np.asarray(message.data, np.uint8)
+    if encoding in _HALF_CHROMA:
+        if width % 2 or height % 2:
+            raise PictureError(f"{what}: width and height must be even, four pixels share a colour")
+        height = height * 3 // 2  # below the picture's rows half as many with its colours
     wanted = step * (height - 1) + row_bytes  # the last row's padding may be missing
     if data.size < wanted:
         raise PictureError(f"{what}: {data.size} bytes of data, expected {wanted}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
@@ -25,8 +24,9 @@ from dapdee_ros.nodes.conversions import (
     message_to_frame_plan,
     message_to_tail_answer,
 )
+from dapdee_ros.nodes.image_input import ImageInput
 from dapdee_ros.nodes.image_publishers import ImagePublishers
-from dapdee_ros.nodes.images import ImageError, image_to_rgb
+from dapdee_ros.nodes.images import ImageError, compressed_to_rgb, image_to_rgb
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare, on_change
 from dapdee_ros.nodes.process import run_nodes
@@ -89,7 +89,8 @@ class Head(ModelLifecycleNode):
             self,
             "margin_s",
             defaults.margin_s,
-            "How long before the deadline a frame that the edge did not answer shall be done.",
+            "How long before the deadline a frame that the edge did not answer shall be done at "
+            "least. More is kept back where the car's own finishes have come late.",
             bounds=(0.0, 1.0),
             live=True,
         )
@@ -123,7 +124,7 @@ class Head(ModelLifecycleNode):
             msg.InferenceResult, "unused_answer", qos.RESULT
         )
         self._ledgers = self.create_publisher(msg.FrameLedger, "ledger", qos.LATCHED)
-        self._inputs: list[Any] = []
+        self._images = ImageInput(self, self._take_image)
         self._answers: Any = None
         self._timer: Any = None
         self._conditions = HardConditions(
@@ -135,7 +136,6 @@ class Head(ModelLifecycleNode):
         self._untried_plan: msg.PartitionPlan | None = None
         self._health = LedgerHealth()
         self._cameras = ImagePublishers(self)
-        self._image_s = -math.inf
         listen_checking(
             self, msg.PartitionPlan, "plan", self._take_plan, qos.LATCHED, self.rejections
         )
@@ -167,7 +167,7 @@ class Head(ModelLifecycleNode):
                 self._take_plan(plan)
         self._health = LedgerHealth()
         self._runtime.start()
-        self._inputs = [self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE)]
+        self._images.open()
         self._answers = self.link.listen(
             "edge_result",
             msg.InferenceResult,
@@ -185,9 +185,7 @@ class Head(ModelLifecycleNode):
 
     def stop_runtime(self) -> None:
         """End the inference thread, close the ledger and publish it."""
-        for handle in self._inputs:
-            self.destroy_subscription(handle)
-        self._inputs = []
+        self._images.close()
         if self._answers is not None:
             self.link.end_subscription(self._answers)
             self._answers = None
@@ -233,7 +231,7 @@ class Head(ModelLifecycleNode):
                 ledger,
                 fallbacks=ledger.places.get(Place.CAR_FALLBACK, 0),
                 deadline_s=holds.deadline_s,
-                quiet_s=now_s - self._image_s,
+                quiet_s=self._images.health.silent_s(now_s),
             ),
             "head": head_health(
                 plan,
@@ -245,12 +243,16 @@ class Head(ModelLifecycleNode):
                 slowdown=runtime.slowdown,
                 displaced=self._outbox.displaced if self._outbox else 0,
             ),
-            "images": self._cameras.health(now_s),
+            "images": self._judge_images(now_s),
             **common,
         }
 
-    def _take_image(self, image: Image) -> None:
-        self._image_s = time.monotonic()
+    def _judge_images(self, now_s: float) -> Health:
+        came, publishers = self._images.health.judge(now_s), self._cameras.health(now_s)
+        worse = publishers if publishers.level is not Level.OK and came.level is Level.OK else came
+        return replace(worse, values={**publishers.values, **came.values})
+
+    def _take_image(self, image: Image | CompressedImage) -> None:
         if self._runtime is not None:
             self._runtime.accept(image)
 
@@ -313,10 +315,11 @@ class Head(ModelLifecycleNode):
         if self.rejections.count(time.monotonic(), "plan", reason):
             self.get_logger().error(f"a plan is not used: {shortened(reason)}")
 
-    def _load(self, image: Image) -> NDArray[np.uint8]:
+    def _load(self, image: Image | CompressedImage) -> NDArray[np.uint8]:
         assert self.network is not None  # the runtime lives no longer than the network
+        read = compressed_to_rgb if isinstance(image, CompressedImage) else image_to_rgb
         try:
-            return network_input(image_to_rgb(image), self.network.model.card.input_size)
+            return network_input(read(image), self.network.model.card.input_size)
         except ImageError as error:
             raise FrameError(str(error)) from error
 

@@ -18,8 +18,6 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from dapdee_ros.codec.picture_size import picture_fault
-
 Converter = Callable[[Any], NDArray[Any]]
 
 # Bytes per pixel, and the name that both converters know the encoding by.
@@ -30,16 +28,23 @@ _ENCODINGS: dict[str, tuple[int, str]] = {
     "bgra8": (4, "bgra8"),
     "mono8": (1, "mono8"),
     "8UC1": (1, "mono8"),
+    "8UC3": (3, "bgr8"),  # OpenCV's own order, which drivers pass through
+    "8UC4": (4, "bgra8"),
     "mono16": (2, "mono16"),
     "yuyv": (2, "yuv422_yuy2"),
     "yuv422_yuy2": (2, "yuv422_yuy2"),
     "uyvy": (2, "yuv422"),
     "yuv422": (2, "yuv422"),
+    "nv12": (1, "nv12"),
+    "nv21": (1, "nv21"),
     "bayer_rggb8": (1, "bayer_rggb8"),
     "bayer_bggr8": (1, "bayer_bggr8"),
     "bayer_gbrg8": (1, "bayer_gbrg8"),
     "bayer_grbg8": (1, "bayer_grbg8"),
 }
+_HALF_CHROMA = ("nv12", "nv21")
+"""Read as a bag's are: the converters know one of them or none."""
+
 _CHROMA_PAIRS = ("yuv422_yuy2", "yuv422")
 
 
@@ -67,6 +72,8 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
             f"image of encoding {msg.encoding!r}, supported are {', '.join(_ENCODINGS)}: "
             "set the camera driver to one of them"
         ) from None
+    if name in _HALF_CHROMA:
+        return _as_in_bags(msg)
     height, width, step = msg.height, msg.width, msg.step
     what = f"image of {width}x{height} pixels, encoding {msg.encoding}"
     if height == 0 or width == 0:
@@ -111,18 +118,17 @@ def compressed_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
     Raises:
         ImageError: if it cannot be decoded, or declares more pixels than any camera has.
     """
-    import cv2
+    return _as_in_bags(msg)
 
-    data = np.frombuffer(msg.data, np.uint8)
-    if fault := picture_fault(data):
-        raise ImageError(f"compressed image of format {msg.format!r}: cannot be decoded, {fault}")
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if bgr is None:
-        raise ImageError(
-            f"compressed image of format {msg.format!r}, {data.size} bytes: cannot be decoded, "
-            "expected a whole JPEG or PNG"
-        )
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+def _as_in_bags(msg: Image | CompressedImage) -> NDArray[np.uint8]:
+    # Here, not above: it brings OpenCV with the first such message.
+    from dapdee_ros.bags.pictures import PictureError, picture
+
+    try:
+        return picture(msg)
+    except PictureError as error:
+        raise ImageError(str(error)) from error
 
 
 def rgb_to_image(rgb: NDArray[np.uint8], stamp: Time, frame_id: str) -> Image:

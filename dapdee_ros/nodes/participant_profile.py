@@ -12,8 +12,10 @@ import contextlib
 import ctypes
 import functools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 _LIBRARY = "libdapdee_ros__participant_profile.so"
 _PROFILES = "fastdds_inner.xml"
@@ -57,6 +59,44 @@ def use_loopback_only(*, large_messages: bool) -> bool:
     if os.environ.get("FASTDDS_BUILTIN_TRANSPORTS"):
         name = "dapdee_ros_inner_udp"  # whoever chooses the transports may have no shared memory
     return library is not None and library.dapdee_use_profile(name.encode()) == 0
+
+
+_READER = """\
+<?xml version="1.0" encoding="UTF-8" ?>
+<dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">
+  <profiles>
+    <data_reader profile_name={topic}>
+      <unicastLocatorList>
+        <locator>
+          <udpv4/>
+        </locator>
+      </unicastLocatorList>
+    </data_reader>
+  </profiles>
+</dds>
+"""
+
+
+def read_over_sockets(topic: str) -> bool:
+    """Have further subscriptions of this process to a topic read it from sockets alone.
+
+    rmw_fastrtps makes a reader by the profile that is named as its topic. One that announces no
+    shared memory is sent everything over UDP, which holds as much as the reader's own socket does,
+    and not only what the writer's segment of shared memory has room for.
+
+    Args:
+        topic: the full name.
+
+    Returns:
+        Whether they will: not without Fast DDS, or where the package was built without it.
+    """
+    library = _library()
+    if library is None:
+        return False
+    with tempfile.NamedTemporaryFile("w", suffix=".xml", encoding="utf-8") as file:
+        file.write(_READER.format(topic=quoteattr(topic)))
+        file.flush()
+        return bool(library.dapdee_load_profiles(file.name.encode()) == 0)
 
 
 @contextlib.contextmanager

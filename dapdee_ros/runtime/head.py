@@ -32,6 +32,7 @@ from dapdee_ros.runtime.frames import (
     TailAnswer,
 )
 from dapdee_ros.runtime.ledger import DropKind, FrameLedger, LedgerError
+from dapdee_ros.runtime.margin import LearnedMargin
 from dapdee_ros.runtime.pace import Pace
 from dapdee_ros.runtime.patience import fallback_time
 from dapdee_ros.runtime.rejections import Rejections, shortened
@@ -62,7 +63,8 @@ class HeadSettings:
     Attributes:
         deadline_s: from accepting a frame to its result, in s; a plan's own comes before it.
         max_in_flight: most frames between head and edge; a plan's own comes before it.
-        margin_s: how much before the deadline a fallback aims to be done, in s.
+        margin_s: how much before the deadline a fallback aims to be done at least, in s; how much
+            more is learned (``runtime.margin``).
         plan_timeout_s: how long a plan holds after its manager was last heard, in s. Then the car
             drives alone until one is heard again.
     """
@@ -153,6 +155,7 @@ class HeadRuntime:
         self._busy = False
         self._thread: threading.Thread | None = None
         self._pace = Pace()
+        self._margin = LearnedMargin()
         self._window = SendWindow()
         # Unless a manager says otherwise the car does everything itself: that needs nobody else.
         self._alone = [
@@ -365,7 +368,7 @@ class HeadRuntime:
                         len(self._flights) < self._window.width(settings.max_in_flight)
                     )
                     alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
-                        program, settings.deadline_s, settings.margin_s
+                        program, settings.deadline_s, self._margin_s(now, settings)
                     )
                     if room or alone_at_s <= now:
                         self._waiting = None
@@ -380,7 +383,12 @@ class HeadRuntime:
         settings = self._settings
         if self._planned is not None and now - self._heard_s <= settings.plan_timeout_s:
             return self._planned
-        return self._pace.deepest_alone(self._alone, settings.deadline_s, settings.margin_s)
+        return self._pace.deepest_alone(
+            self._alone, settings.deadline_s, self._margin_s(now, settings)
+        )
+
+    def _margin_s(self, now: float, settings: HeadSettings) -> float:
+        return self._margin.margin_s(now, settings.margin_s, settings.deadline_s)
 
     def _log_expiry(self, program: HeadProgram) -> None:
         """Say it when a plan has expired, and when it holds again."""
@@ -452,7 +460,7 @@ class HeadRuntime:
         finish_s = {exit_: self._pace.seconds(s) for exit_, s in program.finish_profiled_s.items()}
         flight.fallback_at_s = fallback_time(
             flight.sent_s,
-            flight.deadline_at_s - self._settings.margin_s,
+            flight.deadline_at_s - self._margin_s(flight.sent_s, self._settings.under(plan)),
             plan.predicted_remote_s,
             deepest_s=finish_s[plan.exit_number],
             quickest_s=min(finish_s.values()),
@@ -485,17 +493,25 @@ class HeadRuntime:
     def _fall_back(self, flight: Flight) -> None:
         """Finish a frame here, at the deepest exit that still fits its deadline."""
         program = flight.program
-        left_s = flight.deadline_at_s - self._clock()
+        started_s = self._clock()
+        settings = self._settings.under(flight.plan)
+        # Of what was kept back, waking up took its part; the rest is for computing.
+        left_s = flight.deadline_at_s - started_s - self._margin_s(started_s, settings) / 2
         with self._condition:
             others = int(self._waiting is not None) + sum(
                 other.fallback_at_s <= flight.deadline_at_s for other in self._flights.values()
             )
         exit_number = self._pace.fallback_exit(program.finish_profiled_s, left_s, others)
+        profiled_s = program.finish_profiled_s[exit_number]
+        planned_s = min(flight.fallback_at_s, started_s) + self._pace.seconds(profiled_s)
         logits = self._network.finish(flight.kept, program, exit_number)
         answer = self._network.classify(logits, exit_number)
         if not flight.detail:
             flight.detail = "no answer from the edge in time"
-        self._end(flight, answer, exit_number, Place.CAR_FALLBACK, self._clock())
+        ended_s = self._clock()
+        self._pace.on_computed(ended_s - started_s, profiled_s)
+        self._margin.on_finish(ended_s, planned_s)
+        self._end(flight, answer, exit_number, Place.CAR_FALLBACK, ended_s)
 
     def _finish_here(
         self,

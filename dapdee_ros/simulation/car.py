@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dapdee_ros.runtime.frames import Place, Status
 from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, HeadSettings
 from dapdee_ros.runtime.ledger import FrameLedger
+from dapdee_ros.runtime.margin import LearnedMargin
 from dapdee_ros.runtime.pace import Pace
 from dapdee_ros.runtime.patience import fallback_time
 from dapdee_ros.runtime.window import SendWindow
@@ -146,6 +147,7 @@ class SimulatedCar:
         self._taken = taken
         self._dropped = dropped
         self._pace = Pace()
+        self._margin = LearnedMargin()
         self._window = SendWindow()
         self._waiting: Frame | None = None
         self._flights: dict[int, Frame] = {}
@@ -236,7 +238,7 @@ class SimulatedCar:
             window = self._window.width(settings.max_in_flight)
             room = not work.program.boundary or len(self._flights) < window
             alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
-                work.program, settings.deadline_s, settings.margin_s
+                work.program, settings.deadline_s, self._margin_s(settings)
             )
             if room or alone_at_s <= now_s:
                 self._waiting = None
@@ -259,7 +261,9 @@ class SimulatedCar:
         if self.epoch_work is not None:
             return self.epoch_work
         settings = self._settings
-        program = self._pace.deepest_alone(self._programs, settings.deadline_s, settings.margin_s)
+        program = self._pace.deepest_alone(
+            self._programs, settings.deadline_s, self._margin_s(settings)
+        )
         return self._book.alone[self._programs.index(program)]
 
     def _begin(self, frame: Frame, work: PlanWork, may_send: bool) -> None:
@@ -310,10 +314,11 @@ class SimulatedCar:
             return
         frame.sent_bytes = frame.work.coded_bytes
         frame.sent_s = now_s
+        settings = self._under(frame)
         finish_s = {e: self._pace.seconds(s) for e, s in program.finish_profiled_s.items()}
         frame.fallback_at_s = fallback_time(
             now_s,
-            frame.accepted_s + self._under(frame).deadline_s - self._settings.margin_s,
+            frame.accepted_s + settings.deadline_s - self._margin_s(settings),
             program.plan.predicted_remote_s,
             deepest_s=finish_s[program.plan.exit_number],
             quickest_s=min(finish_s.values()),
@@ -325,15 +330,30 @@ class SimulatedCar:
         assert frame.work is not None
         program = frame.work.program
         now_s = self._agenda.now_s
-        deadline_at_s = frame.accepted_s + self._under(frame).deadline_s
+        settings = self._under(frame)
+        deadline_at_s = frame.accepted_s + settings.deadline_s
         others = int(self._waiting is not None) + sum(
             other.fallback_at_s <= deadline_at_s for other in self._flights.values()
         )
         exit_number = self._pace.fallback_exit(
-            program.finish_profiled_s, deadline_at_s - now_s, others
+            program.finish_profiled_s,
+            deadline_at_s - now_s - self._margin_s(settings) / 2,
+            others,
         )
-        spent_s = seconds(program.finish_profiled_s[exit_number], self._load.at(now_s))
-        self._occupy(now_s + spent_s, self._finish, frame, exit_number, Place.CAR_FALLBACK)
+        profiled_s = program.finish_profiled_s[exit_number]
+        spent_s = seconds(profiled_s, self._load.at(now_s))
+        planned_s = min(frame.fallback_at_s, now_s) + self._pace.seconds(profiled_s)
+        self._occupy(now_s + spent_s, self._fell_back, frame, exit_number, spent_s, planned_s)
+
+    def _fell_back(self, frame: Frame, exit_number: int, spent_s: float, planned_s: float) -> None:
+        assert frame.work is not None
+        profiled_s = frame.work.program.finish_profiled_s[exit_number]
+        self._pace.on_computed(spent_s, profiled_s)
+        self._margin.on_finish(self._agenda.now_s, planned_s)
+        self._finish(frame, exit_number, Place.CAR_FALLBACK)
+
+    def _margin_s(self, settings: HeadSettings) -> float:
+        return self._margin.margin_s(self._agenda.now_s, settings.margin_s, settings.deadline_s)
 
     def _finish(self, frame: Frame, exit_number: int, place: Place) -> None:
         assert frame.work is not None

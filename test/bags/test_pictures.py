@@ -12,13 +12,14 @@ from dapdee_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, new_message
 from dapdee_ros.bags.pictures import ENCODINGS, PictureError, picture
 
 BYTES = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono16": 2, "yuyv": 2, "uyvy": 2}
-BYTES |= {"yuv422": 2, "yuv422_yuy2": 2}
+BYTES |= {"yuv422": 2, "yuv422_yuy2": 2, "8UC3": 3, "8UC4": 4}
 
 
 def raw(encoding: str, padding: int = 0, bigendian: bool = False, width: int = 24) -> Any:
     height = 16
     step = width * BYTES.get(encoding, 1) + padding
-    data = np.random.default_rng(3).integers(0, 256, height * step, dtype=np.uint8)
+    rows = height * 3 // 2 if encoding.startswith("nv") else height
+    data = np.random.default_rng(3).integers(0, 256, rows * step, dtype=np.uint8)
     return new_message(
         IMAGE, header=header(0), height=height, width=width, encoding=encoding,
         is_bigendian=int(bigendian), step=step, data=data,
@@ -57,9 +58,10 @@ def test_compressed_without_loss_comes_back() -> None:
     [
         (raw("32FC1"), "encoding '32FC1', supported are rgb8, .*choose another"),
         (raw("yuyv", width=23), "width must be even"),
+        (raw("nv12", width=23), "width and height must be even"),
         (raw("mono8", padding=-3), "a row has 24 bytes"),
     ],
-    ids=["encoding", "odd", "step"],
+    ids=["encoding", "odd", "odd nv12", "step"],
 )
 def test_what_is_wrong_is_said(message: Any, why: str) -> None:
     with pytest.raises(PictureError, match=why):
@@ -82,4 +84,15 @@ def test_torn_compressed_images(data: bytes) -> None:
         data=np.frombuffer(data, np.uint8),
     )
     with pytest.raises(PictureError, match=f"{len(data)} bytes: cannot be decoded"):
+        picture(message)
+
+
+def test_a_few_bytes_cannot_claim_a_picture_of_gigabytes() -> None:
+    ((rgb, _),) = road_signs(1)
+    message = compressed(rgb, 0)
+    data = np.array(message.data, np.uint8)
+    assert bytes(data[12:16]) == b"IHDR"
+    data[16:24] = np.frombuffer((60_000).to_bytes(4, "big") * 2, np.uint8)
+    message.data = data
+    with pytest.raises(PictureError, match="60000x60000 pixels, expected at most"):
         picture(message)

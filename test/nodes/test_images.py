@@ -134,3 +134,39 @@ def test_compressed_pictures() -> None:
     for data in (b"", b"no picture"):
         with pytest.raises(ImageError, match="cannot be decoded"):
             compressed_to_rgb(CompressedImage(format="jpeg", data=data))
+
+
+@pytest.mark.parametrize("encoding", ["8UC3", "8UC4"])
+@pytest.mark.parametrize("padding", [0, 5])
+def test_what_opencv_passes_through_is_blue_first(encoding: str, padding: int) -> None:
+    pixels = PICTURE[..., ::-1]
+    if encoding == "8UC4":
+        pixels = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 9, np.uint8)], axis=2)
+    np.testing.assert_array_equal(image_to_rgb(message(pixels, encoding, padding)), PICTURE)
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+@pytest.mark.parametrize("padding", [0, 6])
+def test_half_as_many_rows_of_colours(encoding: str, padding: int) -> None:
+    # Four pixels alike, so that sharing a colour loses nothing.
+    rgb = np.repeat(np.repeat(RNG.integers(60, 200, (3, 5, 3), np.uint8), 2, 0), 2, 1)
+    packed = yuv422(rgb, luma_first=True)
+    luma = packed[..., 0].reshape(6, 10)
+    chroma = packed[::2, :, 1].reshape(3, 10)
+    if encoding == "nv21":
+        chroma = chroma.reshape(3, 5, 2)[..., ::-1].reshape(3, 10)
+    msg = message(np.concatenate([luma, chroma]), encoding, padding)
+    msg.height = 6
+    assert np.abs(image_to_rgb(msg).astype(int) - rgb).max() <= 4
+    for change, words in (
+        ({"height": 5}, "must be even"),
+        ({"width": 9}, "must be even"),
+        ({"height": 8}, "bytes of data"),
+        ({"step": 9}, "a row has 10 bytes"),
+    ):
+        broken = message(np.concatenate([luma, chroma]), encoding, padding)
+        broken.height = 6
+        for name, value in change.items():
+            setattr(broken, name, value)
+        with pytest.raises(ImageError, match=words):
+            image_to_rgb(broken)

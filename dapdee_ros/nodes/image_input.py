@@ -1,0 +1,160 @@
+"""Images from whatever camera: as its driver offers them, raw or compressed, as whole as can be.
+
+A reliable subscription hears no best-effort publisher; a best-effort one loses what a reliable
+publisher would have sent again. And of large images from a driver with Fast DDS's usual 512 kB of
+shared memory a best-effort reader gets few: that is full before the image is through. Over sockets
+with room for several images it gets them all. So this looks at who publishes and what comes, and
+subscribes anew where that changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.timer import Timer
+from sensor_msgs.msg import CompressedImage, Image
+
+from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.parameters import declare
+from dapdee_ros.nodes.participant_profile import read_over_sockets
+from dapdee_ros.nodes.timers import every
+from dapdee_ros.runtime.image_health import ImageHealth
+
+_LOOK_S = 0.5
+_LARGE_BYTES = 250_000
+"""From half of a usual shared memory segment on, images lose parts in it."""
+
+_SILENCE_S = 1.0
+"""After so long without an image, a best-effort publisher's are taken to be lost on the way."""
+
+_ROOM_BYTES = 2_000_000
+"""Least room of a socket that is worth it: two images of 640x480."""
+
+RELIABILITIES = ("auto", "reliable", "best_effort")
+
+
+class ImageInput:
+    """Subscribes ``image_raw``, or ``image_raw/compressed`` where only that one is published.
+
+    Attributes:
+        health: what came, and what was lost on the way.
+    """
+
+    def __init__(self, node: Node, take: Callable[[Any], None]) -> None:
+        """Declare the parameters; ``open`` subscribes.
+
+        Args:
+            node: whose subscription it is.
+            take: receives every Image or CompressedImage.
+        """
+        self._node = node
+        self._take = take
+        self.health = ImageHealth()
+        raw = node.resolve_topic_name("image_raw")
+        self._kinds: dict[str, type] = {
+            raw: Image,
+            node.resolve_topic_name(f"{raw}/compressed"): CompressedImage,
+        }
+        self._raw, self._compressed = self._kinds
+        declare(
+            node,
+            "image_reliability",
+            "auto",
+            "How images are subscribed to: reliable (lost parts are sent again; a best-effort "
+            "publisher is not heard), best_effort, or auto: as their publishers offer them.",
+            choices=RELIABILITIES,
+        )
+        self._subscription: Any = None
+        self._chosen: tuple[str, bool] | None = None
+        self._over_sockets: set[str] = set()
+        self._timer: Timer | None = None
+
+    def open(self) -> None:
+        """Subscribe, and look again and again whether another subscription would be better."""
+        self.health = ImageHealth()
+        self._look()
+        self._timer = every(self._node, _LOOK_S, self._look)
+
+    def close(self) -> None:
+        """End the subscription."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription, self._chosen = None, None
+
+    def _look(self) -> None:
+        topic = self._raw
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            compressed = self._node.get_publishers_info_by_topic(self._compressed)
+            if compressed:
+                topic, publishers = self._compressed, compressed
+        now_s = time.monotonic()
+        self.health.on_publishers(now_s, topic, [p.node_name for p in publishers])
+        wish = self._node.get_parameter("image_reliability").value
+        offered = [p.qos_profile.reliability for p in publishers]
+        all_reliable = bool(offered) and all(o == ReliabilityPolicy.RELIABLE for o in offered)
+        reliable = wish == "reliable" or (wish == "auto" and all_reliable)
+        renew = (topic, reliable) != self._chosen
+        if not reliable and topic not in self._over_sockets and self._is_lossy(now_s):
+            self._over_sockets.add(topic)
+            renew |= _has_room() and read_over_sockets(topic)
+        if renew:
+            self._drop()
+            self._subscribe(topic, reliable)
+
+    def _is_lossy(self, now_s: float) -> bool:
+        """Whether images are too large for a driver's usual memory, or seem to be."""
+        health = self.health
+        return health.largest_bytes > _LARGE_BYTES or (
+            health.publishers_for_s(now_s) > _SILENCE_S and health.silent_s(now_s) > _SILENCE_S
+        )
+
+    def _subscribe(self, topic: str, reliable: bool) -> None:
+        profile = QoSProfile(
+            history=qos.IMAGE.history,
+            depth=qos.IMAGE.depth,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=qos.IMAGE.durability,
+        )
+        self._chosen = (topic, reliable)
+        self._subscription = self._node.create_subscription(
+            self._kinds[topic],
+            topic,
+            self._on_image,
+            profile,
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=self._on_lost, use_default_callbacks=False
+            ),
+            qos_overriding_options=QoSOverridingOptions(
+                policy_kinds=(QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
+            ),
+        )
+        self.health.on_subscribed("reliable" if reliable else "best effort")
+
+    def _on_image(self, message: Any) -> None:
+        self.health.on_image(time.monotonic(), len(message.data))
+        self._take(message)
+
+    def _on_lost(self, lost: Any) -> None:
+        self.health.on_lost(lost.total_count_change)
+
+
+def _has_room() -> bool:
+    """Whether a socket here may hold several images until they are read."""
+    try:
+        return int(Path("/proc/sys/net/core/rmem_max").read_text()) >= _ROOM_BYTES
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,135 @@
+"""Cameras of other projects: a driver in a plain process, raw or compressed, as it offers it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
+
+import dapdee_ros.msg as msg
+from dapdee_ros.datasets.roadsigns import RoadSigns
+from dapdee_ros.exits.card import find_model, read_card
+from dapdee_ros.nodes import qos
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+from cameras import DRIVER
+
+if TYPE_CHECKING:
+    from ros_world import RosWorld
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+CARD = read_card(find_model("roadsigns"))
+START_S = 60.0
+FRAMES = 40
+
+
+@pytest.mark.parametrize("reliability", ["reliable", "best_effort"])
+def test_a_vga_camera_of_a_plain_process_is_answered(ros: RosWorld, reliability: str) -> None:
+    results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
+    head = ros.start("head", {"threads": 1})
+    ros.spin_until(lambda: "loaded in" in head.output(), START_S, "the head")
+    environment = {k: v for k, v in os.environ.items() if "DEFAULT_PROFILES_FILE" not in k}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, "640", "480", reliability, "3", str(FRAMES)],
+        env=environment,
+    )
+    try:
+        ros.spin_until(lambda: driver.poll() is not None, START_S, "the driver's end")
+    finally:
+        if driver.poll() is None:
+            driver.kill()
+            driver.wait()
+    ros.spin_for(0.5)
+    answered = {r.header.stamp.sec for r in results} - {0}
+    assert len(answered) >= 0.95 * FRAMES
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_compressed_images_are_taken_where_no_others_are(ros: RosWorld, form: str) -> None:
+    results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
+    statuses: dict[str, DiagnosticStatus] = {}
+
+    def take(array: DiagnosticArray) -> None:
+        statuses.update({status.name: status for status in array.status})
+
+    node = ros.node("driver")
+    node.create_subscription(DiagnosticArray, "/diagnostics", take, qos.DIAGNOSTICS)
+    images = node.create_publisher(
+        CompressedImage,
+        "image_raw/compressed",
+        QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
+    )
+    ros.start("head", {"threads": 1})
+    ros.spin_until(images.get_subscription_count, START_S, "the head")
+    scenes = RoadSigns(seed=5, size=(128, 128))
+    truths: dict[int, int] = {}
+
+    def show(number: int) -> None:
+        scene = scenes.frame(number)
+        ok, data = cv2.imencode(f".{form}", scene.image[..., ::-1])
+        assert ok
+        image = CompressedImage(format=f"rgb8; {form} compressed bgr8")
+        image.header.stamp.sec = number
+        image.data = array("B", data.tobytes())
+        truths[number] = scene.label
+        seen = len(results)
+        images.publish(image)
+        ros.spin_until(lambda: len(results) > seen, 10.0, f"the answer to frame {number}")
+
+    for number in range(1, 13):
+        show(number)
+    right = sum(truths[r.header.stamp.sec] == CARD.labels.index(r.label) for r in results)
+    assert right >= 0.7 * len(results)
+    assert all(r.head_s > 0 for r in results)
+    status = "/head: images"
+    ros.spin_until(lambda: status in statuses and "compressed" in statuses[status].message, 10.0)
+
+    # A few bytes that claim a picture of gigabytes, and some that are none.
+    ledgers = ros.collect(msg.FrameLedger, "ledger", qos.LATCHED)
+    _, data = cv2.imencode(".png", np.zeros((2, 2, 3), np.uint8))
+    huge = bytearray(data.tobytes())
+    huge[16:24] = (60_000).to_bytes(4, "big") * 2
+    for bad in (bytes(huge), b"no picture"):
+        images.publish(CompressedImage(format=form, data=array("B", bad)))
+        ros.spin_for(0.3)
+    ros.spin_until(lambda: ledgers and ledgers[-1].drops >= 2, 10.0, "two drops")
+    reasons = " ".join(ledgers[-1].drop_reasons)
+    assert "60000x60000" in reasons
+    assert "cannot be decoded" in reasons
+    show(20)
+
+
+def test_the_head_says_whether_nobody_publishes_or_nothing_comes(ros: RosWorld) -> None:
+    statuses: dict[str, DiagnosticStatus] = {}
+
+    def take(array: DiagnosticArray) -> None:
+        statuses.update({status.name: status for status in array.status})
+
+    node = ros.node("driver")
+    node.create_subscription(DiagnosticArray, "/diagnostics", take, qos.DIAGNOSTICS)
+    ros.start("head", {"threads": 1, "image_reliability": "reliable"})
+
+    def until(level: bytes, words: str) -> None:
+        def said() -> bool:
+            status = statuses.get("/head: images")
+            return status is not None and status.level == level and words in status.message
+
+        ros.spin_until(said, START_S, f"{words!r}; said was {statuses.get('/head: images')}")
+
+    until(DiagnosticStatus.STALE, "nobody publishes /image_raw")
+    from sensor_msgs.msg import Image
+
+    images = node.create_publisher(Image, "image_raw", qos.IMAGE)
+    until(DiagnosticStatus.ERROR, "driver publishes /image_raw, but no image came")
+    node.destroy_publisher(images)
