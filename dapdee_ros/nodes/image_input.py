@@ -108,7 +108,7 @@ class ImageInput:
         all_reliable = bool(offered) and all(o == ReliabilityPolicy.RELIABLE for o in offered)
         reliable = wish == "reliable" or (wish == "auto" and all_reliable)
         renew = (topic, reliable) != self._chosen
-        if not reliable and topic not in self._over_sockets and self._is_lossy(now_s):
+        if topic not in self._over_sockets and self._is_lossy(now_s):
             self._over_sockets.add(topic)
             renew |= _has_room() and read_over_sockets(topic)
         if renew:
@@ -116,7 +116,10 @@ class ImageInput:
             self._subscribe(topic, reliable)
 
     def _is_lossy(self, now_s: float) -> bool:
-        """Whether images are too large for a driver's usual memory, or seem to be."""
+        """Whether images are too large for a driver's usual memory, or seem to be.
+
+        Of a reliable publisher they come whole all the same, but what is sent again comes late.
+        """
         health = self.health
         return health.largest_bytes > _LARGE_BYTES or (
             health.publishers_for_s(now_s) > _SILENCE_S and health.silent_s(now_s) > _SILENCE_S
