@@ -43,6 +43,7 @@ ELSEWHERE: dict[str, str] = {
     "dapdee simulate roadsigns --link drive --policy exact --policy dads": "long: DADS searches",
     "dapdee train": "long",
     "dapdee calibrate": "long, after the training",
+    "dapdee profile models/mine": "long, after the training",
     "dapdee plan models/mine": "long, after the training",
     "dapdee testbed": "long, and needs root",
 }
