@@ -3,14 +3,14 @@
 # make test    ruff, mypy and all tests
 # make lint    ruff and mypy alone
 # make bench   the benchmarks of the parts; each ends with one JSON line
-# make bench-full   what takes longer: the experiment behind docs/results.md, the testbed, endurance, kills
+# make bench-full   what takes longer: the experiment behind docs/results.md, the testbed, endurance, kills, chaos
 # make pins    pin what requirements/ leads to (requirements/constraints*.txt); ARGS=--upgrade for the newest versions
 # make clean   remove everything that the others made
 SHELL := /bin/bash
 ENV := source tools/env.sh &&
 
 # Minutes each, and for the testbed root.
-LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series fuzz printed_commands attacks
+LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series chaos fuzz printed_commands attacks
 BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.py))))
 
 .PHONY: setup demo test lint bench bench-full pins clean help

@@ -61,11 +61,11 @@ time_t time(time_t *now) {
   return exact.tv_sec;
 }
 
-/* The kernel ends a wait for a time of the system clock when that clock gets there: at once where it is set
- * forward, ever so much later where it is set back. Where the wait's condition is on the steady clock (glibc
- * notes it in this bit), nothing changes. */
+/* The kernel ends a wait for a time of the system clock when that clock gets there: where it is set back
+ * meanwhile, ever so much later. (Where it is set forward, at once; that much is not reproduced, since looking
+ * again and again would lose notifications.) Where the wait's condition is on the steady clock, which glibc
+ * notes in this bit, nothing changes. */
 static const unsigned STEADY_BIT = 2;
-static const int64_t LOOK_NS = 5000000;
 
 int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
                            const struct timespec *restrict until) {
@@ -75,13 +75,10 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
                                                        "GLIBC_2.3.2");
   if (!offset_ns || condition->__data.__wrefs & STEADY_BIT) return next(condition, mutex, until);
   while (1) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t left_ns = (until->tv_sec - now.tv_sec) * SECOND_NS + (until->tv_nsec - now.tv_nsec);
-    if (left_ns > LOOK_NS) left_ns = LOOK_NS;
-    struct timespec look = shifted(now, left_ns - now_offset_ns());
-    int status = next(condition, mutex, &look);
-    if (status != ETIMEDOUT || left_ns < LOOK_NS) return status;
+    int64_t offset = now_offset_ns();
+    struct timespec real = shifted(*until, -offset);
+    int status = next(condition, mutex, &real);
+    if (status != ETIMEDOUT || now_offset_ns() >= offset) return status;
   }
 }
 
