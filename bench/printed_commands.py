@@ -35,6 +35,7 @@ HERE = ("plan", "simulate", "report", "replay", "key")
 ELSEWHERE: dict[str, str] = {
     "ros2 ": "needs the ros2 command and a running system",
     "scp ": "needs a second machine",
+    "export ROS_SECURITY_": "needs DDS security, which the wheels are built without",
     "make demo": "drives for a minute; test/cli/test_demo.py has it shorter",
     "make test": "is what runs this",
     "dapdee record": "records a running system; test/cli/test_record.py starts one",

@@ -40,6 +40,7 @@ NODE NAME. They stand with their defaults in the folder config of the package.""
 
 _CLOCK_LOOK_S = 0.1
 _LONGEST_END_S = 30.0
+_STDERR = 2
 
 
 class _RosHandler(logging.Handler):
@@ -157,7 +158,7 @@ def run_nodes(
         # Fast DDS 2.14 can wait for ever, computing all the time, where a participant ends just as
         # it learns that another one has ended (DomainParticipant::set_listener against the threads
         # of discovery). It does so with Python's lock held, so that no thread of Python could help.
-        faulthandler.dump_traceback_later(_LONGEST_END_S, exit=True)
+        faulthandler.dump_traceback_later(_LONGEST_END_S, exit=True, file=_STDERR)
         if spinner:
             spinner.stop()
         for node in reversed(nodes):
