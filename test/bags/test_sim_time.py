@@ -195,7 +195,9 @@ def test_nodes_on_a_bags_clock_decide_as_ever(ros: RosWorld, tmp_path: Path) -> 
         lambda: sum(r.plan_epoch == epoch and r.place == r.PLACE_CAR for r in results) >= 5,
         "answers of the car",
     )
-    for message in (*plans, *links, *ledgers, *loads, *results):
+    # Timers run on a steady clock: a ledger of no frames may come before the bag's clock does.
+    told = [ledger for ledger in ledgers if ledger.accepted or ledger.header.stamp.sec]
+    for message in (*plans, *links, *told, *loads, *results):
         assert in_bag_time(message.header.stamp, player), message
     for program in (head, manager):
         assert program.stop() == 0, program.output()
