@@ -193,7 +193,7 @@ def test_nodes_on_a_bags_clock_decide_as_ever(ros: RosWorld, tmp_path: Path) -> 
     )
     epoch = plans[-1].epoch
     player.play_until(
-        lambda: sum(r.plan_epoch == epoch and r.place == r.PLACE_CAR for r in results) >= 5,
+        lambda: sum(r.plan_epoch >= epoch and r.place == r.PLACE_CAR for r in results) >= 5,
         "answers of the car",
     )
     # Timers run on a steady clock: what a node says before it hears the bag's clock has no stamp.
