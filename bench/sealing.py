@@ -45,10 +45,10 @@ class Way:
         import rclpy
 
         import dapdee_ros.msg as msg
+        from dapdee_ros.estimation.rejections import Rejections
         from dapdee_ros.nodes import qos
         from dapdee_ros.nodes.link import LinkEnd, OpenEnd
         from dapdee_ros.nodes.sealed_link import SealedEnd
-        from dapdee_ros.runtime.rejections import Rejections
 
         self.name = name
         self.node = rclpy.create_node("head", namespace=name)

@@ -91,10 +91,10 @@ def transport(messages: int) -> dict[str, Any]:
     from std_msgs.msg import Header, UInt8MultiArray
 
     from dapdee_ros.codec import encode
+    from dapdee_ros.core.frames import HeadFrame
     from dapdee_ros.msg import HeadTensor
     from dapdee_ros.nodes import qos
     from dapdee_ros.nodes.conversions import head_frame_to_message
-    from dapdee_ros.runtime.frames import HeadFrame
 
     rclpy.init()
     node = rclpy.create_node("sender")

@@ -17,6 +17,7 @@ from bench.fuzzing.constructed import constructed
 from bench.fuzzing.spoiling import spoil_fields, spoiled_bytes
 from dapdee_ros.codec import CODEC_NAMES, CodecError, encode
 from dapdee_ros.codec.cdr_check import CdrError
+from dapdee_ros.core.frames import HeadFrame, Status
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes.conversions import (
@@ -30,7 +31,6 @@ from dapdee_ros.nodes.conversions import (
 from dapdee_ros.nodes.topics import message_layout
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
-from dapdee_ros.runtime.frames import HeadFrame, Status
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import FrameRefused, check_frame
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dapdee_ros.codec import decode, encode
-from dapdee_ros.runtime.frames import Classification, FramePlan
+from dapdee_ros.core.frames import Classification, FramePlan
 from dapdee_ros.runtime.split_network import SplitNetwork
 
 

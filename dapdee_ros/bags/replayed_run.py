@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from dapdee_ros.bags.answers import NetworkAnswers
 from dapdee_ros.bags.frames import FrameStore
+from dapdee_ros.core.frames import Classification, FramePlan, Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy
 from dapdee_ros.report.run_log import FrameRecord, RunLog
-from dapdee_ros.runtime.frames import Classification, FramePlan, Place
 from dapdee_ros.simulation.car import Frame, Outcome
 from dapdee_ros.simulation.run import Simulation
 from dapdee_ros.simulation.scenario import Scenario

@@ -19,10 +19,10 @@ from dapdee_ros.bags.message_types import (
 )
 from dapdee_ros.bags.replayed_run import DecidedPlan, ReplayedFrame, ReplayedRun
 from dapdee_ros.bags.writer import BagWriter, offered_qos
+from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.plan import NO_CODEC
-from dapdee_ros.runtime.frames import Place
 
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
 """Topics of a result bag with their types; names as the nodes have them."""

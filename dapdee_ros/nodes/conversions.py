@@ -10,11 +10,7 @@ from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codec import TensorSpec
-from dapdee_ros.exits.card import ModelCard
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ProfileError
-from dapdee_ros.partition.plan import NO_CODEC, Plan
-from dapdee_ros.runtime.frames import (
+from dapdee_ros.core.frames import (
     Classification,
     FramePlan,
     FrameResult,
@@ -22,7 +18,11 @@ from dapdee_ros.runtime.frames import (
     Status,
     TailAnswer,
 )
-from dapdee_ros.runtime.ledger import LedgerSummary
+from dapdee_ros.core.ledger import LedgerSummary
+from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.partition.plan import NO_CODEC, Plan
 
 
 def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:

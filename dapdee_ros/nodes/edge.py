@@ -7,12 +7,12 @@ from typing import Any
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.frames import TailAnswer
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.process import run_nodes
-from dapdee_ros.runtime.frames import TailAnswer
 from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
 from dapdee_ros.sealing.channels import Role

@@ -14,7 +14,16 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.frames import (
+    DEADLINE_BOUNDS_S,
+    WINDOW_BOUNDS,
+    FramePlan,
+    FrameResult,
+    HeadFrame,
+    Place,
+)
 from dapdee_ros.estimation.health import Health, Level
+from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import (
@@ -35,19 +44,10 @@ from dapdee_ros.nodes.topics import listen_checking, listen_to
 from dapdee_ros.partition.conditions import Condition, HardConditions, ModelMeasures
 from dapdee_ros.partition.errors import ConditionError
 from dapdee_ros.partition.from_card import measures_of
-from dapdee_ros.runtime.frames import (
-    DEADLINE_BOUNDS_S,
-    WINDOW_BOUNDS,
-    FramePlan,
-    FrameResult,
-    HeadFrame,
-    Place,
-)
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.runtime.outbox import Outbox
-from dapdee_ros.runtime.rejections import shortened
 from dapdee_ros.sealing.channels import Role
 
 

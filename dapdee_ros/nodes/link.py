@@ -14,9 +14,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from dapdee_ros.estimation.health import Health, Level
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes.link_context import stays_on_this_machine
 from dapdee_ros.nodes.topics import listen_checking, listen_timed, publish_on
-from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 

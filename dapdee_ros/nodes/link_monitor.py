@@ -16,6 +16,7 @@ from dapdee_ros.estimation.credible import transfer_fault, wait_fault
 from dapdee_ros.estimation.health import Health
 from dapdee_ros.estimation.link import LinkEstimate, LinkEstimator, LinkSettings
 from dapdee_ros.estimation.probes import ProbeSchedule, ProbeSettings
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link import link_end
 from dapdee_ros.nodes.message_checks import result_fault
@@ -23,7 +24,6 @@ from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking, listen_timed, publish_on
-from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.sealing.channels import Role
 
 FRAME_HEADER_BYTES = 250

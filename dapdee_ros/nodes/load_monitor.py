@@ -16,6 +16,7 @@ import dapdee_ros.msg as msg
 from dapdee_ros.estimation import credible
 from dapdee_ros.estimation.car_health import MachineLoad, machine_health
 from dapdee_ros.estimation.health import Health, Level
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link import OpenEnd, link_end
 from dapdee_ros.nodes.message_checks import result_fault
@@ -23,7 +24,6 @@ from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking
-from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.sealing.channels import Role
 
 _SMOOTHING = 0.2

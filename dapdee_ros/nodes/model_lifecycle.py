@@ -11,6 +11,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
@@ -19,7 +20,6 @@ from dapdee_ros.nodes.link import OpenEnd, link_end
 from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.runtime.own_profile import own_profile
-from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN, SlowRunner, slowed_down
 from dapdee_ros.runtime.split_network import Runner, SplitNetwork
 from dapdee_ros.sealing.channels import CHANNELS, Role

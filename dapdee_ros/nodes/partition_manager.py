@@ -25,6 +25,7 @@ from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.load import LoadEstimator
 from dapdee_ros.estimation.prediction import GateShare, PredictionDrift
 from dapdee_ros.estimation.presence import EdgePresence, Presence
+from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
 from dapdee_ros.graph.cuts import head_of
@@ -51,7 +52,6 @@ from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, check_start, check_switch, make_policy
-from dapdee_ros.runtime.rejections import Rejections, shortened
 
 _SAY_ALIVE_S = 1.0
 

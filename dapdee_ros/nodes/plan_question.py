@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.partition.answer import Answer, answer
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.policy import Policy, Problem, Situation
-from dapdee_ros.runtime.rejections import shortened
 
 
 @dataclass(frozen=True)

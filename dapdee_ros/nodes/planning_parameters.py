@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rclpy.node import Node
 
+from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS
 from dapdee_ros.nodes.parameters import declare
-from dapdee_ros.runtime.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS
 
 PLANNING = (
     "policy",

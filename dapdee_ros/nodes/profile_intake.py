@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.timer import Timer
 
 import dapdee_ros.msg as msg
+from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile
@@ -17,7 +18,6 @@ from dapdee_ros.nodes.link import LinkEnd, listen_beyond
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
-from dapdee_ros.runtime.rejections import Rejections, shortened
 
 LEAST_APART_S = 5.0
 """What follows from a pair of profiles takes a tenth of a second and more to work out: it is done

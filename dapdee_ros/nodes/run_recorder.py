@@ -12,6 +12,7 @@ from rclpy.node import Node
 
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level, Value
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.files import FileError
 from dapdee_ros.nodes import qos
@@ -23,7 +24,6 @@ from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.report.journal import Journal
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord
-from dapdee_ros.runtime.rejections import Rejections
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",

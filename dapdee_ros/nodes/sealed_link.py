@@ -17,11 +17,11 @@ from rclpy.serialization import serialize_message
 
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Findings, Health, Level, Value
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link_context import LinkContext, inner_topics_are_safe
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import MessageReader, publish_on
-from dapdee_ros.runtime.rejections import Rejections
 from dapdee_ros.runtime.system_clock import SystemClock
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import SealedLink

@@ -22,7 +22,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
 from dapdee_ros.codec.cdr_check import MessageLayout
-from dapdee_ros.runtime.rejections import Rejections, shortened
+from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.runtime.system_clock import SystemClock
 
 LEAN = [Parameter("start_type_description_service", value=False)]

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level, Value
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.files import FileError, require_place, write_whole
 from dapdee_ros.nodes import qos
@@ -26,7 +27,6 @@ from dapdee_ros.nodes.run_view import RunView
 from dapdee_ros.nodes.shown import Answer, LinkPoint
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
-from dapdee_ros.runtime.rejections import Rejections
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dapdee_ros.codec import encode
-from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.runtime.frames import (
+from dapdee_ros.core.frames import (
     Classification,
     Flight,
     FramePlan,
@@ -31,12 +30,13 @@ from dapdee_ros.runtime.frames import (
     Status,
     TailAnswer,
 )
-from dapdee_ros.runtime.ledger import DropKind, FrameLedger, LedgerError
-from dapdee_ros.runtime.margin import LearnedMargin
-from dapdee_ros.runtime.pace import Pace
-from dapdee_ros.runtime.patience import fallback_time
-from dapdee_ros.runtime.rejections import Rejections, shortened
-from dapdee_ros.runtime.window import SendWindow
+from dapdee_ros.core.ledger import DropKind, FrameLedger, LedgerError
+from dapdee_ros.core.margin import LearnedMargin
+from dapdee_ros.core.pace import Pace
+from dapdee_ros.core.patience import fallback_time
+from dapdee_ros.core.window import SendWindow
+from dapdee_ros.estimation.rejections import Rejections, shortened
+from dapdee_ros.graph.dag import GraphError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class HeadSettings:
         deadline_s: from accepting a frame to its result, in s; a plan's own comes before it.
         max_in_flight: most frames between head and edge; a plan's own comes before it.
         margin_s: how much before the deadline a fallback aims to be done at least, in s; how much
-            more is learned (``runtime.margin``).
+            more is learned (``core.margin``).
         plan_timeout_s: how long a plan holds after its manager was last heard, in s. Then the car
             drives alone until one is heard again.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from dapdee_ros.core.frames import FramePlan, Status
+from dapdee_ros.core.ledger import DropKind, LedgerSummary
 from dapdee_ros.estimation.health import Findings, Health, Level, Recent, Value
-from dapdee_ros.runtime.frames import FramePlan, Status
-from dapdee_ros.runtime.ledger import DropKind, LedgerSummary
 
 _MANY = 0.05
 _MOST_FALLBACKS = 0.5

@@ -12,15 +12,15 @@ import numpy as np
 
 from dapdee_ros.codec import CODEC_NAMES
 from dapdee_ros.codec.wire import MOST_TENSORS
-from dapdee_ros.exits.gates import softmax
-from dapdee_ros.graph.dag import GraphError, ModelDag
-from dapdee_ros.runtime.frames import (
+from dapdee_ros.core.frames import (
     DEADLINE_BOUNDS_S,
     WINDOW_BOUNDS,
     Classification,
     FramePlan,
     TailAnswer,
 )
+from dapdee_ros.exits.gates import softmax
+from dapdee_ros.graph.dag import GraphError, ModelDag
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.codec import CodecError, decode
 from dapdee_ros.codec.wire import MOST_TENSORS
+from dapdee_ros.core.frames import HeadFrame, Status, TailAnswer
+from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.runtime.frames import HeadFrame, Status, TailAnswer
-from dapdee_ros.runtime.rejections import Rejections, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

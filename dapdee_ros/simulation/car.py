@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dapdee_ros.runtime.frames import Place, Status
+from dapdee_ros.core.frames import Place, Status
+from dapdee_ros.core.ledger import FrameLedger
+from dapdee_ros.core.margin import LearnedMargin
+from dapdee_ros.core.pace import Pace
+from dapdee_ros.core.patience import fallback_time
+from dapdee_ros.core.window import SendWindow
 from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, HeadSettings
-from dapdee_ros.runtime.ledger import FrameLedger
-from dapdee_ros.runtime.margin import LearnedMargin
-from dapdee_ros.runtime.pace import Pace
-from dapdee_ros.runtime.patience import fallback_time
-from dapdee_ros.runtime.window import SendWindow
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.load_trace import LoadTrace
 from dapdee_ros.simulation.work import PlanWork, Workbook, seconds

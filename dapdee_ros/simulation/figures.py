@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dapdee_ros.core.frames import Place
 from dapdee_ros.report.summary import quantile
-from dapdee_ros.runtime.frames import Place
 from dapdee_ros.simulation.run import SimulatedRun
 
 

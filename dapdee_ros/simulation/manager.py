@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.estimation.load import LoadEstimator
@@ -15,7 +16,6 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation
-from dapdee_ros.runtime.frames import Place
 from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Outcome

@@ -6,9 +6,9 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate, LinkEstimator
 from dapdee_ros.estimation.probes import ProbeSchedule
-from dapdee_ros.runtime.frames import Place
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Answer, Outcome
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.answer import NO_LINK
 from dapdee_ros.partition.cost import LoadState
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, make_policy
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
-from dapdee_ros.runtime.frames import Place
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Answer, Frame, Outcome, SimulatedCar
 from dapdee_ros.simulation.edge import SimulatedEdge

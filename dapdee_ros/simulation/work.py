@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+from dapdee_ros.core.frames import FramePlan
 from dapdee_ros.partition.gate_options import GateCurves
 from dapdee_ros.partition.plan import Plan, PlanKey
 from dapdee_ros.partition.policy import Problem
-from dapdee_ros.runtime.frames import FramePlan
 from dapdee_ros.runtime.split_network import HeadProgram, SplitNetwork
 
 

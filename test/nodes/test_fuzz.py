@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import dapdee_ros.msg as msg
 from bench.fuzz import SHARES, fuzz_pure
 from bench.fuzzing.targets import Refused, Target, load_network, targets
+from dapdee_ros.core.frames import Classification, FramePlan, Status, TailAnswer
 from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.runtime.frames import Classification, FramePlan, Status, TailAnswer
 from dapdee_ros.runtime.split_network import SplitNetwork
 
 MESSAGES = int(os.environ.get("DAPDEE_FUZZ", "4000"))

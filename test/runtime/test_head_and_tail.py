@@ -9,10 +9,10 @@ import pytest
 from support.split_pair import Pair, answers_of
 
 from dapdee_ros.codec import TensorSpec
+from dapdee_ros.core.frames import FramePlan, HeadFrame, Place, Status, TailAnswer
 from dapdee_ros.exits.model_folder import LoadedModel
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.runtime.frames import FramePlan, HeadFrame, Place, Status, TailAnswer
 from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, FrameError, HeadRuntime, HeadSettings
 from dapdee_ros.runtime.slow_runner import SlowRunner
 from dapdee_ros.runtime.split_network import SplitNetwork

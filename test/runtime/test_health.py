@@ -3,11 +3,11 @@ import threading
 
 import pytest
 
+from dapdee_ros.core.frames import FramePlan, Place, Status
+from dapdee_ros.core.ledger import DropKind, FrameLedger, LedgerSummary
 from dapdee_ros.estimation.health import Health, Level
-from dapdee_ros.runtime.frames import FramePlan, Place, Status
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.runtime.health import CameraHealth, EdgeHealth, LedgerHealth, head_health
-from dapdee_ros.runtime.ledger import DropKind, FrameLedger, LedgerSummary
-from dapdee_ros.runtime.rejections import Rejections
 
 
 def judge(health: LedgerHealth, now_s: float, ledger: LedgerSummary, quiet_s: float = 0.1) -> Level:

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from simulation.small_world import CAR_S, GATE, curves, problem, scenario
 
+from dapdee_ros.core.frames import Place
 from dapdee_ros.partition.errors import PolicyError
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation
-from dapdee_ros.runtime.frames import Place
 from dapdee_ros.runtime.head import SUPERSEDED, HeadSettings
 from dapdee_ros.simulation.figures import figures_of
 from dapdee_ros.simulation.load_trace import LoadTrace, parse_load

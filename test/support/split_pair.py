@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from dapdee_ros.core.frames import FrameResult, HeadFrame
 from dapdee_ros.exits.model_folder import LoadedModel
-from dapdee_ros.runtime.frames import FrameResult, HeadFrame
 from dapdee_ros.runtime.head import HeadRuntime
 from dapdee_ros.runtime.tail import TailRuntime
 

@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
-from dapdee_ros.runtime.frames import Place
-from dapdee_ros.runtime.ledger import FrameLedger, LedgerError
+from dapdee_ros.core.frames import Place
+from dapdee_ros.core.ledger import FrameLedger, LedgerError
 
 
 def test_every_frame_ends_once_and_the_sums_agree() -> None:

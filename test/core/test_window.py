@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dapdee_ros.runtime.window import SendWindow
+from dapdee_ros.core.window import SendWindow
 
 
 def test_it_is_the_limit_until_the_edge_refuses() -> None:

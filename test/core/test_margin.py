@@ -1,6 +1,6 @@
 import pytest
 
-from dapdee_ros.runtime.margin import LearnedMargin
+from dapdee_ros.core.margin import LearnedMargin
 
 LEAST_S = 0.015
 DEADLINE_S = 0.3

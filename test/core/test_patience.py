@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dapdee_ros.runtime.patience import PATIENCE, SLACK_S, fallback_time
+from dapdee_ros.core.patience import PATIENCE, SLACK_S, fallback_time
 
 
 def test_waits_until_the_planned_exit_just_fits() -> None:

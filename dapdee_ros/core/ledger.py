@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from dapdee_ros.runtime.frames import Place, Status
+from dapdee_ros.core.frames import Place, Status
 
 
 class LedgerError(RuntimeError):

@@ -3,8 +3,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dapdee_ros.runtime.frames import FramePlan
-from dapdee_ros.runtime.pace import Pace
+from dapdee_ros.core.frames import FramePlan
+from dapdee_ros.core.pace import Pace
 
 
 @dataclass
