@@ -2,6 +2,10 @@
 
 The car's side uses the usual topic names; the edge listens and answers below ``far_prefix``. What
 passes is the serialised message, untouched, so its size is what a link would carry.
+
+A trace's time 0 is the first result of the head, which is also where a run's recorded seconds
+begin: how long the processes take to start does not move a tunnel. Until then the link stays as the
+trace begins.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
@@ -29,12 +34,54 @@ from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.sealing.configured import sealed_link
 from dapdee_ros.simulation.link_text import parse_link
-from dapdee_ros.simulation.link_trace import LinkTraceError
+from dapdee_ros.simulation.link_trace import LinkTrace, LinkTraceError, fixed_link
 from dapdee_ros.simulation.shaper import ShapedLink
 
 PACKET_BYTES = 1500
 PACKET_HEADER_BYTES = 28  # IPv4 and UDP
 _TRUTH_PERIOD_S = 0.2
+
+
+class _Direction:
+    """One direction of the link, on the steady clock: its first rate until the trace begins.
+
+    Attributes:
+        delay_s: propagation delay.
+    """
+
+    def __init__(self, trace: LinkTrace, delay_s: float, queue_bytes: int) -> None:
+        self.delay_s = delay_s
+        self._trace = trace
+        self._queue_bytes = queue_bytes
+        self._dropped = 0
+        self._zero_s = time.monotonic()
+        self._link = ShapedLink(fixed_link(trace.rate_bps(0.0)), delay_s, queue_bytes)
+
+    def begin(self, now_s: float) -> None:
+        """Make this moment the trace's time 0; what is on its way arrives as it would have."""
+        busy_s = self._zero_s + self._link.free_s - now_s
+        self._dropped += self._link.dropped
+        self._zero_s = now_s
+        self._link = ShapedLink(
+            self._trace,
+            self.delay_s,
+            self._queue_bytes,
+            free_s=max(0.0, busy_s) if math.isfinite(busy_s) else 0.0,
+        )
+
+    def send(self, now_s: float, n_bytes: int) -> float | None:
+        """When a message arrives, as ``ShapedLink.send`` says, but on the steady clock."""
+        at_s = self._link.send(now_s - self._zero_s, n_bytes)
+        return None if at_s is None else self._zero_s + at_s
+
+    def rate_bps(self, now_s: float) -> float:
+        """The rate at this moment of the steady clock."""
+        return self._link.trace.rate_bps(now_s - self._zero_s)
+
+    @property
+    def dropped(self) -> int:
+        """Number of messages dropped so far."""
+        return self._dropped + self._link.dropped
 
 
 class LinkEmulator(Node):
@@ -48,7 +95,8 @@ class LinkEmulator(Node):
             "drive",
             "The link: cat1, 3g, 4g, wifi; a rate such as 8.5mbit; drive or drive:seed=7 (a "
             "synthetic drive with handovers and a tunnel); steps:5.85@0,1.1@10,0@20 (Mbit/s at "
-            "seconds); or the path of a trace in Mahimahi's format.",
+            "seconds); or the path of a trace in Mahimahi's format. Its time 0 is the first result; "
+            "until then the link stays as it begins.",
         )
         delay_s = declare(
             self,
@@ -89,17 +137,16 @@ class LinkEmulator(Node):
             back = parse_link(downlink) if downlink else self._trace
         except LinkTraceError as error:
             raise ParameterError(f"parameter link: {error}") from error
-        self._up = ShapedLink(self._trace, delay_s, queue_bytes)
-        self._down = ShapedLink(back, delay_s, queue_bytes)
+        self._up = _Direction(self._trace, delay_s, queue_bytes)
+        self._down = _Direction(back, delay_s, queue_bytes)
         self._random = random.Random(seed)
-        self._start_s = time.monotonic()
         self._condition = threading.Condition()
         self._due: list[tuple[float, int, Any, bytes]] = []
         self._order = itertools.count()
         self._stopping = False
         self.relayed = 0
         tensors, answers = qos.tensor_qos(reliable, 4), qos.tensor_qos(reliable, 10)
-        ways: list[tuple[ShapedLink, type, str, str, QoSProfile]] = [
+        ways: list[tuple[_Direction, type, str, str, QoSProfile]] = [
             (self._up, msg.HeadTensor, "head_tensor", f"{prefix}/head_tensor", tensors),
             (self._up, msg.Probe, "probe", f"{prefix}/probe", qos.PROBE),
             (self._down, msg.InferenceResult, f"{prefix}/edge_result", "edge_result", answers),
@@ -109,12 +156,16 @@ class LinkEmulator(Node):
         sealed = sealed_link(os.environ)
         self._sealed = LinkContext(self, sealed.domain_id) if sealed else None
         node = self._sealed.node if self._sealed else self
-        for link, kind, source, target, profile in ways:
+        for direction, kind, source, target, profile in ways:
             kind = msg.Sealed if sealed else kind
             publisher = node.create_publisher(kind, target, profile)
             node.create_subscription(
-                kind, source, partial(self._take, link, publisher), profile, raw=True
+                kind, source, partial(self._take, direction, publisher), profile, raw=True
             )
+        # Only that a result came counts, so what stands in it is never read.
+        self._first_result: Subscription | None = self.create_subscription(
+            msg.InferenceResult, "inference", self._begin, qos.RESULT, raw=True
+        )
         self._truths = self.create_publisher(msg.LinkQuality, "link_truth", qos.STATE)
         every(self, _TRUTH_PERIOD_S, self._publish_truth)
         self._thread = threading.Thread(target=self._deliver, name="link", daemon=True)
@@ -125,7 +176,7 @@ class LinkEmulator(Node):
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task link: what it does is as it was told, so it is always well."""
-        rate_bps = self._trace.rate_bps(self._now())
+        rate_bps = self._up.rate_bps(time.monotonic())
         values = {
             "rate_bps": rate_bps,
             "relayed": self.relayed,
@@ -134,27 +185,39 @@ class LinkEmulator(Node):
         }
         return {"emulated link": Health(Level.OK, f"{rate_bps / 1e6:.2f} Mbit/s", values)}
 
-    def _take(self, link: ShapedLink, publisher: Any, data: bytes) -> None:
+    def _begin(self, _result: bytes) -> None:
+        """Start the traces, once: a run's recorded seconds begin here as well."""
+        if self._first_result is None:
+            return
+        # Heard for the rest of the run, every result would be taken for nothing.
+        self.destroy_subscription(self._first_result)
+        self._first_result = None
+        with self._condition:
+            now_s = time.monotonic()
+            self._up.begin(now_s)
+            self._down.begin(now_s)
+        self.get_logger().info("first result: the link's time begins")
+
+    def _take(self, direction: _Direction, publisher: Any, data: bytes) -> None:
         if self._loss and self._random.random() < self._loss:
             return
         packets = math.ceil(len(data) / (PACKET_BYTES - PACKET_HEADER_BYTES))
-        at = link.send(self._now(), len(data) + packets * PACKET_HEADER_BYTES)
-        if at is None or math.isinf(at):
-            return
+        # Under a key this is called on the link's thread, and the traces begin on the callbacks'.
         with self._condition:
-            heapq.heappush(self._due, (at, next(self._order), publisher, data))
+            at_s = direction.send(time.monotonic(), len(data) + packets * PACKET_HEADER_BYTES)
+            if at_s is None or math.isinf(at_s):
+                return
+            heapq.heappush(self._due, (at_s, next(self._order), publisher, data))
             self._condition.notify()
-
-    def _now(self) -> float:
-        return time.monotonic() - self._start_s
 
     def _deliver(self) -> None:
         while True:
             with self._condition:
-                while not self._stopping and not (self._due and self._due[0][0] <= self._now()):
-                    self._condition.wait(
-                        max(0.0, self._due[0][0] - self._now()) if self._due else None
-                    )
+                while not self._stopping:
+                    wait_s = self._due[0][0] - time.monotonic() if self._due else None
+                    if wait_s is not None and wait_s <= 0:
+                        break
+                    self._condition.wait(wait_s)
                 if self._stopping:
                     return
                 _, _, publisher, data = heapq.heappop(self._due)
@@ -162,8 +225,7 @@ class LinkEmulator(Node):
             self.relayed += 1
 
     def _publish_truth(self) -> None:
-        now = self._now()
-        rate_bps = self._trace.rate_bps(now)
+        rate_bps = self._up.rate_bps(time.monotonic())
         self._truths.publish(
             msg.LinkQuality(
                 header=Header(stamp=self.get_clock().now().to_msg()),

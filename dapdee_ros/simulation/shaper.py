@@ -32,6 +32,7 @@ class ShapedLink:
         delay_s: float = 0.0,
         queue_bytes: int = 1 << 20,
         burst_bytes: int = 0,
+        free_s: float = 0.0,
     ) -> None:
         if delay_s < 0 or queue_bytes < 1 or burst_bytes < 0:
             raise ValueError(
@@ -44,7 +45,7 @@ class ShapedLink:
         self.burst_bytes = burst_bytes
         self.dropped = 0
         self._tokens_bytes = float(burst_bytes)
-        self._free_s = 0.0
+        self._free_s = free_s
         self._waiting: deque[tuple[float, int]] = deque()
         self._waiting_bytes = 0
 

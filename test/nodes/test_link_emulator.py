@@ -73,6 +73,21 @@ def test_a_queue_that_is_full_drops_and_a_dead_link_lets_nothing_through(ros: Ro
     assert "0 messages relayed, 2 dropped" in emulator.output()
 
 
+def test_a_trace_begins_with_the_first_result_however_long_the_start_takes(ros: RosWorld) -> None:
+    ros.start("link_emulator", {"link": "steps:1.1@0,0@1.5"})
+    results = ros.node("head").create_publisher(msg.InferenceResult, "inference", qos.RESULT)
+    truth = ros.collect(msg.LinkQuality, "link_truth", qos.STATE)
+    ros.spin_until(lambda: truth and results.get_subscription_count(), START_S)
+    ros.spin_for(2.0)
+    assert {t.uplink_bps for t in truth} == {1.1e6}
+    begun_s = time.monotonic()
+    results.publish(msg.InferenceResult())
+    ros.spin_until(lambda: not truth[-1].connected, START_S)
+    assert time.monotonic() - begun_s > 1.45
+    # A second one changes nothing.
+    ros.spin_until(lambda: not results.get_subscription_count())
+
+
 @pytest.mark.parametrize("link", ["carrier-pigeon", "steps:fast@0", "/dev/null/no-trace.up"])
 def test_a_link_that_makes_no_sense_is_refused(ros: RosWorld, link: str) -> None:
     program = ros.start("link_emulator", {"link": link})
