@@ -126,7 +126,8 @@ CAR_ARGUMENTS = (
     Argument(
         "link",
         "Emulated radio link: none (the real network), cat1, 3g, 4g, wifi, a rate such as 8.5mbit, "
-        "drive, steps:5.85@0,1.1@10, or a trace file in Mahimahi's format.",
+        "drive, steps:5.85@0,1.1@10, or a trace file in Mahimahi's format. Its time 0 is the first "
+        "result; until then it stays as it begins.",
         default="none",
     ),
     _switch(

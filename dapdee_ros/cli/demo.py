@@ -51,7 +51,9 @@ _SETTLE_S = 0.5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long (default 60)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="how long after the first result (default 60)"
+    )
     add_arguments(parser, ARGUMENTS, DEFAULTS)
     parser.add_argument("--out", type=Path, help="folder for the results (default runs/<time>)")
     parser.add_argument(
