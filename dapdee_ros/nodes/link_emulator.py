@@ -95,8 +95,8 @@ class LinkEmulator(Node):
             "drive",
             "The link: cat1, 3g, 4g, wifi; a rate such as 8.5mbit; drive or drive:seed=7 (a "
             "synthetic drive with handovers and a tunnel); steps:5.85@0,1.1@10,0@20 (Mbit/s at "
-            "seconds); or the path of a trace in Mahimahi's format. Its time 0 is the first result; "
-            "until then the link stays as it begins.",
+            "seconds); or the path of a trace in Mahimahi's format. Its time 0 is the first "
+            "result; until then it stays as it begins.",
         )
         delay_s = declare(
             self,

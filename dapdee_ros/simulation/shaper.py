@@ -24,6 +24,8 @@ class ShapedLink:
         queue_bytes: how much may wait or be on its way out.
         burst_bytes: how much an idle link may send at once.
         dropped: number of messages dropped so far.
+
+    ``free_s`` at construction is when whatever it carried before has left.
     """
 
     def __init__(
