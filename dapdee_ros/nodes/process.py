@@ -102,6 +102,8 @@ def run_nodes(
     Returns:
         The process's exit status; 2 if a node could not write its last file (``FileError``).
     """
+    # A crash in the middleware or in torch would otherwise end the process without a word.
+    faulthandler.enable(file=_STDERR)
     prepare_dds(large_messages=large_messages)
     program = Path(sys.argv[0]).name
     try:

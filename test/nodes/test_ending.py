@@ -109,8 +109,9 @@ def test_nothing_that_leaves_from_inside_ends_with_0(
             output, _ = process.communicate(timeout=40)
         finally:
             process.kill()
-        assert error in output, f"{way}: {output}"
-        assert process.returncode == status, f"{way}: {output}"
+        said = f"{way} ended with {process.returncode}: {output}"
+        assert error in output, said
+        assert process.returncode == status, said
 
 
 @pytest.mark.parametrize(
@@ -121,8 +122,18 @@ def test_an_end_in_order_has_the_status_that_was_given(
 ) -> None:
     process = started(ros, tmp_path, leave, "callback")
     output, _ = process.communicate(timeout=40)
-    assert process.returncode == status
+    assert process.returncode == status, output
     assert output == "ticks\n"
+
+
+@pytest.mark.parametrize("way", ["callback", "thread", "start"])
+def test_a_crash_of_native_code_says_where_it_was(ros: RosWorld, tmp_path: Path, way: str) -> None:
+    crash = "import ctypes; ctypes.string_at(0)"
+    process = started(ros, tmp_path, crash, way)
+    output, _ = process.communicate(timeout=40)
+    assert process.returncode == -signal.SIGSEGV, output
+    assert "Segmentation fault" in output
+    assert "in leave" in output
 
 
 def test_a_middleware_that_never_lets_go_does_not_keep_the_process(
