@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ pytest.importorskip("dapdee_ros.msg", reason="the messages are not built: run 'm
 
 import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_world import DomainLease, RosWorld
+from ros_world import RosWorld
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability, QosReliability
 from sensor_msgs.msg import Image
@@ -40,20 +40,6 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 START_S = 60.0
 MESSAGES = 20
-
-
-@pytest.fixture
-def ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosWorld]:
-    lease = DomainLease()
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(lease.domain_id))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
-    world = RosWorld(lease.domain_id, tmp_path)
-    try:
-        yield world
-    finally:
-        world.close()
-        lease.close()
 
 
 class Recorder:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 here: run 'make setup' and 'source
 pytest.importorskip("dapdee_ros.msg", reason="the messages are not built: run 'make setup'")
 
 import psutil
-from ros_world import DomainLease, Program, RosWorld
+from ros_world import Program, RosWorld
 
 import dapdee_ros.msg as msg
 from dapdee_ros.nodes import qos
@@ -26,25 +25,6 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 START_S = 60.0
 BACK_S = 25.0
 """Alone on a desktop's two cores it is 2 to 3 s; here other programs may run beside."""
-
-
-@pytest.fixture
-def ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosWorld]:
-    lease = DomainLease()
-    for name, value in {
-        "ROS_DOMAIN_ID": str(lease.domain_id),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOG_DIR": str(tmp_path / "ros_log"),
-        "ROS_HOME": str(tmp_path / "ros_home"),
-        "OMP_NUM_THREADS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    world = RosWorld(lease.domain_id, tmp_path)
-    try:
-        yield world
-    finally:
-        world.close()
-        lease.close()
 
 
 class Dapdee(Program):

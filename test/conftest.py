@@ -1,7 +1,8 @@
-"""Every test here has a ROS domain and a context of its own, and leaves no process behind."""
+"""What tests of every folder share: one thread for each of several workers, and worlds of ROS."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,11 @@ import pytest
 
 if TYPE_CHECKING:
     from ros_world import RosWorld
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is there: several workers with a thread for each core only wait for each other.
+    for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(_variable, "1")
 
 
 def _what_is_missing() -> str:
@@ -25,35 +31,44 @@ def _what_is_missing() -> str:
 
 
 MISSING = _what_is_missing()
+OF_NODES = ("nodes", "launch")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> pytest.CollectReport | None:
-    """Skip the modules here, with the reason, where they could not even be imported."""
-    if MISSING and isinstance(collector, pytest.Module):
+    """Skip the modules of nodes, with the reason, where they could not even be imported."""
+    if MISSING and isinstance(collector, pytest.Module) and collector.path.parent.name in OF_NODES:
         where = (str(collector.path), 0, f"Skipped: {MISSING}")
         return pytest.CollectReport(collector.nodeid, "skipped", where, [])
     return None
 
 
 @pytest.fixture
-def ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosWorld]:
-    """A ROS world for this test alone."""
-    from ros_world import DomainLease, RosWorld
+def ros_domain() -> Iterator[int]:
+    """A ROS domain for this test alone."""
+    from ros_world import DomainLease
 
     lease = DomainLease()
+    try:
+        yield lease.domain_id
+    finally:
+        lease.close()
+
+
+@pytest.fixture
+def ros(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosWorld]:
+    """A domain and a context of its own; no process is left behind."""
+    from ros_world import RosWorld
+
     # The variables count for this process and for those that it starts.
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(lease.domain_id))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
     monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros_home"))
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
+    world = RosWorld(ros_domain, tmp_path)
     try:
-        world = RosWorld(lease.domain_id, tmp_path)
-        try:
-            yield world
-        finally:
-            world.close()
+        yield world
     finally:
-        lease.close()
+        world.close()
