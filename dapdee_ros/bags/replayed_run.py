@@ -234,5 +234,5 @@ def _record(replayed: ReplayedFrame, scenario: Scenario, truth: int | None) -> F
         latency_s=outcome.latency_s,
         sent_bytes=round(frame.sent_bytes),
         codec=plan.codec if frame.sent_bytes else "",
-        deadline_s=scenario.head.deadline_s,
+        deadline_s=scenario.planning.deadline_s,
     )

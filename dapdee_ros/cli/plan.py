@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.cli.setting_options import add_settings, settings_from
+from dapdee_ros.core.planning_settings import PlanningSettings
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.card import ModelCard
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
 
+_PLANNING = (
+    "deadline_s", "mode", "accuracy_floor", "accuracy_tolerance", "period_tolerance",
+    "keep_raw_on_car", "gates", "risk",
+)  # fmt: skip
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -37,17 +44,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--link", default="4g", help="cat1, 3g, 4g, wifi, 8.5mbit, 300kbit or none (default 4g)")
     add("--rtt-s", type=float, default=0.0, help="round trip of a small packet in s (default 0)")
     add("--link-spread", type=float, default=0.0, help="relative spread of the rate (default 0)")
-    add("--deadline-s", type=float, default=0.3, help="from image to result in s (default 0.3)")
     add(
         "--rate-hz",
         type=float,
         help="frames a second to keep up with (default: any plan in time is good enough)",
-    )
-    add(
-        "--mode",
-        choices=("auto", "latency", "throughput"),
-        default="auto",
-        help="what to minimise; auto: by --load-score (default auto)",
     )
     add("--load-score", type=float, default=0.0, help="0 idle to 1; heavy from 0.4 (default 0)")
     add("--car-slowdown", type=float, default=1.0, help="now over profiled time (default 1)")
@@ -62,22 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "where the boundary is not to be sent as float32 (default exact)",
     )
     add("--codecs", help="codecs to consider, a,b,c (default: all that can be planned with)")
-    add("--accuracy-floor", type=float, default=0.0, help="0 to 1 (default 0)")
-    add(
-        "--accuracy-tolerance",
-        type=float,
-        default=0.0,
-        help="accuracy to give up for speed, 0 to 1 (default 0)",
-    )
-    add(
-        "--period-tolerance",
-        type=float,
-        default=0.01,
-        help="periods this share apart are equal, and latency decides; 0 to 1 (default 0.01)",
-    )
-    add("--keep-raw-on-car", action="store_true", help="never send the camera's picture itself")
-    add("--no-gates", action="store_true", help="consider no early exit on the car")
-    add("--risk", type=float, default=0.5, help="judge the deadline at this quantile of the rate")
+    add_settings(parser, PlanningSettings, _PLANNING)
     add("--best", type=int, default=5, help="how many of the best plans to show (default 5)")
     add("--sweep", choices=("link", "deadline"), help="draw how the plan moves over it")
     add("--draw", action="store_true", help="draw the network with the plan's two sides")
@@ -88,6 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan and print."""
     from dapdee_ros.codec import CodecError
+    from dapdee_ros.core.settings import SettingError
     from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
     from dapdee_ros.graph.dag import GraphError
     from dapdee_ros.partition.errors import PlanningError
@@ -95,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         return _run(args, read_card(find_model(args.model)))
-    except (PlanningError, GraphError, ModelFolderError, CodecError, LinkTraceError) as error:
+    except (
+        CodecError, GraphError, LinkTraceError, ModelFolderError, PlanningError, SettingError,
+    ) as error:  # fmt: skip
         raise CommandError(str(error)) from error
 
 
@@ -104,7 +92,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
     from dapdee_ros.files import require_folder
     from dapdee_ros.partition.cost import LoadState
     from dapdee_ros.partition.from_card import choose_profiles, problem_of
-    from dapdee_ros.partition.policy import Situation, ask, make_policy
+    from dapdee_ros.partition.policy import ask, make_policy
     from dapdee_ros.report.run_log import plain
 
     if args.out and not (args.sweep or args.draw):
@@ -119,17 +107,10 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
     stem = args.out or Path(f"plan-{card.name}")
     if args.sweep or args.draw:
         require_folder(stem.parent)
-    situation = Situation(
+    settings = settings_from(args, PlanningSettings)
+    situation = settings.situation(
         _link(args.link, args.rtt_s, args.link_spread),
         LoadState(args.car_slowdown, args.edge_slowdown, args.load_score),
-        args.deadline_s,
-        args.mode,
-        accuracy_floor=args.accuracy_floor,
-        accuracy_tolerance=args.accuracy_tolerance,
-        period_tolerance=args.period_tolerance,
-        keep_raw_on_car=args.keep_raw_on_car,
-        gates=not args.no_gates,
-        risk=args.risk,
         most_period_s=1 / args.rate_hz if args.rate_hz else math.inf,
     )
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)

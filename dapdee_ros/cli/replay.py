@@ -337,7 +337,7 @@ def _show(
     rate = "as fast as they are taken" if scenario.rate_hz is None else f"{scenario.rate_hz:.3g} Hz"
     print(
         f"{settings['bag']}, {settings['topic']}: {len(store.frames)} frames, {rate}; "
-        f"{settings['model']}, deadline {scenario.head.deadline_s:g} s"
+        f"{settings['model']}, deadline {scenario.planning.deadline_s:g} s"
     )
     print(f"link: {scenario.link.describe()}, round trip {1e3 * scenario.rtt_s:.3g} ms")
     print(f"car:  {settings['car']}\nedge: {settings['edge']}")

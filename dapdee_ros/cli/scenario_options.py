@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.cli.setting_options import add_settings, settings_from
+from dapdee_ros.core.planning_settings import PlanningSettings
 
 _PLANNING = (
-    "mode", "accuracy_floor", "accuracy_tolerance", "period_tolerance", "keep_raw_on_car", "risk",
-    "frame_utilisation", "plan_margin", "min_dwell_s",
+    "deadline_s", "max_in_flight", "mode", "accuracy_floor", "accuracy_tolerance",
+    "period_tolerance", "keep_raw_on_car", "gates", "risk", "frame_utilisation", "plan_margin",
+    "min_dwell_s",
 )  # fmt: skip
 
 
@@ -25,18 +28,7 @@ def declare(parser: argparse.ArgumentParser, *, codecs_help: str, profile_help: 
         "eddi, branchynet, device-only, edge-only, or package.module:Class; +codec or +any behind "
         "the name for those that send plain tensors (default exact)",
     )
-    add("--deadline-s", type=float, default=0.3, help="from image to result (default 0.3)")
-    add("--max-in-flight", type=int, default=4, help="most frames under way (default 4)")
-    add("--mode", choices=("auto", "latency", "throughput"), help="what to minimise (default auto)")
-    add("--accuracy-floor", type=float, help="least accuracy of a plan (default 0)")
-    add("--accuracy-tolerance", type=float, help="accuracy to give up for speed (default 0.005)")
-    add("--period-tolerance", type=float, help="see config/manager.yaml (default 0.01)")
-    add("--keep-raw-on-car", action="store_true", default=None, help="never send the picture")
-    add("--no-gates", action="store_true", help="consider no early exit on the car")
-    add("--risk", type=float, help="judge the deadline at this quantile of the rate (default 0.5)")
-    add("--frame-utilisation", type=float, help="see config/manager.yaml (default 0.85)")
-    add("--plan-margin", type=float, help="see config/manager.yaml (default 0.1)")
-    add("--min-dwell-s", type=float, help="see config/manager.yaml (default 0.25)")
+    add_settings(parser, PlanningSettings, _PLANNING)
     add("--codecs", default="all", help=codecs_help)
     add("--car-profile", help=f"JSON that `dapdee profile` wrote on the car ({profile_help})")
     add("--edge-profile", help="the same for the edge server")
@@ -60,18 +52,13 @@ def scenario_parts(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``Scenario`` that these options give.
 
     Raises:
-        LoadTraceError, ScenarioError: for values that make no sense.
+        LoadTraceError, SettingError: for values that make no sense.
     """
-    from dataclasses import replace
-
-    from dapdee_ros.runtime.head import HeadSettings
     from dapdee_ros.simulation.load_trace import parse_load
-    from dapdee_ros.simulation.scenario import Planning
 
-    wanted = {name: getattr(args, name) for name in _PLANNING if getattr(args, name) is not None}
     return {
-        "head": HeadSettings(args.deadline_s, args.max_in_flight),
-        "planning": replace(Planning(), gates=not args.no_gates, **wanted),
+        # Who plans is the run's own.
+        "planning": settings_from(args, PlanningSettings, policy=PlanningSettings.policy),
         "car_load": parse_load(args.car_slowdown),
         "edge_load": parse_load(args.edge_slowdown),
     }
@@ -86,6 +73,7 @@ def mendable_errors() -> Iterator[None]:
     """
     from dapdee_ros.bags.errors import BagError
     from dapdee_ros.codec import CodecError
+    from dapdee_ros.core.settings import SettingError
     from dapdee_ros.exits.card import ModelFolderError
     from dapdee_ros.graph.dag import GraphError
     from dapdee_ros.partition.errors import PlanningError
@@ -98,6 +86,6 @@ def mendable_errors() -> Iterator[None]:
         yield
     except (
         BagError, BlockChainError, CodecError, GraphError, LinkTraceError, LoadTraceError,
-        ModelFolderError, PlanningError, ScenarioError,
+        ModelFolderError, PlanningError, ScenarioError, SettingError,
     ) as error:  # fmt: skip
         raise CommandError(str(error)) from error

@@ -231,7 +231,7 @@ def _show(
     rate = "as fast as they are taken" if scenario.rate_hz is None else f"{scenario.rate_hz:g} Hz"
     print(
         f"{settings['model']}: {scenario.link.describe()}, round trip {1e3 * scenario.rtt_s:g} ms, "
-        f"deadline {scenario.head.deadline_s:g} s, {scenario.seconds:g} s of frames, {rate}"
+        f"deadline {scenario.planning.deadline_s:g} s, {scenario.seconds:g} s of frames, {rate}"
     )
     print(f"car: {settings['car']}\nedge: {settings['edge']}")
     print(f"codecs: {', '.join(settings['codecs'])}\n")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.experiment.framed import FRAMED_WIRE, framed
 from dapdee_ros.experiment.subjects import Subject
 from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS, fixed_link
 from dapdee_ros.simulation.run import simulate
-from dapdee_ros.simulation.scenario import Planning, Scenario
+from dapdee_ros.simulation.scenario import Scenario
 
 LINKS = tuple(FIXED_RATES_BPS)
 LOADS = ("light", "heavy")
@@ -136,8 +136,8 @@ def cell_scenario(subject: Subject, link: str, load: str, codecs: str) -> Scenar
         rtt_s=RTT_S,
         seconds=_LIGHT_FRAMES * interval_s if light else _HEAVY_ALONE_FRAMES * alone_s,
         rate_hz=1 / interval_s if light else None,
-        head=HeadSettings(deadline_s=deadline_s),
-        planning=Planning(
+        planning=PlanningSettings(
+            deadline_s=deadline_s,
             mode="latency" if light else "throughput",
             plan_margin=0.0,
             min_dwell_s=0.0,
@@ -166,7 +166,7 @@ def run_cell(
             # A codec that this model was never calibrated for.
             continue
         found[name] = figures_of(run, _WARM_UP * scenario.seconds if load == "heavy" else 0.0)
-    return Cell(subject.name, link, load, codecs, scenario.head.deadline_s, found)
+    return Cell(subject.name, link, load, codecs, scenario.planning.deadline_s, found)
 
 
 def run_matrix(

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.experiment.remembered import Remembered
 from dapdee_ros.experiment.subjects import Subject
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.policy import make_policy
-from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.link_trace import LinkTrace
 from dapdee_ros.simulation.run import Progress, simulate
-from dapdee_ros.simulation.scenario import Planning, Scenario
+from dapdee_ros.simulation.scenario import Scenario
 
 TRACE_FILES = ("ATT-LTE-driving.up", "Verizon-LTE-short.up")
 POLICIES = (
@@ -115,10 +115,10 @@ def drive_scenario(subject: Subject, link: LinkTrace, seconds: float = math.inf)
         seconds=min(seconds, link.duration_s),
         rate_hz=RATE_HZ,
         jitter=_JITTER,
-        head=HeadSettings(
-            deadline_s=max(_DEADLINES_OVER_ALONE * subject.car_alone_s, _LEAST_DEADLINE_S)
+        planning=PlanningSettings(
+            deadline_s=max(_DEADLINES_OVER_ALONE * subject.car_alone_s, _LEAST_DEADLINE_S),
+            mode="latency",
         ),
-        planning=Planning(mode="latency"),
         labels=subject.labels,
         accuracy_known=bool(subject.accuracy_data),
         notes={"model": subject.name},
@@ -155,7 +155,7 @@ def run_drive(
             scenario, name, made=policy, progress=progress(name) if progress is not None else None
         )
         found[name] = figures_of(run)
-    return Drive(subject.name, link.name, scenario.seconds, scenario.head.deadline_s, found)
+    return Drive(subject.name, link.name, scenario.seconds, scenario.planning.deadline_s, found)
 
 
 def _missed(figures: Figures) -> float:

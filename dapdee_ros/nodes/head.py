@@ -15,13 +15,13 @@ from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
 from dapdee_ros.core.frames import (
-    DEADLINE_BOUNDS_S,
-    WINDOW_BOUNDS,
     FramePlan,
     FrameResult,
     HeadFrame,
     Place,
 )
+from dapdee_ros.core.head_settings import HeadSettings
+from dapdee_ros.core.settings import changed as changed_settings
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.graph.dag import GraphError
@@ -37,14 +37,14 @@ from dapdee_ros.nodes.image_input import ImageInput
 from dapdee_ros.nodes.image_publishers import ImagePublishers
 from dapdee_ros.nodes.images import ImageError, compressed_to_rgb, image_to_rgb
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
-from dapdee_ros.nodes.parameters import declare, on_change
+from dapdee_ros.nodes.parameters import declare, declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking, listen_to
 from dapdee_ros.partition.conditions import Condition, HardConditions, ModelMeasures
 from dapdee_ros.partition.errors import ConditionError
 from dapdee_ros.partition.from_card import measures_of
-from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
+from dapdee_ros.runtime.head import FrameError, HeadRuntime
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.runtime.outbox import Outbox
@@ -56,44 +56,7 @@ class Head(ModelLifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("head", "car/profile", Role.HEAD)
-        defaults = HeadSettings()
-        declare(
-            self,
-            "deadline_s",
-            defaults.deadline_s,
-            "Seconds from receiving an image to its result, as long as no plan holds: a plan "
-            "brings the manager's. If the edge has not answered in time the car finishes the "
-            "frame itself.",
-            bounds=DEADLINE_BOUNDS_S,
-            live=True,
-        )
-        declare(
-            self,
-            "max_in_flight",
-            defaults.max_in_flight,
-            "Most frames that may be on their way between head and edge, as long as no plan "
-            "holds: a plan brings the manager's.",
-            bounds=WINDOW_BOUNDS,
-            live=True,
-        )
-        declare(
-            self,
-            "plan_timeout_s",
-            defaults.plan_timeout_s,
-            "Seconds for which a plan holds after its manager was last heard, which it is every "
-            "second. Then the car drives alone until a manager is heard again.",
-            bounds=(2.0, 3600.0),
-            live=True,
-        )
-        declare(
-            self,
-            "margin_s",
-            defaults.margin_s,
-            "How long before the deadline a frame that the edge did not answer shall be done at "
-            "least. More is kept back where the car's own finishes have come late.",
-            bounds=(0.0, 1.0),
-            live=True,
-        )
+        self._settings = declare_settings(self, HeadSettings)
         declare(
             self,
             "keep_raw_on_car",
@@ -146,7 +109,7 @@ class Head(ModelLifecycleNode):
         if self.network is None:
             return TransitionCallbackReturn.FAILURE
         reliable = self.get_parameter("reliable").value
-        settings = self._settings({})
+        settings = self._settings
         self._tensors = self.link.publisher(
             "head_tensor", msg.HeadTensor, qos.tensor_qos(reliable, settings.max_in_flight)
         )
@@ -206,15 +169,10 @@ class Head(ModelLifecycleNode):
             self._outbox.stop()
         self.link.end_publisher(self._tensors)
 
-    def _settings(self, changed: dict[str, Any]) -> HeadSettings:
-        names = ("deadline_s", "max_in_flight", "margin_s", "plan_timeout_s")
-        values = {name: self.get_parameter(name).value for name in names}
-        values.update({name: changed[name] for name in names if name in changed})
-        return replace(HeadSettings(), **values)
-
     def _set_parameters(self, changed: dict[str, Any]) -> None:
+        self._settings = changed_settings(self._settings, changed)
         if self._runtime is not None:
-            self._runtime.settings = self._settings(changed)
+            self._runtime.settings = self._settings
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks ledger, head, images, refused and seal."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -19,7 +19,10 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from dapdee_ros.core.settings import settings_of
+
 Bounds = tuple[float, float]
+Settings = TypeVar("Settings")
 
 _PARAMETER_LINE = re.compile(r"^    (\w+):", re.MULTILINE)
 
@@ -79,6 +82,34 @@ def declare(
     if choices and value not in choices:
         raise ParameterError(f"parameter {name} is {value!r}, expected one of {', '.join(choices)}")
     return value
+
+
+def declare_settings(node: Node, cls: type[Settings]) -> Settings:
+    """Declare every setting of a class as a parameter, described by its field.
+
+    Returns:
+        The settings as they were given at the start.
+
+    Raises:
+        ParameterError: as ``declare``.
+    """
+    values = {
+        one.name: declare(
+            node,
+            one.name,
+            [*one.default] if isinstance(one.default, tuple) else one.default,
+            one.help,
+            bounds=one.bounds,
+            choices=one.choices,
+            live=one.live,
+            on_configure=one.on_configure,
+        )
+        for one in settings_of(cls)
+    }
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
 
 
 class ParameterError(ValueError):

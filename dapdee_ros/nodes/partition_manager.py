@@ -19,6 +19,8 @@ from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codec import CodecError
+from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.core.settings import changed as changed_settings
 from dapdee_ros.estimation.car_health import gate_health, plan_health, score_health
 from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.health import Health, Level
@@ -34,21 +36,19 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import plan_to_message
 from dapdee_ros.nodes.link import LinkEnd, listen_beyond
 from dapdee_ros.nodes.message_checks import link_fault, load_fault, result_fault
-from dapdee_ros.nodes.parameters import ParameterError, declare, on_change
+from dapdee_ros.nodes.parameters import ParameterError, declare, declare_settings, on_change
 from dapdee_ros.nodes.plan_question import Question, merged, worked_out
-from dapdee_ros.nodes.planning_parameters import PLANNING, declare_planning
 from dapdee_ros.nodes.policy_thread import PolicyThread
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.profile_intake import ProfileIntake
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking, publish_on
 from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
-from dapdee_ros.partition.conditions import HardConditions
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.from_card import measures_of, problem_of
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
+from dapdee_ros.partition.keeper import PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, check_start, check_switch, make_policy
@@ -73,7 +73,7 @@ class PartitionManager(Node):
         """
         super().__init__("partition_manager", parameter_overrides=LEAN)
         declare(self, "model", "roadsigns", "Model to plan for: a name, or a model folder's path.")
-        declare_planning(self)
+        self._settings = declare_settings(self, PlanningSettings)
         declare(
             self,
             "codecs",
@@ -107,8 +107,7 @@ class PartitionManager(Node):
         self._again: Timer | None = None
         self._again_s = math.inf
         self._policy_thread = PolicyThread(self, worked_out, self._conclude, merged)
-        self._settings: dict[str, Any] = {n: self.get_parameter(n).value for n in PLANNING}
-        self._policy_at_start: str = self._settings["policy"]
+        self._policy_at_start = self._settings.policy
         check_start(self._policy_at_start)
         self._check_settings(self._settings)
         on_change(self, self._set_parameters)
@@ -147,30 +146,24 @@ class PartitionManager(Node):
     # --- what comes in --------------------------------------------------------------------------
 
     def _set_parameters(self, changed: dict[str, Any]) -> None:
-        new = {**self._settings, **{n: v for n, v in changed.items() if n in PLANNING}}
+        new = changed_settings(self._settings, changed)
         self._check_settings(new)
-        if new["policy"] != self._settings["policy"]:
-            check_switch(new["policy"], self._policy_at_start)
+        if new.policy != self._settings.policy:
+            check_switch(new.policy, self._policy_at_start)
             if self._problem is not None:
-                self._policy = make_policy(new["policy"], self._problem)
+                self._policy = make_policy(new.policy, self._problem)
         self._settings = new
         self._keeper.release()
         self._decide("a parameter was set")
         self._tell_terms()
 
-    def _check_settings(self, settings: dict[str, Any]) -> None:
-        pinned = parse_pinned(settings["pinned_plan"])
+    def _check_settings(self, settings: PlanningSettings) -> None:
+        pinned = parse_pinned(settings.pinned_plan)
         if pinned is not None:
             head_of(self._card.dag, pinned.exit_number, pinned.boundary)
             measured = measures_of(self._card, self.get_parameter("codecs").value)
-            _conditions(settings).check(measured, pinned.key, "the pinned plan")
-        if settings["mode"] not in ("auto", "latency", "throughput"):
-            raise ParameterError(
-                f"mode is {settings['mode']!r}, expected auto, latency or throughput"
-            )
-        self._keeper.settings = KeeperSettings(
-            settings["plan_margin"], settings["min_dwell_s"], settings["accuracy_tolerance"]
-        )
+            settings.conditions.check(measured, pinned.key, "the pinned plan")
+        self._keeper.settings = settings.keeper
 
     def _take_profiles(self, car: DeviceProfile, edge: DeviceProfile) -> None:
         for side, profile in (("car", car), ("edge", edge)):
@@ -179,15 +172,14 @@ class PartitionManager(Node):
         started_s = time.monotonic()
         try:
             self._problem = problem_of(self._card, car, edge, self.get_parameter("codecs").value)
-            self._policy = make_policy(self._settings["policy"], self._problem)
+            self._policy = make_policy(self._settings.policy, self._problem)
         except (PlanningError, GraphError, CodecError) as error:
             self._cannot_plan = shortened(f"cannot plan: {error}")
             self.get_logger().error(self._cannot_plan)
             return
         self._cannot_plan = ""
         self.get_logger().info(
-            f"policy {self._settings['policy']} made in "
-            f"{1e3 * (time.monotonic() - started_s):.0f} ms"
+            f"policy {self._settings.policy} made in {1e3 * (time.monotonic() - started_s):.0f} ms"
         )
         self._decide("profiles of car and edge are there")
 
@@ -270,17 +262,17 @@ class PartitionManager(Node):
             uplink_bps=link.uplink_bps,
             rtt_s=link.rtt_s if 0 <= link.rtt_s < math.inf else 0.0,
             relative_spread=link.uplink_spread if 0 <= link.uplink_spread < math.inf else 1.0,
-            window=self._settings["max_in_flight"],
+            window=self._settings.max_in_flight,
         )
 
     def _load_state(self) -> tuple[LoadState, str]:
         """The load, and the mode that follows from it."""
         now_s = time.monotonic()
         load = self._load.estimate(now_s)
-        mode = self._settings["mode"]
+        mode = self._settings.mode
         if mode == "auto":
             # The estimator's own verdict, because it has hysteresis around the threshold.
-            heavy = load.heavy and not self._settings["priority"]
+            heavy = load.heavy and not self._settings.priority
             mode = "throughput" if heavy else "latency"
         state = LoadState(
             car_slowdown=self._slowdowns["car"].at(now_s),
@@ -327,7 +319,7 @@ class PartitionManager(Node):
             self._keeper.plan,
             replace(
                 asked.situation,
-                most_period_s=(1 + settings["plan_margin"]) * asked.most_period_s,
+                most_period_s=(1 + settings.plan_margin) * asked.most_period_s,
             ),
             problem,
         )
@@ -341,7 +333,7 @@ class PartitionManager(Node):
         if why is None:
             self._ask_again(self._keeper.reconsider_s)
             return
-        policy = "pinned" if settings["pinned_plan"] else settings["policy"]
+        policy = "pinned" if settings.pinned_plan else settings.policy
         self._tell(new, f"{asked.occasion or why}; {new.reason}", link, load, policy)
 
     def _tell_terms(self) -> None:
@@ -353,11 +345,11 @@ class PartitionManager(Node):
         told, plan, settings = self._in_force, self._keeper.plan, self._settings
         if told is None or plan is None or self._problem is None:
             return
-        if _conditions(settings).breaches(self._problem, *plan.key):
+        if settings.conditions.breaches(self._problem, *plan.key):
             return  # set together with what forbids this plan: another one follows
         if (told.deadline_s, told.max_in_flight) == (
-            settings["deadline_s"],
-            settings["max_in_flight"],
+            settings.deadline_s,
+            settings.max_in_flight,
         ):
             return
         why = f"deadline or window was set; {plan.reason}"
@@ -371,8 +363,8 @@ class PartitionManager(Node):
             stamp=self.get_clock().now().to_msg(),
             epoch=self._epoch,
             model_id=self._card.model_id,
-            deadline_s=self._settings["deadline_s"],
-            max_in_flight=self._settings["max_in_flight"],
+            deadline_s=self._settings.deadline_s,
+            max_in_flight=self._settings.max_in_flight,
             load_score=load.score,
             policy=policy,
         )
@@ -411,18 +403,12 @@ class PartitionManager(Node):
         self._again, self._again_s = None, math.inf
 
     def _most_period_s(self) -> float:
-        share = self._settings["frame_utilisation"]
+        share = self._settings.frame_utilisation
         if not share:
             return math.inf
         interval_s = self._frames.interval_s
         # Until their rate is known, frames are taken to come three within a deadline.
-        return share * (self._settings["deadline_s"] / 3 if math.isinf(interval_s) else interval_s)
-
-
-def _conditions(settings: dict[str, Any]) -> HardConditions:
-    return HardConditions(
-        settings["keep_raw_on_car"], settings["accuracy_floor"], settings["gates"]
-    )
+        return share * (self._settings.deadline_s / 3 if math.isinf(interval_s) else interval_s)
 
 
 def main() -> int:

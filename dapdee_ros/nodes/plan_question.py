@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.partition.answer import Answer, answer
 from dapdee_ros.partition.cost import LinkState, LoadState
@@ -34,37 +34,24 @@ class Question:
     link: LinkState
     load: LoadState
     mode: str
-    settings: dict[str, Any]
+    settings: PlanningSettings
     most_period_s: float
 
     @cached_property
     def situation(self) -> Situation:
         """What the policy is asked with."""
-        settings = self.settings
-        return Situation(
-            self.link,
-            self.load,
-            settings["deadline_s"],
-            self.mode,
-            accuracy_floor=settings["accuracy_floor"],
-            accuracy_tolerance=settings["accuracy_tolerance"],
-            period_tolerance=settings["period_tolerance"],
-            keep_raw_on_car=settings["keep_raw_on_car"],
-            gates=settings["gates"],
-            risk=settings["risk"],
-            most_period_s=self.most_period_s,
-        )
+        return self.settings.situation(self.link, self.load, self.mode, self.most_period_s)
 
     @property
     def follows_gain(self) -> bool:
         """Whether the policy minimises what plans are judged by; others are simply obeyed."""
-        return bool(self.settings["policy"].partition("+")[0] == "exact")
+        return self.settings.policy.partition("+")[0] == "exact"
 
     @property
     def is_quick(self) -> bool:
         """Whether the answer takes microseconds: a table's, or a pinned plan's price."""
         listed = self.follows_gain and self.problem.is_listed
-        return listed or bool(self.settings["pinned_plan"])
+        return listed or bool(self.settings.pinned_plan)
 
 
 def merged(before: Question, now: Question) -> Question:
@@ -79,8 +66,8 @@ def worked_out(asked: Question) -> Answer:
         asked.policy,
         asked.situation,
         asked.problem,
-        pinned=parse_pinned(settings["pinned_plan"]),
-        gains_over_alone=settings["plan_margin"] if asked.follows_gain else None,
+        pinned=parse_pinned(settings.pinned_plan),
+        gains_over_alone=settings.plan_margin if asked.follows_gain else None,
     )
     if not found.complaint:
         return found

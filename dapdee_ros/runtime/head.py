@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from dapdee_ros.core.frames import (
     Status,
     TailAnswer,
 )
+from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.ledger import DropKind, FrameLedger, LedgerError
 from dapdee_ros.core.margin import LearnedMargin
 from dapdee_ros.core.pace import Pace
@@ -54,33 +55,6 @@ _SENT_REMEMBERED = 256
 
 class FrameError(ValueError):
     """An image that the network cannot be given; the message says why."""
-
-
-@dataclass(frozen=True)
-class HeadSettings:
-    """What of the head's behaviour can be set.
-
-    Attributes:
-        deadline_s: from accepting a frame to its result, in s; a plan's own comes before it.
-        max_in_flight: most frames between head and edge; a plan's own comes before it.
-        margin_s: how much before the deadline a fallback aims to be done at least, in s; how much
-            more is learned (``core.margin``).
-        plan_timeout_s: how long a plan holds after its manager was last heard, in s. Then the car
-            drives alone until one is heard again.
-    """
-
-    deadline_s: float = 0.3
-    max_in_flight: int = 4
-    margin_s: float = 0.015
-    plan_timeout_s: float = 5.0
-
-    def under(self, plan: FramePlan) -> HeadSettings:
-        """The settings that hold for frames of a plan: deadline and window are the plan's."""
-        return replace(
-            self,
-            deadline_s=self.deadline_s if plan.deadline_s is None else plan.deadline_s,
-            max_in_flight=self.max_in_flight if plan.max_in_flight is None else plan.max_in_flight,
-        )
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,13 @@ class Foresight:
         What the frame has waited already counts against its deadline.
         """
         scenario, now_s = self._scenario, self._agenda.now_s
-        left_s = frame.accepted_s + scenario.head.deadline_s - now_s
+        left_s = frame.accepted_s + scenario.planning.deadline_s - now_s
         load = LoadState(scenario.car_load.at(now_s), scenario.edge_load.at(now_s))
         return ask(
             self._oracle,
             replace(
                 situation,
-                link=LinkState(1.0, scenario.rtt_s, window=scenario.head.max_in_flight),
+                link=LinkState(1.0, scenario.rtt_s, window=scenario.planning.max_in_flight),
                 load=load,
                 deadline_s=max(left_s, _LEAST_LEFT_S),
                 true_transfer_s=self._transfer_s,

@@ -7,19 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dapdee_ros.core.frames import Place
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.estimation.load import LoadEstimator
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.partition.answer import NO_LINK, answer, repriced
 from dapdee_ros.partition.cost import LinkState, LoadState
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper
+from dapdee_ros.partition.keeper import PlanKeeper
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation
-from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.car import Outcome
-from dapdee_ros.simulation.scenario import Planning
 
 LOAD_PERIOD_S = 1.0
 """Between two looks at the processor and at the frame counter, as the nodes have it."""
@@ -33,8 +32,7 @@ class SimulatedManager:
         agenda: Agenda,
         problem: Problem,
         policy: Policy,
-        planning: Planning,
-        head: HeadSettings,
+        planning: PlanningSettings,
         follows_gain: bool,
         tell: Callable[[Plan, int, str], None],
     ) -> None:
@@ -45,7 +43,6 @@ class SimulatedManager:
             problem: what is planned for.
             policy: who plans.
             planning: the manager's parameters.
-            head: the head's deadline and window.
             follows_gain: whether the policy minimises what plans are judged by; others are obeyed.
             tell: receives a new plan, its epoch and why.
         """
@@ -53,16 +50,14 @@ class SimulatedManager:
         self._problem = problem
         self._policy = policy
         self._planning = planning
-        self._deadline_s, self._window = head.deadline_s, head.max_in_flight
+        self._deadline_s, self._window = planning.deadline_s, planning.max_in_flight
         self._follows_gain = follows_gain
         self._tell = tell
         self._link: LinkEstimate | None = None
         self._slowdowns = {"car": SlowdownFilter(), "edge": SlowdownFilter()}
         self._load = LoadEstimator()
         self._frames = FrameRate()
-        self._keeper = PlanKeeper(
-            KeeperSettings(planning.plan_margin, planning.min_dwell_s, planning.accuracy_tolerance)
-        )
+        self._keeper = PlanKeeper(planning.keeper)
         self._in_force: Plan | None = None
         self._epoch = 0
         self._reconsider_s = math.inf
@@ -147,20 +142,7 @@ class SimulatedManager:
 
     def situation(self, link: LinkState, load: LoadState, mode: str) -> Situation:
         """What a policy is asked with."""
-        planning = self._planning
-        return Situation(
-            link,
-            load,
-            self._deadline_s,
-            mode,
-            accuracy_floor=planning.accuracy_floor,
-            accuracy_tolerance=planning.accuracy_tolerance,
-            period_tolerance=planning.period_tolerance,
-            keep_raw_on_car=planning.keep_raw_on_car,
-            gates=planning.gates,
-            risk=planning.risk,
-            most_period_s=self.most_period_s,
-        )
+        return self._planning.situation(link, load, mode, self.most_period_s)
 
     def mode(self) -> str:
         """What is minimised now: ``latency`` or ``throughput``."""

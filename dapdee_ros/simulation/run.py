@@ -103,7 +103,7 @@ class Simulation:
         )
         self._monitor = SimulatedMonitor(agenda, self._send_probe, self._take_link)
         self._manager = SimulatedManager(
-            agenda, scenario.problem, policy, scenario.planning, scenario.head,
+            agenda, scenario.problem, policy, scenario.planning,
             name.startswith("exact"), self._take_plan,
         )  # fmt: skip
         self._foresees = name.partition("+")[0] == "oracle"
@@ -253,7 +253,7 @@ class Simulation:
             PlanRecord(
                 self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
                 plan.late, plan.expected_latency_s, why, self._name, plan.mode,
-                self._scenario.head.deadline_s,
+                self._scenario.planning.deadline_s,
                 plan.accuracy if self._scenario.accuracy_known else None,
             )
         )  # fmt: skip
@@ -341,8 +341,8 @@ def _settings(scenario: Scenario, policy: str) -> dict[str, Any]:
         "seconds": scenario.seconds,
         "seed": scenario.seed,
         "jitter": scenario.jitter,
-        "deadline_s": scenario.head.deadline_s,
-        "max_in_flight": scenario.head.max_in_flight,
+        "deadline_s": scenario.planning.deadline_s,
+        "max_in_flight": scenario.planning.max_in_flight,
         "mode": scenario.planning.mode,
         "codecs": [codec.name for codec in problem.codecs],
         "car_slowdown": [*zip(scenario.car_load.edges_s, scenario.car_load.slowdowns, strict=True)],

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dapdee_ros.core.head_settings import HeadSettings
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.partition.gate_options import GateCurves
 from dapdee_ros.partition.policy import Problem
-from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.link_trace import LinkTrace
 from dapdee_ros.simulation.load_trace import LoadTrace
 
@@ -47,26 +48,6 @@ BARE_WIRE = Wire(0, 0, 0, 1500, 0)
 
 
 @dataclass(frozen=True)
-class Planning:
-    """The manager's parameters, with the defaults of ``config/manager.yaml``.
-
-    ``mode`` is ``auto``, ``latency`` or ``throughput``; the others are explained there.
-    """
-
-    mode: str = "auto"
-    priority: bool = False
-    gates: bool = True
-    accuracy_floor: float = 0.0
-    accuracy_tolerance: float = 0.005
-    period_tolerance: float = 0.01
-    keep_raw_on_car: bool = False
-    risk: float = 0.5
-    frame_utilisation: float = 0.85
-    plan_margin: float = 0.1
-    min_dwell_s: float = 0.25
-
-
-@dataclass(frozen=True)
 class Scenario:
     """Everything about a simulation but the policy.
 
@@ -79,8 +60,8 @@ class Scenario:
         rate_hz: frames a second; None: the next frame comes as soon as one is taken (heavy load).
         jitter: most that a frame comes early or late, as a share of the time between two, 0 to 0.5.
         seed: of jitter and of the frames' difficulty.
-        head: deadline, window, margin.
-        planning: the manager's parameters.
+        planning: the manager's settings; deadline and window are those of its plans, and the
+            head's before the first.
         car_load: the car's slowdown over time.
         edge_load: the edge server's.
         known_link: the manager knows a fixed link's rate and a frame's round trip from the start,
@@ -108,8 +89,7 @@ class Scenario:
     rate_hz: float | None = 10.0
     jitter: float = 0.0
     seed: int = 0
-    head: HeadSettings = field(default_factory=HeadSettings)
-    planning: Planning = field(default_factory=Planning)
+    planning: PlanningSettings = field(default_factory=PlanningSettings)
     car_load: LoadTrace = field(default_factory=LoadTrace)
     edge_load: LoadTrace = field(default_factory=LoadTrace)
     known_link: bool = False
@@ -138,17 +118,16 @@ class Scenario:
         )
         check("jitter", 0 <= self.jitter <= 0.5, "0 to 0.5 of the time between two frames")
         check("seed", self.seed >= 0, "a whole number of 0 or more")
-        if not 0 < self.head.deadline_s < math.inf:
-            raise ScenarioError(
-                f"deadline_s is {self.head.deadline_s}; expected a finite number above 0"
-            )
         if self.known_link and not (len(self.link.rates_bps) == 1 and self.link.rates_bps[0] > 0):
             raise ScenarioError(
                 f"the link {self.link.name} changes or is dead; only a fixed one can be known from "
                 "the start"
             )
-        if self.head.max_in_flight < 1:
-            raise ScenarioError(f"max_in_flight is {self.head.max_in_flight}; expected 1 or more")
+
+    @property
+    def head(self) -> HeadSettings:
+        """The head's settings."""
+        return HeadSettings(self.planning.deadline_s, self.planning.max_in_flight)
 
     @property
     def sending_s(self) -> float:
@@ -159,6 +138,6 @@ class Scenario:
     def answer_s(self) -> float:
         """Longest that a frame can take to end after it came."""
         # Before it the car may have to finish every frame of the window, and one more.
-        frames = self.head.max_in_flight + 2
+        frames = self.planning.max_in_flight + 2
         slowest_s = self.problem.car.total_s * max(self.car_load.slowdowns)
-        return self.head.deadline_s + frames * slowest_s
+        return self.planning.deadline_s + frames * slowest_s

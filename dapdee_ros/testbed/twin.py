@@ -10,6 +10,7 @@ import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -17,12 +18,11 @@ from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Situation, ask, make_policy
 from dapdee_ros.report.run_log import RunLog
-from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.load_trace import LoadTrace
 from dapdee_ros.simulation.run import simulate
-from dapdee_ros.simulation.scenario import Planning, Scenario, Wire
+from dapdee_ros.simulation.scenario import Scenario, Wire
 from dapdee_ros.testbed.settings import CODECS, TestbedSettings
 from dapdee_ros.testbed.shaping import MTU_BYTES, unshaped_bytes
 
@@ -31,7 +31,6 @@ _ETHERNET_BYTES, _IP_BYTES = 14, 20
 # acknowledgement of the message that went the other way. Counted on the link of a testbed
 # (``carried_bytes``) under ``edge-only``, 20 frames/s.
 _RTPS_FRAME_BYTES, _RTPS_ANSWER_BYTES = 350, 250
-_MAX_IN_FLIGHT = 4
 _WARM_UP_S = 3.0
 _BUSY = 0.75
 
@@ -77,7 +76,9 @@ def scenario_of(
         saturated: the next frame comes as soon as one is taken, instead of at the settings' rate.
     """
     utilisation = settings.manager_parameters().get("frame_utilisation")
-    planning = replace(Planning(), mode=settings.mode, gates=settings.gates)
+    planning = PlanningSettings(
+        deadline_s=settings.deadline, mode=settings.mode, gates=settings.gates
+    )
     if isinstance(utilisation, float):
         planning = replace(planning, frame_utilisation=utilisation)
     link, wire = parse_link(settings.link), Wire()
@@ -89,7 +90,6 @@ def scenario_of(
         rtt_s=overheads.rtt_s + 2 * settings.delay_s,
         seconds=settings.seconds + _WARM_UP_S,
         rate_hz=None if saturated else settings.rate,
-        head=HeadSettings(settings.deadline, _MAX_IN_FLIGHT),
         planning=planning,
         wire=replace(
             wire,

@@ -18,6 +18,7 @@ from dapdee_ros.bags.reader import Bag
 from dapdee_ros.bags.replayed_run import ReplayedRun, replay
 from dapdee_ros.bags.result_bag import write_result_bag
 from dapdee_ros.codec import CODEC_NAMES, encode
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.model_folder import LoadedModel, load_model
 from dapdee_ros.partition.device_profile import DeviceProfile
@@ -25,7 +26,6 @@ from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.policy import make_policy
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.report.summary import summarise
-from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.scenario import Scenario
@@ -64,7 +64,7 @@ def scenario_of(model: LoadedModel, link: str = "4g", node_s: float = 1e-3) -> S
         link=parse_link(link),
         curves=card.calibration,
         seconds=FRAMES / 10,
-        head=HeadSettings(deadline_s=0.5),
+        planning=PlanningSettings(deadline_s=0.5),
         labels=card.labels,
         notes={"source": "replay"},
     )

@@ -46,9 +46,10 @@ def test_a_framed_problem_takes_what_it_is_planned_with(subject: Subject) -> Non
     # With headers counted twice or not at all the two would differ by 30 ms on this link.
     scenario = cell_scenario(subject, "cat1", "light", "f32")
     alike = replace(scenario, problem=subject.problems["f32"], wire=Wire())
+    patient = replace(scenario.planning, deadline_s=9.0)
     of_both = [
-        simulate(s, "edge-only").outcomes[50].latency_s
-        for s in (replace(s, head=replace(s.head, deadline_s=9.0)) for s in (scenario, alike))
+        simulate(replace(s, planning=patient), "edge-only").outcomes[50].latency_s
+        for s in (scenario, alike)
     ]
     assert of_both[0] == pytest.approx(of_both[1], abs=0.0005)
     plain: Problem = subject.problems["f32"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.gates import Calibration, GateCurve
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, GateOption
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.policy import Problem
-from dapdee_ros.runtime.head import HeadSettings
 from dapdee_ros.simulation.link_text import parse_link
-from dapdee_ros.simulation.scenario import BARE_WIRE, Planning, Scenario
+from dapdee_ros.simulation.scenario import BARE_WIRE, Scenario
 
 # Seconds on the car; the edge server is 10 times faster. image -> stem -> body -> final is exit 2,
 # stem -> early is exit 1.
@@ -37,6 +37,11 @@ def profile(device: str, factor: float) -> DeviceProfile:
     return DeviceProfile("small", device, 1, seconds, "2026-11-20T00:00:00")
 
 
+PLANNING = PlanningSettings(
+    deadline_s=0.3, mode="latency", plan_margin=0.0, min_dwell_s=0.0, frame_utilisation=0.0
+)
+
+
 def problem(gates: tuple[GateOption, ...] = (), **options: Any) -> Problem:
     return Problem(
         dag(), profile("car", 1.0), profile("edge", 0.1), ACCURACY, (AsIs(),), gates, **options
@@ -57,10 +62,7 @@ def scenario(link: str = "8mbit", **changes: Any) -> Scenario:
         "rtt_s": 0.01,
         "seconds": 20.0,
         "rate_hz": 5.0,
-        "head": HeadSettings(deadline_s=0.3),
-        "planning": Planning(
-            mode="latency", plan_margin=0.0, min_dwell_s=0.0, frame_utilisation=0.0
-        ),
+        "planning": PLANNING,
         "wire": BARE_WIRE,
         "notes": {"model": "small"},
     }

@@ -30,7 +30,7 @@ def test_no_policy_sends_the_image_that_stays_on_the_car(name: str) -> None:
 def test_no_policy_answers_below_the_accuracy_floor() -> None:
     # Over the slow link and under the tight deadline only the shallow exit is in time.
     tight = small(accuracy_floor=0.9)
-    tight = replace(tight, head=replace(tight.head, deadline_s=0.05))
+    tight = replace(tight, planning=replace(tight.planning, deadline_s=0.05))
     for name in ("edgent", "eddi", "dapdee"):
         run = simulate(replace(tight, link=scenario("0.5mbit").link), name)
         assert {plan.exit_number for plan in run.log.plans} == {2}

@@ -1,0 +1,64 @@
+"""What of the head's behaviour can be set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dapdee_ros.core.frames import FramePlan
+from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.core.settings import check_settings, setting, setting_like
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How the head keeps deadlines.
+
+    Raises:
+        SettingError: at construction, for a value that makes no sense.
+    """
+
+    deadline_s: float = setting_like(
+        PlanningSettings,
+        "deadline_s",
+        "Seconds from receiving an image to its result, as long as no plan holds: a plan "
+        "brings the manager's. If the edge has not answered in time the car finishes the "
+        "frame itself.",
+        note="seconds from an image to its result while no plan holds; a plan brings the manager's",
+    )
+    max_in_flight: int = setting_like(
+        PlanningSettings,
+        "max_in_flight",
+        "Most frames that may be on their way between head and edge, as long as no plan "
+        "holds: a plan brings the manager's.",
+        note="most frames between head and edge, likewise",
+    )
+    margin_s: float = setting(
+        0.015,
+        "How long before the deadline a frame that the edge did not answer shall be done at "
+        "least. More is kept back where the car's own finishes have come late.",
+        unit="s",
+        bounds=(0.0, 1.0),
+        live=True,
+        note="how long before the deadline a fallback aims to be done, at least; the rest is "
+        "learned",
+    )
+    plan_timeout_s: float = setting(
+        5.0,
+        "Seconds for which a plan holds after its manager was last heard, which it is every "
+        "second. Then the car drives alone until a manager is heard again.",
+        unit="s",
+        bounds=(2.0, 3600.0),
+        live=True,
+        note="seconds without a word from the manager after which its plan no longer holds",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def under(self, plan: FramePlan) -> HeadSettings:
+        """The settings that hold for frames of a plan: deadline and window are the plan's."""
+        return replace(
+            self,
+            deadline_s=self.deadline_s if plan.deadline_s is None else plan.deadline_s,
+            max_in_flight=self.max_in_flight if plan.max_in_flight is None else plan.max_in_flight,
+        )
