@@ -18,6 +18,7 @@ from bench.fuzzing.spoiling import spoil_fields, spoiled_bytes
 from dapdee_ros.codec import CODEC_NAMES, CodecError, encode
 from dapdee_ros.codec.cdr_check import CdrError
 from dapdee_ros.core.frames import HeadFrame, Status
+from dapdee_ros.core.head import answer_fault
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes.conversions import (
@@ -182,7 +183,7 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
         answer = message_to_tail_answer(message)
         if answer.status is not Status.OK:
             raise Refused(f"status {answer.status}")
-        if misfit := network.misfit(answer, exits):
+        if misfit := network.misfit(answer) or answer_fault(answer, exits):
             raise Refused(misfit)
         _ = [card.labels[c] for c in (message.class_id, *message.top_classes)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -150,7 +150,7 @@ class FrameResult:
         number: the frame's number.
         session: the head's session.
         plan: the plan under which it started.
-        classification: the answer.
+        classification: the answer; None where nothing is computed, as in a simulation.
         exit_number: exit that gave it.
         place: where that was.
         detail: why there, if not as planned.
@@ -185,38 +185,3 @@ class FrameResult:
     residence_s: float = 0.0
     sent_s: float = math.nan
     context: Any = None
-
-
-@dataclass
-class Flight:
-    """A frame that was sent and has no answer yet.
-
-    Attributes:
-        number: the frame's number.
-        context: whatever came with it.
-        plan: the plan under which it started.
-        accepted_s: when it was accepted, car's clock.
-        deadline_at_s: when its result is due, car's clock.
-        fallback_at_s: when the car stops waiting for the edge, car's clock.
-        sent_s: when it was sent, car's clock.
-        head_s: T_d in s.
-        sent_bytes: coded tensor bytes.
-        kept: tensors by node name from which the car can finish it.
-        program: the plan worked out for the network (``HeadProgram``).
-        car_slowdown: measured over profiled seconds of the head.
-        detail: why the car has to finish it, once that is known.
-    """
-
-    number: int
-    context: Any
-    plan: FramePlan
-    accepted_s: float
-    deadline_at_s: float
-    fallback_at_s: float
-    sent_s: float
-    head_s: float
-    sent_bytes: int
-    kept: dict[str, Any] = field(repr=False)
-    program: Any = field(repr=False)
-    car_slowdown: float = math.nan
-    detail: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
@@ -74,9 +73,8 @@ class LedgerSummary:
 
 @dataclass
 class FrameLedger:
-    """Counts frames; every method may be called from any thread."""
+    """Counts frames. Not for several threads at once."""
 
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _accepted: int = 0
     _open: set[int] = field(default_factory=set)
     _places: Counter[Place] = field(default_factory=Counter)
@@ -89,10 +87,9 @@ class FrameLedger:
 
     def accept(self) -> int:
         """Open a frame and return its number, counted from 1."""
-        with self._lock:
-            self._accepted += 1
-            self._open.add(self._accepted)
-            return self._accepted
+        self._accepted += 1
+        self._open.add(self._accepted)
+        return self._accepted
 
     def end_with_result(self, number: int, place: Place, *, missed: bool) -> None:
         """Close a frame with its result.
@@ -100,10 +97,9 @@ class FrameLedger:
         Raises:
             LedgerError: if the frame is not open.
         """
-        with self._lock:
-            self._close(number)
-            self._places[place] += 1
-            self._deadline_misses += missed
+        self._close(number)
+        self._places[place] += 1
+        self._deadline_misses += missed
 
     def end_with_drop(self, number: int, reason: str, kind: DropKind = DropKind.SUPERSEDED) -> None:
         """Close a frame without a result.
@@ -116,43 +112,39 @@ class FrameLedger:
         Raises:
             LedgerError: if the frame is not open.
         """
-        with self._lock:
-            self._close(number)
-            self._kinds[kind] += 1
-            if len(self._reasons) >= _MOST_REASONS and reason not in self._reasons:
-                # Reasons quote what came from outside, so there may be any number of them.
-                reason = _OTHER_REASONS
-            else:
-                self._kind_of[reason] = kind
-            self._reasons[reason] += 1
+        self._close(number)
+        self._kinds[kind] += 1
+        if len(self._reasons) >= _MOST_REASONS and reason not in self._reasons:
+            # Reasons quote what came from outside, so there may be any number of them.
+            reason = _OTHER_REASONS
+        else:
+            self._kind_of[reason] = kind
+        self._reasons[reason] += 1
 
     def count_late_answer(self) -> None:
         """Count an edge answer that nobody waits for any more."""
-        with self._lock:
-            self._late_answers += 1
+        self._late_answers += 1
 
     def count_rejected(self, status: Status) -> None:
         """Count an edge answer that refused its frame, or that said ok and made no sense."""
-        with self._lock:
-            self._refusals[status] += 1
+        self._refusals[status] += 1
 
     def summary(self) -> LedgerSummary:
         """The ledger now."""
-        with self._lock:
-            return LedgerSummary(
-                accepted=self._accepted,
-                results=self._places.total(),
-                drops=self._reasons.total(),
-                in_flight=len(self._open),
-                places=dict(self._places),
-                reasons=dict(self._reasons),
-                deadline_misses=self._deadline_misses,
-                late_answers=self._late_answers,
-                rejected=self._refusals.total(),
-                kinds=dict(self._kinds),
-                kind_of=dict(self._kind_of),
-                refusals=dict(self._refusals),
-            )
+        return LedgerSummary(
+            accepted=self._accepted,
+            results=self._places.total(),
+            drops=self._reasons.total(),
+            in_flight=len(self._open),
+            places=dict(self._places),
+            reasons=dict(self._reasons),
+            deadline_misses=self._deadline_misses,
+            late_answers=self._late_answers,
+            rejected=self._refusals.total(),
+            kinds=dict(self._kinds),
+            kind_of=dict(self._kind_of),
+            refusals=dict(self._refusals),
+        )
 
     def _close(self, number: int) -> None:
         if number not in self._open:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dapdee_ros.runtime.split_network import HeadProgram
+    from dapdee_ros.core.programs import HeadProgram
 
 _FRAMES_A_DEADLINE = 3
 """How many frames are taken to come within a deadline, until their rate is known."""

@@ -141,6 +141,7 @@ def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
         sent_echo_s=message.sent_echo_s,
         received_bytes=message.sent_bytes,
         edge_slowdown=message.edge_slowdown,
+        context=message,
     )
 
 

@@ -20,6 +20,7 @@ from dapdee_ros.core.frames import (
     HeadFrame,
     Place,
 )
+from dapdee_ros.core.head_events import Unused
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.settings import changed as changed_settings
 from dapdee_ros.estimation.health import Health, Level
@@ -123,6 +124,7 @@ class Head(ModelLifecycleNode):
             settings=settings,
             rejections=self.rejections,
             check_plan=self._check_plan,
+            unused=self._tell_unused,
         )
         self._measured = measures_of(self.network.model.card)
         for plan in (self._permitted_plan, self._untried_plan):
@@ -159,7 +161,7 @@ class Head(ModelLifecycleNode):
             return
         self._runtime.stop()
         self._publish_ledger()
-        summary = self._runtime.ledger.summary()
+        summary = self._runtime.ledger()
         self.get_logger().info(
             f"ledger: {summary.accepted} accepted = {summary.results} results + {summary.drops} "
             f"drops + {summary.in_flight} in flight"
@@ -180,7 +182,7 @@ class Head(ModelLifecycleNode):
         common = {"refused": self.rejections.health(now_s), **self.link.diagnose(now_s)}
         if runtime is None or self.network is None:
             return {"head": Health(Level.STALE, NOT_ACTIVE, {}), **common}
-        card, ledger = self.network.model.card, runtime.ledger.summary()
+        card, ledger = self.network.model.card, runtime.ledger()
         plan = runtime.plan
         holds = runtime.settings.under(plan)
         return {
@@ -218,15 +220,14 @@ class Head(ModelLifecycleNode):
         runtime = self._runtime  # the link's thread may bring this while another one stops it
         if runtime is None:
             return
-        answer = message_to_tail_answer(message)
-        if runtime.answer(answer):
-            return
+        runtime.answer(message_to_tail_answer(message))
+
+    def _tell_unused(self, unused: Unused) -> None:
         # No result tells of it, but what measures the link wants to know: of frames that were
         # really sent, and when and how much as it is known here.
-        sent = runtime.take_sent(answer)
-        if sent is not None:
-            message.sent_echo_s, message.sent_bytes = sent.sent_s, sent.n_bytes
-            self._unused_answers.publish(message)
+        message = unused.answer.context
+        message.sent_echo_s, message.sent_bytes = unused.sent_s, unused.sent_bytes
+        self._unused_answers.publish(message)
 
     def _hear_manager(self, _epoch: UInt32) -> None:
         if self._runtime is not None:
@@ -293,7 +294,7 @@ class Head(ModelLifecycleNode):
         if self._runtime is not None:
             self._ledgers.publish(
                 ledger_to_message(
-                    self._runtime.ledger.summary(),
+                    self._runtime.ledger(),
                     self._runtime.session,
                     self.get_clock().now().to_msg(),
                 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +11,24 @@ from typing import TYPE_CHECKING, Any
 from dapdee_ros.codec import CodecError, decode
 from dapdee_ros.codec.wire import MOST_TENSORS
 from dapdee_ros.core.frames import HeadFrame, Status, TailAnswer
-from dapdee_ros.estimation.rejections import Rejections, shortened
+from dapdee_ros.core.programs import TailProgram
+from dapdee_ros.core.tail import (
+    RunTail,
+    SendAnswer,
+    TailComputed,
+    TailCore,
+    TailEvent,
+    TailFailed,
+    TailStopped,
+    TensorsArrived,
+)
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.graph.dag import GraphError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dapdee_ros.runtime.split_network import SplitNetwork, TailProgram
+    from dapdee_ros.runtime.split_network import SplitNetwork
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +48,7 @@ class FrameRefused(ValueError):
 def check_frame(
     network: SplitNetwork, frame: HeadFrame
 ) -> tuple[TailProgram, dict[str, NDArray[Any]]]:
-    """Check everything about a stranger's frame against the own model, then decode it.
+    """Check everything about a frame against the own model, then decode it.
 
     Returns:
         What to compute, and the decoded tensors by name.
@@ -65,15 +75,10 @@ def check_frame(
 
 
 class TailRuntime:
-    """Finishes frames that a head began.
-
-    A one-slot mailbox stands before the inference thread: the newest frame wins, and the one it
-    displaces is answered as busy at once, so that its head need not wait for nothing.
+    """Runs a ``TailCore``: one inference thread computes, any thread may bring frames.
 
     Attributes:
-        computed: frames answered with a class.
-        refused: frames answered with a status other than ok, by status.
-        rejections: why, but for those that only came at a busy time.
+        rejections: what was refused and why, but for frames that only came at a busy time.
     """
 
     def __init__(
@@ -95,20 +100,29 @@ class TailRuntime:
         self._network = network
         self._answer = answer
         self._clock = clock
+        self._core = TailCore()
         self._condition = threading.Condition()
-        self._waiting: tuple[HeadFrame, float] | None = None
+        self._job: RunTail | None = None
         self._stopping = False
-        self._busy = False
         self._thread: threading.Thread | None = None
-        self.computed = 0
-        self.refused: dict[Status, int] = dict.fromkeys(list(Status)[1:], 0)
         self.rejections = rejections or Rejections()
 
     @property
     def queue_depth(self) -> int:
         """Frames waiting or in work."""
         with self._condition:
-            return int(self._busy) + int(self._waiting is not None)
+            return self._core.queue_depth
+
+    @property
+    def computed(self) -> int:
+        """Frames answered with a class."""
+        return self._core.computed
+
+    @property
+    def refused(self) -> dict[Status, int]:
+        """Frames answered with a status other than ok, by status."""
+        with self._condition:
+            return dict(self._core.refused)
 
     def start(self) -> None:
         """Start the inference thread."""
@@ -116,102 +130,75 @@ class TailRuntime:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the frame in work, answer the waiting one as busy, end the thread."""
+        """Finish the frame in work, answer those that wait as busy, end the thread."""
+        self._tell(TailStopped())
         with self._condition:
             self._stopping = True
-            waiting, self._waiting = self._waiting, None
             self._condition.notify_all()
-        if waiting:
-            self._refuse(*waiting, Status.BUSY, "the edge is shutting down")
         if self._thread:
             self._thread.join()
 
     def submit(self, frame: HeadFrame) -> None:
         """Hand over a frame; returns at once. May be called from any thread."""
-        now = self._clock()
+        self._tell(
+            TensorsArrived(
+                frame.number,
+                frame.session,
+                frame.exit_number,
+                frame.sent_s,
+                len(frame.data),
+                frame,
+                frame.context,
+            )
+        )
+
+    def _tell(self, event: TailEvent) -> None:
         with self._condition:
-            if self._stopping:
-                replaced: tuple[HeadFrame, float] | None = (frame, now)
-            else:
-                replaced, self._waiting = self._waiting, (frame, now)
-                self._condition.notify_all()
-        if replaced:
-            self._refuse(*replaced, Status.BUSY, "a newer frame took its place on the edge")
+            actions = self._core.handle(self._clock(), event)
+            for action in actions:
+                if isinstance(action, RunTail):
+                    self._job = action
+                    self._condition.notify_all()
+        for action in actions:
+            if isinstance(action, SendAnswer):
+                self._note_refusal(action.answer)
+                self._answer(action.answer)
+
+    def _note_refusal(self, answer: TailAnswer) -> None:
+        status = answer.status
+        if status in (Status.OK, Status.BUSY):
+            return
+        name = status.name.lower()
+        if self.rejections.count(self._clock(), f"frame ({name})", answer.detail):
+            log.warning("frame %d refused, %s: %s", answer.number, name, answer.detail)
 
     def _loop(self) -> None:
         while True:
             with self._condition:
-                self._busy = False
-                self._condition.wait_for(lambda: self._stopping or self._waiting is not None)
-                if self._waiting is None:
+                self._condition.wait_for(lambda: self._stopping or self._job is not None)
+                if self._job is None:
                     return
-                frame, received_s = self._waiting
-                self._waiting = None
-                self._busy = True
+                frame, self._job = self._job.frame.payload, None
+            event: TailEvent
             try:
-                self._compute(frame, received_s)
+                event = self._compute(frame)
+            except FrameRefused as refused:
+                event = TailFailed(refused.status, str(refused))
             except Exception as error:
                 # The edge serves on whatever one frame does; the head hears of it and falls back.
                 log.exception("frame %d could not be computed", frame.number)
-                self._refuse(frame, received_s, Status.ERROR, f"{type(error).__name__}: {error}")
+                event = TailFailed(Status.ERROR, f"{type(error).__name__}: {error}")
+            self._tell(event)
 
-    def _compute(self, frame: HeadFrame, received_s: float) -> None:
+    def _compute(self, frame: HeadFrame) -> TailComputed:
         import torch
 
-        started_s = self._clock()
         network = self._network
-        try:
-            program, arrays = check_frame(network, frame)
-        except FrameRefused as refused:
-            self._refuse(frame, received_s, refused.status, str(refused))
-            return
+        program, arrays = check_frame(network, frame)
         given = {name: torch.from_numpy(values) for name, values in arrays.items()}
         decoded_s = self._clock()
         logits = network.runner.run(given, [program.sink])[program.sink]
-        ended_s = self._clock()
-        classification = network.classify(logits, frame.exit_number)
-        slowdown = math.nan
-        if program.profiled_s > 0:
-            slowdown = (ended_s - decoded_s) / program.profiled_s
-        self.computed += 1
-        now = self._clock()
-        self._answer(
-            TailAnswer(
-                number=frame.number,
-                session=frame.session,
-                status=Status.OK,
-                detail="",
-                classification=classification,
-                exit_number=frame.exit_number,
-                tail_s=now - started_s,
-                residence_s=now - received_s,
-                sent_echo_s=frame.sent_s,
-                received_bytes=len(frame.data),
-                edge_slowdown=slowdown,
-                context=frame.context,
-            )
-        )
-
-    def _refuse(self, frame: HeadFrame, received_s: float, status: Status, detail: str) -> None:
-        detail = shortened(detail)
-        with self._condition:
-            self.refused[status] += 1
-        if status is not Status.BUSY:
-            kind = f"frame ({status.name.lower()})"
-            if self.rejections.count(self._clock(), kind, detail):
-                log.warning("frame %d refused, %s: %s", frame.number, status.name.lower(), detail)
-        self._answer(
-            TailAnswer(
-                number=frame.number,
-                session=frame.session,
-                status=status,
-                detail=detail,
-                classification=None,
-                exit_number=frame.exit_number,
-                tail_s=0.0,
-                residence_s=self._clock() - received_s,
-                sent_echo_s=frame.sent_s,
-                received_bytes=len(frame.data),
-                context=frame.context,
-            )
+        spent_s = self._clock() - decoded_s
+        return TailComputed(
+            network.classify(logits, frame.exit_number), spent_s, program.profiled_s
         )

@@ -1,5 +1,3 @@
-import threading
-
 import pytest
 
 from dapdee_ros.core.frames import Place
@@ -28,26 +26,3 @@ def test_a_frame_that_is_not_open_cannot_end(number: int) -> None:
     with pytest.raises(LedgerError, match=f"frame {number}"):
         ledger.end_with_result(number, Place.CAR, missed=False)
     assert ledger.summary().results == 0
-
-
-def test_counts_hold_under_many_threads() -> None:
-    ledger = FrameLedger()
-
-    def work() -> None:
-        for _ in range(500):
-            number = ledger.accept()
-            if number % 3:
-                ledger.end_with_result(number, Place.CAR, missed=False)
-            else:
-                ledger.end_with_drop(number, "every third")
-            ledger.summary()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    summary = ledger.summary()
-    assert summary.accepted == 2000
-    assert summary.in_flight == 0
-    assert summary.drops == 666

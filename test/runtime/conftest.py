@@ -64,7 +64,7 @@ def pair(model: LoadedModel, profile: DeviceProfile) -> Iterator[Pair]:
     yield pair
     head.stop()
     tail.stop()
-    summary = head.ledger.summary()
+    summary = head.ledger()
     assert summary.in_flight == 0
     assert summary.accepted == summary.results + summary.drops
 

@@ -1,6 +1,7 @@
 """Head and tail over a wire in one process, with the shipped model and real threads."""
 
 import math
+import threading
 import time
 from dataclasses import replace
 
@@ -96,7 +97,7 @@ def test_deadline_and_window_are_those_of_the_plan(
     pair.head.set_plan(FramePlan(2, exits, boundary, "f32", deadline_s=1e-3, max_in_flight=1))
     pair.head.accept(frames[2])
     assert pair.results.get(timeout=WAIT_S).deadline_s == pytest.approx(1e-3)
-    assert pair.head.ledger.summary().deadline_misses == 1
+    assert pair.head.ledger().deadline_misses == 1
 
 
 def test_a_plan_expires_with_its_manager_and_holds_again_when_one_is_heard(
@@ -175,9 +176,9 @@ def test_late_answers_are_counted_not_published(
     assert pair.results.get(timeout=WAIT_S).place is Place.CAR_FALLBACK
     pair.tail.submit(pair.sent[0])  # the frame arrives at last
     deadline = time.monotonic() + WAIT_S
-    while not pair.head.ledger.summary().late_answers and time.monotonic() < deadline:
+    while not pair.head.ledger().late_answers and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert pair.head.ledger.summary().late_answers == 1
+    assert pair.head.ledger().late_answers == 1
     assert pair.results.empty()
 
 
@@ -198,15 +199,15 @@ def test_an_answer_counts_once_however_often_it_comes(
     pair.head.accept(frames[0])
     assert pair.results.get(timeout=WAIT_S).place is Place.EDGE
     deadline = time.monotonic() + WAIT_S
-    while not pair.head.ledger.summary().late_answers and time.monotonic() < deadline:
+    while not pair.head.ledger().late_answers and time.monotonic() < deadline:
         time.sleep(0.01)
-    summary = pair.head.ledger.summary()
+    summary = pair.head.ledger()
     assert (summary.results, summary.late_answers) == (1, 1)
 
 
 def test_answers_to_another_session_are_ignored(pair: Pair, frames: list) -> None:
     pair.head.answer(TailAnswer(1, pair.head.session + 1, Status.OK, "", None, 1, 0.0, 0.0, 0.0))
-    assert pair.head.ledger.summary().late_answers == 1
+    assert pair.head.ledger().late_answers == 1
     pair.head.accept(frames[0])
     assert pair.results.get(timeout=WAIT_S).number == 1
 
@@ -259,9 +260,9 @@ def test_the_newest_frame_wins_and_the_others_are_accounted_for(pair: Pair, fram
     for frame in frames[:30]:
         pair.head.accept(frame)
     deadline = time.monotonic() + WAIT_S
-    while pair.head.ledger.summary().in_flight and time.monotonic() < deadline:
+    while pair.head.ledger().in_flight and time.monotonic() < deadline:
         time.sleep(0.01)
-    summary = pair.head.ledger.summary()
+    summary = pair.head.ledger()
     assert summary.accepted == 30
     assert summary.reasons[SUPERSEDED] == summary.drops > 0
     numbers = [pair.results.get().number for _ in range(summary.results)]
@@ -359,10 +360,10 @@ def test_a_bad_image_is_a_drop_with_its_reason(model: LoadedModel, frames: list)
     head.start()
     head.accept(frames[0])
     deadline = time.monotonic() + WAIT_S
-    while head.ledger.summary().in_flight and time.monotonic() < deadline:
+    while head.ledger().in_flight and time.monotonic() < deadline:
         time.sleep(0.01)
     head.stop()
-    assert head.ledger.summary().reasons == {"bad image: no such encoding": 1}
+    assert head.ledger().reasons == {"bad image: no such encoding": 1}
 
 
 def test_stopping_closes_the_ledger(pair: Pair, model: LoadedModel, frames: list) -> None:
@@ -375,9 +376,9 @@ def test_stopping_closes_the_ledger(pair: Pair, model: LoadedModel, frames: list
     while not pair.sent and time.monotonic() < deadline:
         time.sleep(0.005)
     pair.head.stop()
-    assert pair.head.ledger.summary().reasons == {SHUTDOWN: 1}
+    assert pair.head.ledger().reasons == {SHUTDOWN: 1}
     pair.head.accept(frames[1])
-    assert pair.head.ledger.summary().drops == 2
+    assert pair.head.ledger().drops == 2
 
 
 def test_a_displaced_frame_is_answered_as_busy(model: LoadedModel, frames: list) -> None:
@@ -387,13 +388,47 @@ def test_a_displaced_frame_is_answered_as_busy(model: LoadedModel, frames: list)
     spec = TensorSpec(
         model.card.dag.input, "uint8", (1, height, width, 3), (), (), 0, frames[0].nbytes
     )
-    for number in (1, 2):
+    for number in (1, 2, 3):  # one in work, one waiting, one that takes its place
         tail.submit(
             HeadFrame(number, 1, 0.0, model.card.model_id, 1, "f32", [spec], frames[0].tobytes())
         )
     tail.start()
     deadline = time.monotonic() + WAIT_S
-    while len(answers) < 2 and time.monotonic() < deadline:
+    while len(answers) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     tail.stop()
-    assert [(a.number, a.status) for a in answers] == [(1, Status.BUSY), (2, Status.OK)]
+    assert [(a.number, a.status) for a in answers] == [
+        (2, Status.BUSY),
+        (1, Status.OK),
+        (3, Status.OK),
+    ]
+
+
+def test_the_ledger_balances_whenever_it_is_read(
+    pair: Pair, model: LoadedModel, frames: list
+) -> None:
+    exits = len(model.card.dag.exits)
+    pair.head.set_plan(FramePlan(1, exits, middle_cut(model, exits), "f32"))
+    ended = threading.Event()
+    unbalanced = []
+
+    def read() -> None:
+        while not ended.is_set():
+            summary = pair.head.ledger()
+            if not summary.balanced:
+                unbalanced.append(summary)
+
+    def bring() -> None:
+        for _ in range(20):
+            for frame in frames[:10]:
+                pair.head.accept(frame)
+
+    threads = [threading.Thread(target=work) for work in (read, bring, bring, bring)]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join()
+    ended.set()
+    threads[0].join()
+    assert not unbalanced
+    assert pair.head.ledger().accepted == 600

@@ -1,0 +1,505 @@
+"""The car's side as a state machine: which frame is computed, sent, waited for, finished, and when.
+
+One inference thread does all computing. Before it stands a one-slot mailbox in which the newest
+frame wins; behind it a window of frames is on its way to the edge. Every accepted frame ends
+exactly once, as a result or as a drop with its reason. Nothing in here computes, waits, sends or
+looks at a clock: ``HeadCore.handle`` takes an event and its time and says what is to be done
+(compare h11, which keeps a protocol apart from its sockets in the same way).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dapdee_ros.core.frames import FrameResult, Place, Status, TailAnswer
+from dapdee_ros.core.head_events import (
+    Action,
+    AnswerArrived,
+    ComputingFailed,
+    Drop,
+    Encode,
+    Encoded,
+    Event,
+    Finish,
+    Finished,
+    FrameArrived,
+    GateComputed,
+    HeadComputed,
+    ManagerHeard,
+    PlanArrived,
+    PlanExpired,
+    PlanHoldsAgain,
+    Publish,
+    Refused,
+    RunHead,
+    RunRest,
+    Send,
+    SendFailed,
+    SettingsChanged,
+    Stopped,
+    TimePassed,
+    Unused,
+    WakeAt,
+)
+from dapdee_ros.core.head_settings import HeadSettings
+from dapdee_ros.core.ledger import DropKind, FrameLedger
+from dapdee_ros.core.margin import LearnedMargin
+from dapdee_ros.core.pace import Pace
+from dapdee_ros.core.patience import fallback_time
+from dapdee_ros.core.programs import HeadProgram
+from dapdee_ros.core.window import SendWindow
+from dapdee_ros.estimation.rejections import shortened
+
+SUPERSEDED = "superseded by a newer frame"
+SHUTDOWN = "the head was stopped"
+
+_SENT_REMEMBERED = 256
+
+Chooser = Callable[[float, int, float], HeadProgram]
+"""Says what to do with a frame, from the time, the frame's number and when it was accepted."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A frame that has not ended; times in s on the car's clock."""
+
+    number: int
+    context: Any
+    accepted_s: float
+    program: HeadProgram
+    settings: HeadSettings
+    may_send: bool = False
+    begun_s: float = math.nan
+    sent_s: float = math.nan
+    head_s: float = 0.0
+    sent_bytes: int = 0
+    fallback_at_s: float = math.inf
+    planned_s: float = math.nan
+    exit_number: int = 0
+    car_slowdown: float = math.nan
+    detail: str = ""
+
+    @property
+    def deadline_at_s(self) -> float:
+        return self.accepted_s + self.settings.deadline_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    number: int
+    context: Any
+    accepted_s: float
+
+
+class HeadCore:
+    """Runs heads, keeps what was sent until it is answered, falls back in time.
+
+    Not for several threads at once. Times are seconds on one monotonic clock, the caller's.
+
+    Attributes:
+        ledger: what became of the frames.
+        session: this head's number; answers to another one are ignored.
+        settings: what holds where no plan says otherwise; ``SettingsChanged`` changes it.
+    """
+
+    def __init__(
+        self,
+        alone: Sequence[HeadProgram],
+        session: int,
+        settings: HeadSettings | None = None,
+        *,
+        choose: Chooser | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            alone: what the car does without a manager, one program per exit, shallowest first.
+            session: this head's number.
+            settings: deadline, window, margin, and how long a plan holds.
+            choose: who says what to do with each frame, instead of the plan that came last.
+        """
+        self.ledger = FrameLedger()
+        self.session = session
+        self.settings = settings or HeadSettings()
+        # Unless a manager says otherwise the car does everything itself: that needs nobody else.
+        self._alone = list(alone)
+        self._choose = choose or self._in_force
+        self._planned: HeadProgram | None = None
+        self._heard_s = -math.inf
+        self._expired = False
+        self._waiting: _Waiting | None = None
+        self._work: _Frame | None = None
+        self._flights: dict[int, _Frame] = {}
+        self._sent: OrderedDict[int, tuple[float, int]] = OrderedDict()
+        self._stopped = False
+        self._wake_s = math.inf
+        self._pace = Pace()
+        self._margin = LearnedMargin()
+        self._window = SendWindow()
+        self._actions: list[Action] = []
+        self._handlers: dict[type, Callable[[float, Any], None]] = {
+            FrameArrived: self._on_frame,
+            PlanArrived: self._on_plan,
+            ManagerHeard: self._on_manager,
+            SettingsChanged: self._on_settings,
+            GateComputed: self._on_gate,
+            HeadComputed: self._on_head,
+            Encoded: self._on_encoded,
+            SendFailed: self._on_send_failed,
+            Finished: self._on_finished,
+            ComputingFailed: self._on_failed,
+            AnswerArrived: self._on_answer,
+            TimePassed: self._on_time,
+            Stopped: self._on_stop,
+        }
+
+    def handle(self, now_s: float, event: Event) -> list[Action]:
+        """Take an event and say what is to be done, in order.
+
+        Args:
+            now_s: when it happened; not before the last event.
+            event: what happened.
+        """
+        self._actions = []
+        self._handlers[type(event)](now_s, event)
+        self._go_on(now_s)
+        return self._actions
+
+    # --- what is asked --------------------------------------------------------------------------
+
+    def program(self, now_s: float) -> HeadProgram:
+        """What a frame that is begun now goes by; epoch 0 while the car drives alone."""
+        return self._in_force(now_s, 0, now_s)
+
+    @property
+    def heard_s(self) -> float:
+        """When a plan came or its manager was heard last; minus infinity before the first plan."""
+        return self._heard_s
+
+    @property
+    def queue_depth(self) -> int:
+        """Frames waiting, in work or on their way."""
+        return len(self._flights) + (self._waiting is not None) + (self._work is not None)
+
+    @property
+    def slowdown(self) -> float:
+        """Measured over profiled seconds of what is computed here, smoothed."""
+        return self._pace.slowdown
+
+    # --- what comes from outside ----------------------------------------------------------------
+
+    def _on_frame(self, now_s: float, event: FrameArrived) -> None:
+        number = self.ledger.accept()
+        if self._stopped:
+            self._drop(number, SHUTDOWN, DropKind.SHUTDOWN)
+            return
+        self._pace.on_frame(now_s)
+        displaced, self._waiting = self._waiting, _Waiting(number, event.context, now_s)
+        if displaced is not None:
+            self._drop(displaced.number, SUPERSEDED, DropKind.SUPERSEDED)
+
+    def _on_plan(self, now_s: float, event: PlanArrived) -> None:
+        self._planned, self._heard_s = event.program, now_s
+
+    def _on_manager(self, now_s: float, _event: ManagerHeard) -> None:
+        if self._planned is not None:
+            self._heard_s = now_s
+
+    def _on_settings(self, _now_s: float, event: SettingsChanged) -> None:
+        self.settings = event.settings
+
+    def _on_time(self, _now_s: float, _event: TimePassed) -> None:
+        self._wake_s = math.inf  # that one is over; what is next is found anew
+
+    def _on_stop(self, _now_s: float, _event: Stopped) -> None:
+        self._stopped = True
+        open_frames = [*self._flights]
+        if self._waiting is not None:
+            open_frames.append(self._waiting.number)
+        self._flights.clear()
+        self._waiting = None
+        for number in open_frames:
+            self._drop(number, SHUTDOWN, DropKind.SHUTDOWN)
+
+    def _on_answer(self, now_s: float, event: AnswerArrived) -> None:
+        answer = event.answer
+        ours = answer.session == self.session
+        frame = self._flights.get(answer.number) if ours else None
+        if frame is None:
+            self.ledger.count_late_answer()
+            self._tell_unused(answer, ours)
+            return
+        limit = self._under(frame.program).max_in_flight
+        if refusal := _refusal(answer, event.misfit, frame, now_s):
+            if answer.status is Status.BUSY:  # that is everyday life
+                self._window.on_busy(limit)
+            else:
+                self._actions.append(Refused("frame refused by the edge", refusal))
+            # No use to wait any longer: it is finished from what was kept.
+            frame.fallback_at_s = now_s
+            frame.detail = f"edge: {refusal}"
+            self.ledger.count_rejected(answer.status)
+            self._tell_unused(answer, ours)
+            return
+        self._window.on_answered(limit)
+        del self._flights[answer.number]
+        self._sent.pop(answer.number, None)
+        self._end(
+            frame,
+            answer.classification,
+            answer.exit_number,
+            Place.EDGE,
+            now_s,
+            transfer_s=max(0.0, now_s - frame.sent_s - answer.residence_s),
+            tail_s=answer.tail_s,
+            residence_s=answer.residence_s,
+            edge_slowdown=answer.edge_slowdown,
+        )
+
+    def _tell_unused(self, answer: TailAnswer, ours: bool) -> None:
+        """Tell of an answer that ended no frame what is known here, once for each frame.
+
+        Of an answer itself, which anybody may have sent, it is not known that there was a frame.
+        """
+        sent = self._sent.pop(answer.number, None) if ours else None
+        if sent is not None:
+            self._actions.append(Unused(answer, *sent))
+
+    # --- what the inference thread did ----------------------------------------------------------
+
+    def _on_gate(self, now_s: float, event: GateComputed) -> None:
+        frame = self._working(event.number)
+        plan = frame.program.plan
+        if event.score >= plan.gate_threshold:
+            profiled_s = frame.program.gate_profiled_s
+            frame.car_slowdown = self._pace.on_computed(event.spent_s, profiled_s)
+            self._end_here(frame, event.answer, plan.gate or 0, now_s)
+        elif self._stopped:
+            self._work = None
+            self._drop(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
+        else:
+            self._actions.append(RunRest(frame.number))
+
+    def _on_head(self, now_s: float, event: HeadComputed) -> None:
+        frame = self._working(event.number)
+        program = frame.program
+        frame.car_slowdown = self._pace.on_computed(event.spent_s, program.head_profiled_s)
+        if program.sink is not None:
+            self._end_here(frame, event.answer, program.plan.exit_number, now_s)
+        elif self._stopped:
+            self._work = None
+            self._drop(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
+        elif frame.may_send:
+            self._actions.append(Encode(frame.number))
+        else:
+            frame.detail = "the window to the edge is full"
+            frame.head_s = now_s - frame.begun_s
+            self._fall_back(frame, now_s)
+
+    def _on_encoded(self, now_s: float, event: Encoded) -> None:
+        frame = self._working(event.number)
+        self._work = None
+        if self._stopped:
+            self._drop(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
+            return
+        program = frame.program
+        frame.sent_bytes = event.sent_bytes
+        frame.sent_s = now_s
+        frame.head_s = now_s - frame.begun_s
+        finish_s = {exit_: self._pace.seconds(s) for exit_, s in program.finish_profiled_s.items()}
+        frame.fallback_at_s = fallback_time(
+            now_s,
+            frame.deadline_at_s - self._margin_s(now_s, frame.settings),
+            program.plan.predicted_remote_s,
+            deepest_s=finish_s[program.plan.exit_number],
+            quickest_s=min(finish_s.values()),
+        )
+        self._flights[frame.number] = frame
+        self._sent[frame.number] = (frame.sent_s, frame.sent_bytes)
+        while len(self._sent) > _SENT_REMEMBERED:
+            self._sent.popitem(last=False)
+        self._actions.append(Send(frame.number, self.session, now_s, program, frame.context))
+
+    def _on_send_failed(self, now_s: float, event: SendFailed) -> None:
+        frame = self._flights.get(event.number)
+        if frame is not None:
+            frame.fallback_at_s = now_s
+            frame.detail = f"could not be sent: {event.reason}"
+
+    def _on_finished(self, now_s: float, event: Finished) -> None:
+        frame = self._working(event.number)
+        self._work = None
+        self._pace.on_computed(event.spent_s, frame.program.finish_profiled_s[frame.exit_number])
+        self._margin.on_finish(now_s, frame.planned_s)
+        self._end(frame, event.answer, frame.exit_number, Place.CAR_FALLBACK, now_s)
+
+    def _on_failed(self, _now_s: float, event: ComputingFailed) -> None:
+        self._working(event.number)
+        self._work = None
+        self._drop(event.number, event.reason, event.kind)
+
+    def _working(self, number: int) -> _Frame:
+        frame = self._work
+        if frame is None or frame.number != number:
+            raise ValueError(f"frame {number} is not in work")
+        return frame
+
+    # --- what is next ---------------------------------------------------------------------------
+
+    def _go_on(self, now_s: float) -> None:
+        """Give the inference thread its next job, or name the time at which there may be one."""
+        if self._work is not None or self._stopped:
+            return
+        due = min(self._flights.values(), key=lambda f: f.fallback_at_s, default=None)
+        if due is not None and due.fallback_at_s <= now_s:
+            del self._flights[due.number]
+            self._work = due
+            self._fall_back(due, now_s)
+            return
+        wake_s = due.fallback_at_s if due is not None else math.inf
+        waiting = self._waiting
+        if waiting is not None:
+            program = self._choose(now_s, waiting.number, waiting.accepted_s)
+            settings = self._under(program)
+            width = self._window.width(settings.max_in_flight)
+            room = not program.boundary or len(self._flights) < width
+            alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
+                program, settings.deadline_s, self._margin_s(now_s, settings)
+            )
+            if room or alone_at_s <= now_s:
+                self._waiting = None
+                self._begin(waiting, program, settings, room, now_s)
+                return
+            wake_s = min(wake_s, alone_at_s)
+        if wake_s != self._wake_s:
+            self._wake_s = wake_s
+            self._actions.append(WakeAt(wake_s))
+
+    def _begin(
+        self,
+        waiting: _Waiting,
+        program: HeadProgram,
+        settings: HeadSettings,
+        may_send: bool,
+        now_s: float,
+    ) -> None:
+        self._tell_expiry(program)
+        self._work = _Frame(
+            waiting.number, waiting.context, waiting.accepted_s, program, settings, may_send, now_s
+        )
+        self._actions.append(RunHead(waiting.number, waiting.context, program))
+
+    def _fall_back(self, frame: _Frame, now_s: float) -> None:
+        """Finish a frame here, at the deepest exit that still fits its deadline."""
+        program = frame.program
+        # Of what was kept back, waking up took its part; the rest is for computing.
+        left_s = frame.deadline_at_s - now_s - self._margin_s(now_s, frame.settings) / 2
+        others = int(self._waiting is not None) + sum(
+            other.fallback_at_s <= frame.deadline_at_s for other in self._flights.values()
+        )
+        frame.exit_number = self._pace.fallback_exit(program.finish_profiled_s, left_s, others)
+        finish_s = self._pace.seconds(program.finish_profiled_s[frame.exit_number])
+        frame.planned_s = min(frame.fallback_at_s, now_s) + finish_s
+        if not frame.detail:
+            frame.detail = "no answer from the edge in time"
+        self._actions.append(Finish(frame.number, frame.exit_number))
+
+    def _in_force(self, now_s: float, _number: int, _accepted_s: float) -> HeadProgram:
+        settings = self.settings
+        if self._planned is not None and now_s - self._heard_s <= settings.plan_timeout_s:
+            return self._planned
+        return self._pace.deepest_alone(
+            self._alone, settings.deadline_s, self._margin_s(now_s, settings)
+        )
+
+    def _under(self, program: HeadProgram) -> HeadSettings:
+        return self.settings.under(program.plan)
+
+    def _margin_s(self, now_s: float, settings: HeadSettings) -> float:
+        return self._margin.margin_s(now_s, settings.margin_s, settings.deadline_s)
+
+    def _tell_expiry(self, program: HeadProgram) -> None:
+        """Say it when a plan has expired, and when it holds again."""
+        expired = self._planned is not None and program.plan.epoch == 0
+        if expired != self._expired:
+            self._actions.append(
+                PlanExpired(self.settings.plan_timeout_s)
+                if expired
+                else PlanHoldsAgain(program.plan.epoch)
+            )
+        self._expired = expired
+
+    # --- how a frame ends -----------------------------------------------------------------------
+
+    def _drop(self, number: int, reason: str, kind: DropKind) -> None:
+        self.ledger.end_with_drop(number, reason, kind)
+        self._actions.append(Drop(number, reason, kind))
+
+    def _end_here(self, frame: _Frame, answer: Any, exit_number: int, now_s: float) -> None:
+        self._work = None
+        frame.head_s = now_s - frame.begun_s
+        self._end(frame, answer, exit_number, Place.CAR, now_s)
+
+    def _end(
+        self,
+        frame: _Frame,
+        answer: Any,
+        exit_number: int,
+        place: Place,
+        now_s: float,
+        *,
+        transfer_s: float = 0.0,
+        tail_s: float = 0.0,
+        residence_s: float = 0.0,
+        edge_slowdown: float = math.nan,
+    ) -> None:
+        """Close the frame in the ledger and publish its one result."""
+        self.ledger.end_with_result(frame.number, place, missed=now_s > frame.deadline_at_s)
+        self._actions.append(
+            Publish(
+                FrameResult(
+                    number=frame.number,
+                    session=self.session,
+                    plan=frame.program.plan,
+                    classification=answer,
+                    exit_number=exit_number,
+                    place=place,
+                    detail=frame.detail,
+                    head_s=frame.head_s,
+                    transfer_s=transfer_s,
+                    tail_s=tail_s,
+                    latency_s=now_s - frame.accepted_s,
+                    sent_bytes=frame.sent_bytes,
+                    deadline_s=frame.settings.deadline_s,
+                    car_slowdown=frame.car_slowdown,
+                    edge_slowdown=edge_slowdown,
+                    residence_s=residence_s,
+                    sent_s=frame.sent_s,
+                    context=frame.context,
+                )
+            )
+        )
+
+
+def answer_fault(answer: TailAnswer, exit_number: int) -> str:
+    """Why an answer that says ok cannot be one to this exit; empty if it can."""
+    if answer.exit_number != exit_number:
+        return f"exit {answer.exit_number} instead of {exit_number}"
+    if not all(0 <= s < math.inf for s in (answer.tail_s, answer.residence_s)):
+        return f"{answer.tail_s} s of computing, {answer.residence_s} s of residence"
+    return ""
+
+
+def _refusal(answer: TailAnswer, misfit: str, frame: _Frame, now_s: float) -> str:
+    """Why an answer does not end its frame; empty if it does."""
+    if answer.status is not Status.OK:
+        return f"{answer.status.name.lower()}: {shortened(answer.detail)}"
+    exit_number, round_trip_s = frame.program.plan.exit_number, now_s - frame.sent_s
+    fault = misfit or answer_fault(answer, exit_number)
+    if not fault and answer.residence_s > round_trip_s:
+        fault = f"{answer.residence_s} s of residence in a round trip of {round_trip_s} s"
+    return f"its answer makes no sense: {fault}" if fault else ""

@@ -1,0 +1,194 @@
+"""What a plan means for one network: what head and tail have to compute, as names and seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from dapdee_ros.codec import CODEC_NAMES
+from dapdee_ros.codec.wire import MOST_TENSORS
+from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS, FramePlan
+from dapdee_ros.graph.dag import GraphError, ModelDag
+
+if TYPE_CHECKING:
+    from dapdee_ros.partition.device_profile import DeviceProfile
+
+
+@dataclass(frozen=True)
+class HeadProgram:
+    """A plan, worked out for one network.
+
+    Attributes:
+        plan: the plan.
+        stages: what to compute, in order: the gate's sink if there is a gate, then the rest.
+        boundary: the tensors to send, in topological order; empty if the car finishes alone.
+        sink: the node whose output answers, if the car finishes alone; else None.
+        kept: tensors from which any exit can still be finished here.
+        gate_profiled_s: profiled seconds up to the gate; NaN without a profile or gate.
+        head_profiled_s: profiled seconds of the whole head; NaN without a profile.
+        finish_profiled_s: for each exit that the car can still answer with, profiled seconds from
+            the kept tensors to it (0 without a profile).
+    """
+
+    plan: FramePlan
+    stages: tuple[tuple[str, ...], ...]
+    boundary: tuple[str, ...]
+    sink: str | None
+    kept: tuple[str, ...]
+    gate_profiled_s: float
+    head_profiled_s: float
+    finish_profiled_s: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class TailProgram:
+    """What the edge has to do for one (exit, boundary), worked out once.
+
+    Attributes:
+        sink: the node whose output answers.
+        expected: shape and dtype of each tensor that has to come.
+        profiled_s: profiled seconds from there to the sink; NaN without a profile.
+    """
+
+    sink: str
+    expected: Mapping[str, tuple[tuple[int, ...], str]]
+    profiled_s: float
+
+
+class Programs:
+    """Works out plans for a network and the machine that runs it.
+
+    Attributes:
+        dag: the network's DAG.
+        profile: seconds per node on this machine, or None.
+    """
+
+    def __init__(self, dag: ModelDag, profile: DeviceProfile | None = None) -> None:
+        self.dag = dag
+        self.profile = profile
+        self.tail_program = lru_cache(maxsize=256)(self._tail_program)
+
+    @property
+    def exit_count(self) -> int:
+        """Number of exits."""
+        return len(self.dag.exits)
+
+    def alone(self) -> list[HeadProgram]:
+        """What the car does without a manager: one program per exit, shallowest first."""
+        return [self.head_program(FramePlan(0, n)) for n in range(1, self.exit_count + 1)]
+
+    def profiled_s(self, names: Iterable[str]) -> float:
+        """Sum of the profiled seconds of some nodes; NaN without a profile."""
+        if self.profile is None:
+            return math.nan
+        return sum(self.profile.node_seconds.get(name, 0.0) for name in names)
+
+    def missing_nodes(self, given: Iterable[str], sink: str) -> frozenset[str]:
+        """Nodes that have to run to get from the given tensors to a sink.
+
+        Raises:
+            GraphError: if a given tensor is not needed, or the given tensors do not suffice.
+        """
+        given = frozenset(given)
+        wanted, used = {sink}, set()
+        for node in reversed(self.dag.nodes):
+            if node.name not in wanted:
+                continue
+            if node.name in given:
+                used.add(node.name)
+            elif not node.inputs:
+                raise GraphError(f"the tensors {sorted(given)} do not suffice to compute {sink!r}")
+            else:
+                wanted.update(node.inputs)
+        if unused := given - used:
+            raise GraphError(f"the tensors {sorted(unused)} are of no use to compute {sink!r}")
+        return frozenset(wanted - used)
+
+    def head_program(self, plan: FramePlan) -> HeadProgram:
+        """Work out what a plan means for this network.
+
+        Raises:
+            GraphError: if the plan does not fit the network; the message says why.
+        """
+        sink = self.dag.exit_sink(plan.exit_number)
+        if len(plan.boundary) > MOST_TENSORS:
+            raise GraphError(f"a boundary of {len(plan.boundary)}, at most {MOST_TENSORS} may be")
+        unknown = [name[:80] for name in plan.boundary if name not in self.dag.by_name]
+        if unknown:
+            raise GraphError(f"boundary nodes {unknown[:5]} are not in this model")
+        if len(set(plan.boundary)) < len(plan.boundary):
+            raise GraphError(f"the boundary {list(plan.boundary)} names a tensor twice")
+        if plan.predicted_remote_s < 0 or math.isinf(plan.predicted_remote_s):
+            raise GraphError(f"the edge is predicted to take {plan.predicted_remote_s} s")
+        _check_bounds("deadline_s", plan.deadline_s, DEADLINE_BOUNDS_S)
+        _check_bounds("max_in_flight", plan.max_in_flight, WINDOW_BOUNDS)
+        if plan.boundary:
+            self.missing_nodes(plan.boundary, sink)
+            if plan.codec not in CODEC_NAMES:
+                raise GraphError(
+                    f"codec {plan.codec[:40]!r} is unknown; known: {sorted(CODEC_NAMES)}"
+                )
+        head = self.dag.ancestors(plan.boundary or [sink])
+        order = {node.name: position for position, node in enumerate(self.dag.nodes)}
+        boundary = tuple(sorted(plan.boundary, key=order.__getitem__))
+        gate_nodes: frozenset[str] = frozenset()
+        stages: list[tuple[str, ...]] = []
+        if plan.gate is not None:
+            gate_sink = self.dag.exit_sink(plan.gate)
+            if not 0 < plan.gate < plan.exit_number:
+                raise GraphError(f"gate {plan.gate} must be shallower than exit {plan.exit_number}")
+            if not 0 <= plan.gate_threshold <= 1:
+                raise GraphError(f"gate threshold {plan.gate_threshold} is not between 0 and 1")
+            gate_nodes = self.dag.ancestors([gate_sink])
+            shared = gate_nodes & self.dag.ancestors([sink])
+            if not shared <= head:
+                raise GraphError(f"gate {plan.gate} lies behind the cut {list(boundary)}")
+            stages.append((gate_sink,))
+        if boundary:
+            kept = {
+                name for exit_ in self._exits_up_to(plan) for name in self.dag.boundary(head, exit_)
+            }
+            last = tuple(sorted(kept | set(boundary), key=order.__getitem__))
+        else:
+            kept, last = set(), (sink,)
+        stages.append(last)
+        finish = {}
+        for exit_ in self._exits_up_to(plan) if boundary else ():
+            rest = self.dag.ancestors([self.dag.exit_sink(exit_)]) - head
+            seconds = self.profiled_s(rest)
+            finish[exit_] = 0.0 if math.isnan(seconds) else seconds
+        return HeadProgram(
+            plan=plan,
+            stages=tuple(stages),
+            boundary=boundary,
+            sink=None if boundary else sink,
+            kept=tuple(sorted(kept, key=order.__getitem__)),
+            gate_profiled_s=self.profiled_s(gate_nodes) if gate_nodes else math.nan,
+            head_profiled_s=self.profiled_s(head | gate_nodes),
+            finish_profiled_s=finish,
+        )
+
+    def _tail_program(self, exit_number: int, names: frozenset[str]) -> TailProgram:
+        sink = self.dag.exit_sink(exit_number)
+        unknown = sorted(name[:80] for name in names if name not in self.dag.by_name)
+        if unknown:
+            raise GraphError(f"tensors {unknown[:5]} are not in this model")
+        missing = self.missing_nodes(names, sink)
+        by_name = self.dag.by_name
+        return TailProgram(
+            sink=sink,
+            expected={name: (by_name[name].shape, by_name[name].dtype) for name in names},
+            profiled_s=self.profiled_s(missing),
+        )
+
+    def _exits_up_to(self, plan: FramePlan) -> range:
+        return range(1, plan.exit_number + 1)
+
+
+def _check_bounds(name: str, value: float | None, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if value is not None and not low <= value <= high:  # a NaN is not between them either
+        raise GraphError(f"the plan's {name} is {value:g}, expected {low:g} to {high:g}")

@@ -1,0 +1,155 @@
+"""What the head's inference thread computes: loads, runs parts of the network, codes, finishes."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dapdee_ros.codec import TensorSpec, encode
+from dapdee_ros.core.frames import HeadFrame
+from dapdee_ros.core.head_events import (
+    Encode,
+    Encoded,
+    Finish,
+    Finished,
+    GateComputed,
+    HeadComputed,
+    Job,
+    RunHead,
+    RunRest,
+    Send,
+)
+from dapdee_ros.core.programs import HeadProgram
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dapdee_ros.runtime.split_network import SplitNetwork
+
+Computed = GateComputed | HeadComputed | Encoded | Finished
+
+
+class FrameError(ValueError):
+    """An image that the network cannot be given; the message says why."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is kept of a frame between its jobs."""
+
+    program: HeadProgram
+    stages: Iterator[dict[str, Any]]
+    loaded_s: float
+    values: dict[str, Any] = field(default_factory=dict)
+    specs: Sequence[TensorSpec] = ()
+    data: array[int] | bytes = b""
+
+
+class HeadMachine:
+    """Does the jobs of a ``HeadCore`` with a real network, on one thread.
+
+    Of a frame that was sent it keeps the tensors from which every exit can still be finished here;
+    these were computed anyway, so keeping them costs no time.
+    """
+
+    def __init__(
+        self,
+        network: SplitNetwork,
+        load: Callable[[Any], NDArray[np.uint8]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            network: the model that is run.
+            load: turns a frame's context into the network's input, uint8 of shape (1, H, W, 3);
+                raises FrameError if it can't.
+            clock: monotonic seconds.
+        """
+        self._network = network
+        self._load = load
+        self._clock = clock
+        self._held: dict[int, _Held] = {}
+
+    def run(self, job: Job) -> Computed:
+        """Do a job and say what came out.
+
+        Raises:
+            FrameError: if the image cannot be given to the network.
+        """
+        if isinstance(job, RunHead):
+            return self._run_head(job)
+        if isinstance(job, RunRest):
+            return self._run_rest(job.number)
+        if isinstance(job, Encode):
+            return self._encode(job.number)
+        return self._finish(job)
+
+    def frame(self, send: Send) -> HeadFrame:
+        """A coded frame, ready to be sent."""
+        held, plan = self._held[send.number], send.program.plan
+        frame = HeadFrame(
+            number=send.number,
+            session=send.session,
+            sent_s=send.sent_s,
+            model_id=self._network.model.card.model_id,
+            exit_number=plan.exit_number,
+            codec=plan.codec,
+            specs=held.specs,
+            data=held.data,
+            context=send.context,
+        )
+        held.specs, held.data = (), b""
+        return frame
+
+    def forget(self, number: int) -> None:
+        """A frame has ended: let go of what was kept of it. May be called from any thread."""
+        self._held.pop(number, None)
+
+    def _run_head(self, job: RunHead) -> GateComputed | HeadComputed:
+        import torch
+
+        network, program = self._network, job.program
+        image = torch.from_numpy(self._load(job.context))
+        loaded_s = self._clock()
+        given = {network.dag.input: image}
+        stages = iter(network.runner.run_stages(given, program.stages))
+        held = self._held[job.number] = _Held(program, stages, loaded_s)
+        plan = program.plan
+        if plan.gate is None:
+            return self._run_rest(job.number)
+        sure = network.classify(next(held.stages)[program.stages[0][0]], plan.gate)
+        return GateComputed(job.number, sure.score, sure, self._clock() - loaded_s)
+
+    def _run_rest(self, number: int) -> HeadComputed:
+        held = self._held[number]
+        program = held.program
+        values = next(held.stages)
+        spent_s = self._clock() - held.loaded_s
+        # The generator holds on to everything that it computed; from here on only this is needed.
+        held.stages = iter(())
+        held.values = {name: values[name] for name in {*program.kept, *program.boundary}}
+        answer = None
+        if program.sink is not None:
+            answer = self._network.classify(values[program.sink], program.plan.exit_number)
+        return HeadComputed(number, answer, spent_s)
+
+    def _encode(self, number: int) -> Encoded:
+        held = self._held[number]
+        program = held.program
+        held.specs, held.data = encode(
+            {name: held.values[name].numpy() for name in program.boundary}, program.plan.codec
+        )
+        held.values = {name: held.values[name] for name in program.kept}
+        return Encoded(number, len(held.data))
+
+    def _finish(self, job: Finish) -> Finished:
+        held, network = self._held[job.number], self._network
+        started_s = self._clock()
+        logits = network.finish(held.values, held.program, job.exit_number)
+        answer = network.classify(logits, job.exit_number)
+        return Finished(job.number, answer, self._clock() - started_s)
