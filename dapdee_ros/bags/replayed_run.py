@@ -8,25 +8,23 @@ frames come, whether a gate ends one, how many bytes its tensors take, and what 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.bags.answers import NetworkAnswers
+from dapdee_ros.bags.answers import NetworkAnswers, SentAnswer
 from dapdee_ros.bags.frames import FrameStore
 from dapdee_ros.core.frames import Classification, FramePlan, Place
+from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.estimation.link import LinkEstimate
-from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy
-from dapdee_ros.report.run_log import FrameRecord, RunLog
-from dapdee_ros.simulation.car import Frame, Outcome
-from dapdee_ros.simulation.run import Simulation
+from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.simulation.run import DecidedPlan, Outcome, frame_record, simulate
 from dapdee_ros.simulation.scenario import Scenario
-from dapdee_ros.simulation.work import PlanWork
 
 BAD_IMAGE = "bad image"
-_CERTAIN = 0.5  # how hard every frame is; a gate's share is then set to 0 or 1
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,6 @@ class ReplayedFrame:
     outcome: Outcome
     plan: FramePlan
     answer: Classification
-
-
-@dataclass(frozen=True)
-class DecidedPlan:
-    """A plan: when (s since the first frame), its number, why, and the plan itself."""
-
-    at_s: float
-    epoch: int
-    why: str
-    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -101,138 +89,75 @@ def replay(
         answers: the network's answers to them.
         progress: told the simulated time now and then, in s.
     """
-    return _Replay(scenario, name, policy, arrivals_s, store, answers).replay(progress)
-
-
-class _Replay(Simulation):
-    def __init__(
-        self,
-        scenario: Scenario,
-        name: str,
-        policy: Policy,
-        arrivals_s: NDArray[np.float64],
-        store: FrameStore,
-        answers: NetworkAnswers,
-    ) -> None:
-        super().__init__(scenario, name, policy)
-        self._arrivals_s = arrivals_s
-        self._store = store
-        self._answers = answers
-        self._planned = self._car.choose or self._in_force
-        self._car.choose = self._realised
-        self._decided: list[DecidedPlan] = []
-        self._estimates: list[tuple[float, LinkEstimate]] = []
-
-    def replay(self, progress: Callable[[float], None] | None) -> ReplayedRun:
-        run = self.run(progress)
-        frames = [self._result(outcome) for outcome in run.outcomes]
-        log = run.log
-        log.frames = [
-            _record(frame, self._scenario, self._store.frames[frame.index].truth)
-            for frame in frames
-        ]
-        self._count_unreadable(log)
-        log.settings.pop("expected_accuracy", None)
-        name = str(log.settings["scenario"])
-        log.settings["scenario"] = f"replay-{name.rpartition('-')[2]}"
-        last = len(self._scenario.problem.dag.exits)
-        same = [
-            frame.answer.class_id == self._answers.on_car(frame.index, last).class_id
-            for frame in frames
-        ]
-        agreement = sum(same) / len(same) if same else None
-        log.settings["agreement"] = agreement
-        return ReplayedRun(
-            self._name, log, frames, self._decided, self._estimates, agreement, run.complaints
+    frames = _BagFrames(arrivals_s, store, answers)
+    run = simulate(scenario, name, progress=progress, made=policy, frames=frames)
+    replayed = [_replayed(outcome, answers) for outcome in run.outcomes]
+    log = run.log
+    log.frames = [
+        frame_record(
+            frame.outcome,
+            class_id=frame.answer.class_id,
+            score=frame.answer.score,
+            truth=store.frames[frame.index].truth,
         )
+        for frame in replayed
+    ]
+    _count_unreadable(log, len(store.unreadable))
+    log.settings.pop("expected_accuracy", None)
+    scenario_name = str(log.settings["scenario"])
+    log.settings["scenario"] = f"replay-{scenario_name.rpartition('-')[2]}"
+    last = len(scenario.problem.dag.exits)
+    same = [f.answer.class_id == answers.on_car(f.index, last).class_id for f in replayed]
+    agreement = sum(same) / len(same) if same else None
+    log.settings["agreement"] = agreement
+    return ReplayedRun(name, log, replayed, run.plans, run.links, agreement, run.complaints)
 
-    # --- what the simulation asks ---------------------------------------------------------------
 
-    def _arrivals(self, rate_hz: float) -> NDArray[np.float64]:
+class _BagFrames:
+    """The frames of a bag: what the simulation expects of a frame, the network says of this one."""
+
+    def __init__(
+        self, arrivals_s: NDArray[np.float64], store: FrameStore, answers: NetworkAnswers
+    ) -> None:
+        self._arrivals_s = arrivals_s
+        self._count = len(store.frames)
+        self._answers = answers
+
+    def arrivals_s(self, rate_hz: float) -> NDArray[np.float64]:
         return self._arrivals_s
 
-    def _accept(self) -> None:
-        if self._came < len(self._store.frames):
-            super()._accept()
+    def context(self, number: int) -> int | None:
+        return number if number <= self._count else None
 
-    def _difficulty(self) -> float:
-        return _CERTAIN
+    def gate_score(self, number: int, context: Any, program: HeadProgram) -> float:
+        gate = program.plan.gate
+        assert gate is not None  # or it would not be asked
+        return self._answers.on_car(number - 1, gate).score
 
-    def _in_force(self, frame: Frame) -> PlanWork:
-        """What the car would do by itself: follow the plan, or without one work alone."""
-        self._car.choose = None
-        try:
-            return self._car._work(frame)
-        finally:
-            self._car.choose = self._realised
-
-    def _realised(self, frame: Frame) -> PlanWork:
-        """What a frame's plan means for this very frame."""
-        work = self._planned(frame)
-        plan, index = work.program.plan, frame.number - 1
-        if plan.gate is not None:
-            confident = self._answers.on_car(index, plan.gate).score >= plan.gate_threshold
-            work = replace(work, gate_share=float(confident))
-            if confident:
-                return work
-        if not plan.boundary:
-            return work
-        sent = self._answers.over_link(index, plan.exit_number, plan.boundary, plan.codec)
-        return replace(work, coded_bytes=sent.sent_bytes)
-
-    def _take_link(self, link: LinkEstimate) -> None:
-        self._estimates.append((self._agenda.now_s, link))
-        super()._take_link(link)
-
-    def _record(self, plan: Plan, epoch: int, why: str) -> None:
-        super()._record(plan, epoch, why)
-        self._decided.append(DecidedPlan(self._agenda.now_s, epoch, why, plan))
-
-    # --- what comes out -------------------------------------------------------------------------
-
-    def _result(self, outcome: Outcome) -> ReplayedFrame:
-        frame = outcome.frame
-        assert frame.work is not None  # it has ended, so it was begun
-        plan, index = frame.work.program.plan, frame.number - 1
-        if outcome.place is Place.EDGE:
-            sent = self._answers.over_link(index, plan.exit_number, plan.boundary, plan.codec)
-            answer = sent.classification
-        else:
-            answer = self._answers.on_car(index, outcome.exit_number)
-        return ReplayedFrame(index, outcome, plan, answer)
-
-    def _count_unreadable(self, log: RunLog) -> None:
-        """A live head takes such frames on and drops them."""
-        count = len(self._store.unreadable)
-        if not count:
-            return
-        ledger = log.ledger
-        ledger["accepted"] += count
-        ledger["drops"] += count
-        ledger["drop_reasons"] = [*ledger["drop_reasons"], BAD_IMAGE]
-        ledger["drop_counts"] = [*ledger["drop_counts"], count]
+    def sent_bytes(self, number: int, context: Any, program: HeadProgram) -> float:
+        return _sent(self._answers, number, program.plan).sent_bytes
 
 
-_PLACES = {Place.CAR: "car", Place.EDGE: "edge", Place.CAR_FALLBACK: "fallback"}
+def _sent(answers: NetworkAnswers, number: int, plan: FramePlan) -> SentAnswer:
+    return answers.over_link(number - 1, plan.exit_number, plan.boundary, plan.codec)
 
 
-def _record(replayed: ReplayedFrame, scenario: Scenario, truth: int | None) -> FrameRecord:
-    outcome, plan = replayed.outcome, replayed.plan
-    frame = outcome.frame
-    return FrameRecord(
-        at_s=outcome.at_s,
-        number=frame.number,
-        class_id=replayed.answer.class_id,
-        truth=truth,
-        score=replayed.answer.score,
-        exit_number=outcome.exit_number,
-        place=_PLACES[outcome.place],
-        plan_epoch=plan.epoch,
-        head_s=frame.head_s,
-        transfer_s=outcome.transfer_s,
-        tail_s=outcome.tail_s,
-        latency_s=outcome.latency_s,
-        sent_bytes=round(frame.sent_bytes),
-        codec=plan.codec if frame.sent_bytes else "",
-        deadline_s=scenario.planning.deadline_s,
-    )
+def _replayed(outcome: Outcome, answers: NetworkAnswers) -> ReplayedFrame:
+    result = outcome.result
+    index = result.number - 1
+    if result.place is Place.EDGE:
+        answer = _sent(answers, result.number, result.plan).classification
+    else:
+        answer = answers.on_car(index, result.exit_number)
+    return ReplayedFrame(index, outcome, result.plan, answer)
+
+
+def _count_unreadable(log: RunLog, count: int) -> None:
+    """A live head takes such frames on and drops them."""
+    if not count:
+        return
+    ledger = log.ledger
+    ledger["accepted"] += count
+    ledger["drops"] += count
+    ledger["drop_reasons"] = [*ledger["drop_reasons"], BAD_IMAGE]
+    ledger["drop_counts"] = [*ledger["drop_counts"], count]

@@ -17,12 +17,13 @@ from dapdee_ros.bags.message_types import (
     message_types,
     new_message,
 )
-from dapdee_ros.bags.replayed_run import DecidedPlan, ReplayedFrame, ReplayedRun
+from dapdee_ros.bags.replayed_run import ReplayedFrame, ReplayedRun
 from dapdee_ros.bags.writer import BagWriter, offered_qos
 from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.plan import NO_CODEC
+from dapdee_ros.simulation.run import DecidedPlan
 
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
 """Topics of a result bag with their types; names as the nodes have them."""
@@ -60,7 +61,7 @@ def write_result_bag(
     messages: list[tuple[int, str, Any]] = []
     for replayed in run.frames:
         frame = store.frames[replayed.index]
-        log_ns = frame.log_ns + round(replayed.outcome.latency_s * _SECOND_NS)
+        log_ns = frame.log_ns + round(replayed.outcome.result.latency_s * _SECOND_NS)
         messages.append((log_ns, "/inference", _result(replayed, frame, card)))
     for decided in run.plans:
         stamp_ns = stamp_clock.at(decided.at_s)
@@ -97,8 +98,8 @@ def _header(stamp_ns: int, frame_id: str = "") -> Any:
 
 
 def _result(replayed: ReplayedFrame, frame: BagFrame, card: ModelCard) -> Any:
-    outcome, answer, plan = replayed.outcome, replayed.answer, replayed.plan
-    sent = outcome.frame.sent_bytes > 0
+    result, answer, plan = replayed.outcome.result, replayed.answer, replayed.plan
+    sent = result.sent_bytes > 0
     kind = message_types().types[INFERENCE_RESULT]
     place = {
         Place.CAR: kind.PLACE_CAR,  # type: ignore[attr-defined]
@@ -108,29 +109,29 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, card: ModelCard) -> Any:
     return new_message(
         INFERENCE_RESULT,
         header=_header(frame.stamp_ns, frame.frame_id),
-        frame_number=outcome.frame.number,
+        frame_number=result.number,
         session=0,
         status=kind.STATUS_OK,  # type: ignore[attr-defined]
-        detail="no answer from the edge in time" if outcome.place is Place.CAR_FALLBACK else "",
+        detail=result.detail,
         class_id=answer.class_id,
         label=card.labels[answer.class_id],
         score=answer.score,
         top_classes=np.array(answer.top_classes, np.int32),
         top_scores=np.array(answer.top_scores, np.float32),
-        exit=outcome.exit_number,
-        place=place[outcome.place],
+        exit=result.exit_number,
+        place=place[result.place],
         plan_epoch=plan.epoch,
         boundary=list(plan.boundary) if sent else [],
         codec=plan.codec if sent else "",
-        head_s=outcome.frame.head_s,
-        transfer_s=outcome.transfer_s,
-        tail_s=outcome.tail_s,
-        latency_s=outcome.latency_s,
-        sent_bytes=round(outcome.frame.sent_bytes),
-        car_slowdown=outcome.frame.car_slowdown,
-        edge_slowdown=outcome.edge_slowdown,
-        residence_s=outcome.residence_s,
-        sent_echo_s=outcome.frame.sent_s,
+        head_s=result.head_s,
+        transfer_s=result.transfer_s,
+        tail_s=result.tail_s,
+        latency_s=result.latency_s,
+        sent_bytes=result.sent_bytes,
+        car_slowdown=result.car_slowdown,
+        edge_slowdown=result.edge_slowdown,
+        residence_s=result.residence_s,
+        sent_echo_s=result.sent_s,
     )
 
 

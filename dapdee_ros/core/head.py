@@ -322,7 +322,9 @@ class HeadCore:
         self._sent[frame.number] = (frame.sent_s, frame.sent_bytes)
         while len(self._sent) > _SENT_REMEMBERED:
             self._sent.popitem(last=False)
-        self._actions.append(Send(frame.number, self.session, now_s, program, frame.context))
+        self._actions.append(
+            Send(frame.number, self.session, now_s, frame.sent_bytes, program, frame.context)
+        )
 
     def _on_send_failed(self, now_s: float, event: SendFailed) -> None:
         frame = self._flights.get(event.number)

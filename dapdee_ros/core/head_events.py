@@ -196,6 +196,7 @@ class Send:
     number: int
     session: int
     sent_s: float
+    sent_bytes: int
     program: HeadProgram
     context: Any
 

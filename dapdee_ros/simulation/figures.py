@@ -74,9 +74,7 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
     until_s = min(until_s, run.log.settings["seconds"])
     light = run.log.settings["load"] == "light"
     # A frame that came in time counts though its result came later, where all frames are answered.
-    outcomes = [
-        o for o in run.outcomes if from_s <= (o.frame.accepted_s if light else o.at_s) < until_s
-    ]
+    outcomes = [o for o in run.outcomes if from_s <= (o.accepted_s if light else o.at_s) < until_s]
     ledger = run.log.ledger
     ended = ledger["accepted"] - ledger["in_flight"]
     count = len(outcomes)
@@ -86,10 +84,10 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
             0, nothing, nothing, nothing, 0.0, nothing, 1.0 if ended else 0.0, nothing, 0.0, {}, {},
             "",
         )  # fmt: skip
-    latencies = [o.latency_s for o in outcomes]
-    places = Counter(_PLACES[o.place] for o in outcomes)
-    exits = Counter(o.exit_number for o in outcomes)
-    plans = Counter(o.frame.work.program.plan for o in outcomes if o.frame.work is not None)
+    latencies = [o.result.latency_s for o in outcomes]
+    places = Counter(_PLACES[o.result.place] for o in outcomes)
+    exits = Counter(o.result.exit_number for o in outcomes)
+    plans = Counter(o.result.plan for o in outcomes)
     plan, _ = plans.most_common(1)[0]
     where = f"{'+'.join(plan.boundary)} as {plan.codec}" if plan.boundary else "car alone"
     gate = f", gate {plan.gate} at {plan.gate_threshold:g}" if plan.gate is not None else ""
@@ -103,7 +101,7 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
         miss_ratio=sum(latency > deadline_s for latency in latencies) / count,
         drop_ratio=ledger["drops"] / ended if ended else 0.0,
         accuracy=math.fsum(o.accuracy for o in outcomes) / count if known else math.nan,
-        sent_bytes=math.fsum(o.frame.sent_bytes for o in outcomes) / count,
+        sent_bytes=math.fsum(o.result.sent_bytes for o in outcomes) / count,
         places={place: places[place] / count for place in sorted(places)},
         exits={number: exits[number] / count for number in sorted(exits)},
         plan=f"exit {plan.exit_number}, {where}{gate}",

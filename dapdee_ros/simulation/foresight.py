@@ -11,7 +11,6 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
 from dapdee_ros.simulation.agenda import Agenda
-from dapdee_ros.simulation.car import Frame
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink
 
@@ -42,13 +41,13 @@ class Foresight:
     def _problem(self) -> Problem:
         return self._scenario.problem
 
-    def plan(self, frame: Frame, situation: Situation) -> Plan:
-        """The best plan for a frame; the situation's link and loads are replaced by the true ones.
+    def plan(self, accepted_s: float, situation: Situation) -> Plan:
+        """The best plan for a frame that came at a time, with the true link and loads.
 
         What the frame has waited already counts against its deadline.
         """
         scenario, now_s = self._scenario, self._agenda.now_s
-        left_s = frame.accepted_s + scenario.planning.deadline_s - now_s
+        left_s = accepted_s + scenario.planning.deadline_s - now_s
         load = LoadState(scenario.car_load.at(now_s), scenario.edge_load.at(now_s))
         return ask(
             self._oracle,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from dapdee_ros.core.frames import Place
+from dapdee_ros.core.frames import FrameResult, Place
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.link import LinkEstimate
@@ -18,7 +18,6 @@ from dapdee_ros.partition.keeper import PlanKeeper
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation
 from dapdee_ros.simulation.agenda import Agenda
-from dapdee_ros.simulation.car import Outcome
 
 LOAD_PERIOD_S = 1.0
 """Between two looks at the processor and at the frame counter, as the nodes have it."""
@@ -74,21 +73,21 @@ class SimulatedManager:
         self._load.on_machine(self._agenda.now_s, cpu_ratio, math.nan, math.nan)
         self._frames.on_count(self._agenda.now_s, 0, accepted)
 
-    def take_result(self, outcome: Outcome) -> None:
+    def take_result(self, result: FrameResult) -> None:
         """Learn from a result how slow both sides are and how far predictions hold."""
-        now_s, frame, plan = self._agenda.now_s, outcome.frame, self._in_force
-        self._slowdowns["car"].on_frame(now_s, frame.car_slowdown)
-        self._slowdowns["edge"].on_frame(now_s, outcome.edge_slowdown)
-        if plan is None or frame.work is None or frame.work.program.plan.epoch != self._epoch:
+        now_s, plan = self._agenda.now_s, self._in_force
+        self._slowdowns["car"].on_frame(now_s, result.car_slowdown)
+        self._slowdowns["edge"].on_frame(now_s, result.edge_slowdown)
+        if plan is None or result.plan.epoch != self._epoch:
             return
         self._load.on_frame(
             now_s,
-            outcome.latency_s,
+            result.latency_s,
             self._deadline_s,
             predicted_latency_s=plan.expected_latency_s,
-            head_s=frame.head_s,
+            head_s=result.head_s,
             predicted_head_s=plan.head_s,
-            transfer_s=outcome.transfer_s if outcome.place is Place.EDGE else math.nan,
+            transfer_s=result.transfer_s if result.place is Place.EDGE else math.nan,
             predicted_transfer_s=plan.transfer_s,
         )
 

@@ -6,11 +6,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from dapdee_ros.core.frames import Place
+from dapdee_ros.core.frames import FrameResult, Place
+from dapdee_ros.core.head_events import Unused
 from dapdee_ros.estimation.link import LinkEstimate, LinkEstimator
 from dapdee_ros.estimation.probes import ProbeSchedule
 from dapdee_ros.simulation.agenda import Agenda
-from dapdee_ros.simulation.car import Answer, Outcome
 
 CHECK_PERIOD_S = 0.2
 PUBLISH_PERIOD_S = 1.0
@@ -65,25 +65,28 @@ class SimulatedMonitor:
         # As the node: what it leaves in doubt is measured again at once.
         self.check()
 
-    def take_result(self, outcome: Outcome) -> None:
+    def take_result(self, result: FrameResult) -> None:
         """Learn from a result: how long its tensors took, or that no answer came."""
-        frame, now_s = outcome.frame, self._agenda.now_s
-        if outcome.place is Place.EDGE:
-            self._note(frame.number, frame.sent_bytes, outcome.transfer_s, outcome.residence_s)
+        now_s = self._agenda.now_s
+        if result.place is Place.EDGE:
+            self._note(result.number, result.sent_bytes, result.transfer_s, result.residence_s)
             return
-        if not frame.sent_bytes or frame.number in self._answered:
+        if not result.sent_bytes or result.number in self._answered:
             return
         self._estimator.on_unanswered(
-            now_s, round(frame.sent_bytes) + FRAME_HEADER_BYTES, now_s - frame.sent_s, frame.number
+            now_s,
+            result.sent_bytes + FRAME_HEADER_BYTES,
+            now_s - result.sent_s,
+            result.number,
         )
         self._publish()
 
-    def take_unused(self, answer: Answer) -> None:
+    def take_unused(self, unused: Unused) -> None:
         """Learn from an answer that came too late, or that refused its frame."""
-        frame, now_s = answer.frame, self._agenda.now_s
-        self._answered.append(frame.number)
-        transfer_s = now_s - frame.sent_s - answer.residence_s
-        self._note(frame.number, frame.sent_bytes, transfer_s, answer.residence_s)
+        answer, now_s = unused.answer, self._agenda.now_s
+        self._answered.append(answer.number)
+        transfer_s = now_s - unused.sent_s - answer.residence_s
+        self._note(answer.number, unused.sent_bytes, transfer_s, answer.residence_s)
 
     def _note(self, number: int, sent_bytes: float, transfer_s: float, residence_s: float) -> None:
         now_s = self._agenda.now_s

@@ -9,10 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dapdee_ros.core.frames import Place
+from dapdee_ros.core.frames import FrameResult, Place, TailAnswer
+from dapdee_ros.core.head import HeadCore
+from dapdee_ros.core.head_events import (
+    AnswerArrived,
+    FrameArrived,
+    ManagerHeard,
+    PlanArrived,
+    Send,
+    Stopped,
+    Unused,
+)
+from dapdee_ros.core.programs import HeadProgram
+from dapdee_ros.core.tail import TensorsArrived
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.answer import NO_LINK
 from dapdee_ros.partition.cost import LoadState
@@ -20,22 +29,54 @@ from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, make_policy
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
 from dapdee_ros.simulation.agenda import Agenda
-from dapdee_ros.simulation.car import Answer, Frame, Outcome, SimulatedCar
-from dapdee_ros.simulation.edge import SimulatedEdge
 from dapdee_ros.simulation.foresight import Foresight
+from dapdee_ros.simulation.frames import ExpectedFrames, FrameSource
+from dapdee_ros.simulation.head import ProfiledMachine, SimulatedHead
 from dapdee_ros.simulation.manager import LOAD_PERIOD_S, SimulatedManager
 from dapdee_ros.simulation.monitor import CHECK_PERIOD_S, SimulatedMonitor
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink
-from dapdee_ros.simulation.work import PlanWork, Workbook
+from dapdee_ros.simulation.tail import SimulatedEdge
+from dapdee_ros.simulation.work import Workbook
 
 _TRUTH_PERIOD_S = 0.5
 _PROGRESS_PERIOD_S = 1.0
 _LEAST_INTERVAL_S = 1e-4
-_STRATA = 100
+_SESSION = 1
+_ALIVE_PERIOD_S = 1.0
 _PLACES = {Place.CAR: "car", Place.EDGE: "edge", Place.CAR_FALLBACK: "fallback"}
 
 Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a frame ended.
+
+    Attributes:
+        at_s: when.
+        result: its result, as the head publishes it; nothing is classified in it.
+        accuracy: expected share of right answers of frames like this.
+    """
+
+    at_s: float
+    result: FrameResult
+    accuracy: float
+
+    @property
+    def accepted_s(self) -> float:
+        """When the frame came, in s."""
+        return self.at_s - self.result.latency_s
+
+
+@dataclass(frozen=True)
+class DecidedPlan:
+    """A plan: when it was decided (s), its number, why, and the plan itself."""
+
+    at_s: float
+    epoch: int
+    why: str
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -48,12 +89,16 @@ class SimulatedRun:
         accuracy: mean expected accuracy over the results, NaN without any or where an exit's is
             not known.
         complaints: what the policy was unable to plan, in words, and how often.
+        plans: plans in order.
+        links: estimates of the link, each with its time in s.
     """
 
     log: RunLog
     outcomes: list[Outcome]
     accuracy: float
     complaints: dict[str, int]
+    plans: list[DecidedPlan]
+    links: list[tuple[float, LinkEstimate]]
 
 
 def simulate(
@@ -62,6 +107,7 @@ def simulate(
     *,
     progress: Progress | None = None,
     made: Policy | None = None,
+    frames: FrameSource | None = None,
 ) -> SimulatedRun:
     """Run one policy over a scenario.
 
@@ -70,34 +116,59 @@ def simulate(
         policy: its name, as ``make_policy`` takes it.
         progress: told the simulated time now and then, in s.
         made: the policy itself, if it was made before.
+        frames: when frames come and what is true of each; None: what calibration expects.
 
     Raises:
         PlanningError: if there is no such policy, or it does not fit the model.
         GraphError: if a plan does not fit it.
     """
-    return Simulation(scenario, policy, made or make_policy(policy, scenario.problem)).run(progress)
+    made = made or make_policy(policy, scenario.problem)
+    return _Simulation(scenario, policy, made, frames).run(progress)
 
 
-class Simulation:
-    """One run in the making; subclasses may say when frames come and what a plan means for one."""
+class _Simulation:
+    """One run in the making."""
 
-    def __init__(self, scenario: Scenario, name: str, policy: Policy) -> None:
+    def __init__(
+        self, scenario: Scenario, name: str, policy: Policy, frames: FrameSource | None
+    ) -> None:
         self._scenario = scenario
         self._name = name
         self._agenda = agenda = Agenda()
         self._book = Workbook(scenario.problem, scenario.curves)
+        self._frames = frames or ExpectedFrames(scenario, self._book)
         self._up, self._down = (
             ShapedLink(
                 scenario.link, scenario.rtt_s / 2, scenario.queue_bytes, scenario.burst_bytes
             )
             for _ in range(2)
         )
-        self._car = SimulatedCar(
-            agenda, self._book, scenario.head, scenario.car_load, scenario.car_overhead_s,
-            scenario.sending_s,
-            send=self._send, publish=self._take_outcome, unused=self._take_unused,
-            taken=self._taken, dropped=self._take_drop,
-        )  # fmt: skip
+        self._foresees = name.partition("+")[0] == "oracle"
+        # Who knows the link need not measure it: no probes, which would stand in frames' way.
+        self._measures = not (scenario.known_link or self._foresees)
+        if self._foresees:
+            self._foresight = Foresight(agenda, scenario, policy, self._up)
+        self._head = SimulatedHead(
+            agenda,
+            HeadCore(
+                self._book.alone,
+                _SESSION,
+                scenario.head,
+                choose=self._choose if self._foresees else None,
+            ),
+            ProfiledMachine(
+                self._book,
+                scenario.car_load,
+                scenario.car_overhead_s,
+                scenario.sending_s,
+                self._frames,
+            ),
+            send=self._send,
+            publish=self._take_result,
+            unused=self._take_unused,
+            taken=self._taken,
+            dropped=self._take_drop,
+        )
         self._edge = SimulatedEdge(
             agenda, scenario.edge_load, scenario.edge_overhead_s, self._send_answer
         )
@@ -106,18 +177,11 @@ class Simulation:
             agenda, scenario.problem, policy, scenario.planning,
             name.startswith("exact"), self._take_plan,
         )  # fmt: skip
-        self._foresees = name.partition("+")[0] == "oracle"
-        # Who knows the link need not measure it: no probes, which would stand in frames' way.
-        self._measures = not (scenario.known_link or self._foresees)
-        if self._foresees:
-            self._foresight = Foresight(agenda, scenario, policy, self._up)
-            self._car.choose = self._choose
-        self._random = np.random.default_rng(scenario.seed)
-        self._difficulty_random = np.random.default_rng([scenario.seed, 1])
-        self._difficulties: NDArray[np.float64] = np.empty(0)
         self._came = 0
         self._car_busy_s = 0.0
         self._outcomes: list[Outcome] = []
+        self._plans: list[DecidedPlan] = []
+        self._links: list[tuple[float, LinkEstimate]] = []
         self._chosen: dict[Any, int] = {}
         self._log = RunLog(labels=list(scenario.labels), exit_count=len(scenario.problem.dag.exits))
         self._log.settings = _settings(scenario, name)
@@ -133,10 +197,11 @@ class Simulation:
             self._every(CHECK_PERIOD_S, CHECK_PERIOD_S, self._monitor.check)
         self._every(LOAD_PERIOD_S, LOAD_PERIOD_S, self._look_at_load)
         self._every(0.0, _TRUTH_PERIOD_S, self._note_truth)
+        self._every(_ALIVE_PERIOD_S, _ALIVE_PERIOD_S, lambda: self._head.tell(ManagerHeard()))
         if scenario.rate_hz is None:
             agenda.at(0.0, self._taken)
         else:
-            for when_s in self._arrivals(scenario.rate_hz):
+            for when_s in self._frames.arrivals_s(scenario.rate_hz):
                 agenda.at(float(when_s), self._accept)
         end_s = scenario.seconds
         while agenda.now_s < end_s:
@@ -144,19 +209,12 @@ class Simulation:
             if progress is not None:
                 progress(agenda.now_s)
         last_s = end_s + scenario.answer_s
-        while agenda.now_s < last_s and not self._car.is_idle:
+        while agenda.now_s < last_s and not self._head.is_idle:
             agenda.run(min(agenda.now_s + 0.1, last_s))
-        self._car.stop()
+        self._head.tell(Stopped())
         return self._conclude()
 
     # --- frames ---------------------------------------------------------------------------------
-
-    def _arrivals(self, rate_hz: float) -> NDArray[np.float64]:
-        scenario = self._scenario
-        count = math.ceil(scenario.seconds * rate_hz)
-        shift = self._random.uniform(-scenario.jitter, scenario.jitter, count)
-        times_s = (np.arange(count) + shift) / rate_hz
-        return np.sort(times_s[(times_s < scenario.seconds)].clip(0.0))
 
     def _taken(self) -> None:
         if self._scenario.rate_hz is None:
@@ -165,40 +223,39 @@ class Simulation:
     def _accept(self) -> None:
         if self._agenda.now_s >= self._scenario.seconds:
             return
-        self._came += 1
-        self._car.accept(self._difficulty())
+        context = self._frames.context(self._came + 1)
+        if context is not None:
+            self._came += 1
+            self._head.tell(FrameArrived(context))
 
-    def _difficulty(self) -> float:
-        """How hard the frame is, 0 to 1; by its number, so that it is so for every policy.
-
-        One of each percent in every hundred frames, in random order: shares of few frames come out
-        as they are in the long run.
-        """
-        place = (self._came - 1) % _STRATA
-        if place == 0:
-            within = self._difficulty_random.random(_STRATA)
-            self._difficulties = (self._difficulty_random.permutation(_STRATA) + within) / _STRATA
-        return float(self._difficulties[place])
-
-    def _choose(self, frame: Frame) -> PlanWork:
+    def _choose(self, now_s: float, number: int, accepted_s: float) -> HeadProgram:
         manager = self._manager
         situation = manager.situation(NO_LINK, LoadState(), manager.mode())
-        plan = self._foresight.plan(frame, situation)
+        plan = self._foresight.plan(accepted_s, situation)
         epoch = self._chosen.setdefault(plan.key, len(self._chosen) + 1)
-        if not self._log.plans or self._log.plans[-1].epoch != epoch:
+        if not self._plans or self._plans[-1].epoch != epoch:
             self._record(plan, epoch, plan.reason)
-        return self._book.of(plan, epoch)
+        return self._book.program(plan, epoch)
 
     # --- the link -------------------------------------------------------------------------------
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, send: Send) -> None:
         wire = self._scenario.wire
-        message_bytes = wire.on_link(frame.sent_bytes + wire.frame_bytes)
+        message_bytes = wire.on_link(send.sent_bytes + wire.frame_bytes)
+        frame = TensorsArrived(
+            send.number,
+            send.session,
+            send.program.plan.exit_number,
+            send.sent_s,
+            send.sent_bytes,
+            payload=self._book.work(send.program),
+        )
         self._over(self._up, message_bytes, self._edge.submit, frame)
 
-    def _send_answer(self, answer: Answer) -> None:
+    def _send_answer(self, answer: TailAnswer) -> None:
         wire = self._scenario.wire
-        self._over(self._down, wire.on_link(wire.answer_bytes), self._car.answer, answer)
+        size = wire.on_link(wire.answer_bytes)
+        self._over(self._down, size, self._head.tell, AnswerArrived(answer))
 
     def _send_probe(self, sequence: int, sent_s: float, padding_bytes: int) -> None:
         wire = self._scenario.wire
@@ -219,20 +276,23 @@ class Simulation:
 
     # --- what is told ---------------------------------------------------------------------------
 
-    def _take_outcome(self, outcome: Outcome) -> None:
-        self._outcomes.append(outcome)
-        self._manager.take_result(outcome)
+    def _take_result(self, result: FrameResult) -> None:
+        fallback = result.place is Place.CAR_FALLBACK
+        accuracy = self._book.accuracy(result.plan, result.exit_number, fallback)
+        self._outcomes.append(Outcome(self._agenda.now_s, result, accuracy))
+        self._manager.take_result(result)
         if self._measures:
-            self._monitor.take_result(outcome)
+            self._monitor.take_result(result)
 
     def _take_drop(self, number: int, reason: str) -> None:
         self._log.drops.append(DropRecord(self._agenda.now_s, reason, 1, number))
 
-    def _take_unused(self, answer: Answer) -> None:
+    def _take_unused(self, unused: Unused) -> None:
         if self._measures:
-            self._monitor.take_unused(answer)
+            self._monitor.take_unused(unused)
 
     def _take_link(self, link: LinkEstimate) -> None:
+        self._links.append((self._agenda.now_s, link))
         self._log.links.append(
             LinkRecord(
                 self._agenda.now_s,
@@ -246,9 +306,10 @@ class Simulation:
 
     def _take_plan(self, plan: Plan, epoch: int, why: str) -> None:
         self._record(plan, epoch, why)
-        self._car.set_plan(self._book.of(plan, epoch))
+        self._head.tell(PlanArrived(self._book.program(plan, epoch)))
 
     def _record(self, plan: Plan, epoch: int, why: str) -> None:
+        self._plans.append(DecidedPlan(self._agenda.now_s, epoch, why, plan))
         self._log.plans.append(
             PlanRecord(
                 self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
@@ -259,7 +320,7 @@ class Simulation:
         )  # fmt: skip
 
     def _look_at_load(self) -> None:
-        busy_s, self._car_busy_s = self._car.busy_s - self._car_busy_s, self._car.busy_s
+        busy_s, self._car_busy_s = self._head.busy_s - self._car_busy_s, self._head.busy_s
         self._manager.take_load(min(1.0, busy_s / LOAD_PERIOD_S), self._came)
 
     def _note_truth(self) -> None:
@@ -281,8 +342,8 @@ class Simulation:
     def _conclude(self) -> SimulatedRun:
         log, outcomes = self._log, self._outcomes
         log.first_result_s = outcomes[0].at_s if outcomes else None
-        log.frames = [_frame_record(outcome) for outcome in outcomes]
-        summary = self._car.ledger.summary()
+        log.frames = [frame_record(outcome) for outcome in outcomes]
+        summary = self._head.core.ledger.summary()
         log.ledger = {
             "accepted": summary.accepted,
             "results": summary.results,
@@ -304,26 +365,39 @@ class Simulation:
             accuracy = math.nan
         if math.isfinite(accuracy):
             log.settings["expected_accuracy"] = round(accuracy, 6)
-        return SimulatedRun(log, outcomes, accuracy, self._manager.complaints)
+        return SimulatedRun(
+            log, outcomes, accuracy, self._manager.complaints, self._plans, self._links
+        )
 
 
-def _frame_record(outcome: Outcome) -> FrameRecord:
-    frame = outcome.frame
+def frame_record(
+    outcome: Outcome, *, class_id: int = -1, score: float = 0.0, truth: int | None = None
+) -> FrameRecord:
+    """What a log keeps of a frame.
+
+    Args:
+        outcome: how it ended.
+        class_id: what it was taken for; -1 where nothing is classified.
+        score: how surely.
+        truth: what it shows, as far as that is known.
+    """
+    result = outcome.result
     return FrameRecord(
         at_s=outcome.at_s,
-        number=frame.number,
-        # Nothing is classified here: what is right or wrong is known in the mean only.
-        class_id=-1,
-        truth=None,
-        score=0.0,
-        exit_number=outcome.exit_number,
-        place=_PLACES[outcome.place],
-        plan_epoch=frame.work.program.plan.epoch if frame.work is not None else 0,
-        head_s=frame.head_s,
-        transfer_s=outcome.transfer_s,
-        tail_s=outcome.tail_s,
-        latency_s=outcome.latency_s,
-        sent_bytes=round(frame.sent_bytes),
+        number=result.number,
+        class_id=class_id,
+        truth=truth,
+        score=score,
+        exit_number=result.exit_number,
+        place=_PLACES[result.place],
+        plan_epoch=result.plan.epoch,
+        head_s=result.head_s,
+        transfer_s=result.transfer_s,
+        tail_s=result.tail_s,
+        latency_s=result.latency_s,
+        sent_bytes=result.sent_bytes,
+        codec=result.plan.codec if result.sent_bytes else "",
+        deadline_s=result.deadline_s,
     )
 
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
-from typing import Any, cast
 
 from dapdee_ros.core.frames import FramePlan
+from dapdee_ros.core.programs import HeadProgram, Programs
 from dapdee_ros.partition.gate_options import GateCurves
-from dapdee_ros.partition.plan import Plan, PlanKey
+from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem
-from dapdee_ros.runtime.split_network import HeadProgram, SplitNetwork
 
 
 @dataclass(frozen=True)
 class PlanWork:
-    """A plan, worked out; seconds as profiled, slowdowns not counted in.
+    """What a plan takes beside what its ``HeadProgram`` says; seconds as profiled.
 
     Attributes:
-        program: what the head does.
         encode_s: coding the boundary on the car.
         coded_bytes: what is sent.
         decode_s: decoding it on the edge server.
@@ -28,7 +25,6 @@ class PlanWork:
         gate_share: share of the frames that its gate ends.
     """
 
-    program: HeadProgram
     encode_s: float
     coded_bytes: float
     decode_s: float
@@ -38,25 +34,27 @@ class PlanWork:
 
 
 class Workbook:
-    """Works out plans for one problem, each once; the head's own code says what a plan means.
+    """Works out plans for one problem, each once.
 
     Attributes:
-        alone: what the car does without a plan, one program an exit, shallowest first.
+        alone: what the car does without a plan, one program per exit, shallowest first.
     """
 
     def __init__(self, problem: Problem, curves: GateCurves | None = None) -> None:
         """Prepare for a problem; ``curves`` are its calibrated gates."""
         self._problem = problem
         self._curves = curves
-        self._car = _network(problem, problem.car)
-        self._edge = _network(problem, problem.edge)
-        self._known: dict[PlanKey, PlanWork] = {}
-        self.alone = [
-            self._bare(FramePlan(0, number)) for number in range(1, len(problem.dag.exits) + 1)
-        ]
+        self._car = Programs(problem.dag, problem.car)
+        self._edge = Programs(problem.dag, problem.edge)
+        self._programs: dict[tuple[object, ...], HeadProgram] = {}
+        self._known: dict[tuple[object, ...], PlanWork] = {}
+        self.alone = self._car.alone()
+        for program in self.alone:
+            accuracy = problem.exit_accuracy[program.plan.exit_number - 1]
+            self._known[_key(program.plan)] = PlanWork(0.0, 0.0, 0.0, 0.0, accuracy, 0.0)
 
-    def of(self, plan: Plan, epoch: int) -> PlanWork:
-        """What a plan means.
+    def program(self, plan: Plan, epoch: int) -> HeadProgram:
+        """What the head does under a plan.
 
         Raises:
             GraphError: if it does not fit the network.
@@ -70,26 +68,29 @@ class Workbook:
             plan.gate_threshold if plan.gate_threshold is not None else 1.0,
             plan.transfer_s + plan.edge_s,
         )
-        work = self._known.get(plan.key)
-        if work is None:
-            work = self._known[plan.key] = self._work(plan, frame_plan)
-        return replace(work, program=replace(work.program, plan=frame_plan))
+        key = _key(frame_plan)
+        if key not in self._programs:
+            self._programs[key] = self._car.head_program(frame_plan)
+            self._known[key] = self._work(plan)
+        return replace(self._programs[key], plan=frame_plan)
 
-    def accuracy(self, work: PlanWork, exit_number: int, fallback: bool) -> float:
+    def work(self, program: HeadProgram) -> PlanWork:
+        """What a program of this book takes."""
+        return self._known[_key(program.plan)]
+
+    def accuracy(self, plan: FramePlan, exit_number: int, fallback: bool) -> float:
         """Expected accuracy of a frame that started under a plan and ended at an exit.
 
         With a gate the mean over those that it ends and those that go on counts for both: only
         that was calibrated, and its mean over the frames is the same.
         """
-        plan = work.program.plan
         if not fallback:
-            return work.accuracy
+            return self._known[_key(plan)].accuracy
         if plan.gate is not None and exit_number > plan.gate and self._curves is not None:
             return self._curves.accuracy(plan.gate, exit_number, plan.gate_threshold)
         return self._problem.exit_accuracy[exit_number - 1]
 
-    def _work(self, plan: Plan, frame_plan: FramePlan) -> PlanWork:
-        program = self._car.head_program(frame_plan)
+    def _work(self, plan: Plan) -> PlanWork:
         coded = encode_s = decode_s = tail_s = 0.0
         if plan.boundary:
             codec = self._problem.basis.codec(plan.codec)
@@ -100,19 +101,11 @@ class Workbook:
                     encode_s += cost.encode_s
                     decode_s += cost.decode_s
             tail_s = self._edge.tail_program(plan.exit_number, frozenset(plan.boundary)).profiled_s
-        accuracy = plan.accuracy
-        return PlanWork(program, encode_s, coded, decode_s, tail_s, accuracy, plan.gate_share)
-
-    def _bare(self, plan: FramePlan) -> PlanWork:
-        accuracy = self._problem.exit_accuracy[plan.exit_number - 1]
-        return PlanWork(self._car.head_program(plan), 0.0, 0.0, 0.0, 0.0, accuracy, 0.0)
+        return PlanWork(encode_s, coded, decode_s, tail_s, plan.accuracy, plan.gate_share)
 
 
-def _network(problem: Problem, profile: Any) -> SplitNetwork:
-    """The head's and the edge's view of the network, with nothing that could compute it."""
-    card = SimpleNamespace(dag=problem.dag, calibration=None)
-    model = SimpleNamespace(card=card, runner=None)
-    return SplitNetwork(cast("Any", model), profile)
+def _key(plan: FramePlan) -> tuple[object, ...]:
+    return (plan.exit_number, plan.boundary, plan.codec, plan.gate, plan.gate_threshold)
 
 
 def seconds(profiled_s: float, slowdown: float) -> float:

@@ -95,14 +95,14 @@ def test_what_is_sent_is_coded_for_real(
     model: LoadedModel, store: FrameStore, answers: NetworkAnswers
 ) -> None:
     done = run(scenario_of(model), "edge-only+jpeg", store, answers)
-    remote = [frame for frame in done.frames if frame.outcome.place.name == "EDGE"]
+    remote = [frame for frame in done.frames if frame.outcome.result.place.name == "EDGE"]
     assert remote
     for frame in remote:
         picture = np.array(store.images[frame.index : frame.index + 1])
         _, data = encode({model.card.dag.input: picture}, "jpeg")
-        assert frame.outcome.frame.sent_bytes == len(data)
+        assert frame.outcome.result.sent_bytes == len(data)
     # Real pictures do not all compress alike; the planner's table has one number for all.
-    assert len({frame.outcome.frame.sent_bytes for frame in remote}) > 1
+    assert len({frame.outcome.result.sent_bytes for frame in remote}) > 1
 
 
 def test_codecs_change_what_the_edge_sees(model: LoadedModel, answers: NetworkAnswers) -> None:
@@ -133,7 +133,7 @@ def test_gates_look_at_the_frames_themselves(
     for frame in gated:
         assert frame.plan.gate is not None
         score = answers.on_car(frame.index, frame.plan.gate).score
-        ended = frame.outcome.exit_number == frame.plan.gate
+        ended = frame.outcome.result.exit_number == frame.plan.gate
         assert ended == (score >= frame.plan.gate_threshold)
 
 
@@ -159,7 +159,7 @@ def test_a_dead_link_is_survived_and_every_frame_accounted_for(
 ) -> None:
     scenario = scenario_of(model, "steps:20@0,0@1.5")
     done = run(scenario, "edge-only", store, answers)
-    places = {frame.outcome.place.name for frame in done.frames}
+    places = {frame.outcome.result.place.name for frame in done.frames}
     assert places >= {"EDGE", "CAR_FALLBACK"}
     ledger = done.log.ledger
     assert ledger["accepted"] == FRAMES == ledger["results"] + ledger["drops"]
@@ -223,7 +223,7 @@ def test_the_result_bag_holds_the_run_on_the_frames_own_stamps(
         assert log_ns == frame.log_ns + round(result.latency_s * 1e9)
         assert result.label == model.card.labels[replayed.answer.class_id]
         assert result.header.frame_id == "camera"
-        assert result.place == replayed.outcome.place
+        assert result.place == replayed.outcome.result.place
     plans = [message for _, message in found["/plan"]]
     assert [plan.epoch for plan in plans] == [plan.epoch for plan in done.log.plans]
     assert {plan.model_id for plan in plans} == {model.card.model_id}

@@ -48,7 +48,7 @@ def test_a_framed_problem_takes_what_it_is_planned_with(subject: Subject) -> Non
     alike = replace(scenario, problem=subject.problems["f32"], wire=Wire())
     patient = replace(scenario.planning, deadline_s=9.0)
     of_both = [
-        simulate(replace(s, planning=patient), "edge-only").outcomes[50].latency_s
+        simulate(replace(s, planning=patient), "edge-only").outcomes[50].result.latency_s
         for s in (scenario, alike)
     ]
     assert of_both[0] == pytest.approx(of_both[1], abs=0.0005)

@@ -39,7 +39,7 @@ def test_no_policy_answers_below_the_accuracy_floor() -> None:
 
 def test_no_policy_uses_a_gate_where_gates_are_off() -> None:
     wishes = {"accuracy_tolerance": 0.05}
-    assert 1 in {o.exit_number for o in simulate(small(**wishes), "branchynet").outcomes}
+    assert 1 in {o.result.exit_number for o in simulate(small(**wishes), "branchynet").outcomes}
     run = simulate(small(gates=False, **wishes), "branchynet")
-    assert {o.exit_number for o in run.outcomes} == {2}
+    assert {o.result.exit_number for o in run.outcomes} == {2}
     assert any("gates" in complaint for complaint in run.complaints)

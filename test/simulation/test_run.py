@@ -39,7 +39,9 @@ def pinned(of: Scenario, *arguments: object) -> SimulatedRun:
 
 def settled(run: SimulatedRun, place: Place = Place.EDGE) -> list[float]:
     """Latencies at a place once the link is known."""
-    return [o.latency_s for o in run.outcomes if o.place is place and o.frame.accepted_s >= 5]
+    return [
+        o.result.latency_s for o in run.outcomes if o.result.place is place and o.accepted_s >= 5
+    ]
 
 
 def test_a_single_frame_takes_head_transfer_and_tail() -> None:
@@ -48,14 +50,16 @@ def test_a_single_frame_takes_head_transfer_and_tail() -> None:
     assert settled(run) == pytest.approx([0.02 + 0.004 + 0.01 + 0.008] * len(settled(run)))
     assert len(settled(run)) == 75
     outcome = run.outcomes[-1]
-    assert outcome.frame.head_s == pytest.approx(0.02)
-    assert outcome.transfer_s == pytest.approx(0.014)
-    assert outcome.tail_s == pytest.approx(0.008)
+    assert outcome.result.head_s == pytest.approx(0.02)
+    assert outcome.result.transfer_s == pytest.approx(0.014)
+    assert outcome.result.tail_s == pytest.approx(0.008)
 
 
 def test_slowdowns_stretch_their_own_side() -> None:
     run = pinned(scenario(car_load=LoadTrace(slowdowns=(3.0,)), edge_load=parse_load("1@0,5@12")))
-    times = [(o.frame.accepted_s, o.latency_s) for o in run.outcomes if o.place is Place.EDGE]
+    times = [
+        (o.accepted_s, o.result.latency_s) for o in run.outcomes if o.result.place is Place.EDGE
+    ]
     before = [latency for at_s, latency in times if 5 < at_s < 11]
     after = [latency for at_s, latency in times if at_s > 12]
     assert before == pytest.approx([0.06 + 0.014 + 0.008] * len(before))
@@ -114,31 +118,33 @@ def test_gates_end_their_share_on_the_car() -> None:
     figures = figures_of(run, from_s=5.0)
     assert figures.exits[1] == pytest.approx(GATE.share, abs=0.03)
     assert figures.accuracy == pytest.approx(GATE.accuracy, abs=1e-6)
-    gated = {round(o.latency_s, 6) for o in run.outcomes if o.exit_number == 1}
+    gated = {round(o.result.latency_s, 6) for o in run.outcomes if o.result.exit_number == 1}
     assert gated == {round(CAR_S["stem"] + CAR_S["early"], 6)}
 
 
 def test_the_same_frames_are_easy_for_every_policy() -> None:
     of = scenario(problem=problem((GATE,)), curves=curves(), seconds=60.0)
     by_boundary = [pinned(of, (name,), 1) for name in ("stem", "body")]
-    easy = [{o.frame.number for o in run.outcomes if o.exit_number == 1} for run in by_boundary]
-    begun_alike = {o.frame.number for o in by_boundary[0].outcomes if o.frame.accepted_s > 5}
+    easy = [
+        {o.result.number for o in run.outcomes if o.result.exit_number == 1} for run in by_boundary
+    ]
+    begun_alike = {o.result.number for o in by_boundary[0].outcomes if o.accepted_s > 5}
     assert easy[0] & begun_alike == easy[1] & begun_alike
 
 
 def test_in_an_outage_the_car_answers_in_time() -> None:
     of = scenario("steps:8@0,0@10,8@15", seconds=25.0)
     run = pinned(of)
-    fallbacks = [o for o in run.outcomes if o.place is Place.CAR_FALLBACK]
+    fallbacks = [o for o in run.outcomes if o.result.place is Place.CAR_FALLBACK]
     assert fallbacks
     assert all(10 < o.at_s < 16 for o in fallbacks)
     # The thread may just have begun another frame when one falls due: late by that much at most.
-    late = [o for o in run.outcomes if o.latency_s > 0.3 + 1e-9]
+    late = [o for o in run.outcomes if o.result.latency_s > 0.3 + 1e-9]
     assert len(late) <= 1
-    assert all(o.latency_s <= 1.2 * 0.3 for o in late)
+    assert all(o.result.latency_s <= 1.2 * 0.3 for o in late)
     # Then the manager knows, and the car works alone; afterwards the edge is in use again.
-    assert any(o.place is Place.CAR for o in run.outcomes if 12 < o.at_s < 15)
-    assert all(o.place is Place.EDGE for o in run.outcomes if o.at_s > 18)
+    assert any(o.result.place is Place.CAR for o in run.outcomes if 12 < o.at_s < 15)
+    assert all(o.result.place is Place.EDGE for o in run.outcomes if o.at_s > 18)
 
 
 def test_a_frame_that_finds_the_mailbox_taken_displaces_the_other() -> None:
@@ -169,7 +175,7 @@ def test_every_frame_ends_exactly_once(policy: str, link: str) -> None:
         assert ledger["accepted"] == ledger["results"] + ledger["drops"]
         assert ledger["in_flight"] == 0
         assert ledger["results"] == len(run.outcomes) > 0
-        assert len({o.frame.number for o in run.outcomes}) == len(run.outcomes)
+        assert len({o.result.number for o in run.outcomes}) == len(run.outcomes)
         assert not run.complaints
 
 
@@ -191,7 +197,7 @@ def test_policies_share_the_scenario_of_a_run() -> None:
 def test_the_oracle_sees_a_tunnel_coming() -> None:
     of = scenario("steps:8@0,0@10,8@14", seconds=20.0, rate_hz=10.0)
     runs = {name: simulate(of, name) for name in ("oracle", "exact")}
-    assert all(o.place is not Place.CAR_FALLBACK for o in runs["oracle"].outcomes)
+    assert all(o.result.place is not Place.CAR_FALLBACK for o in runs["oracle"].outcomes)
     means = {name: figures_of(run, from_s=5.0).mean_latency_s for name, run in runs.items()}
     assert means["oracle"] < means["exact"] < 1.3 * means["oracle"]
 
@@ -223,7 +229,7 @@ def test_a_policy_that_fails_leaves_the_car_alone() -> None:
 
     run = simulate(scenario(seconds=5.0), "failing", made=Failing())
     assert run.log.ledger["results"] == 25
-    assert all(o.place is Place.CAR for o in run.outcomes)
+    assert all(o.result.place is Place.CAR for o in run.outcomes)
     assert any("out of ideas" in complaint for complaint in run.complaints)
 
 
@@ -234,6 +240,6 @@ def test_a_policy_that_always_sends_waits_for_a_link() -> None:
     # Always the same; told again when its answers were found to take another time.
     assert all("predicted anew" in p.reason and p.boundary == ["image"] for p in again)
     assert len(again) <= 2
-    assert {o.place for o in run.outcomes if o.frame.accepted_s < 0.1} == {Place.CAR}
-    assert {o.place for o in run.outcomes if 11 < o.frame.accepted_s < 14} == {Place.CAR_FALLBACK}
+    assert {o.result.place for o in run.outcomes if o.accepted_s < 0.1} == {Place.CAR}
+    assert {o.result.place for o in run.outcomes if 11 < o.accepted_s < 14} == {Place.CAR_FALLBACK}
     assert settled(run)[0] == pytest.approx(0.012 + 0.01 + 0.01)
