@@ -45,7 +45,7 @@ from dapdee_ros.nodes.topics import listen_checking, listen_to
 from dapdee_ros.partition.conditions import Condition, HardConditions, ModelMeasures
 from dapdee_ros.partition.errors import ConditionError
 from dapdee_ros.partition.from_card import measures_of
-from dapdee_ros.runtime.head import FrameError, HeadRuntime
+from dapdee_ros.runtime.head import FrameError, HeadRuntime, Trace
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.runtime.outbox import Outbox
@@ -55,8 +55,14 @@ from dapdee_ros.sealing.channels import Role
 class Head(ModelLifecycleNode):
     """Subscribes image_raw, plan and edge_result; publishes head_tensor, inference, ledger."""
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
+        """Create the node.
+
+        Args:
+            trace: told every event of the head's core and the actions that followed.
+        """
         super().__init__("head", "car/profile", Role.HEAD)
+        self._trace = trace
         self._settings = declare_settings(self, HeadSettings)
         declare(
             self,
@@ -125,6 +131,7 @@ class Head(ModelLifecycleNode):
             rejections=self.rejections,
             check_plan=self._check_plan,
             unused=self._tell_unused,
+            trace=self._trace,
         )
         self._measured = measures_of(self.network.model.card)
         for plan in (self._permitted_plan, self._untried_plan):

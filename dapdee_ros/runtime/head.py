@@ -288,4 +288,4 @@ class HeadRuntime:
         return ComputingFailed(number, f"bad image: {reason}", DropKind.BAD_IMAGE)
 
 
-__all__ = ["SHUTDOWN", "SUPERSEDED", "FrameError", "HeadRuntime", "HeadSettings"]
+__all__ = ["SHUTDOWN", "SUPERSEDED", "FrameError", "HeadRuntime", "HeadSettings", "Trace"]

@@ -44,6 +44,9 @@ class Machine(Protocol):
     def forget(self, number: int) -> None:
         """A frame has ended."""
 
+    def wakes_at(self, at_s: float, now_s: float) -> float:
+        """When a thread really wakes that now begins to wait until a time."""
+
 
 @dataclass(slots=True)
 class _Begun:
@@ -108,6 +111,10 @@ class ProfiledMachine:
     def forget(self, number: int) -> None:
         """A frame has ended."""
         self._begun.pop(number, None)
+
+    def wakes_at(self, at_s: float, now_s: float) -> float:
+        """On time."""
+        return at_s
 
     def _whole_head(self, number: int, begun: _Begun) -> tuple[float, Event]:
         spent_s = seconds(begun.program.head_profiled_s, begun.slowdown)
@@ -183,7 +190,8 @@ class SimulatedHead:
                 self._taken()
         elif isinstance(action, WakeAt):
             self._wake_s = action.at_s
-            self._agenda.at(action.at_s, self._wake, action.at_s)
+            woken_s = self._machine.wakes_at(action.at_s, now_s)
+            self._agenda.at(woken_s, self._wake, action.at_s)
         elif isinstance(action, Send):
             self._send(action)
         elif isinstance(action, Publish):
