@@ -110,7 +110,7 @@ class ImageInput:
         renew = (topic, reliable) != self._chosen
         if topic not in self._over_sockets and self._is_lossy(now_s):
             self._over_sockets.add(topic)
-            renew |= _has_room() and read_over_sockets(topic)
+            renew |= _has_room() and read_over_sockets(topic, self._node.context.get_domain_id())
         if renew:
             self._drop()
             self._subscribe(topic, reliable)

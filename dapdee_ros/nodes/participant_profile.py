@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,9 @@ _READER = """\
     <data_reader profile_name={topic}>
       <unicastLocatorList>
         <locator>
-          <udpv4/>
+          <udpv4>
+            <port>{port}</port>
+          </udpv4>
         </locator>
       </unicastLocatorList>
     </data_reader>
@@ -76,25 +79,68 @@ _READER = """\
 </dds>
 """
 
+_FIRST_PORT, _PORTS_PER_DOMAIN = 7400, 250
+"""RTPS 2.5, 9.6.2.3: a domain's ports. Its participants take them from the lowest on."""
 
-def read_over_sockets(topic: str) -> bool:
-    """Have further subscriptions of this process to a topic read it from sockets alone.
+_LEAST_OFFSET = 100
+"""Below it, a domain's ports are left to its first 45 participants."""
+
+_port_leases: list[socket.socket] = []
+
+
+def lease_port(domain_id: int) -> int | None:
+    """A UDP port of this process's own, from the upper end of a domain's.
+
+    Fast DDS does not say if a reader's port cannot be opened: the reader is matched and hears
+    nothing. Nor may the port be left to Fast DDS. It then takes the one above the participant's
+    port for discovery, which is the participant's port for data only if no two processes of a
+    domain started at the same time and no other socket was in the way.
+
+    Returns:
+        The port; for as long as this process lives, no other one is given it. None if all are in
+        use.
+    """
+    first = _FIRST_PORT + _PORTS_PER_DOMAIN * domain_id
+    last = min(first + _PORTS_PER_DOMAIN - 1, 65535)
+    for port in range(last, first + _LEAST_OFFSET - 1, -1):
+        # A name belongs to one socket of a network namespace, as the port does.
+        lease = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            lease.bind(f"\0dapdee_ros/port/{port}")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind(("", port))
+        except OSError:
+            lease.close()
+            continue
+        _port_leases.append(lease)
+        return port
+    return None
+
+
+def read_over_sockets(topic: str, domain_id: int) -> bool:
+    """Have further subscriptions of this process to a topic read it from a socket alone.
 
     rmw_fastrtps makes a reader by the profile that is named as its topic. One that announces no
     shared memory is sent everything over UDP, which holds as much as the reader's own socket does,
-    and not only what the writer's segment of shared memory has room for.
+    and not only what the writer's segment of shared memory has room for. The socket is this
+    topic's alone, so nothing else waits behind its images or takes their room.
 
     Args:
         topic: the full name.
+        domain_id: of the subscriptions' context.
 
     Returns:
-        Whether they will: not without Fast DDS, or where the package was built without it.
+        Whether they will: not without Fast DDS, or where the package was built without it, or
+        where the domain has no port left.
     """
     library = _library()
     if library is None:
         return False
+    port = lease_port(domain_id)
+    if port is None:
+        return False
     with tempfile.NamedTemporaryFile("w", suffix=".xml", encoding="utf-8") as file:
-        file.write(_READER.format(topic=quoteattr(topic)))
+        file.write(_READER.format(topic=quoteattr(topic), port=port))
         file.flush()
         return bool(library.dapdee_load_profiles(file.name.encode()) == 0)
 
