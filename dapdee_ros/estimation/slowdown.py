@@ -40,8 +40,11 @@ class SlowdownFilter:
 
     def __init__(self, settings: SlowdownSettings | None = None) -> None:
         self.settings = settings or SlowdownSettings()
-        s = self.settings
-        self._filter = LogFilter(s.drift, s.change_floor)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: there is another profile."""
+        self._filter = LogFilter(self.settings.drift, self.settings.change_floor)
 
     def on_frame(self, now_s: float, slowdown: float) -> None:
         """A frame's ratio; what is not a finite number above 0 says nothing and is ignored."""

@@ -12,7 +12,7 @@ from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.experiment.remembered import Remembered
 from dapdee_ros.experiment.subjects import Subject
 from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.policy import make_policy
+from dapdee_ros.partition.policy import make_policy, traits_of
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.link_trace import LinkTrace
@@ -149,7 +149,7 @@ def run_drive(
             policy = make_policy(name, scenario.problem)
         except PlanningError:
             continue
-        if name.partition("+")[0] not in ("exact", "oracle"):
+        if not any(traits_of(policy)):
             policy = Remembered(policy)
         run = simulate(
             scenario, name, made=policy, progress=progress(name) if progress is not None else None

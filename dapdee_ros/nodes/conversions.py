@@ -15,14 +15,18 @@ from dapdee_ros.core.frames import (
     FramePlan,
     FrameResult,
     HeadFrame,
+    Place,
     Status,
     TailAnswer,
 )
 from dapdee_ros.core.ledger import LedgerSummary
+from dapdee_ros.core.manager_events import ResultCame, TellPlan
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
-from dapdee_ros.partition.plan import NO_CODEC, Plan
+from dapdee_ros.partition.plan import NO_CODEC
+
+_PLACES = {place.value: place for place in Place}
 
 
 def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:
@@ -175,24 +179,15 @@ def frame_result_to_message(
     return message
 
 
-def plan_to_message(
-    plan: Plan,
-    *,
-    stamp: Time,
-    epoch: int,
-    model_id: str,
-    deadline_s: float,
-    max_in_flight: int,
-    load_score: float,
-    policy: str,
-) -> msg.PartitionPlan:
+def plan_to_message(told: TellPlan, *, stamp: Time, model_id: str) -> msg.PartitionPlan:
     """A decided plan as the head gets it."""
+    plan = told.plan
     # The message layer ends the process on an int or NumPy scalar where a float belongs, and plans
     # may come from anybody's policy.
     throughput = plan.mode == "throughput"
     return msg.PartitionPlan(
         header=Header(stamp=stamp),
-        epoch=epoch,
+        epoch=told.epoch,
         model_id=model_id,
         exit=int(plan.exit_number),
         boundary=list(plan.boundary),
@@ -200,9 +195,9 @@ def plan_to_message(
         gate=plan.gate or 0,
         gate_threshold=float(plan.gate_threshold or 0.0),
         mode=msg.PartitionPlan.MODE_THROUGHPUT if throughput else msg.PartitionPlan.MODE_LATENCY,
-        load_score=float(load_score),
-        deadline_s=float(deadline_s),
-        max_in_flight=int(max_in_flight),
+        load_score=float(told.load_score),
+        deadline_s=float(told.deadline_s),
+        max_in_flight=int(told.max_in_flight),
         predicted_head_s=float(plan.head_s),
         # A plan that is pinned before there is a link waits for ever in theory; to the head, which
         # refuses what makes no sense, that it is unknown is the truth.
@@ -213,8 +208,8 @@ def plan_to_message(
         predicted_bytes=round(plan.boundary_bytes),
         predicted_accuracy=float(plan.accuracy),
         late=bool(plan.late),
-        policy=_within(policy, 256),
-        reason=_within(plan.reason, 1024),
+        policy=_within(told.policy, 256),
+        reason=_within(told.why, 1024),
     )
 
 
@@ -230,6 +225,20 @@ def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
         predicted_remote_s=message.predicted_transfer_s + message.predicted_tail_s,
         deadline_s=message.deadline_s,
         max_in_flight=message.max_in_flight,
+    )
+
+
+def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
+    """What the manager learns from a result."""
+    return ResultCame(
+        message.plan_epoch,
+        _PLACES.get(message.place, Place.CAR_FALLBACK),
+        message.exit,
+        message.latency_s,
+        message.head_s,
+        message.transfer_s,
+        message.car_slowdown,
+        message.edge_slowdown,
     )
 
 

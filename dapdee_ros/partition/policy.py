@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -241,10 +241,33 @@ class Situation:
 
 
 class Policy(Protocol):
-    """Chooses plans. Made once for a problem, asked again whenever something changes."""
+    """Chooses plans. Made once for a problem, asked again whenever something changes.
+
+    A policy that is more than that says so by attributes of the names in ``Traits``.
+    """
 
     def plan(self, situation: Situation) -> Plan:
         """The plan to follow from now on."""
+
+
+class Traits(NamedTuple):
+    """What a policy says of itself; what it says nothing of is false.
+
+    Attributes:
+        minimises_objective: it minimises what plans are judged by (``Plan.objective_s``), so that a
+            new plan has to gain enough to be changed to. The plans of others are simply followed.
+        is_quick: it plans within microseconds, so that it may be asked between two messages.
+        needs_future: it has to be told the link's true future, which only an experiment knows.
+    """
+
+    minimises_objective: bool = False
+    is_quick: bool = False
+    needs_future: bool = False
+
+
+def traits_of(policy: Policy) -> Traits:
+    """What a policy says of itself."""
+    return Traits(*(bool(getattr(policy, name, False)) for name in Traits._fields))
 
 
 # Anything that makes a policy from a problem: usually the policy's class.

@@ -6,7 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dapdee_ros.core.frames import FrameResult, Place, TailAnswer
@@ -20,13 +20,20 @@ from dapdee_ros.core.head_events import (
     Stopped,
     Unused,
 )
+from dapdee_ros.core.manager import ManagerCore
+from dapdee_ros.core.manager_events import (
+    FramesCounted,
+    LinkEstimated,
+    LoadMeasured,
+    ProblemChanged,
+    ResultCame,
+    TellPlan,
+)
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.core.tail import TensorsArrived
 from dapdee_ros.estimation.link import LinkEstimate
-from dapdee_ros.partition.answer import NO_LINK
-from dapdee_ros.partition.cost import LoadState
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, make_policy
+from dapdee_ros.partition.policy import Policy, make_policy, traits_of
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord, RunLog
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.foresight import Foresight
@@ -43,7 +50,6 @@ _TRUTH_PERIOD_S = 0.5
 _PROGRESS_PERIOD_S = 1.0
 _LEAST_INTERVAL_S = 1e-4
 _SESSION = 1
-_ALIVE_PERIOD_S = 1.0
 _PLACES = {Place.CAR: "car", Place.EDGE: "edge", Place.CAR_FALLBACK: "fallback"}
 
 Progress = Callable[[float], None]
@@ -143,7 +149,7 @@ class _Simulation:
             )
             for _ in range(2)
         )
-        self._foresees = name.partition("+")[0] == "oracle"
+        self._foresees = traits_of(policy).needs_future
         # Who knows the link need not measure it: no probes, which would stand in frames' way.
         self._measures = not (scenario.known_link or self._foresees)
         if self._foresees:
@@ -174,9 +180,15 @@ class _Simulation:
         )
         self._monitor = SimulatedMonitor(agenda, self._send_probe, self._take_link)
         self._manager = SimulatedManager(
-            agenda, scenario.problem, policy, scenario.planning,
-            name.startswith("exact"), self._take_plan,
-        )  # fmt: skip
+            agenda,
+            ManagerCore(
+                replace(scenario.planning, policy=name),
+                scenario.problem,
+                make=lambda _name, _problem: policy,
+            ),
+            tell=self._take_plan,
+            say_alive=lambda: self._head.tell(ManagerHeard()),
+        )
         self._came = 0
         self._car_busy_s = 0.0
         self._outcomes: list[Outcome] = []
@@ -192,12 +204,12 @@ class _Simulation:
         if scenario.known_link:
             rate_bps = scenario.link.rate_bps(0.0)
             self._take_link(LinkEstimate(rate_bps, scenario.rtt_s, 0.0, rate_bps > 0, 0.0, 0.0, 1))
-        elif self._measures:
-            self._manager.decide("profiles of car and edge are there")
+        if not self._foresees:
+            self._manager.handle(ProblemChanged(scenario.problem))
+        if self._measures:
             self._every(CHECK_PERIOD_S, CHECK_PERIOD_S, self._monitor.check)
         self._every(LOAD_PERIOD_S, LOAD_PERIOD_S, self._look_at_load)
         self._every(0.0, _TRUTH_PERIOD_S, self._note_truth)
-        self._every(_ALIVE_PERIOD_S, _ALIVE_PERIOD_S, lambda: self._head.tell(ManagerHeard()))
         if scenario.rate_hz is None:
             agenda.at(0.0, self._taken)
         else:
@@ -229,9 +241,7 @@ class _Simulation:
             self._head.tell(FrameArrived(context))
 
     def _choose(self, now_s: float, number: int, accepted_s: float) -> HeadProgram:
-        manager = self._manager
-        situation = manager.situation(NO_LINK, LoadState(), manager.mode())
-        plan = self._foresight.plan(accepted_s, situation)
+        plan = self._foresight.plan(accepted_s, self._manager.core.situation(now_s))
         epoch = self._chosen.setdefault(plan.key, len(self._chosen) + 1)
         if not self._plans or self._plans[-1].epoch != epoch:
             self._record(plan, epoch, plan.reason)
@@ -280,7 +290,18 @@ class _Simulation:
         fallback = result.place is Place.CAR_FALLBACK
         accuracy = self._book.accuracy(result.plan, result.exit_number, fallback)
         self._outcomes.append(Outcome(self._agenda.now_s, result, accuracy))
-        self._manager.take_result(result)
+        self._manager.handle(
+            ResultCame(
+                result.plan.epoch,
+                result.place,
+                result.exit_number,
+                result.latency_s,
+                result.head_s,
+                result.transfer_s,
+                result.car_slowdown,
+                result.edge_slowdown,
+            )
+        )
         if self._measures:
             self._monitor.take_result(result)
 
@@ -302,11 +323,13 @@ class _Simulation:
             )
         )
         if not self._foresees:
-            self._manager.take_link(link)
+            self._manager.handle(
+                LinkEstimated(link.uplink_bps, link.rtt_s, link.relative_spread, link.connected)
+            )
 
-    def _take_plan(self, plan: Plan, epoch: int, why: str) -> None:
-        self._record(plan, epoch, why)
-        self._head.tell(PlanArrived(self._book.program(plan, epoch)))
+    def _take_plan(self, told: TellPlan) -> None:
+        self._record(told.plan, told.epoch, told.why)
+        self._head.tell(PlanArrived(self._book.program(told.plan, told.epoch)))
 
     def _record(self, plan: Plan, epoch: int, why: str) -> None:
         self._plans.append(DecidedPlan(self._agenda.now_s, epoch, why, plan))
@@ -321,7 +344,8 @@ class _Simulation:
 
     def _look_at_load(self) -> None:
         busy_s, self._car_busy_s = self._head.busy_s - self._car_busy_s, self._head.busy_s
-        self._manager.take_load(min(1.0, busy_s / LOAD_PERIOD_S), self._came)
+        self._manager.handle(LoadMeasured(min(1.0, busy_s / LOAD_PERIOD_S), math.nan, math.nan))
+        self._manager.handle(FramesCounted(0, self._came))
 
     def _note_truth(self) -> None:
         rate_bps = self._scenario.link.rate_bps(self._agenda.now_s)
@@ -366,7 +390,7 @@ class _Simulation:
         if math.isfinite(accuracy):
             log.settings["expected_accuracy"] = round(accuracy, 6)
         return SimulatedRun(
-            log, outcomes, accuracy, self._manager.complaints, self._plans, self._links
+            log, outcomes, accuracy, dict(self._manager.complaints), self._plans, self._links
         )
 
 

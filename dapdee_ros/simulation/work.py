@@ -66,7 +66,8 @@ class Workbook:
             plan.codec,
             plan.gate,
             plan.gate_threshold if plan.gate_threshold is not None else 1.0,
-            plan.transfer_s + plan.edge_s,
+            # A plan over a dead link waits for ever in theory; to the head that is not known.
+            plan.transfer_s + plan.edge_s if math.isfinite(plan.transfer_s) else math.nan,
         )
         key = _key(frame_plan)
         if key not in self._programs:

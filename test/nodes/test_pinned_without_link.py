@@ -6,6 +6,7 @@ import math
 
 from builtin_interfaces.msg import Time
 
+from dapdee_ros.core.manager_events import TellPlan
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes.conversions import message_to_frame_plan, plan_to_message
 from dapdee_ros.partition.cost import LinkState, LoadState
@@ -29,13 +30,8 @@ def test_how_long_it_takes_is_unknown_not_infinite() -> None:
     )
     assert math.isinf(plan.transfer_s)
     message = plan_to_message(
-        plan,
+        TellPlan(plan, 1, "pinned", "pinned", 0.3, 4, 0.0, 0.0),
         stamp=Time(),
-        epoch=1,
         model_id=CARD.model_id,
-        deadline_s=0.3,
-        max_in_flight=4,
-        load_score=0.0,
-        policy="pinned",
     )
     assert math.isnan(message_to_frame_plan(message).predicted_remote_s)

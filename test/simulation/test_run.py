@@ -233,13 +233,14 @@ def test_a_policy_that_fails_leaves_the_car_alone() -> None:
     assert any("out of ideas" in complaint for complaint in run.complaints)
 
 
-def test_a_policy_that_always_sends_waits_for_a_link() -> None:
+def test_a_policy_that_always_sends_is_followed_without_a_link() -> None:
     run = simulate(scenario("steps:8@0,0@10,8@15"), "edge-only")
     first, *again = run.log.plans
-    assert first.boundary == ["image"]
+    # Before anything is known of the link, as the live manager tells it and the live head takes it.
+    assert (first.at_s, first.boundary, first.late) == (0.0, ["image"], True)
     # Always the same; told again when its answers were found to take another time.
     assert all("predicted anew" in p.reason and p.boundary == ["image"] for p in again)
-    assert len(again) <= 2
-    assert {o.result.place for o in run.outcomes if o.accepted_s < 0.1} == {Place.CAR}
+    assert len(again) <= 4
+    assert {o.result.place for o in run.outcomes if o.accepted_s < 0.1} == {Place.EDGE}
     assert {o.result.place for o in run.outcomes if 11 < o.accepted_s < 14} == {Place.CAR_FALLBACK}
     assert settled(run)[0] == pytest.approx(0.012 + 0.01 + 0.01)

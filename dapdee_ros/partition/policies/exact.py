@@ -12,6 +12,8 @@ from dapdee_ros.partition.table import CandidateTable
 class Exact:
     """``CandidateTable.decide``; of what minimum cuts find where the cuts are too many to list."""
 
+    minimises_objective = True
+
     def __init__(self, problem: Problem, codec: str = "any") -> None:
         """Build the table, or prepare to look for cuts and say so in every reason."""
         self._problem = problem.with_codecs(codec)
@@ -22,6 +24,11 @@ class Exact:
             from dapdee_ros.partition.cut_pool import CutPool
 
             self._pool = CutPool(self._problem)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it only looks up a table; looking for cuts takes its time."""
+        return self._table is not None
 
     def table(self, situation: Situation) -> CandidateTable:
         """The candidates to decide among."""

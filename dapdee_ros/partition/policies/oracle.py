@@ -20,6 +20,8 @@ class Oracle:
     Where ``situation.true_transfer_s`` is not given it takes the link for certain.
     """
 
+    needs_future = True
+
     def __init__(self, problem: Problem, codec: str = "any") -> None:
         """Plan for this problem."""
         self._exact = Exact(problem, codec)

@@ -1,0 +1,345 @@
+"""The manager's rules: from link, loads, results and profiles to the plan that the head follows.
+
+No thread, no clock, no ROS: the live node, the simulator and the replay of a bag are its drivers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from dapdee_ros.core.frames import Place
+from dapdee_ros.core.manager_events import (
+    Action,
+    AnswerFound,
+    Ask,
+    Complain,
+    Event,
+    FramesCounted,
+    LinkEstimated,
+    LoadMeasured,
+    ProblemChanged,
+    ProblemRefused,
+    Question,
+    ResultCame,
+    SayAlive,
+    SettingsChanged,
+    TellPlan,
+    TimePassed,
+    WakeAt,
+)
+from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.estimation.frame_rate import FrameRate
+from dapdee_ros.estimation.load import LoadEstimate, LoadEstimator
+from dapdee_ros.estimation.prediction import GateShare, PredictionDrift
+from dapdee_ros.estimation.presence import EdgePresence, Presence
+from dapdee_ros.estimation.rejections import shortened
+from dapdee_ros.estimation.slowdown import SlowdownFilter
+from dapdee_ros.graph.cuts import head_of
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
+from dapdee_ros.partition.conditions import Measured
+from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.partition.keeper import PlanKeeper
+from dapdee_ros.partition.pinned import parse_pinned
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.policy import Policy, Problem, Situation, check_switch, make_policy
+
+SAY_ALIVE_S = 1.0
+"""Between two signs of life to the head, which goes by ``plan_timeout_s``."""
+
+_FRAMES_PER_DEADLINE = 3
+"""Until their rate is known, frames are taken to come so many within a deadline."""
+
+
+class ManagerCore:
+    """Follows link, loads and frames; tells a plan whenever the keeper lets one take its place.
+
+    Attributes:
+        told: the plan in force, as it was told; None before the first.
+        told_s: when.
+        complaint: why there is no plan as it was wanted; empty if there is, or it was not asked.
+        drift: the plan's prediction beside what was measured.
+        gate_share: the share of frames that its gate ends.
+        head: signs of life of the head.
+        edge: the same of the edge.
+    """
+
+    def __init__(
+        self,
+        settings: PlanningSettings,
+        measured: Measured,
+        *,
+        make: Callable[[str, Problem], Policy] = make_policy,
+        begun_s: float = 0.0,
+    ) -> None:
+        """Begin; nothing is decided before ``ProblemChanged``.
+
+        Args:
+            settings: as they are at the start.
+            measured: what is known of the model before any profile: to check a pinned plan.
+            make: makes a policy by its name.
+            begun_s: now.
+
+        Raises:
+            PlanningError, GraphError: for a pinned plan that cannot be.
+        """
+        self._settings = settings
+        self._measured = measured
+        self._make = make
+        self._check(settings)
+        self._policy_at_start = settings.policy
+        self._problem: Problem | None = None
+        self._policy: Policy | None = None
+        self._link = NO_LINK
+        self._slowdowns = {"car": SlowdownFilter(), "edge": SlowdownFilter()}
+        self._load = LoadEstimator()
+        self._frames = FrameRate()
+        self._keeper = PlanKeeper(settings.keeper)
+        self._again_s = self._alive_s = self._waking_s = math.inf
+        self._actions: list[Action] = []
+        self.told: TellPlan | None = None
+        self.told_s = math.nan
+        self.complaint = ""
+        self.drift, self.gate_share = PredictionDrift(), GateShare()
+        self.head = Presence("head", "ros2 run dapdee_ros head", begun_s)
+        self.edge = EdgePresence(begun_s)
+        self._handlers: dict[type[Event], Callable[[float, Any], None]] = {
+            LinkEstimated: self._on_link,
+            LoadMeasured: self._on_load,
+            ResultCame: self._on_result,
+            FramesCounted: self._on_count,
+            ProblemChanged: self._on_problem,
+            ProblemRefused: self._on_refused,
+            SettingsChanged: self._on_settings,
+            AnswerFound: self._on_answer,
+            TimePassed: self._on_time,
+        }
+
+    def handle(self, now_s: float, event: Event) -> list[Action]:
+        """Take an event and say what is to be done, in order.
+
+        Args:
+            now_s: when it happened; not before the last event.
+            event: what happened.
+
+        Raises:
+            PlanningError, GraphError: for settings that make no sense; nothing has changed then.
+        """
+        self._actions = []
+        self._handlers[type(event)](now_s, event)
+        wake_s = min(self._again_s, self._alive_s)
+        if wake_s != self._waking_s and wake_s < math.inf:
+            self._waking_s = wake_s
+            self._actions.append(WakeAt(wake_s))
+        return self._actions
+
+    # --- what is asked --------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> PlanningSettings:
+        """The settings in force."""
+        return self._settings
+
+    def load(self, now_s: float) -> LoadEstimate:
+        """The load score and what led to it."""
+        return self._load.estimate(now_s)
+
+    def situation(self, now_s: float) -> Situation:
+        """What a policy would be asked with now."""
+        settings, load = self._settings, self._load.estimate(now_s)
+        mode = settings.mode
+        if mode == "auto":
+            # The estimator's own verdict, because it has hysteresis around the threshold.
+            mode = "throughput" if load.heavy and not settings.priority else "latency"
+        state = LoadState(
+            car_slowdown=self._slowdowns["car"].at(now_s),
+            edge_slowdown=self._slowdowns["edge"].at(now_s),
+            score=load.score,
+            indicators=load.indicators,
+        )
+        link = self._link
+        if link.usable:
+            link = replace(link, window=settings.max_in_flight)
+        return settings.situation(link, state, mode, self._most_period_s())
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def _on_link(self, now_s: float, link: LinkEstimated) -> None:
+        self.edge.on_link(now_s, link.connected)
+        self._load.on_link(now_s, link.uplink_bps, link.rtt_s, link.connected)
+        spread = link.relative_spread
+        if link.connected and 0 < link.uplink_bps < math.inf:
+            self._link = LinkState(
+                uplink_bps=link.uplink_bps,
+                rtt_s=link.rtt_s if 0 <= link.rtt_s < math.inf else 0.0,
+                relative_spread=spread if 0 <= spread < math.inf else 1.0,
+            )
+        else:
+            self._link = NO_LINK
+        self._decide(now_s, None)
+
+    def _on_load(self, now_s: float, load: LoadMeasured) -> None:
+        self._load.on_machine(now_s, load.cpu_ratio, load.memory_ratio, load.battery_ratio)
+
+    def _on_count(self, now_s: float, count: FramesCounted) -> None:
+        self.head.on_sign(now_s)
+        self._frames.on_count(now_s, count.session, count.accepted)
+
+    def _on_result(self, now_s: float, result: ResultCame) -> None:
+        self.head.on_sign(now_s)
+        self._slowdowns["car"].on_frame(now_s, result.car_slowdown)
+        self._slowdowns["edge"].on_frame(now_s, result.edge_slowdown)
+        told = self.told
+        if told is None or result.plan_epoch != told.epoch:
+            return
+        plan = told.plan
+        self.drift.on_frame(told.epoch, result.latency_s)
+        self.gate_share.on_frame(result.place is Place.CAR and plan.gate == result.exit_number)
+        self._load.on_frame(
+            now_s,
+            result.latency_s,
+            told.deadline_s,
+            predicted_latency_s=plan.expected_latency_s,
+            head_s=result.head_s,
+            predicted_head_s=plan.head_s,
+            transfer_s=result.transfer_s if result.place is Place.EDGE else math.nan,
+            predicted_transfer_s=plan.transfer_s,
+        )
+
+    def _on_problem(self, now_s: float, event: ProblemChanged) -> None:
+        problem, before = event.problem, self._problem
+        try:
+            policy = self._make(self._settings.policy, problem)
+        except (PlanningError, GraphError) as error:
+            self._refuse(str(error))
+            return
+        for side, slowdown in self._slowdowns.items():
+            if before is None or getattr(before, side) is not getattr(problem, side):
+                slowdown.forget()
+        self._problem, self._policy = problem, policy
+        self.complaint = ""
+        self._decide(now_s, "profiles of car and edge are there")
+
+    def _on_refused(self, now_s: float, event: ProblemRefused) -> None:
+        self._refuse(event.reason)
+
+    def _refuse(self, reason: str) -> None:
+        self.complaint = shortened(f"cannot plan: {reason}")
+        self._actions.append(Complain(self.complaint))
+
+    def _on_settings(self, now_s: float, event: SettingsChanged) -> None:
+        new, policy = event.settings, self._policy
+        self._check(new)
+        if new.policy != self._settings.policy:
+            check_switch(new.policy, self._policy_at_start)
+            if self._problem is not None:
+                policy = self._make(new.policy, self._problem)
+        self._settings, self._policy = new, policy
+        self._keeper.settings = new.keeper
+        self._keeper.release()
+        self._decide(now_s, "a parameter was set")
+        self._tell_terms(now_s)
+
+    def _check(self, settings: PlanningSettings) -> None:
+        pinned = parse_pinned(settings.pinned_plan)
+        if pinned is not None:
+            head_of(self._measured.dag, pinned.exit_number, pinned.boundary)
+            settings.conditions.check(self._measured, pinned.key, "the pinned plan")
+
+    def _on_answer(self, now_s: float, event: AnswerFound) -> None:
+        asked = event.question
+        if asked.problem is self._problem and asked.settings is self._settings:
+            self._conclude(now_s, asked, event.answer)
+        # Otherwise it was asked under other circumstances; it has been asked again since.
+
+    def _on_time(self, now_s: float, event: TimePassed) -> None:
+        self._waking_s = math.inf
+        if now_s >= self._again_s:
+            self._again_s = math.inf
+            self._decide(now_s, None)
+        if now_s >= self._alive_s and self.told is not None:
+            self._alive_s = now_s + SAY_ALIVE_S
+            self._actions.append(SayAlive(self.told.epoch))
+
+    # --- what goes out --------------------------------------------------------------------------
+
+    def _decide(self, now_s: float, occasion: str | None) -> None:
+        """Have the best plan as of now worked out; it is told if it is worth a change."""
+        problem, policy = self._problem, self._policy
+        if problem is None or policy is None:
+            return
+        asked = Question(occasion, problem, policy, self.situation(now_s), self._settings)
+        if asked.is_quick:
+            self._conclude(now_s, asked, asked.answer())
+        else:
+            self._actions.append(Ask(asked))
+
+    def _conclude(self, now_s: float, asked: Question, found: Answer) -> None:
+        situation, settings = asked.situation, asked.settings
+        # The margin keeps two plans from taking turns where one is just within the bound.
+        most_period_s = (1 + settings.plan_margin) * situation.most_period_s
+        current = repriced(
+            self._keeper.plan, replace(situation, most_period_s=most_period_s), asked.problem
+        )
+        complaint = shortened(found.complaint)
+        if complaint:
+            self._actions.append(Complain(complaint, complaint == self.complaint))
+        self.complaint = complaint
+        if found.plan is None or (found.complaint and current is not None):
+            return  # the last good plan is better than none
+        why = self._keeper.consider(now_s, found.plan, current, obey=not asked.follows_gain)
+        if why is None:
+            # News or not: only the dwell was in the way.
+            self._again_s = min(self._again_s, self._keeper.reconsider_s)
+            return
+        policy = "pinned" if settings.pinned_plan else settings.policy
+        self._tell(now_s, found.plan, asked.occasion or why, policy, situation)
+
+    def _tell_terms(self, now_s: float) -> None:
+        """Tell the plan in force anew where deadline or window are not those it was told with.
+
+        The head has to keep them from the next frame on, whether or not another plan follows from
+        them, and however long a policy thinks about that.
+        """
+        told, plan, settings = self.told, self._keeper.plan, self._settings
+        if told is None or plan is None or self._problem is None:
+            return
+        if settings.conditions.breaches(self._problem, *plan.key):
+            return  # set together with what forbids this plan: another one follows
+        if (told.deadline_s, told.max_in_flight) != (settings.deadline_s, settings.max_in_flight):
+            why = "deadline or window was set"
+            self._tell(now_s, plan, why, told.policy, self.situation(now_s))
+
+    def _tell(self, now_s: float, plan: Plan, why: str, policy: str, situation: Situation) -> None:
+        """Tell a plan; it is the one in force from now on."""
+        settings = self._settings
+        epoch = self.told.epoch + 1 if self.told is not None else 1
+        self.told = TellPlan(
+            plan,
+            epoch,
+            f"{why}; {plan.reason}",
+            policy,
+            settings.deadline_s,
+            settings.max_in_flight,
+            situation.link.uplink_bps,
+            situation.load.score,
+        )
+        self.told_s = now_s
+        self.drift.on_plan(epoch, plan.expected_latency_s)
+        self.gate_share.on_plan(plan.gate, plan.gate_threshold or 0.0, plan.gate_share)
+        self._actions.append(self.told)
+        # A plan is told once. That its manager still lives is said again and again, with less.
+        self._alive_s = min(self._alive_s, now_s + SAY_ALIVE_S)
+
+    def _most_period_s(self) -> float:
+        share = self._settings.frame_utilisation
+        if not share:
+            return math.inf
+        interval_s = self._frames.interval_s
+        if math.isinf(interval_s):
+            interval_s = self._settings.deadline_s / _FRAMES_PER_DEADLINE
+        return share * interval_s
