@@ -22,7 +22,11 @@ ROS = {
 }
 # Launch files' shared part needs launch_ros, which is ROS, and nothing else may import it.
 ROS_FILES = {"nodes", "launch_description.py"}
-SMALL = ("partition", "estimation", "codec", "report", "simulation")
+SMALL = ("partition", "estimation", "codec", "report", "simulation", "core")
+NOT_IN_CORE = {
+    *("rclpy", "threading", "time", "socket", "torch", "networkx"),
+    *(f"dapdee_ros.{name}" for name in ("nodes", "cli", "simulation", "testbed", "experiment")),
+}
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -54,6 +58,12 @@ def test_only_nodes_import_ros(path: Path) -> None:
 def test_the_planning_side_never_names_torch(path: Path) -> None:
     found = [n for n in imports_of(PACKAGE / path) if offends(n, {"torch", "torchvision"})]
     assert not found, f"{path} imports {found}: it runs on the car and must stay small"
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if p.parts[0] == "core"], ids=str)
+def test_the_core_has_no_clock_no_thread_and_knows_no_driver(path: Path) -> None:
+    found = [name for name in imports_of(PACKAGE / path) if offends(name, NOT_IN_CORE)]
+    assert not found, f"{path} imports {found}: rules get the time passed in and return actions"
 
 
 @pytest.mark.parametrize(

@@ -362,7 +362,7 @@ def _show(
             f"{share.get('fallback', 0):9.1%} {of_policy.agreement or 0:9.1%}  {accuracy}"
         )
         for complaint, count in of_policy.complaints.items():
-            print(f"{'':<{width}}  {count} times no new plan: {complaint}")
+            print(f"{'':<{width}}  {count} times {complaint}")
     print()
     for bag_path, log_path in files.values():
         print(f"wrote {bag_path} and {log_path}")

@@ -255,6 +255,6 @@ def _show(
             f"{figures.places.get('fallback', 0):8.1%}  {figures.plan}"
         )
         for complaint, count in runs[name].complaints.items():
-            print(f"{'':<{width}}  {count} times no new plan: {complaint}")
+            print(f"{'':<{width}}  {count} times {complaint}")
     for path in files.values():
         print(f"wrote {path}")

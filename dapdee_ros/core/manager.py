@@ -285,7 +285,7 @@ class ManagerCore:
         current = repriced(
             self._keeper.plan, replace(situation, most_period_s=most_period_s), asked.problem
         )
-        complaint = shortened(found.complaint)
+        complaint = shortened(f"no new plan: {found.complaint}") if found.complaint else ""
         if complaint:
             self._actions.append(Complain(complaint, complaint == self.complaint))
         self.complaint = complaint

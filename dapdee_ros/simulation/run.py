@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dapdee_ros.core import link_watch
 from dapdee_ros.core.frames import FrameResult, Place, TailAnswer
 from dapdee_ros.core.head import HeadCore
 from dapdee_ros.core.head_events import (
@@ -19,6 +20,17 @@ from dapdee_ros.core.head_events import (
     Send,
     Stopped,
     Unused,
+)
+from dapdee_ros.core.link_watch import (
+    AnswerUnused,
+    EchoCame,
+    FrameAnswered,
+    FrameEndedHere,
+    LinkWatch,
+    LinkWatchSettings,
+    PublishLink,
+    SendProbe,
+    TimePassed,
 )
 from dapdee_ros.core.manager import ManagerCore
 from dapdee_ros.core.manager_events import (
@@ -40,7 +52,6 @@ from dapdee_ros.simulation.foresight import Foresight
 from dapdee_ros.simulation.frames import ExpectedFrames, FrameSource
 from dapdee_ros.simulation.head import ProfiledMachine, SimulatedHead
 from dapdee_ros.simulation.manager import LOAD_PERIOD_S, SimulatedManager
-from dapdee_ros.simulation.monitor import CHECK_PERIOD_S, SimulatedMonitor
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink
 from dapdee_ros.simulation.tail import SimulatedEdge
@@ -178,7 +189,7 @@ class _Simulation:
         self._edge = SimulatedEdge(
             agenda, scenario.edge_load, scenario.edge_overhead_s, self._send_answer
         )
-        self._monitor = SimulatedMonitor(agenda, self._send_probe, self._take_link)
+        self._watch = LinkWatch()
         self._manager = SimulatedManager(
             agenda,
             ManagerCore(
@@ -207,7 +218,8 @@ class _Simulation:
         if not self._foresees:
             self._manager.handle(ProblemChanged(scenario.problem))
         if self._measures:
-            self._every(CHECK_PERIOD_S, CHECK_PERIOD_S, self._monitor.check)
+            period_s = LinkWatchSettings.check_period_s
+            self._every(period_s, period_s, lambda: self._watch_link(TimePassed()))
         self._every(LOAD_PERIOD_S, LOAD_PERIOD_S, self._look_at_load)
         self._every(0.0, _TRUTH_PERIOD_S, self._note_truth)
         if scenario.rate_hz is None:
@@ -267,15 +279,26 @@ class _Simulation:
         size = wire.on_link(wire.answer_bytes)
         self._over(self._down, size, self._head.tell, AnswerArrived(answer))
 
-    def _send_probe(self, sequence: int, sent_s: float, padding_bytes: int) -> None:
+    def _watch_link(self, event: link_watch.Event) -> None:
+        if not self._measures:
+            return
+        for action in self._watch.handle(self._agenda.now_s, event):
+            if isinstance(action, SendProbe):
+                self._send_probe(action)
+            elif isinstance(action, PublishLink):
+                self._take_link(action.estimate)
+
+    def _send_probe(self, probe: SendProbe) -> None:
         wire = self._scenario.wire
 
         def echo() -> None:
             # Without its padding, as the edge echoes it.
-            size = wire.on_link(wire.probe_bytes)
-            self._over(self._down, size, self._monitor.take_echo, sequence, sent_s, padding_bytes)
+            self._over(self._down, wire.on_link(wire.probe_bytes), come)
 
-        self._over(self._up, wire.on_link(wire.probe_bytes + padding_bytes), echo)
+        def come() -> None:
+            self._watch_link(EchoCame(probe.sequence, self._agenda.now_s))
+
+        self._over(self._up, wire.on_link(wire.probe_bytes + probe.padding_bytes), echo)
 
     def _over(
         self, link: ShapedLink, size: float, then: Callable[..., None], *arguments: Any
@@ -302,15 +325,27 @@ class _Simulation:
                 result.edge_slowdown,
             )
         )
-        if self._measures:
-            self._monitor.take_result(result)
+        frame, sent_s, sent_bytes = (_SESSION, result.number), result.sent_s, result.sent_bytes
+        if result.place is Place.EDGE:
+            transfer_s, residence_s = result.transfer_s, result.residence_s
+            self._watch_link(FrameAnswered(frame, sent_s, sent_bytes, transfer_s, residence_s))
+        else:
+            self._watch_link(FrameEndedHere(frame, sent_s, sent_bytes))
 
     def _take_drop(self, number: int, reason: str) -> None:
         self._log.drops.append(DropRecord(self._agenda.now_s, reason, 1, number))
 
     def _take_unused(self, unused: Unused) -> None:
-        if self._measures:
-            self._monitor.take_unused(unused)
+        answer, now_s = unused.answer, self._agenda.now_s
+        self._watch_link(
+            AnswerUnused(
+                (_SESSION, answer.number),
+                unused.sent_s,
+                round(unused.sent_bytes),
+                answer.residence_s,
+                now_s,
+            )
+        )
 
     def _take_link(self, link: LinkEstimate) -> None:
         self._links.append((self._agenda.now_s, link))
