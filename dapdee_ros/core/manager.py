@@ -38,15 +38,13 @@ from dapdee_ros.estimation.presence import EdgePresence, Presence
 from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.graph.cuts import head_of
-from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
 from dapdee_ros.partition.conditions import Measured
 from dapdee_ros.partition.cost import LinkState, LoadState
-from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.keeper import PlanKeeper
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, check_switch, make_policy
+from dapdee_ros.partition.policy import Policy, Problem, Situation, check_switch
 
 SAY_ALIVE_S = 1.0
 """Between two signs of life to the head, which goes by ``plan_timeout_s``."""
@@ -72,8 +70,6 @@ class ManagerCore:
         self,
         settings: PlanningSettings,
         measured: Measured,
-        *,
-        make: Callable[[str, Problem], Policy] = make_policy,
         begun_s: float = 0.0,
     ) -> None:
         """Begin; nothing is decided before ``ProblemChanged``.
@@ -81,7 +77,6 @@ class ManagerCore:
         Args:
             settings: as they are at the start.
             measured: what is known of the model before any profile: to check a pinned plan.
-            make: makes a policy by its name.
             begun_s: now.
 
         Raises:
@@ -89,9 +84,8 @@ class ManagerCore:
         """
         self._settings = settings
         self._measured = measured
-        self._make = make
-        self._check(settings)
         self._policy_at_start = settings.policy
+        self.check(settings)
         self._problem: Problem | None = None
         self._policy: Policy | None = None
         self._link = NO_LINK
@@ -138,6 +132,25 @@ class ManagerCore:
         return self._actions
 
     # --- what is asked --------------------------------------------------------------------------
+
+    def check(self, settings: PlanningSettings) -> None:
+        """Whether settings may take the place of those in force.
+
+        Raises:
+            PlanningError, GraphError: if not: a pinned plan that cannot be, a policy that only a
+                start may name.
+        """
+        pinned = parse_pinned(settings.pinned_plan)
+        if pinned is not None:
+            head_of(self._measured.dag, pinned.exit_number, pinned.boundary)
+            settings.conditions.check(self._measured, pinned.key, "the pinned plan")
+        if settings.policy != self._settings.policy:
+            check_switch(settings.policy, self._policy_at_start)
+
+    @property
+    def problem(self) -> Problem | None:
+        """What is planned for; None before the profiles are there."""
+        return self._problem
 
     @property
     def settings(self) -> PlanningSettings:
@@ -212,43 +225,24 @@ class ManagerCore:
 
     def _on_problem(self, now_s: float, event: ProblemChanged) -> None:
         problem, before = event.problem, self._problem
-        try:
-            policy = self._make(self._settings.policy, problem)
-        except (PlanningError, GraphError) as error:
-            self._refuse(str(error))
-            return
         for side, slowdown in self._slowdowns.items():
             if before is None or getattr(before, side) is not getattr(problem, side):
                 slowdown.forget()
-        self._problem, self._policy = problem, policy
+        self._problem, self._policy = problem, event.policy
         self.complaint = ""
         self._decide(now_s, "profiles of car and edge are there")
 
     def _on_refused(self, now_s: float, event: ProblemRefused) -> None:
-        self._refuse(event.reason)
-
-    def _refuse(self, reason: str) -> None:
-        self.complaint = shortened(f"cannot plan: {reason}")
+        self.complaint = shortened(f"cannot plan: {event.reason}")
         self._actions.append(Complain(self.complaint))
 
     def _on_settings(self, now_s: float, event: SettingsChanged) -> None:
-        new, policy = event.settings, self._policy
-        self._check(new)
-        if new.policy != self._settings.policy:
-            check_switch(new.policy, self._policy_at_start)
-            if self._problem is not None:
-                policy = self._make(new.policy, self._problem)
-        self._settings, self._policy = new, policy
-        self._keeper.settings = new.keeper
+        self.check(event.settings)
+        self._settings, self._policy = event.settings, event.policy or self._policy
+        self._keeper.settings = self._settings.keeper
         self._keeper.release()
         self._decide(now_s, "a parameter was set")
         self._tell_terms(now_s)
-
-    def _check(self, settings: PlanningSettings) -> None:
-        pinned = parse_pinned(settings.pinned_plan)
-        if pinned is not None:
-            head_of(self._measured.dag, pinned.exit_number, pinned.boundary)
-            settings.conditions.check(self._measured, pinned.key, "the pinned plan")
 
     def _on_answer(self, now_s: float, event: AnswerFound) -> None:
         asked = event.question

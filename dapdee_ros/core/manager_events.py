@@ -112,9 +112,13 @@ class FramesCounted:
 
 @dataclass(frozen=True, slots=True)
 class ProblemChanged:
-    """There are profiles of both machines, or other ones than before."""
+    """There are profiles of both machines, or other ones than before; ``policy`` plans with them.
+
+    Making the policy can take long, which must not count as time that has passed since the event.
+    """
 
     problem: Problem = field(repr=False)
+    policy: Policy = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +130,15 @@ class ProblemRefused:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged:
-    """Somebody set parameters."""
+    """Somebody set parameters that ``ManagerCore.check`` has nothing against.
+
+    Attributes:
+        settings: all of them.
+        policy: the policy that they name, if it is another one and there is a problem.
+    """
 
     settings: PlanningSettings
+    policy: Policy | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

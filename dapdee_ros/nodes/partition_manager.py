@@ -89,12 +89,7 @@ class PartitionManager(Node):
         except ModelFolderError as error:
             raise ParameterError(f"parameter model: {error}") from error
         check_start(settings.policy)
-        self._core = ManagerCore(
-            settings,
-            measures_of(self._card, self._codecs),
-            make=self._make_policy,
-            begun_s=time.monotonic(),
-        )
+        self._core = ManagerCore(settings, measures_of(self._card, self._codecs), time.monotonic())
         self._pass_results_to = pass_results_to
         self._plan: msg.PartitionPlan | None = None
         self._gate_drifted = False
@@ -131,15 +126,22 @@ class PartitionManager(Node):
     # --- what comes in --------------------------------------------------------------------------
 
     def _set_parameters(self, changed: dict[str, Any]) -> None:
-        self._handle(SettingsChanged(changed_settings(self._core.settings, changed)))
+        core = self._core
+        new = changed_settings(core.settings, changed)
+        core.check(new)
+        policy = None
+        if core.problem is not None and new.policy != core.settings.policy:
+            policy = self._make_policy(new.policy, core.problem)
+        self._handle(SettingsChanged(new, policy))
 
     def _take_profiles(self, car: DeviceProfile, edge: DeviceProfile) -> None:
         try:
             problem = problem_of(self._card, car, edge, self._codecs)
+            policy = self._make_policy(self._core.settings.policy, problem)
         except (PlanningError, GraphError, CodecError) as error:
             self._handle(ProblemRefused(str(error)))
         else:
-            self._handle(ProblemChanged(problem))
+            self._handle(ProblemChanged(problem, policy))
 
     def _make_policy(self, name: str, problem: Problem) -> Policy:
         started_s = time.monotonic()

@@ -151,6 +151,7 @@ class _Simulation:
     ) -> None:
         self._scenario = scenario
         self._name = name
+        self._policy = policy
         self._agenda = agenda = Agenda()
         self._book = Workbook(scenario.problem, scenario.curves)
         self._frames = frames or ExpectedFrames(scenario, self._book)
@@ -192,11 +193,7 @@ class _Simulation:
         self._watch = LinkWatch()
         self._manager = SimulatedManager(
             agenda,
-            ManagerCore(
-                replace(scenario.planning, policy=name),
-                scenario.problem,
-                make=lambda _name, _problem: policy,
-            ),
+            ManagerCore(replace(scenario.planning, policy=name), scenario.problem),
             tell=self._take_plan,
             say_alive=lambda: self._head.tell(ManagerHeard()),
         )
@@ -216,7 +213,7 @@ class _Simulation:
             rate_bps = scenario.link.rate_bps(0.0)
             self._take_link(LinkEstimate(rate_bps, scenario.rtt_s, 0.0, rate_bps > 0, 0.0, 0.0, 1))
         if not self._foresees:
-            self._manager.handle(ProblemChanged(scenario.problem))
+            self._manager.handle(ProblemChanged(scenario.problem, self._policy))
         if self._measures:
             period_s = LinkWatchSettings.check_period_s
             self._every(period_s, period_s, lambda: self._watch_link(TimePassed()))

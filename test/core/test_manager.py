@@ -42,6 +42,7 @@ from dapdee_ros.partition.policy import Policy, Problem, Situation, make_policy,
 FAST = LinkEstimated(8e6, 0.01, 0.1, True)
 DEAD = LinkEstimated(math.nan, math.nan, math.inf, False)
 PROBLEM = problem()
+PLANNED = ProblemChanged(PROBLEM, make_policy("exact", PROBLEM))
 Kind = TypeVar("Kind")
 
 
@@ -63,7 +64,7 @@ def test_nothing_is_told_before_there_is_a_problem() -> None:
     manager = core()
     assert not manager.handle(0.0, FAST)
     assert not manager.handle(0.1, SettingsChanged(PLANNING))
-    told = the(TellPlan, manager.handle(0.2, ProblemChanged(PROBLEM)))
+    told = the(TellPlan, manager.handle(0.2, PLANNED))
     assert (told.epoch, told.plan.boundary) == (1, ("image",))
     assert told.why.startswith("profiles of car and edge are there; ")
     assert (manager.told, manager.told_s) == (told, 0.2)
@@ -71,7 +72,7 @@ def test_nothing_is_told_before_there_is_a_problem() -> None:
 
 def test_a_dead_link_brings_the_car_home_and_a_living_one_back() -> None:
     manager = core()
-    assert the(TellPlan, manager.handle(0.0, ProblemChanged(PROBLEM))).plan.boundary == ()
+    assert the(TellPlan, manager.handle(0.0, PLANNED)).plan.boundary == ()
     assert the(TellPlan, manager.handle(1.0, FAST)).plan.boundary == ("image",)
     assert not manager.handle(1.1, FAST)
     told = the(TellPlan, manager.handle(1.2, DEAD))
@@ -81,7 +82,7 @@ def test_a_dead_link_brings_the_car_home_and_a_living_one_back() -> None:
 
 def test_signs_of_life_follow_the_first_plan_every_second() -> None:
     manager = core()
-    wake = the(WakeAt, manager.handle(5.0, ProblemChanged(PROBLEM)))
+    wake = the(WakeAt, manager.handle(5.0, PLANNED))
     assert wake.at_s == 5.0 + SAY_ALIVE_S
     assert manager.handle(5.5, TimePassed()) == [WakeAt(6.0)]  # too early: no harm, once more
     assert manager.handle(6.01, TimePassed()) == [SayAlive(1), WakeAt(6.01 + SAY_ALIVE_S)]
@@ -89,7 +90,7 @@ def test_signs_of_life_follow_the_first_plan_every_second() -> None:
 
 def test_what_had_to_wait_for_the_dwell_is_decided_without_news() -> None:
     manager = core(replace(PLANNING, min_dwell_s=0.5))
-    manager.handle(0.0, ProblemChanged(PROBLEM))
+    manager.handle(0.0, PLANNED)
     # What saves nearly all of the latency waits for a fraction of the dwell.
     (wake,) = manager.handle(0.01, FAST)
     assert isinstance(wake, WakeAt)
@@ -100,7 +101,7 @@ def test_what_had_to_wait_for_the_dwell_is_decided_without_news() -> None:
 
 def test_a_new_deadline_is_told_at_once_with_the_plan_in_force() -> None:
     manager = core()
-    manager.handle(0.0, ProblemChanged(PROBLEM))
+    manager.handle(0.0, PLANNED)
     first = the(TellPlan, manager.handle(1.0, FAST))
     told = the(TellPlan, manager.handle(2.0, SettingsChanged(replace(PLANNING, deadline_s=0.25))))
     assert (told.epoch, told.plan.key, told.deadline_s) == (3, first.plan.key, 0.25)
@@ -121,7 +122,7 @@ def test_settings_that_make_no_sense_change_nothing(
     change: dict[str, object], error: type[Exception]
 ) -> None:
     manager = core()
-    manager.handle(0.0, ProblemChanged(PROBLEM))
+    manager.handle(0.0, PLANNED)
     with pytest.raises(error):
         manager.handle(1.0, SettingsChanged(replace(PLANNING, **change)))  # type: ignore[arg-type]
     assert manager.settings == PLANNING
@@ -139,8 +140,9 @@ class Slow:
 
 
 def test_a_slow_policy_is_asked_and_an_outdated_answer_ignored() -> None:
-    manager = ManagerCore(PLANNING, PROBLEM, make=lambda _name, of: Slow(of))
-    before = the(Ask, manager.handle(0.0, ProblemChanged(PROBLEM))).question
+    manager = core()
+    slow = ProblemChanged(PROBLEM, Slow(PROBLEM))
+    before = the(Ask, manager.handle(0.0, slow)).question
     assert not before.is_quick
     assert not before.follows_gain
     now = the(Ask, manager.handle(0.1, SettingsChanged(replace(PLANNING, risk=0.4)))).question
@@ -156,13 +158,13 @@ def test_a_failing_policy_is_complained_about_and_stood_in_for() -> None:
         def plan(self, situation: Situation) -> Plan:
             raise RuntimeError("out of ideas" * 1000)
 
-    manager = ManagerCore(PLANNING, PROBLEM, make=lambda _name, _of: Failing())
+    manager = core()
 
     def answered(now_s: float, event: Event) -> list[Action]:
         question = the(Ask, manager.handle(now_s, event)).question
         return manager.handle(now_s, AnswerFound(question, question.answer()))
 
-    actions = answered(0.0, ProblemChanged(PROBLEM))
+    actions = answered(0.0, ProblemChanged(PROBLEM, Failing()))
     complaint = the(Complain, actions)
     assert "out of ideas" in complaint.text
     assert len(complaint.text) < 400
@@ -174,7 +176,7 @@ def test_a_failing_policy_is_complained_about_and_stood_in_for() -> None:
 
 def test_profiles_that_cannot_be_planned_with_leave_the_old_ones_in_force() -> None:
     manager = core()
-    manager.handle(0.0, ProblemChanged(PROBLEM))
+    manager.handle(0.0, PLANNED)
     assert the(Complain, manager.handle(1.0, ProblemRefused("torn"))).text == "cannot plan: torn"
     assert manager.complaint == "cannot plan: torn"
     assert the(TellPlan, manager.handle(2.0, FAST)).plan.boundary == ("image",)
@@ -183,14 +185,14 @@ def test_profiles_that_cannot_be_planned_with_leave_the_old_ones_in_force() -> N
 
 def test_results_tell_of_slowdowns_and_of_the_plan_in_force() -> None:
     manager = core()
-    manager.handle(0.0, ProblemChanged(PROBLEM))
+    manager.handle(0.0, PLANNED)
     manager.handle(0.5, replace(result(7), car_slowdown=3.0))
     assert manager.drift.frames == 0
     assert manager.situation(0.5).load.car_slowdown == pytest.approx(3.0, rel=0.01)
     manager.handle(0.6, result(1))
     assert (manager.drift.frames, manager.drift.measured_s) == (1, 0.2)
     assert manager.head.health(0.7).level is Level.OK
-    manager.handle(1.0, ProblemChanged(problem()))
+    manager.handle(1.0, replace(PLANNED, problem=problem()))
     assert manager.situation(1.0).load.car_slowdown == 1.0
 
 
@@ -234,7 +236,7 @@ events = st.one_of(
     st.builds(FramesCounted, st.integers(0, 1), st.integers(0, 1000)),
     st.sampled_from(
         [
-            ProblemChanged(PROBLEM),
+            PLANNED,
             ProblemRefused("torn"),
             TimePassed(),
             *(SettingsChanged(replace(PLANNING, deadline_s=s)) for s in (0.1, 0.5)),
@@ -248,11 +250,13 @@ events = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(st.booleans(), st.lists(st.tuples(st.floats(0, 1.5), events), max_size=40))
 def test_what_holds_whatever_comes(slow: bool, script: list[tuple[float, Event]]) -> None:
-    manager = ManagerCore(PLANNING, PROBLEM, make=lambda _name, _of: policy_of(slow))
+    manager = core()
+    planned = ProblemChanged(PROBLEM, policy_of(slow))
     now_s, epoch, wake_s = 0.0, 0, math.inf
     waiting: Question | None = None
     for wait_s, event in script:
         now_s += wait_s
+        event = planned if isinstance(event, ProblemChanged) else event
         batch = [event] if waiting is None else [AnswerFound(waiting, waiting.answer()), event]
         waiting = None
         for one in batch:
