@@ -43,6 +43,14 @@ def pytest_make_collect_report(collector: pytest.Collector) -> pytest.CollectRep
     return None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a world of ROS, so that `make test-fast` never starts one."""
+    for item in items:
+        if {"ros", "ros_domain"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.ros)
+
+
 @pytest.fixture
 def ros_domain() -> Iterator[int]:
     """A ROS domain for this test alone."""

@@ -8,6 +8,8 @@ from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import read_card
 from dapdee_ros.exits.codec_losses import CodecLosses
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

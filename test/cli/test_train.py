@@ -18,6 +18,8 @@ from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, loa
 from dapdee_ros.exits.recipe import Recipe
 from dapdee_ros.exits.training import DivergedError, Training
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -25,6 +25,8 @@ from dapdee_ros.exits.training import (
     shrink,
 )
 
+pytestmark = pytest.mark.training
+
 
 def _colours() -> StoredImages:
     """Three classes of noisy grey frames that differ in which channel is bright."""

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 START_S = 60.0
-WATCHED_S = 6.0
+WATCHED_S = 4.0
 RATE_HZ = 10.0
 STEP_S = 600.0
 NODES = ("camera", "head", "edge", "partition_manager", "viewer", "run_recorder", "link_emulator")
