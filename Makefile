@@ -1,6 +1,7 @@
 # make setup   everything that running and testing need, into this folder (see tools/setup.sh)
 # make demo    the whole system on this machine for a minute: camera, head, link, edge, result, live picture
 # make test    ruff, mypy and all tests
+# make test-fast   the tests that need neither DDS nor root nor training; ARGS for pytest, here as well
 # make lint    ruff and mypy alone
 # make bench   the benchmarks of the parts; each ends with one JSON line
 # make bench-full   what takes longer: the experiment behind docs/results.md, the testbed, endurance, kills, chaos
@@ -13,7 +14,11 @@ ENV := source tools/env.sh &&
 LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series chaos fuzz printed_commands attacks
 BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.py))))
 
-.PHONY: setup demo test lint bench bench-full pins clean help
+# Tests are run by two processes at once, file by file: most of the time they wait.
+PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+FAST := not ros and not netns and not training
+
+.PHONY: setup demo test test-fast lint bench bench-full pins clean help
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -27,7 +32,10 @@ lint: setup
 	@$(ENV) ruff check . && ruff format --check . && mypy
 
 test: lint
-	@$(ENV) python -m pytest $(ARGS)
+	@$(ENV) $(PYTEST) $(ARGS)
+
+test-fast: setup
+	@$(ENV) $(PYTEST) -m "$(FAST)" $(ARGS)
 
 bench: setup
 	@$(ENV) for bench in $(BENCHES); do echo "== $$bench"; python bench/$$bench.py || exit 1; done

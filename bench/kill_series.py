@@ -10,7 +10,7 @@ started again after two seconds, and the next kill comes a random time after all
   But none is answered twice, every earlier one was answered, the next head's ledger is balanced,
   and the edge and the manager serve it as they are.
 
-    python bench/kill_series.py [--kills 20] [--who edge manager head] [--seed 1]
+    python bench/kill_series.py [--kills 20] [--who edge manager head] [--seed 1] [--together]
 
 The last line is JSON; the exit status is 1 unless all of that holds.
 """
@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     parser.add_argument("--pause-s", type=float, default=2.0, help="until the restart (default 2)")
     parser.add_argument("--rate-hz", type=float, default=10.0, help="frames/s (default 10)")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="kill all of them in one run, the head first: the last head's ledger covers the rest",
+    )
     parser.add_argument("--domain", type=int, help="ROS domain id (default: a random one)")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -152,17 +157,19 @@ def main() -> int:
     figures: dict[str, Any] = {"bench": "kill_series", "seed": args.seed, "ok": True}
     rclpy.init(args=[], domain_id=domain)
     try:
-        for who in args.who:
-            figures[who] = run_series(who, args)
-            figures["ok"] &= figures[who]["ok"]
+        order = sorted(args.who, key=list(reversed(WHO)).index)
+        for series in [order] if args.together else [[who] for who in args.who]:
+            name = "+".join(series)
+            figures[name] = run_series(series, args)
+            figures["ok"] &= figures[name]["ok"]
     finally:
         rclpy.try_shutdown()
     print(json.dumps(figures))
     return 0 if figures["ok"] else 1
 
 
-def run_series(who: str, args: argparse.Namespace) -> dict[str, Any]:
-    """One process killed many times; what was found, with ``ok`` if all promises were kept."""
+def run_series(whom: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
+    """Processes killed many times; what was found, with ``ok`` if all promises were kept."""
     witness = Witness()
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kill_series_") as folder:
@@ -171,7 +178,7 @@ def run_series(who: str, args: argparse.Namespace) -> dict[str, Any]:
         series = Series(
             processes,
             witness,
-            random.Random(f"{args.seed} {who}"),
+            random.Random(f"{args.seed} {' '.join(whom)}"),
             {
                 # So slow a car is glad of an edge, so that there are frames on their way.
                 HEAD: {
@@ -189,12 +196,13 @@ def run_series(who: str, args: argparse.Namespace) -> dict[str, Any]:
         )
         try:
             series.start_all()
-            found = {"edge": kill_edge, "manager": kill_manager, "head": kill_head}[who](
-                series, args.kills
-            )
+            found: dict[str, Any] = {"broken": []}
+            for who in whom:
+                killed = KILL[who](series, args.kills)
+                found |= {**killed, "broken": found["broken"] + killed["broken"]}
             processes.check()
             series.settle()
-            found |= account(witness, heads=args.kills + 1 if who == "head" else 1)
+            found |= account(witness, heads=args.kills + 1 if "head" in whom else 1)
         except SeriesError:
             for log in sorted(Path(folder).glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text(errors='replace')}", file=sys.stderr)
@@ -205,7 +213,7 @@ def run_series(who: str, args: argparse.Namespace) -> dict[str, Any]:
     kept = found.pop("broken") + found.pop("unaccounted_for")
     found = {"kills": args.kills, **found, "broken": kept, "ok": not kept}
     found["seconds"] = round(time.monotonic() - started_s, 1)
-    print(f"{who}: {json.dumps(found)}", flush=True)
+    print(f"{' '.join(whom)}: {json.dumps(found)}", flush=True)
     return found
 
 
@@ -254,6 +262,9 @@ def kill_head(series: Series, kills: int) -> dict[str, Any]:
     if {n: p for n, p in series.processes.pids.items() if n != HEAD.executable} != others:
         broken.append("another process was started anew")
     return {"broken": broken}
+
+
+KILL = {"edge": kill_edge, "manager": kill_manager, "head": kill_head}
 
 
 def account(witness: Witness, heads: int, *, drops_since_ledger: bool = False) -> dict[str, Any]:

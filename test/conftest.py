@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +20,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is there: several workers with a thread for each core only wait for each other.
     for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(_variable, "1")
+
+
+_MEASURE = """
+import torch
+from dapdee_ros.exits.card import find_model
+from dapdee_ros.exits.model_folder import load_model
+from dapdee_ros.runtime.own_profile import own_profile
+
+torch.set_num_threads(1)
+own_profile(load_model(find_model("roadsigns")), 1)
+"""
 
 
 def _what_is_missing() -> str:
@@ -63,8 +78,34 @@ def ros_domain() -> Iterator[int]:
         lease.close()
 
 
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ROS home in which this machine's profile of the shipped model lies, measured once."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent  # which all workers of this run share
+    home /= "measured"
+    home.mkdir(exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "dapdee").exists():
+            env = {**os.environ, "ROS_HOME": str(home), "OMP_NUM_THREADS": "1"}
+            subprocess.run([sys.executable, "-c", _MEASURE], env=env, check=True)
+    return home
+
+
 @pytest.fixture
-def ros(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosWorld]:
+def ros_home(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ROS home for this test alone: head and edge need not measure this machine each time."""
+    home = tmp_path_factory.mktemp("ros_home")
+    shutil.copytree(measured / "dapdee", home / "dapdee")
+    return home
+
+
+@pytest.fixture
+def ros(
+    ros_domain: int, ros_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RosWorld]:
     """A domain and a context of its own; no process is left behind."""
     from ros_world import RosWorld
 
@@ -72,7 +113,7 @@ def ros(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
-    monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros_home"))
+    monkeypatch.setenv("ROS_HOME", str(ros_home))
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
     world = RosWorld(ros_domain, tmp_path)

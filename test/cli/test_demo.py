@@ -31,7 +31,10 @@ def dapdee(*arguments: str) -> subprocess.CompletedProcess[str]:
     ),
     reason="the package is not built or its environment not sourced: make setup, tools/env.sh",
 )
-def test_a_drive_into_a_tunnel_accounts_for_every_frame(tmp_path: Path, ros_domain: int) -> None:
+def test_a_drive_into_a_tunnel_accounts_for_every_frame(
+    tmp_path: Path, ros_domain: int, ros_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_HOME", str(ros_home))
     done = dapdee(
         *("demo", "--seconds", "10", "--link", "steps:18.88@0,0@4", "--http-port", "0"),
         *("--out", str(tmp_path), "--json", "--domain", str(ros_domain)),

@@ -41,16 +41,19 @@ def test_a_quota_makes_this_machine_a_slower_one(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("a CPU quota needs root")
     profiles = {}
-    for name, words in (("pc", ()), ("slow", ("--quota", "0.1", "--note", "in a test"))):
+    slow = ("--quota", "0.1", "--note", "in a test")
+    # Whatever else runs on this machine makes it look slower than it is: the faster of two counts.
+    for name, words in (("before", ()), ("slow", slow), ("after", ())):
         out = tmp_path / f"{name}.json"
         done = dapdee("profile", "roadsigns", "--out", str(out), "--budget-s", "1", *words)
         if "no CPU quota can be set" in done.stderr:
             pytest.skip(done.stderr.strip())
         assert done.returncode == 0, done.stderr
         profiles[name] = DeviceProfile.load(out)
-    assert profiles["pc"].note == ""
+    assert profiles["before"].note == ""
     assert profiles["slow"].note == "under a CPU quota of 0.1 of one core; in a test"
-    assert profiles["slow"].total_s > 4 * profiles["pc"].total_s
+    alone_s = min(profiles["before"].total_s, profiles["after"].total_s)
+    assert profiles["slow"].total_s > 4 * alone_s
 
 
 @pytest.mark.parametrize("quota", ["0", "-1", "nan", "2"])

@@ -64,7 +64,7 @@ def link() -> Iterator[VethLink]:
 
 
 def test_only_sealed_messages_cross_and_the_cars_inside_is_out_of_reach(
-    link: VethLink, tmp_path: Path
+    link: VethLink, tmp_path: Path, ros_home: Path
 ) -> None:
     key = tmp_path / "pair.json"
     save_new(new_ring("pair", "2026-01-01T00:00:00Z"), key)
@@ -72,7 +72,7 @@ def test_only_sealed_messages_cross_and_the_cars_inside_is_out_of_reach(
     env = {
         **os.environ,
         "ROS_DOMAIN_ID": str(domain),
-        "ROS_HOME": str(tmp_path),
+        "ROS_HOME": str(ros_home),
         "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
         "OMP_NUM_THREADS": "1",
         "DAPDEE_LINK_KEY": str(key),

@@ -41,7 +41,7 @@ def link() -> Iterator[VethLink]:
 
 
 def test_two_commands_and_the_transfer_takes_what_the_rate_says(
-    link: VethLink, tmp_path: Path
+    link: VethLink, tmp_path: Path, ros_home: Path
 ) -> None:
     exits = len(CARD.dag.exits)
     # A large tensor, so that its bytes and not the answers make the time; and a pause between
@@ -57,7 +57,7 @@ def test_two_commands_and_the_transfer_takes_what_the_rate_says(
     env = {
         **os.environ,
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
-        "ROS_HOME": str(tmp_path),
+        "ROS_HOME": str(ros_home),
         # Shared memory would carry what the link should.
         "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
         "OMP_NUM_THREADS": "1",

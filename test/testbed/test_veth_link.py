@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -134,7 +135,11 @@ def test_two_links_side_by_side_do_not_meet_and_leave_nothing() -> None:
 def test_what_runs_inside_ends_with_the_link() -> None:
     with VethLink(1e6) as link:
         process = subprocess.Popen(link.inside("car", ["sleep", "60"]))
-        time.sleep(0.3)
+        end_s = time.monotonic() + 30
+        # Before it sleeps it is on its way in.
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"sleep"):
+            assert process.poll() is None and time.monotonic() < end_s
+            time.sleep(0.01)
     try:
         assert process.wait(5) == -9
     finally:
