@@ -142,7 +142,13 @@ def test_what_is_forged_altered_or_repeated_changes_nothing(ros: RosWorld, tmp_p
         ros.spin_until(lambda: len(remote(results)) >= 5, START_S, "results from the edge")
         before = len(results)
         end_s = time.monotonic() + 8.0
-        while time.monotonic() < end_s:
+
+        def goes_on() -> bool:
+            # The attack takes a processor of its own; a slow machine gets longer for its frames.
+            left_s = end_s - time.monotonic()
+            return left_s > 0 or (left_s > -START_S and len(remote(results[before:])) < 20)
+
+        while goes_on():
             ros.executor.spin_once(timeout_sec=0.01)
             for _ in range(4):
                 stranger.hear()
