@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -239,6 +240,20 @@ def _model_homes() -> list[Path]:
     homes += [Path(p) / "share" / "dapdee_ros" / "models" for p in [*prefixes, sys.prefix]]
     homes.append(Path(__file__).resolve().parents[2] / "models")
     return homes
+
+
+def spoken_name(model_id: str) -> str:
+    """How to speak of a model of which only the id is known: ``roadsigns (285582811ede)``.
+
+    The name is that of the installed model with this id; of any other the short id stands alone.
+    """
+    for home in _model_homes():
+        for path in sorted(home.glob(f"*/{MODEL_FILE}")):
+            with contextlib.suppress(ModelFolderError):
+                values = _read_json(path)
+                if values.get("model_id") == model_id:
+                    return f"{path.parent.name} ({model_id[:12]})"
+    return model_id[:12]
 
 
 def find_model(name_or_path: str | Path) -> Path:

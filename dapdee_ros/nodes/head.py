@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from dataclasses import replace
@@ -104,6 +105,7 @@ class Head(ModelLifecycleNode):
         self._measured: ModelMeasures | None = None
         self._permitted_plan: msg.PartitionPlan | None = None
         self._untried_plan: msg.PartitionPlan | None = None
+        self._unplanned_s = -math.inf
         self._health = LedgerHealth()
         self._cameras = ImagePublishers(self)
         listen_checking(
@@ -206,6 +208,7 @@ class Head(ModelLifecycleNode):
                 deadline_s=holds.deadline_s,
                 max_in_flight=holds.max_in_flight,
                 manager_silent_s=runtime.manager_silent_s,
+                manager_plans=now_s - self._unplanned_s > holds.plan_timeout_s,
                 queue_depth=runtime.queue_depth,
                 slowdown=runtime.slowdown,
                 displaced=self._outbox.displaced if self._outbox else 0,
@@ -236,8 +239,11 @@ class Head(ModelLifecycleNode):
         message.sent_echo_s, message.sent_bytes = unused.sent_s, unused.sent_bytes
         self._unused_answers.publish(message)
 
-    def _hear_manager(self, _epoch: UInt32) -> None:
-        if self._runtime is not None:
+    def _hear_manager(self, epoch: UInt32) -> None:
+        if epoch.data == 0:
+            # One without a plan, such as one that was started anew, vouches for no plan.
+            self._unplanned_s = time.monotonic()
+        elif self._runtime is not None:
             self._runtime.hear_manager()
 
     def _take_plan(self, message: msg.PartitionPlan) -> None:

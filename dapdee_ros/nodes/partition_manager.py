@@ -16,7 +16,7 @@ from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codec import CodecError
-from dapdee_ros.core.manager import ManagerCore
+from dapdee_ros.core.manager import SAY_ALIVE_S, ManagerCore
 from dapdee_ros.core.manager_events import (
     Action,
     AnswerFound,
@@ -101,6 +101,7 @@ class PartitionManager(Node):
         on_change(self, self._set_parameters)
         self._plans = publish_on(self, msg.PartitionPlan, "plan", qos.LATCHED)
         self._alive = publish_on(self, UInt32, "plan_epoch", qos.STATE)
+        every(self, SAY_ALIVE_S, self._say_no_plan)
         self._profiles = ProfileIntake(
             self, self._card, self._rejections, self._take_profiles, link
         )
@@ -190,7 +191,7 @@ class PartitionManager(Node):
                 "with the same model, ROS_DOMAIN_ID and namespace?"
                 if missing
                 else "",
-                failure=core.complaint,
+                failure=self._profiles.other_model or core.complaint,
             ),
             "head": core.head.health(now_s),
             "edge": core.edge.health(now_s),
@@ -233,6 +234,11 @@ class PartitionManager(Node):
             f"{1e3 * plan.expected_latency_s:.0f} ms at "
             f"{told.uplink_bps / 1e6:.2f} Mbit/s ({told.why})"
         )
+
+    def _say_no_plan(self) -> None:
+        """Tell the head that somebody is there, though without a plan."""
+        if self._core.told is None:
+            self._alive.publish(UInt32(data=0))
 
     def _forget_timer(self) -> None:
         if self._wake is not None:

@@ -11,7 +11,7 @@ from rclpy.timer import Timer
 
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation.rejections import Rejections, shortened
-from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.exits.card import ModelCard, spoken_name
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile
 from dapdee_ros.nodes.link import LinkEnd, listen_beyond
@@ -24,6 +24,7 @@ LEAST_APART_S = 5.0
 at most once in this time, however many come."""
 
 SIDES = ("car", "edge")
+_RUNS = {"car": "head", "edge": "edge"}
 
 
 class ProfileIntake:
@@ -49,6 +50,7 @@ class ProfileIntake:
         """
         self._node, self._card, self._rejections, self._take = node, card, rejections, take
         self._profiles: dict[str, DeviceProfile] = {}
+        self._other_models: dict[str, str] = {}
         self._taken_s = -LEAST_APART_S
         self._later: Timer | None = None
         for side in SIDES:
@@ -67,16 +69,35 @@ class ProfileIntake:
         """The sides whose profile has not come."""
         return [side for side in SIDES if side not in self._profiles]
 
+    @property
+    def other_model(self) -> str:
+        """Who runs another model than this manager, which one, and what to do; or empty."""
+        others = [side for side in SIDES if side in self._other_models]
+        if not others:
+            return ""
+        runs = " and ".join(
+            f"the {_RUNS[side]} runs {spoken_name(self._other_models[side])}" for side in others
+        )
+        here = f"{self._card.name} ({self._card.model_id[:12]})"
+        return (
+            f"{runs}, but this manager plans for {here}, so the car finishes alone: start car and "
+            "edge with the same model (model:=NAME in the launch files, --model NAME)"
+        )
+
     def _hear(self, side: str, message: msg.DeviceProfile) -> None:
         now_s = time.monotonic()
         try:
             profile = message_to_profile(message)
+            if profile.model_id != self._card.model_id:
+                self._refuse_model(now_s, side, profile.model_id)
+                return
             profile.check_fits((n.name for n in self._card.dag.nodes), self._card.model_id)
         except ProfileError as error:
             reason = shortened(str(error))
             if self._rejections.count(now_s, f"profile of the {side}", reason):
                 self._node.get_logger().error(f"profile of the {side} is not used: {reason}")
             return
+        self._other_models.pop(side, None)
         held = self._profiles.get(side)
         self._profiles[side] = profile
         if held is not None and held.node_seconds == profile.node_seconds:
@@ -88,6 +109,12 @@ class ProfileIntake:
             self._hand_on()
         else:
             self._later = every(self._node, wait_s, self._hand_on)
+
+    def _refuse_model(self, now_s: float, side: str, model_id: str) -> None:
+        self._other_models[side] = model_id
+        reason = shortened(f"it is of another model, {model_id[:12]}")
+        if self._rejections.count(now_s, f"profile of the {side}", reason):
+            self._node.get_logger().error(f"profile of the {side} is not used: {self.other_model}")
 
     def _hand_on(self) -> None:
         if self._later is not None:

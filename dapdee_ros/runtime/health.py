@@ -24,7 +24,8 @@ _DROP_ADVICE = {
 }
 _REFUSAL_ADVICE = {
     Status.OK: "the edge's answers make no sense; the reasons are in the task refused",
-    Status.WRONG_MODEL: "the edge runs another model; start both sides with the same one",
+    Status.WRONG_MODEL: "the edge runs another model (which one stands in the task refused); "
+    "start both sides with the same one",
     Status.BAD_TENSOR: "the edge refuses what is sent; its reasons are in the task refused",
     Status.BUSY: "the edge is too slow for this rate; give it more threads or lower the rate_hz",
     Status.ERROR: "the edge could not compute them; the reasons are in the edge's log",
@@ -129,6 +130,7 @@ def head_health(
     deadline_s: float,
     max_in_flight: int,
     manager_silent_s: float,
+    manager_plans: bool = True,
     queue_depth: int,
     slowdown: float,
     displaced: int,
@@ -141,6 +143,7 @@ def head_health(
         deadline_s: the deadline that its frames run under, in s.
         max_in_flight: most frames that it has on their way to the edge.
         manager_silent_s: seconds since the manager was heard; infinite before its first plan.
+        manager_plans: False if a manager is there that says it has no plan.
         queue_depth: frames waiting, in work or on their way.
         slowdown: measured over profiled seconds on the car.
         displaced: boundaries that were never sent because the link was too slow for them.
@@ -160,7 +163,13 @@ def head_health(
         "never_sent": displaced,
     }
     found = Findings()
-    if not plan.epoch and math.isinf(manager_silent_s):
+    if not plan.epoch and not manager_plans:
+        found.add(
+            Level.WARN,
+            "the manager has no plan yet, so the car finishes alone: what it lacks stands in its "
+            "task plan and in its log",
+        )
+    elif not plan.epoch and math.isinf(manager_silent_s):
         found.add(
             Level.WARN,
             "no plan has come, so the car finishes alone: is a manager running, with the same "

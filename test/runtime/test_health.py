@@ -45,13 +45,14 @@ def test_an_unbalanced_ledger_is_an_error() -> None:
 
 
 def test_a_head_without_a_plan_warns() -> None:
-    def judged(epoch: int, manager_silent_s: float) -> Health:
+    def judged(epoch: int, manager_silent_s: float, manager_plans: bool = True) -> Health:
         return head_health(
             FramePlan(epoch, 2),
             "m",
             deadline_s=0.3,
             max_in_flight=4,
             manager_silent_s=manager_silent_s,
+            manager_plans=manager_plans,
             queue_depth=0,
             slowdown=1.0,
             displaced=0,
@@ -60,6 +61,9 @@ def test_a_head_without_a_plan_warns() -> None:
     never = judged(0, math.inf)
     assert never.level is Level.WARN
     assert "no plan has come" in never.message
+    unplanned = judged(0, math.inf, manager_plans=False)
+    assert unplanned.level is Level.WARN
+    assert "the manager has no plan yet" in unplanned.message
     expired = judged(0, 7.2)
     assert expired.level is Level.WARN
     assert "not been heard for 7 s" in expired.message
