@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,21 +30,15 @@ def cpu_seconds(program: Program) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def came(images: list[Image], wanted: int) -> bool:
-    return len(images) >= wanted
-
-
 def test_rendered_signs_with_their_truth_at_the_rate_in_little_memory(ros: RosWorld) -> None:
     images = ros.collect(Image, "image_raw", qos.IMAGE)
     truths = ros.collect(SceneTruth, "truth", qos.RESULT)
     camera = ros.start("camera", {"seed": 3, "rate_hz": 20.0, "frame_id": "front"})
     ros.spin_until(lambda: len(images) >= 5 and len(truths) >= 5)
     images.clear()
-    loads = []
-    for heard in (20, 40, 60):
-        used_s, since_s = cpu_seconds(camera), time.monotonic()
-        ros.spin_until(partial(came, images, heard))
-        loads.append((cpu_seconds(camera) - used_s) / (time.monotonic() - since_s))
+    used_s, since_s = cpu_seconds(camera), time.monotonic()
+    ros.spin_until(lambda: len(images) >= 60)
+    load = (cpu_seconds(camera) - used_s) / (time.monotonic() - since_s)
     # A busy machine may skip a tick, but ten of them that it kept take ten periods, however long
     # rendering took.
     stamps = np.array(
@@ -64,8 +57,7 @@ def test_rendered_signs_with_their_truth_at_the_rate_in_little_memory(ros: RosWo
         assert truth.class_id == scenes[image_to_rgb(image).tobytes()]
         assert truth.label == LABELS[truth.class_id]
     assert camera.memory_bytes() < 130e6
-    # Of one core at 20 frames/s. What else runs here makes a stretch cost more, never less.
-    assert min(loads) < 0.5
+    assert load < 0.5  # of one core at 20 frames/s
     assert camera.stop() == 0
     assert "Traceback" not in camera.output()
 
