@@ -32,7 +32,8 @@ _LARGE_BYTES = 250_000
 """From half of a usual shared memory segment on, images lose parts in it."""
 
 _SILENCE_S = 1.0
-"""After so long without an image, a best-effort publisher's are taken to be lost on the way."""
+"""After so long without an image, a best-effort publisher's are taken to be lost on the way, and so
+are a reliable one's of which none has come."""
 
 _ROOM_BYTES = 2_000_000
 """Least room of a socket that is worth it: two images of 640x480."""
@@ -108,22 +109,26 @@ class ImageInput:
         all_reliable = bool(offered) and all(o == ReliabilityPolicy.RELIABLE for o in offered)
         reliable = wish == "reliable" or (wish == "auto" and all_reliable)
         renew = (topic, reliable) != self._chosen
-        if topic not in self._over_sockets and self._is_lossy(now_s):
+        if topic not in self._over_sockets and self._is_lossy(now_s, reliable):
             self._over_sockets.add(topic)
             renew |= _has_room() and read_over_sockets(topic, self._node.context.get_domain_id())
         if renew:
             self._drop()
             self._subscribe(topic, reliable)
 
-    def _is_lossy(self, now_s: float) -> bool:
+    def _is_lossy(self, now_s: float, reliable: bool) -> bool:
         """Whether images are too large for a driver's usual memory, or seem to be.
 
         Of a reliable publisher they come whole all the same, but what is sent again comes late.
+        One of which some have come, and none lately, has just paused: to subscribe anew would lose
+        its next.
         """
         health = self.health
-        return health.largest_bytes > _LARGE_BYTES or (
-            health.publishers_for_s(now_s) > _SILENCE_S and health.silent_s(now_s) > _SILENCE_S
-        )
+        if health.largest_bytes > _LARGE_BYTES:
+            return True
+        if reliable and health.largest_bytes:
+            return False
+        return health.publishers_for_s(now_s) > _SILENCE_S and health.silent_s(now_s) > _SILENCE_S
 
     def _subscribe(self, topic: str, reliable: bool) -> None:
         profile = QoSProfile(

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from array import array
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 import dapdee_ros.msg as msg
 from dapdee_ros.datasets.roadsigns import RoadSigns
@@ -170,6 +171,34 @@ def test_compressed_images_are_taken_where_no_others_are(ros: RosWorld, form: st
     show(20)
 
 
+def test_a_reliable_camera_that_pauses_keeps_its_subscription(ros: RosWorld) -> None:
+    results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
+    node = ros.node("driver")
+    reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+    images = node.create_publisher(Image, "image_raw", reliable)
+    head = ros.start("head", {"threads": 1})
+    ros.spin_until(lambda: "loaded in" in head.output(), START_S, "the head")
+
+    def readers() -> list[tuple[int, ...]]:
+        return [
+            tuple(end.endpoint_gid)
+            for end in node.get_subscriptions_info_by_topic("image_raw")
+            if end.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        ]
+
+    ros.spin_until(readers, START_S, "a reliable subscription")
+    image = Image(width=32, height=32, step=96, encoding="rgb8")
+    image.data = array("B", bytes(96 * 32))
+    end_s = time.monotonic() + START_S
+    while not results:
+        assert time.monotonic() < end_s, "no answer"
+        images.publish(image)
+        ros.spin_for(0.3)
+    before = readers()
+    ros.spin_for(2.5)  # what is published while a head subscribes anew is lost
+    assert readers() == before
+
+
 def test_the_head_says_whether_nobody_publishes_or_nothing_comes(ros: RosWorld) -> None:
     statuses: dict[str, DiagnosticStatus] = {}
 
@@ -188,8 +217,6 @@ def test_the_head_says_whether_nobody_publishes_or_nothing_comes(ros: RosWorld) 
         ros.spin_until(said, START_S, f"{words!r}; said was {statuses.get('/head: images')}")
 
     until(DiagnosticStatus.STALE, "nobody publishes /image_raw")
-    from sensor_msgs.msg import Image
-
     images = node.create_publisher(Image, "image_raw", qos.IMAGE)
     until(DiagnosticStatus.ERROR, "driver publishes /image_raw, but no image came")
     node.destroy_publisher(images)
