@@ -12,6 +12,7 @@ from dapdee_ros.core.manager_events import (
     Ask,
     Complain,
     Event,
+    Question,
     SayAlive,
     TellPlan,
     TimePassed,
@@ -61,7 +62,7 @@ class SimulatedManager:
 
     def _do(self, action: Action) -> None:
         if isinstance(action, Ask):
-            self.handle(AnswerFound(action.question, action.question.answer()))
+            self._answer(action.question)
         elif isinstance(action, TellPlan):
             self._tell(action)
         elif isinstance(action, SayAlive):
@@ -70,7 +71,13 @@ class SimulatedManager:
             self.complaints[action.text] += 1
         elif isinstance(action, WakeAt):
             self._wake_s = action.at_s
-            self._agenda.at(action.at_s, self._wake, action.at_s)
+            self._agenda.at(self._wakes_at(action.at_s), self._wake, action.at_s)
+
+    def _answer(self, question: Question) -> None:
+        self.handle(AnswerFound(question, question.answer()))
+
+    def _wakes_at(self, at_s: float) -> float:
+        return at_s
 
     def _wake(self, at_s: float) -> None:
         if at_s == self._wake_s:
