@@ -82,9 +82,10 @@ class Setting:
         if self.bounds is None:
             return _TYPES[self.kind]
         low, high = self.bounds
-        whole = "a whole number from " if self.kind is int else ""
         unit = f" {self.unit}" if self.unit else ""
-        return f"{whole}{low:g} to {high:g}{unit}"
+        if self.kind is int:
+            return f"a whole number from {low} to {high}{unit}"
+        return f"{low:g} to {high:g}{unit}"
 
     @property
     def words(self) -> str:

@@ -9,20 +9,19 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from dapdee_ros.datasets.frame_sources import SOURCES, FrameSource, SourceError, open_source
+from dapdee_ros.datasets.frame_sources import FrameSource, SourceError, open_source
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.presence import Presence
 from dapdee_ros.msg import FrameLedger, InferenceResult, SceneTruth
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.ending import StopProcess
 from dapdee_ros.nodes.images import rgb_to_image
-from dapdee_ros.nodes.parameters import declare, on_change
+from dapdee_ros.nodes.parameters import declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import USUAL_RATE_HZ, CameraSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_to
 from dapdee_ros.runtime.health import CameraHealth
-
-USUAL_RATE_HZ = 10.0
 
 
 class CameraNode(Node):
@@ -42,83 +41,23 @@ class CameraNode(Node):
         self._published = 0
         self._ended = self._failure = ""
         self._health = CameraHealth()
-        kind = declare(
-            self,
-            "source",
-            "roadsigns",
-            "Where frames come from; with none, another driver publishes image_raw.",
-            choices=[*SOURCES, "none"],
-        )
-        rate_hz = declare(
-            self,
-            "rate_hz",
-            USUAL_RATE_HZ,
-            "Frames per second. 0: the source's own rate, or 10 where it has none.",
-            bounds=(0.0, 240.0),
-            live=True,
-        )
-        width = declare(
-            self,
-            "width",
-            0,
-            "Width of the frames in pixels. 0: the source's own, or in proportion to the height.",
-            bounds=(0, 7680),
-        )
-        height = declare(
-            self,
-            "height",
-            0,
-            "Height of the frames in pixels. 0: the source's own, or in proportion to the width.",
-            bounds=(0, 4320),
-        )
-        path = declare(self, "path", "", "File of source video, folder of source images.")
-        device = declare(
-            self,
-            "device",
-            "/dev/video0",
-            "Camera of source device: its path, its number, or the http:// or rtsp:// address of a "
-            "network camera.",
-        )
-        loop = declare(self, "loop", True, "Begin a video or folder again at its end.")
-        seed = declare(
-            self,
-            "seed",
-            # The default model was trained on the scenes of seed 1 and is judged by others.
-            7,
-            "Seed of source roadsigns, and of the order of labelled images.",
-            bounds=(0, 2**31 - 1),
-        )
-        labels = declare(
-            self,
-            "labels",
-            [""],
-            "Class folders of source images in the order that numbers them. Empty: by name.",
-        )
-        self._frame_id = declare(
-            self, "frame_id", "camera", "Coordinate frame in the images' headers."
-        )
-        self._exit_at_end = declare(
-            self, "exit_at_end", False, "End the process when a source without loop ends."
-        )
-        self._waiting = declare(
-            self,
-            "wait_for_subscriber",
-            True,
-            "Publish nothing until somebody subscribes to image_raw, so that the first frames are "
-            "not lost on a network that is still loading.",
-        )
+        settings = declare_settings(self, CameraSettings)
+        kind = settings.source
+        self._frame_id = settings.frame_id
+        self._exit_at_end = settings.exit_at_end
+        self._waiting = settings.wait_for_subscriber
         if kind == "none":
             self.get_logger().info("source none: expecting another driver to publish image_raw")
             return
         self._source = open_source(
             kind,
-            path=path,
-            device=device,
-            size=(height, width),
-            rate_hz=rate_hz,
-            loop=loop,
-            seed=seed,
-            labels=[label for label in labels if label],
+            path=settings.path,
+            device=settings.device,
+            size=(settings.height, settings.width),
+            rate_hz=settings.rate_hz,
+            loop=settings.loop,
+            seed=settings.seed,
+            labels=[label for label in settings.labels if label],
         )
         self._images = self.create_publisher(Image, "image_raw", qos.IMAGE)
         self._head = Presence("head", "ros2 run dapdee_ros head", time.monotonic(), needed=False)
@@ -129,7 +68,7 @@ class CameraNode(Node):
             # The bytes will do: that they come is all that is wanted.
             listen_to(self, kind, topic, self._hear_head, profile, raw=True)
         self._truths = self.create_publisher(SceneTruth, "truth", qos.RESULT)
-        period_s = self._period_s(rate_hz)
+        period_s = self._period_s(settings.rate_hz)
         self._timer = every(self, period_s, partial(self._tick, self._source))
         on_change(self, self._set_rate)
         start = ", as soon as somebody subscribes to image_raw" if self._waiting else ""

@@ -39,8 +39,9 @@ from dapdee_ros.nodes.image_input import ImageInput
 from dapdee_ros.nodes.image_publishers import ImagePublishers
 from dapdee_ros.nodes.images import ImageError, compressed_to_rgb, image_to_rgb
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
-from dapdee_ros.nodes.parameters import declare, declare_settings, on_change
+from dapdee_ros.nodes.parameters import declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import HeadNodeSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking, listen_to
 from dapdee_ros.partition.conditions import Condition, HardConditions, ModelMeasures
@@ -65,27 +66,7 @@ class Head(ModelLifecycleNode):
         super().__init__("head", "car/profile", Role.HEAD)
         self._trace = trace
         self._settings = declare_settings(self, HeadSettings)
-        declare(
-            self,
-            "keep_raw_on_car",
-            False,
-            "Refuse every plan that sends the image itself, or a tensor that it could be computed "
-            "back from, whoever made it.",
-        )
-        declare(
-            self,
-            "accuracy_floor",
-            0.0,
-            "Refuse every plan whose accuracy, by the model's calibration, is less or not known.",
-            bounds=(0.0, 1.0),
-        )
-        declare(
-            self,
-            "ledger_period_s",
-            1.0,
-            "Seconds between two publications of the frame ledger.",
-            bounds=(0.1, 60.0),
-        )
+        own = declare_settings(self, HeadNodeSettings)
         on_change(self, self._set_parameters)
         self._runtime: HeadRuntime | None = None
         self._tensors: Any = None
@@ -99,8 +80,8 @@ class Head(ModelLifecycleNode):
         self._answers: Any = None
         self._timer: Any = None
         self._conditions = HardConditions(
-            keep_raw_on_car=self.get_parameter("keep_raw_on_car").value,
-            accuracy_floor=self.get_parameter("accuracy_floor").value,
+            keep_raw_on_car=own.keep_raw_on_car,
+            accuracy_floor=own.accuracy_floor,
         )
         self._measured: ModelMeasures | None = None
         self._permitted_plan: msg.PartitionPlan | None = None

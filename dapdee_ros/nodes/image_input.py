@@ -22,7 +22,6 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
 from dapdee_ros.nodes import qos
-from dapdee_ros.nodes.parameters import declare
 from dapdee_ros.nodes.participant_profile import read_over_sockets
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.runtime.image_health import ImageHealth
@@ -38,8 +37,6 @@ are a reliable one's of which none has come."""
 _ROOM_BYTES = 2_000_000
 """Least room of a socket that is worth it: two images of 640x480."""
 
-RELIABILITIES = ("auto", "reliable", "best_effort")
-
 
 class ImageInput:
     """Subscribes ``image_raw``, or ``image_raw/compressed`` where only that one is published.
@@ -49,10 +46,10 @@ class ImageInput:
     """
 
     def __init__(self, node: Node, take: Callable[[Any], None]) -> None:
-        """Declare the parameters; ``open`` subscribes.
+        """Prepare; ``open`` subscribes.
 
         Args:
-            node: whose subscription it is.
+            node: whose subscription it is; it has the parameter ``image_reliability``.
             take: receives every Image or CompressedImage.
         """
         self._node = node
@@ -64,14 +61,6 @@ class ImageInput:
             node.resolve_topic_name(f"{raw}/compressed"): CompressedImage,
         }
         self._raw, self._compressed = self._kinds
-        declare(
-            node,
-            "image_reliability",
-            "auto",
-            "How images are subscribed to: reliable (lost parts are sent again; a best-effort "
-            "publisher is not heard), best_effort, or auto: as their publishers offer them.",
-            choices=RELIABILITIES,
-        )
         self._subscription: Any = None
         self._chosen: tuple[str, bool] | None = None
         self._over_sockets: set[str] = set()

@@ -29,8 +29,9 @@ import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link_context import LinkContext
-from dapdee_ros.nodes.parameters import ParameterError, declare
+from dapdee_ros.nodes.parameters import ParameterError, declare_settings
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import LinkEmulatorSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.sealing.configured import sealed_link
 from dapdee_ros.simulation.link_text import parse_link
@@ -89,63 +90,22 @@ class LinkEmulator(Node):
 
     def __init__(self) -> None:
         super().__init__("link_emulator")
-        text = declare(
-            self,
-            "link",
-            "drive",
-            "The link: cat1, 3g, 4g, wifi; a rate such as 8.5mbit; drive or drive:seed=7 (a "
-            "synthetic drive with handovers and a tunnel); steps:5.85@0,1.1@10,0@20 (Mbit/s at "
-            "seconds); or the path of a trace in Mahimahi's format. Its time 0 is the first "
-            "result; until then it stays as it begins.",
-        )
-        delay_s = declare(
-            self,
-            "delay_s",
-            0.01,
-            "Propagation delay of each direction, in seconds.",
-            bounds=(0.0, 10.0),
-        )
-        queue_bytes = declare(
-            self,
-            "queue_bytes",
-            100_000,
-            "Bytes that may wait for the link in each direction; what does not fit is dropped.",
-            bounds=(1500, 100_000_000),
-        )
-        self._loss = declare(
-            self,
-            "loss_ratio",
-            0.0,
-            "Share of the messages that are lost on the way.",
-            bounds=(0.0, 1.0),
-        )
-        downlink = declare(
-            self,
-            "downlink",
-            "",
-            "The way back, in the same words as link; empty: as the uplink.",
-        )
-        seed = declare(self, "seed", 0, "Seed of the random losses.", bounds=(0, 2**31 - 1))
-        prefix = declare(
-            self, "far_prefix", "emulated", "Prefix of the topics on the edge's side of the link."
-        )
-        reliable = declare(
-            self, "reliable", True, "Relay tensors reliably; as set for head and edge."
-        )
+        settings = declare_settings(self, LinkEmulatorSettings)
+        self._loss, prefix = settings.loss_ratio, settings.far_prefix
         try:
-            self._trace = parse_link(text)
-            back = parse_link(downlink) if downlink else self._trace
+            self._trace = parse_link(settings.link)
+            back = parse_link(settings.downlink) if settings.downlink else self._trace
         except LinkTraceError as error:
             raise ParameterError(f"parameter link: {error}") from error
-        self._up = _Direction(self._trace, delay_s, queue_bytes)
-        self._down = _Direction(back, delay_s, queue_bytes)
-        self._random = random.Random(seed)
+        self._up = _Direction(self._trace, settings.delay_s, settings.queue_bytes)
+        self._down = _Direction(back, settings.delay_s, settings.queue_bytes)
+        self._random = random.Random(settings.seed)
         self._condition = threading.Condition()
         self._due: list[tuple[float, int, Any, bytes]] = []
         self._order = itertools.count()
         self._stopping = False
         self.relayed = 0
-        tensors, answers = qos.tensor_qos(reliable, 4), qos.tensor_qos(reliable, 10)
+        tensors, answers = (qos.tensor_qos(settings.reliable, depth) for depth in (4, 10))
         ways: list[tuple[_Direction, type, str, str, QoSProfile]] = [
             (self._up, msg.HeadTensor, "head_tensor", f"{prefix}/head_tensor", tensors),
             (self._up, msg.Probe, "probe", f"{prefix}/probe", qos.PROBE),
@@ -172,7 +132,8 @@ class LinkEmulator(Node):
         self._thread.start()
         if self._sealed:
             self._sealed.start()
-        self.get_logger().info(f"link: {self._trace.describe()}, delay {1e3 * delay_s:.0f} ms")
+        delay_ms = 1e3 * settings.delay_s
+        self.get_logger().info(f"link: {self._trace.describe()}, delay {delay_ms:.0f} ms")
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task link: what it does is as it was told, so it is always well."""

@@ -20,8 +20,9 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.link import OpenEnd, link_end
 from dapdee_ros.nodes.message_checks import result_fault
-from dapdee_ros.nodes.parameters import declare
+from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import LoadMonitorSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking
 from dapdee_ros.sealing.channels import Role
@@ -40,23 +41,8 @@ class LoadMonitor(Node):
             hear_results: subscribe the car's results; False if somebody calls ``take_result``.
         """
         super().__init__("load_monitor", parameter_overrides=LEAN)
-        self._side = declare(
-            self,
-            "machine",
-            machine,
-            "Which side of the link this machine is on: it publishes <machine>/load.",
-            choices=("car", "edge"),
-        )
-        period_s = declare(
-            self,
-            "period_s",
-            1.0,
-            "Seconds between two measurements.",
-            bounds=(0.1, 60.0),
-        )
-        reliable = declare(
-            self, "reliable", True, "Answers come reliably; as set for head and edge."
-        )
+        settings = declare_settings(self, LoadMonitorSettings, machine=machine)
+        self._side = settings.machine
         self.rejections = Rejections()
         self._slowdown = math.nan
         self._queue_depth = 0
@@ -91,12 +77,12 @@ class LoadMonitor(Node):
                 msg.InferenceResult,
                 "edge_result",
                 self.take_result,
-                qos.tensor_qos(reliable, 10),
+                qos.tensor_qos(settings.reliable, 10),
                 self.rejections,
                 check=result_fault,
             )
         psutil.cpu_percent()  # the first call only starts the measurement
-        every(self, period_s, self._publish)
+        every(self, settings.period_s, self._publish)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks machine and refused."""

@@ -17,10 +17,11 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import profile_to_message
 from dapdee_ros.nodes.link import OpenEnd, link_end
-from dapdee_ros.nodes.parameters import declare
+from dapdee_ros.nodes.parameters import declare_settings
+from dapdee_ros.nodes.process_settings import ModelSettings
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.runtime.own_profile import own_profile
-from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN, SlowRunner, slowed_down
+from dapdee_ros.runtime.slow_runner import SlowRunner, slowed_down
 from dapdee_ros.runtime.split_network import Runner, SplitNetwork
 from dapdee_ros.sealing.channels import CHANNELS, Role
 
@@ -41,39 +42,7 @@ class ModelLifecycleNode(LifecycleNode):
 
     def __init__(self, name: str, profile_topic: str, role: Role) -> None:
         super().__init__(name)
-        declare(self, "autostart", True, "Configure and activate without being told to.")
-        declare(
-            self,
-            "model",
-            "roadsigns",
-            "Model to run: the name of one that is installed, or the path of a model folder. "
-            "Car and edge need the same one.",
-            on_configure=True,
-        )
-        declare(
-            self,
-            "threads",
-            0,
-            "Threads that compute the network; 0 takes half of the cores.",
-            bounds=(0, 256),
-            on_configure=True,
-        )
-        declare(
-            self,
-            "reliable",
-            True,
-            "Send tensors reliably, so that lost packets are sent again; false: best effort. Both "
-            "sides must agree.",
-        )
-        declare(
-            self,
-            "emulated_slowdown",
-            1.0,
-            "Play a processor so many times slower than this one, by waiting after every "
-            "computation; 1 is off. For trying things without the slow machine.",
-            bounds=(1.0, MOST_SLOWDOWN),
-            on_configure=True,
-        )
+        declare_settings(self, ModelSettings)
         _survive_wrong_transitions(self)
         self.network: SplitNetwork | None = None
         self.rejections = Rejections()

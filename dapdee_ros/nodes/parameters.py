@@ -19,97 +19,65 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from dapdee_ros.core.settings import settings_of
+from dapdee_ros.core.settings import Setting, settings_of
 
-Bounds = tuple[float, float]
 Settings = TypeVar("Settings")
 
 _PARAMETER_LINE = re.compile(r"^    (\w+):", re.MULTILINE)
 
 
-def declare(
-    node: Node,
-    name: str,
-    default: Any,
-    description: str,
-    *,
-    bounds: Bounds | None = None,
-    choices: Sequence[str] | None = None,
-    live: bool = False,
-    on_configure: bool = False,
-) -> Any:
-    """Declare a parameter and return its value.
+def declare_settings(node: Node, cls: type[Settings], **defaults: Any) -> Settings:
+    """Declare every setting of a class as a parameter, described by its field.
 
     Args:
         node: the node.
-        name: the parameter's name, with its unit.
-        default: its default; its type is the parameter's.
-        description: what it does, in words.
-        bounds: smallest and largest value of a number.
-        choices: the values that a text may have.
-        live: whether it takes effect when set at run time; otherwise it is read-only.
-        on_configure: whether it can be set and takes effect when a lifecycle node is configured.
-
-    Raises:
-        ParameterError: if the value given at the start is of another type, out of bounds or no
-            choice.
-    """
-    if choices:
-        description += " One of: " + ", ".join(choices) + "."
-    if live:
-        description += " Takes effect at once when set."
-    if on_configure:
-        description += " When set, takes effect as the node is configured again."
-    descriptor = ParameterDescriptor(
-        name=name,
-        description=description,
-        read_only=not (live or on_configure),
-        additional_constraints="one of " + ", ".join(choices) if choices else "",
-    )
-    if bounds is not None and isinstance(default, float):
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(bounds[0]), to_value=float(bounds[1]), step=0.0)
-        ]
-    elif bounds is not None:
-        descriptor.integer_range = [
-            IntegerRange(from_value=int(bounds[0]), to_value=int(bounds[1]), step=1)
-        ]
-    try:
-        value = node.declare_parameter(name, default, descriptor).value
-    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        # Numbers with a fraction are not taken from 5, only from 5.0.
-        raise ParameterError(f"{error}; expected a value such as {default!r}") from error
-    if choices and value not in choices:
-        raise ParameterError(f"parameter {name} is {value!r}, expected one of {', '.join(choices)}")
-    return value
-
-
-def declare_settings(node: Node, cls: type[Settings]) -> Settings:
-    """Declare every setting of a class as a parameter, described by its field.
+        cls: the settings' class.
+        defaults: defaults by name, where the node has others than the class.
 
     Returns:
         The settings as they were given at the start.
 
     Raises:
-        ParameterError: as ``declare``.
+        ParameterError: if a value given at the start is of another type, out of bounds or no
+            choice.
     """
-    values = {
-        one.name: declare(
-            node,
-            one.name,
-            [*one.default] if isinstance(one.default, tuple) else one.default,
-            one.help,
-            bounds=one.bounds,
-            choices=one.choices,
-            live=one.live,
-            on_configure=one.on_configure,
-        )
-        for one in settings_of(cls)
-    }
+    values = {s.name: _declare(node, s, defaults.get(s.name, s.default)) for s in settings_of(cls)}
     try:
         return cls(**values)
     except ValueError as error:
         raise ParameterError(str(error)) from error
+
+
+def _declare(node: Node, one: Setting, default: Any) -> Any:
+    description = one.help
+    if one.choices:
+        description += " One of: " + ", ".join(one.choices) + "."
+    if one.live:
+        description += " Takes effect at once when set."
+    if one.on_configure:
+        description += " When set, takes effect as the node is configured again."
+    descriptor = ParameterDescriptor(
+        name=one.name,
+        description=description,
+        read_only=not (one.live or one.on_configure),
+        additional_constraints="one of " + ", ".join(one.choices) if one.choices else "",
+    )
+    if one.bounds is not None and one.kind is float:
+        low, high = map(float, one.bounds)
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    elif one.bounds is not None:
+        least, most = map(int, one.bounds)
+        descriptor.integer_range = [IntegerRange(from_value=least, to_value=most, step=1)]
+    if one.kind is tuple:
+        default = list(default)
+    try:
+        value = node.declare_parameter(one.name, default, descriptor).value
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        # Numbers with a fraction are not taken from 5, only from 5.0.
+        raise ParameterError(f"{error}; expected a value such as {default!r}") from error
+    if one.choices and value not in one.choices:
+        raise ParameterError(f"parameter {one.name} is {value!r}, expected {one.expected}")
+    return tuple(value) if one.kind is tuple else value
 
 
 class ParameterError(ValueError):

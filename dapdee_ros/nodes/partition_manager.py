@@ -45,9 +45,10 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_result_came, plan_to_message
 from dapdee_ros.nodes.link import LinkEnd, listen_beyond
 from dapdee_ros.nodes.message_checks import link_fault, load_fault, result_fault
-from dapdee_ros.nodes.parameters import ParameterError, declare, declare_settings, on_change
+from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
 from dapdee_ros.nodes.policy_thread import PolicyThread
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import ManagerNodeSettings
 from dapdee_ros.nodes.profile_intake import ProfileIntake
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking, publish_on
@@ -74,18 +75,11 @@ class PartitionManager(Node):
                 from the topics of its name, as another process of this machine relays it.
         """
         super().__init__("partition_manager", parameter_overrides=LEAN)
-        declare(self, "model", "roadsigns", "Model to plan for: a name, or a model folder's path.")
+        own = declare_settings(self, ManagerNodeSettings)
         settings = declare_settings(self, PlanningSettings)
-        declare(
-            self,
-            "codecs",
-            ["f32", "f16", "u8", "u8z", "u4z", "jpeg"],
-            "Codecs that a plan may use for what it sends. Other than f32 they are used only where "
-            "the model's calibration says what they cost.",
-        )
-        self._codecs: list[str] = self.get_parameter("codecs").value
+        self._codecs = own.codecs
         try:
-            self._card: ModelCard = read_card(find_model(self.get_parameter("model").value))
+            self._card: ModelCard = read_card(find_model(own.model))
         except ModelFolderError as error:
             raise ParameterError(f"parameter model: {error}") from error
         check_start(settings.policy)

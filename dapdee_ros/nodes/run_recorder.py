@@ -18,8 +18,9 @@ from dapdee_ros.files import FileError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.ending import StopProcess
 from dapdee_ros.nodes.message_checks import link_fault, result_fault
-from dapdee_ros.nodes.parameters import ParameterError, declare
+from dapdee_ros.nodes.parameters import ParameterError, declare_settings
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import RunRecorderSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.report.journal import Journal
@@ -43,29 +44,14 @@ class RunRecorder(Node):
     def __init__(self) -> None:
         super().__init__("run_recorder")
         self.rejections = Rejections()
-        self._path = Path(declare(self, "path", "runs/run.json", "File to write the log to."))
-        model = declare(self, "model", "roadsigns", "Model of the run, for its class names.")
-        settings = declare(
-            self, "settings", "{}", "What was run, as a JSON object, to be kept with the log."
-        )
-        self._seconds = declare(
-            self,
-            "seconds",
-            0.0,
-            "Seconds after the first result at which the process ends; 0: when told to.",
-            bounds=(0.0, 1e6),
-        )
-        self._verbose = declare(self, "print_status", False, "Print a status line every second.")
-        started_s = declare(
-            self,
-            "started_s",
-            0.0,
-            "Monotonic clock at the start of the run, in seconds; 0: now.",
-        )
-        self._start_s = started_s or time.monotonic()
+        settings = declare_settings(self, RunRecorderSettings)
+        self._path = Path(settings.path)
+        self._seconds = settings.seconds
+        self._verbose = settings.print_status
+        self._start_s = settings.started_s or time.monotonic()
         try:
-            card = read_card(find_model(model))
-            about = json.loads(settings)
+            card = read_card(find_model(settings.model))
+            about = json.loads(settings.settings)
         except (ModelFolderError, ValueError) as error:
             raise ParameterError(f"parameters model and settings: {error}") from error
         self._labels = list(card.labels)

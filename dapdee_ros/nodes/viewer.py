@@ -20,9 +20,10 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.live_server import Feed, LiveServer
 from dapdee_ros.nodes.message_checks import link_fault, result_fault
-from dapdee_ros.nodes.parameters import ParameterError, declare
+from dapdee_ros.nodes.parameters import ParameterError, declare_settings
 from dapdee_ros.nodes.picture import draw, draw_scene
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import ViewerSettings
 from dapdee_ros.nodes.run_view import RunView
 from dapdee_ros.nodes.shown import Answer, LinkPoint
 from dapdee_ros.nodes.timers import every
@@ -57,56 +58,18 @@ class Viewer(Node):
         super().__init__("viewer", **options)
         self.rejections = Rejections()
         self._server: LiveServer | None = None
-        port = declare(
-            self,
-            "http_port",
-            8080,
-            "Port of the page with the live picture; if it is taken one of the next 20. 0: none.",
-            bounds=(0, 65535),
-        )
-        host = declare(
-            self,
-            "http_host",
-            "127.0.0.1",
-            "Address to serve the page at. 0.0.0.0 shows it to the whole network: anyone there "
-            "sees what the camera sees.",
-        )
-        model = declare(
-            self,
-            "model",
-            "",
-            "Model of the run, by name or folder, to show where it is cut. Empty: unknown.",
-        )
-        deadline_s = declare(
-            self,
-            "deadline_s",
-            0.3,
-            "Deadline in seconds that is shown until a plan names one.",
-            bounds=(0.001, 60.0),
-        )
-        highest_hz = declare(
-            self,
-            "max_rate_hz",
-            15.0,
-            "Most pictures drawn per second.",
-            bounds=(0.2, 120.0),
-        )
-        snapshot = declare(
-            self,
-            "snapshot_path",
-            "",
-            "File (PNG) to which the last picture is written at the end. Empty: none.",
-        )
+        settings = declare_settings(self, ViewerSettings)
+        snapshot, port = settings.snapshot_path, settings.http_port
         self._snapshot = Path(snapshot).expanduser() if snapshot else None
         try:
             if self._snapshot is not None:
                 require_place(self._snapshot)
         except FileError as error:
             raise ParameterError(f"parameter snapshot_path: {error}") from error
-        self._period_s = 1 / highest_hz
+        self._period_s = 1 / settings.max_rate_hz
         self._drawn_s = -math.inf
         self._looked_s = -math.inf
-        self._view = RunView(deadline_s, _dag(model))
+        self._view = RunView(settings.deadline_s, _dag(settings.model))
         self._deadlines: dict[int, float] = {}
         self._frame_id = ""
         self._refused = ""
@@ -114,7 +77,7 @@ class Viewer(Node):
         self._scene, self._whole = Feed(), Feed()
         if port:
             self._server = LiveServer(
-                host,
+                settings.http_host,
                 port,
                 scene=self._scene,
                 whole=self._whole,
