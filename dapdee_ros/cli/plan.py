@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
 
 _PLANNING = (
-    "deadline_s", "mode", "accuracy_floor", "accuracy_tolerance", "period_tolerance",
+    "policy", "deadline_s", "mode", "accuracy_floor", "accuracy_tolerance", "period_tolerance",
     "keep_raw_on_car", "gates", "risk",
 )  # fmt: skip
 
@@ -54,13 +54,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--edge-slowdown", type=float, default=1.0, help="the same for the edge (default 1)")
     add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
     add("--edge-profile", help="the same for the edge server (default: a sample)")
-    add(
-        "--policy",
-        default="exact",
-        help="who plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, device-only, "
-        "edge-only, an installed one or package.module:Class; +codec or +any behind the name "
-        "where the boundary is not to be sent as float32 (default exact)",
-    )
     add("--codecs", help="codecs to consider, a,b,c (default: all that can be planned with)")
     add_settings(parser, PlanningSettings, _PLANNING)
     add("--best", type=int, default=5, help="how many of the best plans to show (default 5)")

@@ -38,7 +38,7 @@ def declare(parser: argparse.ArgumentParser, *, codecs_help: str, profile_help: 
 
 def policy_names(args: argparse.Namespace) -> list[str]:
     """The policies asked for, each once."""
-    return list(dict.fromkeys(args.policy or ["exact"]))
+    return list(dict.fromkeys(args.policy or [PlanningSettings.policy]))
 
 
 def codec_names(args: argparse.Namespace) -> tuple[str, ...]:

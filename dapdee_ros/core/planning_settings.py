@@ -27,8 +27,8 @@ class PlanningSettings:
         "device-only, one that a package brings, or package.module:Class of your own (only at the "
         "start); with +codec or +any behind the name for those that send plain tensors.",
         live=True,
-        note="who decides: exact, dapdee, dads, neurosurgeon, edgent, ..., or package.module:Class "
-        "(only here, not while it runs)",
+        note="who decides: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
+        "device-only, or package.module:Class (only at the start); +codec or +any behind it",
     )
     gates: bool = setting(
         True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -305,6 +306,21 @@ def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
         raise PolicyError(
             f"policy {name!r} cannot be made: {type(error).__name__}: {error}"
         ) from error
+
+
+def sends_plain(name: str) -> bool:
+    """Whether a policy sends tensors as they are, but could do otherwise with ``+codec``.
+
+    Args:
+        name: as ``make_policy`` takes it; of one that is unknown nothing is said.
+    """
+    if "+" in name:
+        return False
+    try:
+        codec = inspect.signature(_factory(name)).parameters.get("codec")
+    except PolicyError:
+        return False
+    return codec is not None and codec.default == "f32"
 
 
 def check_start(name: str) -> None:

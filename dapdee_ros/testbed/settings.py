@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.partition.policy import sends_plain
+
 LOADS = ("light", "heavy")
 CODECS = {"f32": ("f32",), "all": ("f32", "f16", "u8", "u8z", "u4z", "jpeg")}
 """What may be sent with, by the word for it."""
-
-# Policies that send plain tensors unless told otherwise.
-_PLAIN = ("neurosurgeon", "dads", "edgent", "eddi", "dapdee", "edge-only")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TestbedSettings:
     __test__ = False  # not a test, whatever pytest makes of the name
 
     model: str = "roadsigns"
-    policy: str = "exact"
+    policy: str = PlanningSettings.policy
     link: str = "4g"
     car: str = "pi4"
     load: str = "light"
@@ -82,7 +82,7 @@ class TestbedSettings:
     @property
     def deadline(self) -> float:
         """The deadline in s."""
-        return self.deadline_s or (1.0 if self.is_heavy else 0.3)
+        return self.deadline_s or (1.0 if self.is_heavy else PlanningSettings.deadline_s)
 
     @property
     def rate(self) -> float:
@@ -97,7 +97,7 @@ class TestbedSettings:
     @property
     def asked_policy(self) -> str:
         """The policy's name as the manager is given it."""
-        if self.codecs == "all" and self.policy in _PLAIN:
+        if self.codecs == "all" and sends_plain(self.policy):
             return f"{self.policy}+any"
         return self.policy
 

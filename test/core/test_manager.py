@@ -37,7 +37,15 @@ from dapdee_ros.estimation.health import Level
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.partition.errors import PlanningError, PolicyError
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, make_policy, traits_of
+from dapdee_ros.partition.policy import (
+    Policy,
+    Problem,
+    Situation,
+    make_policy,
+    policy_names,
+    sends_plain,
+    traits_of,
+)
 
 FAST = LinkEstimated(8e6, 0.01, 0.1, True)
 DEAD = LinkEstimated(math.nan, math.nan, math.inf, False)
@@ -211,6 +219,13 @@ def test_policies_say_what_they_are() -> None:
     assert not any(traits["dads"])
     crowded = replace(PROBLEM, most_cuts=1)
     assert traits_of(make_policy("exact", crowded)) == (True, False, False)
+
+
+def test_who_sends_plain_tensors_may_be_given_a_codec() -> None:
+    names = [name for name in policy_names() if sends_plain(name)]
+    assert set(names) >= {"neurosurgeon", "dads", "edgent", "eddi", "dapdee", "edge-only"}
+    for name in ("exact", "oracle", "device-only", "edge-only-jpeg", "branchynet", "dads+u8", "x"):
+        assert not sends_plain(name)
 
 
 def policy_of(slow: bool) -> Policy:

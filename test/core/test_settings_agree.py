@@ -21,7 +21,7 @@ WRITE = "write it anew: python -m dapdee_ros.nodes.parameter_files"
 def test_a_parameter_file_is_as_the_code_says(file: ParameterFile) -> None:
     path = ROOT / "config" / f"{file.name}.yaml"
     assert path.read_text(encoding="utf-8") == file.text, WRITE
-    assert max(map(len, file.text.splitlines())) <= 180
+    assert max(map(len, file.text.splitlines())) <= 200
 
 
 def test_every_parameter_file_comes_from_the_code() -> None:
@@ -38,7 +38,8 @@ def test_options_have_the_settings_defaults(command: object) -> None:
     command.configure(parser)  # type: ignore[attr-defined]
     defaults = {action.dest: action.default for action in parser._actions}
     of_settings = {one.name: one.default for one in settings_of(PlanningSettings)}
-    shared = defaults.keys() & of_settings.keys() - {"policy"}
+    # Simulations take several policies, so theirs is a list.
+    shared = defaults.keys() & of_settings.keys() - ({"policy"} if command is not plan else set())
     assert len(shared) >= 8
     assert {name: defaults[name] for name in shared} == {name: of_settings[name] for name in shared}
 
