@@ -16,7 +16,7 @@ BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.p
 
 # Tests are run by two processes at once, file by file: most of the time they wait.
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-FAST := not ros and not netns and not training
+FAST := not ros and not netns and not root and not training
 
 .PHONY: setup demo test test-fast lint bench bench-full pins clean help
 help:

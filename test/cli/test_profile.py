@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.partition.device_profile import DeviceProfile
 
@@ -30,13 +31,14 @@ def test_a_profile_of_the_shipped_model_fits_it(tmp_path: Path) -> None:
     assert 1e-4 < profile.total_s < 10
 
 
-def test_an_unknown_model_is_a_clear_error() -> None:
-    done = dapdee("profile", "nowhere")
-    assert done.returncode == 2
-    assert "nowhere" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_an_unknown_model_is_a_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "nowhere"]) == 2
+    said = capsys.readouterr().err
+    assert "nowhere" in said
+    assert "Traceback" not in said
 
 
+@pytest.mark.root
 def test_a_quota_makes_this_machine_a_slower_one(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("a CPU quota needs root")
@@ -57,7 +59,6 @@ def test_a_quota_makes_this_machine_a_slower_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quota", ["0", "-1", "nan", "2"])
-def test_a_quota_that_cannot_be(quota: str) -> None:
-    done = dapdee("profile", "roadsigns", "--quota", quota)
-    assert done.returncode == 2
-    assert "--quota" in done.stderr
+def test_a_quota_that_cannot_be(quota: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "roadsigns", "--quota", quota]) == 2
+    assert "--quota" in capsys.readouterr().err
