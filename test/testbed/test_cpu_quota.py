@@ -70,6 +70,7 @@ def test_version_two_is_written_as_its_documentation_says(tmp_path: Path) -> Non
     assert (tmp_path / "all" / "head" / "cpu.max").read_text() == "max"
 
 
+@pytest.mark.root
 def test_a_quota_slows_its_process_down_and_can_be_lifted(groups: CpuGroups) -> None:
     try:
         procs = groups.make("slow", 0.1)
@@ -86,6 +87,7 @@ def test_a_quota_slows_its_process_down_and_can_be_lifted(groups: CpuGroups) -> 
         groups.close()
 
 
+@pytest.mark.root
 def test_closing_kills_what_is_inside_and_nothing_else(groups: CpuGroups) -> None:
     sleep = ["sleep", "60"]
     inside = subprocess.Popen(entering(sleep, groups=[groups.make("a")]))
