@@ -69,7 +69,7 @@ def test_two_commands_and_the_transfer_takes_what_the_rate_says(
         "car": link.inside(
             "car",
             [
-                *("dapdee", "car", "--threads", "1", "--rate-hz", "0.9", "--deadline-s", "3"),
+                *("dapdee", "car", "--threads", "1", "--rate-hz", "0.6", "--deadline-s", "3"),
                 *("--pinned-plan", f"exit={exits} boundary={boundary} codec=f32"),
             ],
         ),
