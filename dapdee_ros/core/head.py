@@ -79,6 +79,7 @@ class _Frame:
     sent_bytes: int = 0
     fallback_at_s: float = math.inf
     planned_s: float = math.nan
+    planned_slowdown: float = math.nan
     exit_number: int = 0
     car_slowdown: float = math.nan
     detail: str = ""
@@ -310,6 +311,7 @@ class HeadCore:
         frame.sent_bytes = event.sent_bytes
         frame.sent_s = now_s
         frame.head_s = now_s - frame.begun_s
+        frame.planned_slowdown = self._pace.slowdown
         finish_s = {exit_: self._pace.seconds(s) for exit_, s in program.finish_profiled_s.items()}
         frame.fallback_at_s = fallback_time(
             now_s,
@@ -404,7 +406,10 @@ class HeadCore:
             other.fallback_at_s <= frame.deadline_at_s for other in self._flights.values()
         )
         frame.exit_number = self._pace.fallback_exit(program.finish_profiled_s, left_s, others)
-        finish_s = self._pace.seconds(program.finish_profiled_s[frame.exit_number])
+        # By the slowdown at planning: that the car has become slower since makes it late.
+        finish_s = self._pace.seconds(
+            program.finish_profiled_s[frame.exit_number], frame.planned_slowdown
+        )
         frame.planned_s = min(frame.fallback_at_s, now_s) + finish_s
         if not frame.detail:
             frame.detail = "no answer from the edge in time"

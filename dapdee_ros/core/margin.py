@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 
-_QUANTILE = 0.99
-_REMEMBERED = 200
+_QUANTILE = 0.995
+_REMEMBERED = 400
+"""Of so many, one worse than the quantile is expected late in 200: well under one in a hundred."""
+
 _REMEMBERED_S = 120.0
 _MOST_SHARE = 1 / 3
 """Most of a deadline that is kept back: a machine that stalls for longer cannot be helped so."""

@@ -48,9 +48,16 @@ class Pace:
         self.slowdown += _SMOOTHING * (slowdown - self.slowdown)
         return slowdown
 
-    def seconds(self, profiled_s: float) -> float:
-        """What profiled seconds take now; 0 where there is no profile."""
-        return 0.0 if math.isnan(profiled_s) else profiled_s * self.slowdown
+    def seconds(self, profiled_s: float, slowdown: float = math.nan) -> float:
+        """What profiled seconds take; 0 where there is no profile.
+
+        Args:
+            profiled_s: the profiled seconds.
+            slowdown: the slowdown to go by; NaN: the present one.
+        """
+        if math.isnan(profiled_s):
+            return 0.0
+        return profiled_s * (self.slowdown if math.isnan(slowdown) else slowdown)
 
     def deepest_alone(
         self, programs: Sequence[HeadProgram], deadline_s: float, margin_s: float
