@@ -37,6 +37,7 @@ from dapdee_ros.partition.codec_cost import MeasuredCodec, TensorCost
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
@@ -132,7 +133,7 @@ def table_of(
 def choose(table: CandidateTable, rate_bps: float, slowdown: float, deadline_s: float) -> Plan:
     """The planner's choice over this link."""
     link, load = LinkState(rate_bps, RTT_S), LoadState(car_slowdown=slowdown)
-    return table.decide(link, load, deadline_s, "latency", accuracy_tolerance=MOST_LOST)
+    return table.decide(Situation(link, load, deadline_s, "latency", accuracy_tolerance=MOST_LOST))
 
 
 def accuracies(network: Network, cut: Boundary, codecs: Sequence[str]) -> dict[str, float]:

@@ -35,6 +35,7 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of, sample_profiles
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem
+from dapdee_ros.partition.situation import Situation
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
 MOST_OVER, MUST_REACH, MOST_LOST = 1.02, 0.75, 0.005
@@ -146,10 +147,10 @@ def study(
             link = LinkState(rate_bps, args.rtt_s)
             row: dict[str, Any] = {"car": car_name, "link": rate_name, "uplink_bps": rate_bps}
             for name, gates in (("off", False), ("on", True)):
-                plan = problem.table.decide(
+                plan = problem.table.decide(Situation(
                     link, LoadState(), args.deadline_s, "latency",
                     accuracy_tolerance=args.tolerance, gates=gates,
-                )  # fmt: skip
+                ))  # fmt: skip
                 measured = outcome(problem, plan, frames)
                 row[name] = {k: round(v, 6) for k, v in measured.items()} | {
                     "predicted_mean_s": round(plan.expected_latency_s, 6),

@@ -129,9 +129,10 @@ def seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:
 
 def decide_s(table: CandidateTable, where: Sequence[Where], mode: str) -> float:
     """Median seconds of a decision."""
-    table.decide(*where[0])
+    table.decide(Situation(*where[0]))
+    situations = [Situation(s[0], s[1], s[2], mode) for s in where]
     return median(
-        seconds([lambda s=s: table.decide(s[0], s[1], s[2], mode) for s in where])  # type: ignore[misc]
+        seconds([lambda s=s: table.decide(s) for s in situations])  # type: ignore[misc]
     )
 
 
@@ -152,7 +153,9 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "contracted": table.dag is not dag,
         "build_s": round(build_s, 3),
     }
-    figures["late_share"] = round(sum(table.decide(*s).late for s in where) / len(where), 3)
+    figures["late_share"] = round(
+        sum(table.decide(Situation(*s)).late for s in where) / len(where), 3
+    )
     for mode in ("latency", "throughput"):
         figures[f"decide_{mode}_us"] = round(decide_s(table, where, mode) * 1e6, 1)
 
@@ -194,7 +197,7 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
         started = time.perf_counter()
         found = heavy_search(alone, 1, costs, max_cuts=args.max_cuts, flow_func=FLOWS[best_flow])
         searches.append(time.perf_counter() - started)
-        exact = one.decide(link, load, 1e9, "throughput")
+        exact = one.decide(Situation(link, load, 1e9, "throughput"))
         assert split_of(alone, 1, found.split.head, costs).period_s == found.split.period_s
         worse.append(found.split.period_s / exact.period_s)
         situation = Situation(link, load, 1e9, "throughput")

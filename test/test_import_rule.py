@@ -92,12 +92,13 @@ def test_planning_a_shipped_model_loads_no_torch() -> None:
 import sys
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.partition.cost import LinkState, LoadState
 card = read_card(find_model("roadsigns"))
 profile = DeviceProfile(card.model_id, "any", 1, {n.name: 1e-3 for n in card.dag.nodes}, "now")
 table = CandidateTable.build(card.dag, profile, profile, exit_accuracy=card.exit_accuracy)
-print(table.decide(LinkState(1e6), LoadState(), 1.0).exit_number)
+print(table.decide(Situation(LinkState(1e6), LoadState(), 1.0)).exit_number)
 print(*({"torch", "networkx", "cv2"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

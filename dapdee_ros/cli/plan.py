@@ -162,14 +162,8 @@ def _others(problem: Problem, situation: Situation, plan: Plan, count: int) -> l
     """
     from dapdee_ros.graph.cuts import TooManyCuts
 
-    s = situation
     try:
-        ranked = problem.table.ranked(
-            10 * count, s.link, s.load, s.deadline_s, s.mode, accuracy_floor=s.accuracy_floor,
-            accuracy_tolerance=s.accuracy_tolerance, period_tolerance=s.period_tolerance,
-            keep_raw_on_car=s.keep_raw_on_car, gates=s.gates, risk=s.risk,
-            most_period_s=s.most_period_s,
-        )  # fmt: skip
+        ranked = problem.table.ranked(10 * count, situation)
     except TooManyCuts:
         return []
     different = {_gist(plan): plan}

@@ -105,7 +105,7 @@ def _priced(pinned: PinnedPlan, situation: Situation, problem: Problem) -> Plan:
 
 def _standing_by(situation: Situation, problem: Problem, why: str) -> Plan | None:
     try:
-        plan = replace(situation, link=NO_LINK).decide(problem.table_alone)
+        plan = problem.table_alone.decide(replace(situation, link=NO_LINK))
     except PlanningError:
         # Not even the car alone reaches the accuracy floor.
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +11,15 @@ from functools import cached_property
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol
 
-from numpy.typing import NDArray
-
 from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts, head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.partition.candidates import CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
-from dapdee_ros.partition.conditions import ACCURACY_ROUNDING, HardConditions, accuracy_of
-from dapdee_ros.partition.cost import LinkState, LoadState, check_deadline, resolve_mode
+from dapdee_ros.partition.conditions import ACCURACY_ROUNDING, accuracy_of
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, PolicyError
 from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.pricing import price_plan
+from dapdee_ros.partition.situation import Situation as Situation
 from dapdee_ros.partition.table import CandidateTable
 
 ENTRY_POINTS = "dapdee_ros.policies"
@@ -44,10 +40,6 @@ _BUILT_IN = {
 }
 
 _SECONDS = ("head_s", "transfer_s", "edge_s", "latency_s", "expected_latency_s", "period_s")
-
-# Given the car seconds and the bytes of some plans, (n,) each: seconds from the end of each head
-# to the arrival of its result, the edge server's own seconds left out, (n,).
-TrueTransfer = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -142,103 +134,6 @@ class Problem:
             return self
         codecs = tuple(codec for codec in self.codecs if codec.name in names)
         return replace(self, codecs=codecs)
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What a plan is asked for; the fields are those of ``CandidateTable.decide``.
-
-    Attributes:
-        link: the link as estimated.
-        load: slowdowns of both sides and the load score.
-        deadline_s: seconds from image to result.
-        mode: ``latency``, ``throughput`` or ``auto``.
-        priority: a priority task is planned for latency whatever the load.
-        accuracy_floor: plans below this accuracy are not considered.
-        accuracy_tolerance: accuracy that may be given up for a lower objective.
-        period_tolerance: share by which a period may be longer than the shortest and still count as
-            equal to it; of the policies here only ``exact`` and ``oracle`` heed it.
-        keep_raw_on_car: never send the input, nor what it could be computed back from.
-        gates: whether plans with a gate are considered.
-        risk: judge the deadline at the rate that the link undercuts with this probability.
-        most_period_s: seconds between frames that a plan has to keep up with; of the policies here
-            only ``exact`` and ``oracle`` heed it.
-        true_transfer_s: the link's future, which only an experiment knows; for the oracle.
-
-    Raises:
-        PlanningError: at construction, for a deadline or mode that makes no sense.
-    """
-
-    link: LinkState
-    load: LoadState
-    deadline_s: float
-    mode: str = "auto"
-    priority: bool = False
-    accuracy_floor: float = 0.0
-    accuracy_tolerance: float = 0.0
-    period_tolerance: float = 0.0
-    keep_raw_on_car: bool = False
-    gates: bool = True
-    risk: float = 0.5
-    most_period_s: float = math.inf
-    true_transfer_s: TrueTransfer | None = None
-
-    def __post_init__(self) -> None:
-        check_deadline(self.deadline_s, self.most_period_s)
-        resolve_mode(self.mode, self.load)
-
-    @property
-    def conditions(self) -> HardConditions:
-        """What no plan may break."""
-        return HardConditions(self.keep_raw_on_car, self.accuracy_floor, self.gates)
-
-    def decide(self, table: CandidateTable) -> Plan:
-        """The best plan of a table; see ``CandidateTable.decide`` for what it raises."""
-        return table.decide(
-            self.link,
-            self.load,
-            self.deadline_s,
-            self.mode,
-            priority=self.priority,
-            accuracy_floor=self.accuracy_floor,
-            accuracy_tolerance=self.accuracy_tolerance,
-            period_tolerance=self.period_tolerance,
-            keep_raw_on_car=self.keep_raw_on_car,
-            gates=self.gates,
-            risk=self.risk,
-            most_period_s=self.most_period_s,
-        )
-
-    @property
-    def objective(self) -> str:
-        """``latency`` or ``throughput``: what the mode comes down to."""
-        return resolve_mode(self.mode, self.load, self.priority)
-
-    def price(
-        self,
-        problem: Problem,
-        exit_number: int,
-        boundary: Sequence[str],
-        codec: str,
-        reason: str,
-        *,
-        gate: int | None = None,
-        gate_threshold: float | None = None,
-    ) -> Plan:
-        """A plan with what it costs now; see ``pricing.price_plan`` for what it raises."""
-        return price_plan(
-            problem.basis,
-            exit_number,
-            boundary,
-            codec,
-            self.link,
-            self.load,
-            self.deadline_s,
-            self.objective,
-            gate=gate,
-            gate_threshold=gate_threshold,
-            reason=reason,
-        )
 
 
 class Policy(Protocol):

@@ -18,7 +18,8 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.enumeration import CONTRACT_ABOVE, enumerate_candidates
 from dapdee_ros.partition.plan import NO_CODEC, Plan, PlanKey
 from dapdee_ros.partition.pricing import plan_of, price_plan
-from dapdee_ros.partition.view import View, check_ratio, judging_weights, link_weights
+from dapdee_ros.partition.situation import Situation
+from dapdee_ros.partition.view import View, judging_weights, link_weights
 
 # Combinations of hard conditions that are kept laid out.
 _MAX_VIEWS = 32
@@ -102,22 +103,7 @@ class CandidateTable:
         parts = [basis.price(n, basis.part(n)[None]) for n in range(1, len(basis.dag.exits) + 1)]
         return cls(basis, model_id, Candidates.join(parts), basis.dag)
 
-    def decide(
-        self,
-        link: LinkState,
-        load: LoadState,
-        deadline_s: float,
-        mode: str = "auto",
-        *,
-        priority: bool = False,
-        accuracy_floor: float = 0.0,
-        accuracy_tolerance: float = 0.0,
-        period_tolerance: float = 0.0,
-        keep_raw_on_car: bool = False,
-        gates: bool = True,
-        risk: float = 0.5,
-        most_period_s: float = np.inf,
-    ) -> Plan:
+    def decide(self, situation: Situation) -> Plan:
         """The best plan: the most accurate that meets the deadline, at the lowest objective.
 
         Among the candidates that meet the deadline the highest accuracy counts, accuracies within
@@ -128,79 +114,40 @@ class CandidateTable:
         expected latency). If none meets the deadline, the fastest, marked as late. Over an unusable
         link only plans that send nothing are considered.
 
-        Args:
-            link: the link as estimated.
-            load: slowdowns of both sides and the load score.
-            deadline_s: seconds from image to result.
-            mode: ``latency``, ``throughput`` or ``auto`` (by load score and priority).
-            priority: a priority task is planned for latency whatever the load.
-            accuracy_floor: plans below this accuracy are not considered, 0 to 1.
-            accuracy_tolerance: accuracy that may be given up for a lower objective, 0 to 1.
-            period_tolerance: share by which a period may be longer than the shortest and still
-                count as equal to it, 0 to 1.
-            keep_raw_on_car: never send the input, nor what it could be computed back from.
-            gates: whether plans with a gate are considered.
-            risk: judge the deadline at the rate that the link falls below with this probability;
-                0.5 is the estimate itself.
-            most_period_s: seconds between frames; a plan with a longer period could not keep up
-                and would have to drop frames, so it counts as not meeting the deadline. With a
-                gate the mean counts, but a frame that goes on may take at most twice as long.
-
         Raises:
-            PlanningError: for a deadline, mode, risk or accuracy that makes no sense, and as
-                NoPlanError if the hard conditions leave no candidate.
+            PlanningError: for a risk or accuracy that makes no sense, and as NoPlanError if the
+                hard conditions leave no candidate.
         """
-        check_deadline(deadline_s, most_period_s)
-        check_ratio("accuracy_tolerance", accuracy_tolerance)
-        check_ratio("period_tolerance", period_tolerance)
-        mode = resolve_mode(mode, load, priority)
-        view = self._view(gates, keep_raw_on_car, not link.usable, accuracy_floor)
-        weights = link_weights(link, load)
-        judging = judging_weights(weights, link, risk)
-        at, late = view.choose(
-            weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window,
-            period_tolerance,
-        )  # fmt: skip
-        return self._plan(view, at, late, link, load, deadline_s, mode, most_period_s)
+        return self.ranked(1, situation)[0]
 
-    def ranked(
-        self,
-        count: int,
-        link: LinkState,
-        load: LoadState,
-        deadline_s: float,
-        mode: str = "auto",
-        *,
-        priority: bool = False,
-        accuracy_floor: float = 0.0,
-        accuracy_tolerance: float = 0.0,
-        period_tolerance: float = 0.0,
-        keep_raw_on_car: bool = False,
-        gates: bool = True,
-        risk: float = 0.5,
-        most_period_s: float = np.inf,
-    ) -> list[Plan]:
+    def ranked(self, count: int, situation: Situation) -> list[Plan]:
         """The best plans in order: what ``decide`` chooses, what it would choose without that, ...
 
-        ``count`` is how many at most, the other arguments are those of ``decide``.
+        Args:
+            count: how many at most.
+            situation: what they are asked for.
 
         Raises:
             PlanningError: as ``decide``.
         """
-        check_deadline(deadline_s, most_period_s)
-        check_ratio("accuracy_tolerance", accuracy_tolerance)
-        check_ratio("period_tolerance", period_tolerance)
-        mode = resolve_mode(mode, load, priority)
-        view: View | None = self._view(gates, keep_raw_on_car, not link.usable, accuracy_floor)
+        s = situation
+        link, load, mode = s.link, s.load, s.objective
+        view: View | None = self._view(
+            s.gates, s.keep_raw_on_car, not link.usable, s.accuracy_floor
+        )
         weights = link_weights(link, load)
-        judging = judging_weights(weights, link, risk)
+        judging = judging_weights(weights, link, s.risk)
         plans: list[Plan] = []
-        while view is not None and len(plans) < count:
+        while view is not None:
             at, late = view.choose(
-                weights, judging, deadline_s, mode, accuracy_tolerance, most_period_s, link.window,
-                period_tolerance,
+                weights, judging, s.deadline_s, mode, s.accuracy_tolerance, s.most_period_s,
+                link.window, s.period_tolerance,
             )  # fmt: skip
-            plans.append(self._plan(view, at, late, link, load, deadline_s, mode, most_period_s))
+            plans.append(
+                self._plan(view, at, late, link, load, s.deadline_s, mode, s.most_period_s)
+            )
+            if len(plans) == count:
+                break
             view = view.without(at)
         return plans
 

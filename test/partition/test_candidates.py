@@ -14,6 +14,7 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import TableError
 from dapdee_ros.partition.pricing import price_plan
+from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
 
@@ -58,16 +59,25 @@ def test_a_gate_on_the_car_alone_ends_frames_before_the_rest_runs() -> None:
     dag, car, edge = trunk_with_early_exit()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
     plan = table.decide(
-        LinkState(0.0), LoadState(), 99.0, "latency", accuracy_tolerance=0.02, accuracy_floor=0.8
+        Situation(
+            LinkState(0.0),
+            LoadState(),
+            99.0,
+            "latency",
+            accuracy_tolerance=0.02,
+            accuracy_floor=0.8,
+        )
     )
     assert (plan.gate, plan.exit_number, plan.device_only) == (1, 2, True)
     assert plan.latency_s == pytest.approx(7.5)
     assert plan.expected_latency_s == pytest.approx(1.5 + 0.4 * 6)
-    without = table.decide(LinkState(0.0), LoadState(), 99.0, "latency", gates=False)
+    without = table.decide(Situation(LinkState(0.0), LoadState(), 99.0, "latency", gates=False))
     assert (without.gate, without.latency_s) == (None, 7.0)
     # The gate's branch makes a frame that goes on take 7.5 s: too long, however fast the mean.
     tight = table.decide(
-        LinkState(0.0), LoadState(), 7.2, "latency", accuracy_tolerance=0.02, accuracy_floor=0.8
+        Situation(
+            LinkState(0.0), LoadState(), 7.2, "latency", accuracy_tolerance=0.02, accuracy_floor=0.8
+        )
     )
     assert (tight.gate, tight.late) == (None, False)
 
@@ -164,7 +174,7 @@ def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
                 ):
                     judged_s = table.plan_at(row, careful, load, wishes["mode"]).latency_s
                     allowed.append((judged_s, plan))
-            chosen = table.decide(link, load, deadline_s, **wishes)
+            chosen = table.decide(Situation(link, load, deadline_s, **wishes))
             in_time = [plan for judged_s, plan in allowed if judged_s <= deadline_s]
             found_late += not in_time
             assert chosen.late == (not in_time)
@@ -177,7 +187,7 @@ def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
             level = [p for p in in_time if p.accuracy >= best - wishes["accuracy_tolerance"] - 1e-9]
             assert chosen.key in [plan.key for plan in level]
             assert chosen.objective_s == pytest.approx(min(plan.objective_s for plan in level))
-            plain = table.decide(link, load, deadline_s, **{**wishes, "gates": False})
+            plain = table.decide(Situation(link, load, deadline_s, **{**wishes, "gates": False}))
             if not plain.late:
                 # A gate is only used where it pays.
                 assert chosen.objective_s <= plain.objective_s * (1 + 1e-9)
@@ -193,9 +203,11 @@ def test_among_periods_that_count_as_equal_the_lowest_latency_decides() -> None:
         for _ in range(10):
             link, load, deadline_s, wishes = random_wishes(rng)
             wishes |= {"mode": "throughput", "risk": 0.5}
-            shortest = every.decide(link, load, deadline_s, **wishes)
-            chosen = every.decide(link, load, deadline_s, **wishes, period_tolerance=0.05)
-            pruned = few.decide(link, load, deadline_s, **wishes, period_tolerance=0.05)
+            shortest = every.decide(Situation(link, load, deadline_s, **wishes))
+            chosen = every.decide(
+                Situation(link, load, deadline_s, **wishes, period_tolerance=0.05)
+            )
+            pruned = few.decide(Situation(link, load, deadline_s, **wishes, period_tolerance=0.05))
             assert pruned.latency_s == pytest.approx(chosen.latency_s, rel=1e-12)
             assert chosen.late == shortest.late
             if chosen.late:
@@ -215,8 +227,8 @@ def test_dropping_dominated_candidates_changes_no_decision_in_10_000_situations(
         dropped += len(every) - len(few)
         for _ in range(100):
             link, load, deadline_s, wishes = random_wishes(rng)
-            chosen = few.decide(link, load, deadline_s, **wishes)
-            best = every.decide(link, load, deadline_s, **wishes)
+            chosen = few.decide(Situation(link, load, deadline_s, **wishes))
+            best = every.decide(Situation(link, load, deadline_s, **wishes))
             assert chosen.late == best.late
             if chosen.late:
                 assert chosen.latency_s == pytest.approx(best.latency_s, rel=1e-12)
@@ -230,8 +242,8 @@ def test_ranked_plans_follow_the_rule_of_decide() -> None:
     dag, car, edge = trunk_with_early_exit()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9])
     link, load = LinkState(8000.0), LoadState()
-    plans = table.ranked(99, link, load, 2.0, "latency")
-    assert plans[0] == table.decide(link, load, 2.0, "latency")
+    plans = table.ranked(99, Situation(link, load, 2.0, "latency"))
+    assert plans[0] == table.decide(Situation(link, load, 2.0, "latency"))
     assert len(plans) == len(table)
     assert len({plan.key for plan in plans}) == len(plans)
     in_time = [p for p in plans if not p.late]
@@ -244,7 +256,7 @@ def test_a_candidate_has_the_same_price_as_any_plan() -> None:
     dag, car, edge = trunk_with_early_exit()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
     link, load = LinkState(8000.0, 0.1), LoadState(2.0, 3.0)
-    for plan in table.ranked(99, link, load, 3.0, "throughput"):
+    for plan in table.ranked(99, Situation(link, load, 3.0, "throughput")):
         where = (plan.exit_number, plan.boundary, plan.codec, link, load, 3.0, "throughput")
         gate = {"gate": plan.gate, "gate_threshold": plan.gate_threshold, "reason": plan.reason}
         assert table.price(*where, **gate) == plan  # type: ignore[arg-type]

@@ -71,10 +71,10 @@ def test_every_policys_plan_is_judged_before_it_is_used(name: str) -> None:
         if wanted:
             assert found.plan.device_only
             assert all(condition in found.complaint for condition in wanted)
-            alone = problem.table.decide(
+            alone = problem.table.decide(Situation(
                 LinkState(0.0, connected=False), situation.load, situation.deadline_s,
                 situation.mode, accuracy_floor=floor, gates=gates, accuracy_tolerance=0.02,
-            )  # fmt: skip
+            ))  # fmt: skip
             assert found.plan.objective_s == pytest.approx(alone.objective_s)
             assert found.plan.accuracy == pytest.approx(alone.accuracy)
     assert kept

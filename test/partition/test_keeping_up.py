@@ -13,6 +13,7 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import LinkError
 from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
 
@@ -47,7 +48,7 @@ def test_the_bound_leaves_what_a_search_through_all_plans_leaves(
         some = rng.choice(plans)
         deadline_s, most_period_s = 1.5 * some.latency_s, rng.uniform(0.5, 1.5) * some.period_s
         table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy, gates=gates)
-        chosen = table.decide(link, load, deadline_s, mode, most_period_s=most_period_s)
+        chosen = table.decide(Situation(link, load, deadline_s, mode, most_period_s=most_period_s))
         following = [
             p
             for p in plans
@@ -90,8 +91,8 @@ def test_where_the_window_limits_a_shorter_latency_gives_more_frames() -> None:
     )
     table = CandidateTable.build(ModelDag(nodes, ("back",)), car, edge, exit_accuracy=[0.9])
     link = LinkState(100e6, rtt_s=0.02)
-    wide = table.decide(link, LoadState(), 1.0, "throughput")
-    narrow = table.decide(replace(link, window=3), LoadState(), 1.0, "throughput")
+    wide = table.decide(Situation(link, LoadState(), 1.0, "throughput"))
+    narrow = table.decide(Situation(replace(link, window=3), LoadState(), 1.0, "throughput"))
     # With images the link and the edge server take 6 ms a frame, with the front the car takes 7.
     assert (wide.boundary, wide.period_s) == (("image",), pytest.approx(6e-3))
     # Three at a time of 7 + 20.5 + 3 ms each, where with images it were 26 + 6.

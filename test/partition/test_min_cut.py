@@ -11,6 +11,7 @@ from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.heavy_search import heavy_search
 from dapdee_ros.partition.min_cut import CutCosts, fastest_split, minimum_cut, split_of
+from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
 
@@ -58,7 +59,7 @@ def test_exact_equals_the_minimum_cut_on_random_networks() -> None:
         table = CandidateTable.build(
             dag, car, edge, exit_accuracy=[0.1] * (only - 1) + [0.9], codecs=[codec]
         )
-        plan = table.decide(link, load, 1e6, "latency")
+        plan = table.decide(Situation(link, load, 1e6, "latency"))
         assert plan.exit_number == only
         split = fastest_split(dag, only, CutCosts.of(dag, only, car, edge, codec, link, load))
         assert split.latency_s == pytest.approx(plan.latency_s, abs=1e-9)
@@ -77,7 +78,7 @@ def test_the_heavy_search_is_never_better_than_exact() -> None:
         costs = CutCosts.of(dag, only, car, edge, AsIs(), link, load)
         found = heavy_search(dag, only, costs, max_cuts=200)
         table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.1] * (only - 1) + [0.9])
-        best = table.decide(link, load, 1e6, "throughput")
+        best = table.decide(Situation(link, load, 1e6, "throughput"))
         assert found.split.period_s >= best.period_s * (1 - 1e-9)
         equal += found.split.period_s == pytest.approx(best.period_s)
         assert found.cuts <= 200
@@ -110,7 +111,7 @@ def test_no_grid_finds_the_period_that_lies_off_the_hull() -> None:
     assert not found.capped
     assert found.split.period_s == pytest.approx(10.0)
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
-    best = table.decide(link, LoadState(), 1e6, "throughput")
+    best = table.decide(Situation(link, LoadState(), 1e6, "throughput"))
     assert (best.boundary, best.period_s) == (("x",), pytest.approx(6.0))
 
 

@@ -76,11 +76,13 @@ def test_exact_equals_the_minimum_cut(name: str) -> None:
     boundaries = set()
     for exponent in (4.0, 5.0, 5.5, 6.0, 6.5, 7.0, 8.0):
         link, load = LinkState(10**exponent, rng.uniform(0, 0.01)), LoadState(rng.uniform(1, 3))
-        plan = every.decide(link, load, 1e6, "latency")
+        plan = every.decide(Situation(link, load, 1e6, "latency"))
         split = fastest_split(dag, 1, CutCosts.of(dag, 1, car, edge, AsIs(), link, load))
         assert plan.latency_s == pytest.approx(split.latency_s, rel=1e-7)
         # The edge server is faster at every node, so contraction loses nothing.
-        assert fewer.decide(link, load, 1e6, "latency").latency_s == pytest.approx(plan.latency_s)
+        assert fewer.decide(Situation(link, load, 1e6, "latency")).latency_s == pytest.approx(
+            plan.latency_s
+        )
         boundaries.add(plan.boundary)
         heavy_is_between_light_and_exact(dag, car, edge, every, link, load)
     assert len(boundaries) > 1
@@ -98,5 +100,5 @@ def heavy_is_between_light_and_exact(
     published = PublishedCuts(Problem(dag, car, edge, [0.9], [AsIs()]))
     heavy, light = published.heavy(1, situation, ""), published.light(1, situation, "")
     assert heavy.period_s <= light.period_s * (1 + 1e-9)
-    best = table.decide(link, load, 1e6, "throughput")
+    best = table.decide(Situation(link, load, 1e6, "throughput"))
     assert heavy.period_s >= best.period_s * (1 - 1e-9)

@@ -73,7 +73,9 @@ def test_no_policy_is_more_accurate_in_time_or_faster_than_exact(name: str) -> N
         for mode in ("latency", "throughput"):
             situation = random_situation(rng, mode=mode)
             plan = ask(policy, situation, problem)
-            best = problem.table.decide(situation.link, situation.load, situation.deadline_s, mode)
+            best = problem.table.decide(
+                Situation(situation.link, situation.load, situation.deadline_s, mode)
+            )
             assert plan.late == (plan.latency_s > situation.deadline_s)
             assert plan.late or not best.late
             if best.late:
@@ -190,7 +192,7 @@ def test_exact_falls_back_to_minimum_cuts_where_cuts_explode() -> None:
     problem = Problem(dag, car, edge, [0.9])
     situation = Situation(LinkState(2e5), LoadState(), 10.0)
     with pytest.raises(TooManyCuts, match="more than 20000 legal cuts"):
-        problem.table.decide(situation.link, situation.load, 10.0)
+        problem.table.decide(Situation(situation.link, situation.load, 10.0))
     plan = ask(make_policy("exact", problem), situation, problem)
     assert plan.latency_s == make_policy("dads", problem).plan(situation).latency_s
     assert len(plan.boundary) > 0

@@ -104,7 +104,9 @@ def test_never_worse_than_the_light_cut_of_a_shipped_model(model: str, codec: st
                     found = published.heavy(number, situation, "")
                     light = published.light(number, situation, "")
                     assert found.period_s <= light.period_s * (1 + 1e-9)
-                    best = problem.table.decide(link, load, 10.0, "throughput", gates=False)
+                    best = problem.table.decide(
+                        Situation(link, load, 10.0, "throughput", gates=False)
+                    )
                     if found.accuracy >= best.accuracy:
                         assert found.period_s >= best.period_s * (1 - 1e-9)
 

@@ -25,6 +25,7 @@ from dapdee_ros.partition.errors import (
     TableError,
 )
 from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
 
@@ -44,7 +45,7 @@ def test_contraction_keeps_the_cuts_that_send_no_image() -> None:
         table = CandidateTable.build(
             dag, car, edge, exit_accuracy=[0.9], contract_above=contract_above
         )
-        kept = table.decide(link, LoadState(), 1.0, "latency", keep_raw_on_car=True)
+        kept = table.decide(Situation(link, LoadState(), 1.0, "latency", keep_raw_on_car=True))
         # Merged into the body, the stem could not be sent: all on the car, 0.508 s.
         assert (kept.boundary, kept.latency_s) == (("stem",), pytest.approx(0.053))
 
@@ -66,7 +67,7 @@ def test_contraction_loses_no_lowest_latency_up_to_its_bound(keep_raw_on_car: bo
         if load.edge_slowdown / load.car_slowdown > fewer.exact_up_to:
             continue
         best, found = (
-            t.decide(link, load, 1e6, "latency", keep_raw_on_car=keep_raw_on_car)
+            t.decide(Situation(link, load, 1e6, "latency", keep_raw_on_car=keep_raw_on_car))
             for t in (every, fewer)
         )
         assert found.latency_s == pytest.approx(best.latency_s)
@@ -91,7 +92,7 @@ def of_mixed_types(rng: random.Random, dag: ModelDag) -> ModelDag:
 def test_design_chain_takes_10_4_seconds() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
-    plan = table.decide(LinkState(rate), LoadState(), 100.0, "latency")
+    plan = table.decide(Situation(LinkState(rate), LoadState(), 100.0, "latency"))
     assert plan.latency_s == pytest.approx(10.4)
     assert plan.boundary == ("y",)
 
@@ -164,7 +165,9 @@ def test_decide_equals_brute_force_on_500_random_networks() -> None:
             late, best, objective = brute_force(
                 dag, car, edge, accuracy, link, load, deadline_s, mode, tolerance
             )
-            plan = table.decide(link, load, deadline_s, mode, accuracy_tolerance=tolerance)
+            plan = table.decide(
+                Situation(link, load, deadline_s, mode, accuracy_tolerance=tolerance)
+            )
             assert plan.late == late
             found = plan.latency_s if late else plan.objective_s
             assert found == pytest.approx(objective, rel=1e-9)
@@ -177,7 +180,7 @@ def test_zero_bandwidth_and_no_connection_leave_only_the_car() -> None:
     dag, car, edge, _ = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
     for link in (LinkState(0.0), LinkState(1e12, connected=False)):
-        plan = table.decide(link, LoadState(), 100.0, "throughput")
+        plan = table.decide(Situation(link, LoadState(), 100.0, "throughput"))
         assert plan.device_only
         assert plan.latency_s == pytest.approx(20.1)
         assert "no link" in plan.reason
@@ -188,13 +191,15 @@ def test_keeping_the_raw_input_on_the_car(tmp_path: Path) -> None:
     slow = DeviceProfile("chain", "slow", 1, {"in": 0, "x": 50, "y": 50, "z": 50}, "now")
     table = CandidateTable.build(dag, slow, edge, exit_accuracy=[0.9])
     fast_link = LinkState(1e9)
-    assert table.decide(fast_link, LoadState(), 200, "latency").boundary == ("in",)
-    kept = table.decide(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True)
+    assert table.decide(Situation(fast_link, LoadState(), 200, "latency")).boundary == ("in",)
+    kept = table.decide(Situation(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True))
     # x is larger than the input: it may hold all of it.
     assert kept.boundary == ("y",)
     table.save(tmp_path / "table.json")
     read = CandidateTable.load(tmp_path / "table.json")
-    assert read.decide(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True) == kept
+    assert (
+        read.decide(Situation(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True)) == kept
+    )
 
 
 def test_what_holds_the_input_makes_nothing_superfluous_that_does_not() -> None:
@@ -215,8 +220,8 @@ def test_what_holds_the_input_makes_nothing_superfluous_that_does_not() -> None:
         ModelDag(nodes, ("exit",)), car, edge, exit_accuracy=[0.9], codecs=[AsIs(), small]
     )
     link = LinkState(1e3)
-    assert table.decide(link, LoadState(), 200, "latency").boundary == ("wide",)
-    kept = table.decide(link, LoadState(), 200, "latency", keep_raw_on_car=True)
+    assert table.decide(Situation(link, LoadState(), 200, "latency")).boundary == ("wide",)
+    kept = table.decide(Situation(link, LoadState(), 200, "latency", keep_raw_on_car=True))
     assert kept.boundary == ("narrow",)
 
 
@@ -224,7 +229,7 @@ def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
     link, load = LinkState(rate, 0.5), LoadState(2, 3)
-    best = table.decide(link, load, 100.0, "latency")
+    best = table.decide(Situation(link, load, 100.0, "latency"))
     pinned = table.price(1, best.boundary, "f32", link, load, 100.0, "latency")
     assert pinned.latency_s == pytest.approx(best.latency_s)
     assert pinned.period_s == pytest.approx(best.period_s)
@@ -239,20 +244,22 @@ def test_mode_auto_goes_by_load_score_and_priority() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
     link = LinkState(rate)
-    assert table.decide(link, LoadState(score=0.39), 99.0).mode == "latency"
-    assert table.decide(link, LoadState(score=0.4), 99.0).mode == "throughput"
-    assert table.decide(link, LoadState(score=0.4), 99.0, priority=True).mode == "latency"
+    assert table.decide(Situation(link, LoadState(score=0.39), 99.0)).mode == "latency"
+    assert table.decide(Situation(link, LoadState(score=0.4), 99.0)).mode == "throughput"
+    assert (
+        table.decide(Situation(link, LoadState(score=0.4), 99.0, priority=True)).mode == "latency"
+    )
 
 
 def test_risk_judges_the_deadline_at_a_slower_link() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
     link = LinkState(rate, relative_spread=0.5)
-    assert not table.decide(link, LoadState(), 10.5, "latency").late
-    careful = table.decide(link, LoadState(), 10.5, "latency", risk=0.05)
+    assert not table.decide(Situation(link, LoadState(), 10.5, "latency")).late
+    careful = table.decide(Situation(link, LoadState(), 10.5, "latency", risk=0.05))
     assert careful.late
     # 0.2 s of transfer become 0.2 * exp(1.645 * 0.5) = 0.455 s.
-    assert not table.decide(link, LoadState(), 10.7, "latency", risk=0.05).late
+    assert not table.decide(Situation(link, LoadState(), 10.7, "latency", risk=0.05)).late
 
 
 def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
@@ -267,8 +274,8 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
     again = CandidateTable.load(tmp_path / "table.json", "random")
     for _ in range(50):
         link, load, deadline_s = random_situation(rng)
-        plan: Plan = table.decide(link, load, deadline_s, "throughput")
-        assert again.decide(link, load, deadline_s, "throughput") == plan
+        plan: Plan = table.decide(Situation(link, load, deadline_s, "throughput"))
+        assert again.decide(Situation(link, load, deadline_s, "throughput")) == plan
         args = (plan.exit_number, plan.boundary, plan.codec, link, load, deadline_s)
         assert again.price(*args) == table.price(*args)
     every = [cut for number in (1, 2, 3) for cut in cuts(dag, number)]
@@ -305,16 +312,16 @@ def test_impossible_requests() -> None:
     link, load = LinkState(rate), LoadState()
     for deadline_s in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(DeadlineError, match="deadline_s"):
-            table.decide(link, load, deadline_s)
+            table.decide(Situation(link, load, deadline_s))
     for most_period_s in (0.0, -1.0, math.nan):
         with pytest.raises(DeadlineError, match="most_period_s"):
-            table.decide(link, load, 1.0, most_period_s=most_period_s)
+            table.decide(Situation(link, load, 1.0, most_period_s=most_period_s))
     with pytest.raises(PlanningError, match="mode is 'fast'"):
-        table.decide(link, load, 1.0, "fast")
+        table.decide(Situation(link, load, 1.0, "fast"))
     with pytest.raises(PlanningError, match="risk"):
-        table.decide(link, load, 1.0, risk=0.9)
+        table.decide(Situation(link, load, 1.0, risk=0.9))
     with pytest.raises(NoPlanError, match=r"reaches 0\.9"):
-        table.decide(link, load, 1.0, accuracy_floor=0.95)
+        table.decide(Situation(link, load, 1.0, accuracy_floor=0.95))
     with pytest.raises(LoadError, match="car_slowdown"):
         LoadState(0.0)
     other = DeviceProfile("other", "car", 1, dict(car.node_seconds), "now")

@@ -36,7 +36,7 @@ class Exact:
 
     def plan(self, situation: Situation) -> Plan:
         """The best plan."""
-        plan = situation.decide(self.table(situation))
+        plan = self.table(situation).decide(situation)
         if self._table is not None:
             return plan
         return replace(plan, reason=f"{plan.reason}, of those that minimum cuts find")
