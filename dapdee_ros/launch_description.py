@@ -123,6 +123,10 @@ class _Supervised:
         raise RuntimeError(f"{said}; why is in its output above")
 
 
+def _type_of(value: Any) -> Any:
+    return list[str] if isinstance(value, list) else type(value)
+
+
 def _node(
     start: ProcessStart,
     values: Mapping[str, Any],
@@ -140,7 +144,7 @@ def _node(
         # Typed, so that a text that looks like a number, or like YAML, stays a text.
         parameters.append(
             {
-                name: ParameterValue(value, value_type=type(value))
+                name: ParameterValue(value, value_type=_type_of(value))
                 for name, value in start.parameters.items()
             }
         )

@@ -30,7 +30,7 @@ class Argument:
     Attributes:
         name: its name, and that of the parameters it sets.
         description: what it does, in words.
-        kind: str, int or float.
+        kind: str, int, float, or list for names that commas separate.
         default: its value as text. Empty: nothing is set, and the parameter files decide.
         choices: the values it may have; all if empty.
         of_parameter: whether it sets parameters of nodes (otherwise it says what is started).
@@ -57,6 +57,8 @@ class Argument:
             return None
         if {*self.choices} - {""} == {"true", "false"}:
             return text == "true"
+        if self.kind is list:
+            return [name.strip() for name in text.split(",")]
         try:
             return self.kind(text)
         except ValueError:
@@ -146,6 +148,11 @@ CAR_ARGUMENTS = (
 EDGE_ARGUMENTS = (
     MODEL,
     THREADS,
+    Argument(
+        "cars",
+        "Namespaces of the cars to serve, such as car1,car2. Empty: the one that the edge runs in.",
+        list,
+    ),
     _switch(
         "emulated_link",
         "false",
@@ -199,11 +206,11 @@ LINK_EMULATOR = ProcessRow(
     "link_emulator", ("link_emulator",), ("link",), fixed=(("far_prefix", FAR_PREFIX),)
 )
 VIEWER = ProcessRow("viewer", ("viewer",), ("model", "deadline_s", "http_port"), required=False)
-EDGE = ProcessRow("edge", ("edge",), ("model", "threads"), far=True)
+EDGE = ProcessRow("edge", ("edge",), ("model", "threads", "cars"), far=True)
 EDGE_LOAD_MONITOR = ProcessRow(
     "load_monitor",
     ("edge_load_monitor",),
-    (),
+    ("cars",),
     config="edge",
     fixed=(("machine", "edge"),),
     name="edge_load_monitor",

@@ -78,6 +78,7 @@ class HeadFrame:
         codec: how the tensors were coded.
         specs: how they lie in ``data``.
         data: their bytes.
+        car_id: the car that sent it.
         context: whatever the caller wants back with the answer (the image's header).
     """
 
@@ -89,6 +90,7 @@ class HeadFrame:
     codec: str
     specs: Sequence[TensorSpec]
     data: array[int] | bytes
+    car_id: str = ""
     context: Any = None
 
 

@@ -30,10 +30,11 @@ class TensorsArrived:
 
     Attributes:
         number: the frame's number.
-        session: its head's; each car has one.
+        session: its head's, drawn anew at every start.
         exit_number: the exit to compute.
         sent_s: when it was sent, on the car's clock; only ever echoed.
         received_bytes: coded tensor bytes.
+        car_id: the car it came from.
         payload: the frame itself, for whoever computes it.
         context: whatever shall come back with the answer.
     """
@@ -43,6 +44,7 @@ class TensorsArrived:
     exit_number: int
     sent_s: float
     received_bytes: int
+    car_id: str = ""
     payload: Any = None
     context: Any = None
 
@@ -106,7 +108,7 @@ class TailCore:
     def __init__(self) -> None:
         self.computed = 0
         self.refused: dict[Status, int] = dict.fromkeys(list(Status)[1:], 0)
-        self._waiting: OrderedDict[int, tuple[TensorsArrived, float]] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[TensorsArrived, float]] = OrderedDict()
         self._work: tuple[TensorsArrived, float, float] | None = None
         self._stopped = False
 
@@ -154,9 +156,9 @@ class TailCore:
         """Put a frame into its car's mailbox; returns what has to make way for it, and why."""
         if self._stopped:
             return [((frame, now_s), BUSY_SHUTDOWN)]
-        displaced = self._waiting.get(frame.session)
+        displaced = self._waiting.get(frame.car_id)
         # The place in the queue is the car's: it does not lose it to a newer frame of its own.
-        self._waiting[frame.session] = (frame, now_s)
+        self._waiting[frame.car_id] = (frame, now_s)
         if displaced is not None:
             return [(displaced, BUSY_NEWER)]
         if len(self._waiting) > MOST_CARS:

@@ -29,7 +29,7 @@ from dapdee_ros.partition.plan import NO_CODEC
 _PLACES = {place.value: place for place in Place}
 
 
-def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:
+def head_frame_to_message(frame: HeadFrame, header: Header, car_id: str = "") -> msg.HeadTensor:
     """A frame as it goes to the edge, under its image's header."""
     tensors = [
         msg.TensorSpec(
@@ -45,6 +45,7 @@ def head_frame_to_message(frame: HeadFrame, header: Header) -> msg.HeadTensor:
     ]
     message = msg.HeadTensor(
         header=header,
+        car_id=car_id,
         frame_number=frame.number,
         session=frame.session,
         sent_s=frame.sent_s,
@@ -79,6 +80,7 @@ def message_to_head_frame(message: msg.HeadTensor) -> HeadFrame:
             for t in message.tensors
         ],
         data=message.data,
+        car_id=message.car_id,
         context=message.header,
     )
 
@@ -101,10 +103,13 @@ def _fill_classification(
     message.top_scores = array("f", classification.top_scores)
 
 
-def tail_answer_to_message(answer: TailAnswer, card: ModelCard) -> msg.InferenceResult:
+def tail_answer_to_message(
+    answer: TailAnswer, header: Header, card: ModelCard, car_id: str = ""
+) -> msg.InferenceResult:
     """The edge's answer to a head."""
     message = msg.InferenceResult(
-        header=answer.context,
+        header=header,
+        car_id=car_id,
         frame_number=answer.number,
         session=answer.session,
         status=int(answer.status),
@@ -150,12 +155,13 @@ def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
 
 
 def frame_result_to_message(
-    result: FrameResult, header: Header, card: ModelCard
+    result: FrameResult, header: Header, card: ModelCard, car_id: str = ""
 ) -> msg.InferenceResult:
     """The one result of a frame, for the autonomy stack."""
     sent = result.sent_bytes > 0
     message = msg.InferenceResult(
         header=header,
+        car_id=car_id,
         frame_number=result.number,
         session=result.session,
         status=msg.InferenceResult.STATUS_OK,
@@ -179,7 +185,9 @@ def frame_result_to_message(
     return message
 
 
-def plan_to_message(told: TellPlan, *, stamp: Time, model_id: str) -> msg.PartitionPlan:
+def plan_to_message(
+    told: TellPlan, *, stamp: Time, model_id: str, car_id: str = ""
+) -> msg.PartitionPlan:
     """A decided plan as the head gets it."""
     plan = told.plan
     # The message layer ends the process on an int or NumPy scalar where a float belongs, and plans
@@ -187,6 +195,7 @@ def plan_to_message(told: TellPlan, *, stamp: Time, model_id: str) -> msg.Partit
     throughput = plan.mode == "throughput"
     return msg.PartitionPlan(
         header=Header(stamp=stamp),
+        car_id=car_id,
         epoch=told.epoch,
         model_id=model_id,
         exit=int(plan.exit_number),
@@ -242,10 +251,11 @@ def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
     )
 
 
-def profile_to_message(profile: DeviceProfile, stamp: Time) -> msg.DeviceProfile:
+def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") -> msg.DeviceProfile:
     """A profile to be latched."""
     return msg.DeviceProfile(
         header=Header(stamp=stamp),
+        car_id=car_id,
         model_id=profile.model_id,
         device=_within(profile.device, 256),
         threads=profile.threads,

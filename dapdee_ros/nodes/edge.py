@@ -1,16 +1,22 @@
-"""The edge's node: finishes what the head of a car began."""
+"""The edge's node: finishes what the heads of one or several cars began."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
-from dapdee_ros.core.frames import TailAnswer
+from dapdee_ros.core.frames import Status, TailAnswer
 from dapdee_ros.estimation.health import Health, Level
+from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.car import Car, car_of, declare_cars
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
+from dapdee_ros.nodes.link import LinkEnd
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.runtime.health import EdgeHealth
@@ -18,38 +24,88 @@ from dapdee_ros.runtime.tail import TailRuntime
 from dapdee_ros.sealing.channels import Role
 
 
+class _Port:
+    """What the edge hears of one car and says to it."""
+
+    def __init__(self, link: LinkEnd, rejections: Rejections) -> None:
+        self.car, self._link, self._rejections = link.car, link, rejections
+        self._results: Any = None
+        self._frames: Any = None
+        self._runtime: TailRuntime | None = None
+        self.answered: Counter[Status] = Counter()
+        self._echoes = link.publisher("probe_echo", msg.Probe, qos.PROBE)
+        link.listen("probe", msg.Probe, self._echo, qos.PROBE, rejections)
+
+    def open(self, runtime: TailRuntime, reliable: bool) -> None:
+        """Begin to take frames."""
+        # The load monitor on this machine listens as well.
+        self._results = self._link.publisher(
+            "edge_result", msg.InferenceResult, qos.tensor_qos(reliable, 10), here_too=True
+        )
+        self._runtime = runtime
+        self._frames = self._link.listen(
+            "head_tensor", msg.HeadTensor, self._take, qos.tensor_qos(reliable, 2), self._rejections
+        )
+
+    def close_frames(self) -> None:
+        """Take no more frames; answers still go out."""
+        if self._frames is not None:
+            self._link.end_subscription(self._frames)
+        self._frames = self._runtime = None
+
+    def close(self) -> None:
+        """Say no more."""
+        if self._results is not None:
+            self._link.end_publisher(self._results)
+        self._results = None
+
+    def publish(self, message: msg.InferenceResult, status: Status) -> None:
+        """Answer a frame."""
+        self.answered[status] += 1
+        if self._results is not None:
+            self._results.publish(message)
+
+    def _refused(self, kind: str, car_id: str) -> bool:
+        fault = self.car.stranger(car_id)
+        if fault:
+            self._rejections.count(time.monotonic(), kind, fault)
+        return bool(fault)
+
+    def _take(self, message: msg.HeadTensor) -> None:
+        runtime = self._runtime  # the link's thread may bring this while another one stops it
+        if runtime is not None and not self._refused("frame of another car", message.car_id):
+            frame = message_to_head_frame(message)
+            runtime.submit(replace(frame, car_id=self.car.car_id, context=(self, message.header)))
+
+    def _echo(self, probe: msg.Probe) -> None:
+        if self._runtime is None or self._refused("probe of another car", probe.car_id):
+            return  # a link to an edge that takes no frames is of no use to the planner
+        probe.padding = b""
+        self._echoes.publish(probe)
+
+
 class Edge(ModelLifecycleNode):
-    """Subscribes head_tensor and probe, publishes edge_result and probe_echo."""
+    """Subscribes head_tensor and probe of every car, publishes edge_result and probe_echo."""
 
     def __init__(self) -> None:
         super().__init__("edge", "edge/profile", Role.EDGE)
         self._runtime: TailRuntime | None = None
-        self._handles: list[Any] = []
-        self._results: Any = None
         self._health = EdgeHealth()
-        self._echoes = self.link.publisher("probe_echo", msg.Probe, qos.PROBE)
-        self.link.listen("probe", msg.Probe, self._echo, qos.PROBE, self.rejections)
+        self._ports = [_Port(link, self.rejections) for link in self.links]
+
+    def _cars(self) -> list[Car | None]:
+        own = car_of(self)
+        # Names of its own namespace stay relative, so that they can be remapped.
+        return [None if car == own else car for car in declare_cars(self)]
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to take frames."""
         if self.network is None:
             return TransitionCallbackReturn.FAILURE
-        reliable = self.get_parameter("reliable").value
-        # The load monitor on this machine listens as well.
-        self._results = self.link.publisher(
-            "edge_result", msg.InferenceResult, qos.tensor_qos(reliable, 10), here_too=True
-        )
         self._runtime = TailRuntime(self.network, self._answer, rejections=self.rejections)
         self._runtime.start()
-        self._handles = [
-            self.link.listen(
-                "head_tensor",
-                msg.HeadTensor,
-                self._take,
-                qos.tensor_qos(reliable, 2),
-                self.rejections,
-            )
-        ]
+        for port in self._ports:
+            port.open(self._runtime, self.get_parameter("reliable").value)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -59,48 +115,47 @@ class Edge(ModelLifecycleNode):
 
     def stop_runtime(self) -> None:
         """End the inference thread, if there is one."""
-        for handle in self._handles:
-            self.link.end_subscription(handle)
-        self._handles = []
+        for port in self._ports:
+            port.close_frames()
         if self._runtime is not None:
             runtime, self._runtime = self._runtime, None
             runtime.stop()
-            refused = sum(runtime.refused.values())
-            self.get_logger().info(f"{runtime.computed} frames answered, {refused} refused")
-            self.link.end_publisher(self._results)
+            for port in self._ports:
+                computed, refused = port.answered[Status.OK], port.answered.total()
+                of_car = f"{port.car.car_id}: " if len(self._ports) > 1 else ""
+                self.get_logger().info(
+                    f"{of_car}{computed} frames answered, {refused - computed} refused"
+                )
+                port.close()
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks edge, refused and seal."""
-        common = {"refused": self.rejections.health(now_s), **self.link.diagnose(now_s)}
+        """Tasks edge, refused, and seal (of each car, where there are several)."""
+        common = {"refused": self.rejections.health(now_s)}
+        for link in self.links:
+            of_car = f" of {link.car.car_id}" if len(self.links) > 1 else ""
+            common |= {f"{task}{of_car}": h for task, h in link.diagnose(now_s).items()}
         if self._runtime is None or self.network is None:
             return {"edge": Health(Level.STALE, NOT_ACTIVE, {}), **common}
         runtime, card = self._runtime, self.network.model.card
         refused = {status.name.lower(): n for status, n in runtime.refused.items()}
-        return {
-            "edge": self._health.judge(
-                now_s,
-                runtime.computed,
-                refused,
-                runtime.queue_depth,
-                f"{card.name} ({card.model_id[:12]})",
-            ),
-            **common,
-        }
-
-    def _take(self, message: msg.HeadTensor) -> None:
-        runtime = self._runtime  # the link's thread may bring this while another one stops it
-        if runtime is not None:
-            runtime.submit(message_to_head_frame(message))
+        health = self._health.judge(
+            now_s,
+            runtime.computed,
+            refused,
+            runtime.queue_depth,
+            f"{card.name} ({card.model_id[:12]})",
+        )
+        if len(self._ports) > 1:
+            answered = {f"answered ({p.car.car_id})": p.answered[Status.OK] for p in self._ports}
+            health = replace(health, values={**health.values, **answered})
+        return {"edge": health, **common}
 
     def _answer(self, answer: TailAnswer) -> None:
         if self.network is not None:
-            self._results.publish(tail_answer_to_message(answer, self.network.model.card))
-
-    def _echo(self, probe: msg.Probe) -> None:
-        if self._runtime is None:
-            return  # a link to an edge that takes no frames is of no use to the planner
-        probe.padding = b""
-        self._echoes.publish(probe)
+            port, header = answer.context
+            card = self.network.model.card
+            message = tail_answer_to_message(answer, header, card, port.car.car_id)
+            port.publish(message, answer.status)
 
 
 def main() -> int:

@@ -64,6 +64,8 @@ class Head(ModelLifecycleNode):
             trace: told every event of the head's core and the actions that followed.
         """
         super().__init__("head", "car/profile", Role.HEAD)
+        (self.link,) = self.links
+        self._car = self.link.car
         self._trace = trace
         self._settings = declare_settings(self, HeadSettings)
         own = declare_settings(self, HeadNodeSettings)
@@ -211,6 +213,9 @@ class Head(ModelLifecycleNode):
         runtime = self._runtime  # the link's thread may bring this while another one stops it
         if runtime is None:
             return
+        if fault := self._car.stranger(message.car_id):
+            self.rejections.count(time.monotonic(), "answer", fault)
+            return
         runtime.answer(message_to_tail_answer(message))
 
     def _tell_unused(self, unused: Unused) -> None:
@@ -233,6 +238,9 @@ class Head(ModelLifecycleNode):
             return
         self._untried_plan = None
         card = self.network.model.card
+        if fault := self._car.stranger(message.car_id):
+            self._refuse_plan(fault)
+            return
         if message.model_id != card.model_id:
             self._refuse_plan(
                 f"it is for model {message.model_id[:12]}, this head runs {card.name} "
@@ -277,12 +285,12 @@ class Head(ModelLifecycleNode):
             raise FrameError(str(error)) from error
 
     def _publish_tensors(self, frame: HeadFrame) -> None:
-        self._tensors.publish(head_frame_to_message(frame, frame.context.header))
+        self._tensors.publish(head_frame_to_message(frame, frame.context.header, self._car.car_id))
 
     def _publish(self, result: FrameResult) -> None:
         if self.network is not None:
-            card = self.network.model.card
-            self._results.publish(frame_result_to_message(result, result.context.header, card))
+            card, header = self.network.model.card, result.context.header
+            self._results.publish(frame_result_to_message(result, header, card, self._car.car_id))
 
     def _publish_ledger(self) -> None:
         if self._runtime is not None:

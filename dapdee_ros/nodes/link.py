@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile
 
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import Rejections
+from dapdee_ros.nodes.car import Car, car_of
 from dapdee_ros.nodes.link_context import stays_on_this_machine
 from dapdee_ros.nodes.topics import listen_checking, listen_timed, publish_on
 from dapdee_ros.sealing.channels import CHANNELS, Role
@@ -33,18 +34,24 @@ INSECURE = (
 
 
 class OpenEnd:
-    """The link without a key: whatever the owner's context reaches."""
+    """The link without a key: whatever the owner's context reaches.
+
+    Attributes:
+        car: the car at this end, or at the other one.
+    """
 
     sealed = False
 
-    def __init__(self, owner: Node) -> None:
+    def __init__(self, owner: Node, car: Car | None = None) -> None:
         self._owner = owner
+        self.car = car or car_of(owner)
+        self._named = (lambda channel: channel) if car is None else car.topic
 
     def publisher(
         self, channel: str, kind: type, profile: QoSProfile, *, here_too: bool = False
     ) -> Any:
         """Something with ``publish`` that speaks on a channel."""
-        return publish_on(self._owner, kind, channel, profile)
+        return publish_on(self._owner, kind, self._named(channel), profile)
 
     def listen(
         self,
@@ -55,7 +62,8 @@ class OpenEnd:
         rejections: Rejections,
     ) -> Any:
         """Hear what is said on a channel; see ``topics.listen_checking`` for ``rejections``."""
-        return listen_checking(self._owner, kind, channel, take, profile, rejections)
+        topic = self._named(channel)
+        return listen_checking(self._owner, kind, topic, take, profile, rejections)
 
     def listen_timed(
         self,
@@ -69,7 +77,8 @@ class OpenEnd:
         relay: bool = False,
     ) -> Any:
         """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
-        return listen_timed(self._owner, kind, channel, take, profile, rejections, check=check)
+        topic = self._named(channel)
+        return listen_timed(self._owner, kind, topic, take, profile, rejections, check=check)
 
     def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
         """Let the processes of this machine hear a channel; here they do so anyway."""
@@ -92,23 +101,24 @@ class OpenEnd:
         """End what is not the owner's own."""
 
 
-def link_end(owner: Node, role: Role) -> LinkEnd:
+def link_end(owner: Node, role: Role, car: Car | None = None) -> LinkEnd:
     """The link's end of a process, as the environment configures it.
 
     Args:
         owner: the node that speaks over the link.
         role: what it is there.
+        car: the car that it speaks to; None: the one in whose namespace it runs.
 
     Raises:
         KeyFileError: if a key is configured and cannot be used.
     """
     link = sealed_link(os.environ)
     if link is None:
-        return OpenEnd(owner)
+        return OpenEnd(owner, car)
     # Here, not above: who has no key needs no cryptography.
     from dapdee_ros.nodes.sealed_link import SealedEnd
 
-    return SealedEnd(owner, role, link)
+    return SealedEnd(owner, role, link, car)
 
 
 def listen_beyond(

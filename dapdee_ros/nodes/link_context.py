@@ -110,12 +110,13 @@ class LinkContext:
         node: the node, for topics only.
     """
 
-    def __init__(self, owner: Node, domain_id: int) -> None:
-        """Make it, with the owner's name, namespace and renamed topics.
+    def __init__(self, owner: Node, domain_id: int, namespace: str) -> None:
+        """Make it, with the owner's name and renamed topics.
 
         Args:
             owner: the node of this process that speaks over the link.
             domain_id: the link's domain.
+            namespace: the car's.
         """
         self._context = Context()
         with _users_reach():
@@ -124,7 +125,7 @@ class LinkContext:
             self.node = Node(
                 owner.get_name(),
                 context=self._context,
-                namespace=owner.get_namespace(),
+                namespace=namespace,
                 start_parameter_services=False,
                 enable_rosout=False,
                 parameter_overrides=[

@@ -114,7 +114,7 @@ class LinkEmulator(Node):
         ]
         # What is sealed passes as it is: the emulator has no use for the key.
         sealed = sealed_link(os.environ)
-        self._sealed = LinkContext(self, sealed.domain_id) if sealed else None
+        self._sealed = LinkContext(self, sealed.domain_id, self.get_namespace()) if sealed else None
         node = self._sealed.node if self._sealed else self
         for direction, kind, source, target, profile in ways:
             kind = msg.Sealed if sealed else kind

@@ -131,6 +131,7 @@ class LinkMonitor(Node):
 
     def _send(self, now_s: float, action: SendProbe) -> None:
         probe = msg.Probe(
+            car_id=self.link.car.car_id,
             session=self._session,
             sequence=action.sequence,
             sent_s=now_s,
@@ -143,6 +144,7 @@ class LinkMonitor(Node):
         self._qualities.publish(
             msg.LinkQuality(
                 header=Header(stamp=self.get_clock().now().to_msg()),
+                car_id=self.link.car.car_id,
                 uplink_bps=new.uplink_bps,
                 rtt_s=new.rtt_s,
                 loss_ratio=new.loss_ratio,

@@ -18,7 +18,8 @@ from dapdee_ros.estimation.car_health import MachineLoad, machine_health
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
-from dapdee_ros.nodes.link import OpenEnd, link_end
+from dapdee_ros.nodes.car import car_of, declare_cars
+from dapdee_ros.nodes.link import LinkEnd, OpenEnd, link_end
 from dapdee_ros.nodes.message_checks import result_fault
 from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process import run_nodes
@@ -49,8 +50,19 @@ class LoadMonitor(Node):
         self._battery_ratio = math.nan
         self._measured: MachineLoad | None = None
         # Only the edge's crosses the link.
-        self._link = OpenEnd(self) if self._side == "car" else link_end(self, Role.EDGE_LOAD)
-        self._loads = self._link.publisher(f"{self._side}/load", msg.NodeLoad, qos.STATE)
+        own = car_of(self)
+        self._links: list[LinkEnd] = (
+            [OpenEnd(self)]
+            if self._side == "car"
+            else [
+                link_end(self, Role.EDGE_LOAD, None if car == own else car)
+                for car in declare_cars(self)
+            ]
+        )
+        self._loads = [
+            (link.car.car_id, link.publisher(f"{self._side}/load", msg.NodeLoad, qos.STATE))
+            for link in self._links
+        ]
         if self._side == "car":
             if hear_results:
                 listen_checking(
@@ -72,15 +84,16 @@ class LoadMonitor(Node):
             )
             self.create_subscription(BatteryState, "battery_state", self._take_battery, qos.IMAGE)
         else:
-            listen_checking(
-                self,
-                msg.InferenceResult,
-                "edge_result",
-                self.take_result,
-                qos.tensor_qos(settings.reliable, 10),
-                self.rejections,
-                check=result_fault,
-            )
+            for link in self._links:
+                listen_checking(
+                    self,
+                    msg.InferenceResult,
+                    "edge_result" if link.car == own else link.car.topic("edge_result"),
+                    self.take_result,
+                    qos.tensor_qos(settings.reliable, 10),
+                    self.rejections,
+                    check=result_fault,
+                )
         psutil.cpu_percent()  # the first call only starts the measurement
         every(self, settings.period_s, self._publish)
 
@@ -96,7 +109,8 @@ class LoadMonitor(Node):
 
     def destroy_node(self) -> None:
         """End the link, then the node."""
-        self._link.close()
+        for link in self._links:
+            link.close()
         super().destroy_node()
 
     def take_result(self, result: msg.InferenceResult) -> None:
@@ -129,13 +143,15 @@ class LoadMonitor(Node):
             queue_depth=self._queue_depth,
         )
         self._measured = load
-        self._loads.publish(
-            msg.NodeLoad(
-                header=Header(stamp=self.get_clock().now().to_msg()),
-                machine=platform.node(),
-                **asdict(load),
+        for car_id, publisher in self._loads:
+            publisher.publish(
+                msg.NodeLoad(
+                    header=Header(stamp=self.get_clock().now().to_msg()),
+                    car_id=car_id,
+                    machine=platform.node(),
+                    **asdict(load),
+                )
             )
-        )
 
 
 def _sensors(name: str) -> Any:

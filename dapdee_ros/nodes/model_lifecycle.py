@@ -15,8 +15,9 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.car import Car
 from dapdee_ros.nodes.conversions import profile_to_message
-from dapdee_ros.nodes.link import OpenEnd, link_end
+from dapdee_ros.nodes.link import LinkEnd, OpenEnd, link_end
 from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process_settings import ModelSettings
 from dapdee_ros.partition.errors import ProfileError
@@ -38,6 +39,11 @@ class ModelLifecycleNode(LifecycleNode):
     """Loads a model and profiles it on configure, frees it on cleanup.
 
     Subclasses say what happens with it on activate and deactivate.
+
+    Attributes:
+        network: the model and what this machine knows of its speed; None unless configured.
+        rejections: what came and was refused.
+        links: this process's ends of the link, one for every car.
     """
 
     def __init__(self, name: str, profile_topic: str, role: Role) -> None:
@@ -46,11 +52,15 @@ class ModelLifecycleNode(LifecycleNode):
         _survive_wrong_transitions(self)
         self.network: SplitNetwork | None = None
         self.rejections = Rejections()
-        self.link = link_end(self, role)
+        self.links = [link_end(self, role, car) for car in self._cars()]
         self._profile_topic = profile_topic
         # What stays on the car does not cross the link.
-        self._profile_end = self.link if profile_topic in CHANNELS else OpenEnd(self)
-        self._profile_publisher: Any = None
+        self._profile_ends = self.links if profile_topic in CHANNELS else [OpenEnd(self)]
+        self._profile_publishers: list[tuple[LinkEnd, Any]] = []
+
+    def _cars(self) -> list[Car | None]:
+        """The cars to speak to; None: the one in whose namespace this runs."""
+        return [None]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and measure it, or say why that is impossible."""
@@ -76,12 +86,11 @@ class ModelLifecycleNode(LifecycleNode):
             runner, profile = SlowRunner(runner, slowdown), slowed_down(profile, slowdown)
             self.get_logger().warning(f"plays a processor {slowdown:g} times slower than this one")
         self.network = SplitNetwork(model, profile, runner)
-        self._profile_publisher = self._profile_end.publisher(
-            self._profile_topic, msg.DeviceProfile, qos.LATCHED
-        )
-        self._profile_publisher.publish(
-            profile_to_message(profile, self.get_clock().now().to_msg())
-        )
+        for end in self._profile_ends:
+            publisher = end.publisher(self._profile_topic, msg.DeviceProfile, qos.LATCHED)
+            self._profile_publishers.append((end, publisher))
+            stamp = self.get_clock().now().to_msg()
+            publisher.publish(profile_to_message(profile, stamp, end.car.car_id))
         self.get_logger().info(
             f"model {model.card.name} ({model.card.model_id[:12]}), "
             f"{len(model.card.dag.exits)} exits, loaded in {loaded_s - started_s:.1f} s; the whole "
@@ -92,9 +101,9 @@ class ModelLifecycleNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model."""
         self.network = None
-        if self._profile_publisher is not None:
-            self._profile_end.end_publisher(self._profile_publisher)
-            self._profile_publisher = None
+        for end, publisher in self._profile_publishers:
+            end.end_publisher(publisher)
+        self._profile_publishers = []
         gc.collect()
         return TransitionCallbackReturn.SUCCESS
 
@@ -110,7 +119,8 @@ class ModelLifecycleNode(LifecycleNode):
     def destroy_node(self) -> None:
         """End the inference thread, then the node."""
         self.stop_runtime()
-        self.link.close()
+        for end in self.links:
+            end.close()
         super().destroy_node()
 
 

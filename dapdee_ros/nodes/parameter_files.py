@@ -22,6 +22,7 @@ from dapdee_ros.nodes.process_settings import (
     ManagerNodeSettings,
     ModelSettings,
     RunRecorderSettings,
+    ServedCars,
     ViewerSettings,
 )
 
@@ -92,8 +93,8 @@ FILES = (
         "edge",
         "The edge's processes: inference and the load monitor beside it.",
         (
-            Section("edge", (ModelSettings,)),
-            Section("edge_load_monitor", (LoadMonitorSettings,), {"machine": "edge"}),
+            Section("edge", (ModelSettings, ServedCars)),
+            Section("edge_load_monitor", (LoadMonitorSettings, ServedCars), {"machine": "edge"}),
         ),
     ),
     ParameterFile(

@@ -42,6 +42,7 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.car import car_of
 from dapdee_ros.nodes.conversions import message_to_result_came, plan_to_message
 from dapdee_ros.nodes.link import LinkEnd, listen_beyond
 from dapdee_ros.nodes.message_checks import link_fault, load_fault, result_fault
@@ -217,7 +218,10 @@ class PartitionManager(Node):
     def _tell(self, told: TellPlan) -> None:
         plan = told.plan
         self._plan = plan_to_message(
-            told, stamp=self.get_clock().now().to_msg(), model_id=self._card.model_id
+            told,
+            stamp=self.get_clock().now().to_msg(),
+            model_id=self._card.model_id,
+            car_id=car_of(self).car_id,
         )
         self._plans.publish(self._plan)
         where = (

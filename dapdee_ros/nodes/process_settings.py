@@ -80,6 +80,18 @@ class HeadNodeSettings:
 
 
 @dataclass(frozen=True)
+class ServedCars:
+    """Of what runs on the edge server."""
+
+    cars: tuple[str, ...] = setting(
+        ("",),
+        "Namespaces of the cars to serve, such as ['car1', 'car2']; an empty one is the node's "
+        "own. With a sealed link every car has a key of its own (docs/security.md).",
+        note='namespaces of the cars to serve, such as [car1, car2]; "": the edge\'s own',
+    )
+
+
+@dataclass(frozen=True)
 class ManagerNodeSettings:
     """Of the partition manager, beside ``PlanningSettings``."""
 

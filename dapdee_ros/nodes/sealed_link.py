@@ -19,6 +19,7 @@ import dapdee_ros.msg as msg
 from dapdee_ros.estimation.health import Findings, Health, Level, Value
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.car import Car, car_of
 from dapdee_ros.nodes.link_context import LinkContext, inner_topics_are_safe
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import MessageReader, publish_on
@@ -78,22 +79,27 @@ class SealedEnd:
     """The link with a key: a node in a context of its own, and a thread for what comes.
 
     Attributes:
+        car: the car at this end, or at the other one.
         rejections: what came and was not accepted.
     """
 
     sealed = True
 
-    def __init__(self, owner: Node, role: Role, link: SealedLink) -> None:
+    def __init__(self, owner: Node, role: Role, link: SealedLink, car: Car | None = None) -> None:
         """Begin to look for the other side.
 
         Args:
             owner: the node that speaks over the link.
             role: what it is there.
             link: key file and domain.
+            car: the car that it speaks to; None: the one in whose namespace it runs.
 
         Raises:
             KeyFileError: if the key file cannot be used.
         """
+        self.car = car or car_of(owner)
+        self._named = (lambda channel: channel) if car is None else car.topic
+        link = link.of_car(self.car.car_id)
         ring = load_ring(link.key_file)
         self._owner, self._link = owner, link
         self.rejections = Rejections()
@@ -106,7 +112,7 @@ class SealedEnd:
         self._latched: dict[str, SealedPublisher] = {}
         self._arrived: deque[tuple[_Take, bytes, float]] = deque()
         self._guard = owner.create_guard_condition(self._deliver)
-        self._context = LinkContext(owner, link.domain_id)
+        self._context = LinkContext(owner, link.domain_id, self.car.namespace)
         self._node = self._context.node
         self._hellos = publish_on(self._node, msg.Sealed, HELLO_TOPIC, _HELLOS)
         self._sessions = publish_on(self._node, msg.Sealed, SESSION_TOPIC, qos.RESULT)
@@ -135,7 +141,7 @@ class SealedEnd:
             profile: its QoS. What is latched is sent again to every new peer.
             here_too: publish it unsealed as well, for this machine.
         """
-        beside = publish_on(self._owner, kind, channel, profile) if here_too else None
+        beside = publish_on(self._owner, kind, self._named(channel), profile) if here_too else None
         made = SealedPublisher(
             self, channel, publish_on(self._node, msg.Sealed, channel, profile), beside
         )
@@ -184,7 +190,7 @@ class SealedEnd:
             relay: let the other processes of this machine hear it as well.
         """
         taken = _Take(MessageReader(self._owner, kind, channel, rejections, check), take)
-        beside = publish_on(self._owner, kind, channel, profile) if relay else None
+        beside = publish_on(self._owner, kind, self._named(channel), profile) if relay else None
 
         def opened(data: bytes, arrived_s: float) -> None:
             if beside is not None:
@@ -196,7 +202,7 @@ class SealedEnd:
 
     def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
         """Let the processes of this machine hear a channel under its usual name."""
-        publisher = publish_on(self._owner, kind, channel, profile)
+        publisher = publish_on(self._owner, kind, self._named(channel), profile)
 
         def opened(data: bytes, _arrived_s: float) -> None:
             publisher.publish(data)

@@ -147,6 +147,7 @@ class TailRuntime:
                 frame.exit_number,
                 frame.sent_s,
                 len(frame.data),
+                frame.car_id,
                 frame,
                 frame.context,
             )

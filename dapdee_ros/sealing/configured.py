@@ -8,7 +8,7 @@ not ROS parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dapdee_ros.sealing.key_file import SUFFIX, KeyFileError
@@ -25,12 +25,29 @@ class SealedLink:
     """Where the sealed link is.
 
     Attributes:
-        key_file: the file with its keys.
+        key_file: the file with its keys, or a folder of such files, one for every car.
         domain_id: its ROS domain.
     """
 
     key_file: Path
     domain_id: int
+
+    def of_car(self, car_id: str) -> SealedLink:
+        """The link to one car; with a folder of keys, by the car's own.
+
+        Raises:
+            KeyFileError: if there is no key of that car in the folder.
+        """
+        if not self.key_file.is_dir():
+            return self
+        path = self.key_file / f"{car_id.replace('/', '_')}{SUFFIX}"
+        if not path.is_file():
+            raise KeyFileError(
+                f"{KEY_VARIABLE} is the folder {self.key_file}, in which there is no key "
+                f"{path.name} for the car {car_id}: copy it from the car, or make one with "
+                f"`dapdee key new`"
+            )
+        return replace(self, key_file=path)
 
 
 def keys_folder(environment: Mapping[str, str]) -> Path:
@@ -42,8 +59,8 @@ def keys_folder(environment: Mapping[str, str]) -> Path:
 def sealed_link(environment: Mapping[str, str]) -> SealedLink | None:
     """The sealed link that the environment asks for; None if it is open.
 
-    ``DAPDEE_LINK_KEY`` is the path of a key file, the name of one in the keys' folder, or ``none``.
-    Unset, the only key in that folder is used, if there is one.
+    ``DAPDEE_LINK_KEY`` is the path of a key file or of a folder with one for every car, the name of
+    one in the keys' folder, or ``none``. Unset, the only key there is used, if there is one.
 
     Raises:
         KeyFileError: if there is no such key, or several to choose from; or if a domain is none.
@@ -61,7 +78,7 @@ def _key_file(environment: Mapping[str, str]) -> Path | None:
         path = Path(asked).expanduser()
         if "/" not in asked and not asked.endswith(SUFFIX):
             path = folder / f"{asked}{SUFFIX}"
-        if not path.is_file():
+        if not path.exists():
             raise KeyFileError(
                 f"{KEY_VARIABLE} is {asked!r}, but there is no file {path}: copy it from the other "
                 f"machine, make one with `dapdee key new`, or say {NO_KEY}"

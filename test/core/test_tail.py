@@ -27,7 +27,7 @@ SIGN = Classification(1, 0.9, (1,), (0.9,))
 
 
 def frame(car: int, number: int) -> TensorsArrived:
-    return TensorsArrived(number, car, 2, 5.0, 100)
+    return TensorsArrived(number, car, 2, 5.0, 100, f"car{car}")
 
 
 def run(actions: list[TailAction]) -> list[tuple[int, int]]:

@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "head": {"autostart": False},
     "edge": {"autostart": False},
     "viewer": {"http_port": 0},
+    "load_monitor": {"machine": "edge"},
 }
 OTHERWISE_UNSET = {"viewer": {"model"}}
 """What the files set on purpose and a node started alone leaves out."""

@@ -1,0 +1,72 @@
+"""Which car a node belongs to, or which cars it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.node import Node
+from rclpy.validate_namespace import validate_namespace
+
+from dapdee_ros.nodes.parameters import ParameterError, declare_settings
+from dapdee_ros.nodes.process_settings import ServedCars
+
+NO_NAMESPACE = "car"
+"""Id of a car that runs in no namespace."""
+
+_LONGEST_ID = 64
+
+
+@dataclass(frozen=True)
+class Car:
+    """A car as others see it.
+
+    Attributes:
+        namespace: the namespace of its topics, with its first slash; ``/`` for none.
+    """
+
+    namespace: str
+
+    @property
+    def car_id(self) -> str:
+        """What messages name it by."""
+        return self.namespace.strip("/")[:_LONGEST_ID] or NO_NAMESPACE
+
+    def topic(self, name: str) -> str:
+        """The full name of one of its topics."""
+        return f"{self.namespace.rstrip('/')}/{name}"
+
+    def stranger(self, car_id: str) -> str:
+        """Why a message cannot be this car's, in words; empty if it names the car, or none."""
+        if car_id in ("", self.car_id):
+            return ""
+        return f"it names the car {car_id[:_LONGEST_ID]!r} on a topic of {self.car_id!r}"
+
+
+def car_of(node: Node) -> Car:
+    """The car in whose namespace a node runs."""
+    return Car(node.get_namespace())
+
+
+def declare_cars(node: Node) -> list[Car]:
+    """Declare the parameter ``cars`` of a node that serves several, and read it.
+
+    Raises:
+        ParameterError: if one is no namespace, or stands there twice.
+    """
+    given = declare_settings(node, ServedCars).cars
+    cars = [_car(node, name) for name in given or [""]]
+    if len({car.namespace for car in cars}) < len(cars):
+        raise ParameterError(f"parameter cars is {list(given)}: a car stands there twice")
+    return cars
+
+
+def _car(node: Node, name: str) -> Car:
+    if not name.strip("/"):
+        return car_of(node) if name == "" else Car("/")
+    namespace = "/" + name.strip("/")
+    try:
+        validate_namespace(namespace)
+    except InvalidNamespaceException as error:
+        raise ParameterError(f"parameter cars: {name!r} is no namespace: {error}") from error
+    return Car(namespace)
