@@ -41,7 +41,6 @@ ELSEWHERE: dict[str, str] = {
     "dapdee record": "records a running system; test/cli/test_record.py starts one",
     "python bench/gates.py --model vgg16-cifar10": "needs CIFAR-10",
     "python bench/gates.py --model roadsigns": "rewrites docs/gates.md with this machine's figures",
-    "dapdee simulate roadsigns --link drive --policy exact --policy dads": "long: DADS searches",
     "dapdee train": "long",
     "dapdee calibrate": "long, after the training",
     "dapdee profile models/mine": "long, after the training",

@@ -36,11 +36,6 @@ def _simulate(folder: Path, *policies: str) -> None:
     assert main(["simulate", "roadsigns", *options, *words]) == 0
 
 
-def _logs(folder: Path) -> None:
-    # What the line before it, which takes minutes, would have left.
-    _simulate(folder / "runs" / "drive", "exact", "oracle")
-
-
 def _reports(folder: Path) -> None:
     _simulate(folder, "exact", "dads", "oracle")
     (folder / "runs" / "20260101-120000").mkdir(parents=True)
@@ -72,7 +67,6 @@ def _block_times(folder: Path) -> None:
 
 
 PREPARED: dict[str, Callable[[Path], None]] = {
-    "README.md": _logs,
     "docs/report.md": _reports,
     "docs/bags.md": _recording,
     "docs/policies.md": _policy,
