@@ -21,7 +21,8 @@ from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.policy import Policy
 from dapdee_ros.report.run_log import RunLog
-from dapdee_ros.simulation.run import DecidedPlan, Outcome, frame_record, simulate
+from dapdee_ros.simulation.outcomes import DecidedPlan, Outcome, frame_record
+from dapdee_ros.simulation.run import simulate
 from dapdee_ros.simulation.scenario import Scenario
 
 BAD_IMAGE = "bad image"

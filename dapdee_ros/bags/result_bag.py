@@ -23,7 +23,7 @@ from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.plan import NO_CODEC
-from dapdee_ros.simulation.run import DecidedPlan
+from dapdee_ros.simulation.outcomes import DecidedPlan
 
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
 """Topics of a result bag with their types; names as the nodes have them."""

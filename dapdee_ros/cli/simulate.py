@@ -27,7 +27,7 @@ from dapdee_ros.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.simulation.figures import Figures
-    from dapdee_ros.simulation.run import SimulatedRun
+    from dapdee_ros.simulation.outcomes import SimulatedRun
     from dapdee_ros.simulation.scenario import Scenario
 
 SUMMARY = "run policies over a link trace in simulated time"

@@ -10,7 +10,7 @@ from typing import Any
 
 from dapdee_ros.core.frames import Place
 from dapdee_ros.report.summary import quantile
-from dapdee_ros.simulation.run import SimulatedRun
+from dapdee_ros.simulation.outcomes import SimulatedRun
 
 
 @dataclass(frozen=True)

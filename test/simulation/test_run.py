@@ -15,7 +15,8 @@ from dapdee_ros.partition.policy import Policy, Problem, Situation
 from dapdee_ros.runtime.head import SUPERSEDED
 from dapdee_ros.simulation.figures import figures_of
 from dapdee_ros.simulation.load_trace import LoadTrace, parse_load
-from dapdee_ros.simulation.run import SimulatedRun, simulate
+from dapdee_ros.simulation.outcomes import SimulatedRun
+from dapdee_ros.simulation.run import simulate
 from dapdee_ros.simulation.scenario import Scenario, ScenarioError, Wire
 
 POLICIES = ("exact", "oracle", "dapdee", "dads", "neurosurgeon", "edgent", "eddi", "device-only")

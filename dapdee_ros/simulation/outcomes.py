@@ -1,0 +1,130 @@
+"""What comes out of a simulation: how frames ended, which plans were made, what the log keeps."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from dapdee_ros.core.frames import FrameResult, Place
+from dapdee_ros.estimation.link import LinkEstimate
+from dapdee_ros.partition.plan import Plan
+from dapdee_ros.report.run_log import FrameRecord, RunLog
+from dapdee_ros.simulation.scenario import Scenario
+
+_PLACES = {Place.CAR: "car", Place.EDGE: "edge", Place.CAR_FALLBACK: "fallback"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a frame ended.
+
+    Attributes:
+        at_s: when.
+        result: its result, as the head publishes it; nothing is classified in it.
+        accuracy: expected share of right answers of frames like this.
+    """
+
+    at_s: float
+    result: FrameResult
+    accuracy: float
+
+    @property
+    def accepted_s(self) -> float:
+        """When the frame came, in s."""
+        return self.at_s - self.result.latency_s
+
+
+@dataclass(frozen=True)
+class DecidedPlan:
+    """A plan: when it was decided (s), its number, why, and the plan itself."""
+
+    at_s: float
+    epoch: int
+    why: str
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class SimulatedRun:
+    """What came out of a run.
+
+    Attributes:
+        log: the log, as every way of running writes it.
+        outcomes: the results in the order in which they came.
+        accuracy: mean expected accuracy over the results, NaN without any or where an exit's is
+            not known.
+        complaints: what the policy was unable to plan, in words, and how often.
+        plans: plans in order.
+        links: estimates of the link, each with its time in s.
+    """
+
+    log: RunLog
+    outcomes: list[Outcome]
+    accuracy: float
+    complaints: dict[str, int]
+    plans: list[DecidedPlan]
+    links: list[tuple[float, LinkEstimate]]
+
+
+def frame_record(
+    outcome: Outcome, *, class_id: int = -1, score: float = 0.0, truth: int | None = None
+) -> FrameRecord:
+    """What a log keeps of a frame.
+
+    Args:
+        outcome: how it ended.
+        class_id: what it was taken for; -1 where nothing is classified.
+        score: how surely.
+        truth: what it shows, as far as that is known.
+    """
+    result = outcome.result
+    return FrameRecord(
+        at_s=outcome.at_s,
+        number=result.number,
+        class_id=class_id,
+        truth=truth,
+        score=score,
+        exit_number=result.exit_number,
+        place=_PLACES[result.place],
+        plan_epoch=result.plan.epoch,
+        head_s=result.head_s,
+        transfer_s=result.transfer_s,
+        tail_s=result.tail_s,
+        latency_s=result.latency_s,
+        sent_bytes=result.sent_bytes,
+        codec=result.plan.codec if result.sent_bytes else "",
+        deadline_s=result.deadline_s,
+    )
+
+
+def scenario_settings(scenario: Scenario, policy: str) -> dict[str, Any]:
+    """What a log says of how it came about; the same ``scenario`` for the same input."""
+    problem = scenario.problem
+    settings: dict[str, Any] = {
+        "source": "simulator",
+        "model_id": problem.car.model_id,
+        "link": scenario.link.name,
+        "rtt_s": scenario.rtt_s,
+        "car": problem.car.device,
+        "edge": problem.edge.device,
+        "load": "heavy" if scenario.rate_hz is None else "light",
+        "rate_hz": scenario.rate_hz,
+        "seconds": scenario.seconds,
+        "seed": scenario.seed,
+        "jitter": scenario.jitter,
+        "deadline_s": scenario.planning.deadline_s,
+        "max_in_flight": scenario.planning.max_in_flight,
+        "mode": scenario.planning.mode,
+        "codecs": [codec.name for codec in problem.codecs],
+        "car_slowdown": [*zip(scenario.car_load.edges_s, scenario.car_load.slowdowns, strict=True)],
+        "edge_slowdown": [
+            *zip(scenario.edge_load.edges_s, scenario.edge_load.slowdowns, strict=True)
+        ],
+        **scenario.notes,
+    }
+    words = json.dumps(settings, sort_keys=True, default=str)
+    settings["scenario"] = f"simulated-{zlib.crc32(words.encode()):08x}"
+    settings["policy"] = policy
+    return settings
