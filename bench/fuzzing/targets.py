@@ -183,7 +183,7 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
         answer = message_to_tail_answer(message)
         if answer.status is not Status.OK:
             raise Refused(f"status {answer.status}")
-        if misfit := network.misfit(answer) or answer_fault(answer, exits):
+        if misfit := network.task.misfit(answer.answer) or answer_fault(answer, exits):
             raise Refused(misfit)
         _ = [card.labels[c] for c in (message.class_id, *message.top_classes)]
 

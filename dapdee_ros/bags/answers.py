@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from dapdee_ros.codec import decode, encode
-from dapdee_ros.core.frames import Classification, FramePlan
+from dapdee_ros.core.frames import FramePlan
 from dapdee_ros.runtime.split_network import SplitNetwork
+from dapdee_ros.tasks.classification import Classification
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,11 @@ class SentAnswer:
     """The answer of a frame that was finished on the edge.
 
     Attributes:
-        classification: the answer.
+        answer: what the exit says.
         sent_bytes: coded tensor bytes that crossed the link.
     """
 
-    classification: Classification
+    answer: Classification
     sent_bytes: int
 
 
@@ -55,8 +56,8 @@ class NetworkAnswers:
         key = (frame, exit_number)
         if key not in self._on_car:
             sink = self._network.dag.exit_sink(exit_number)
-            logits = self._network.runner.run(self._input(frame), [sink])[sink]
-            self._on_car[key] = self._network.classify(logits, exit_number)
+            output = self._network.runner.run(self._input(frame), [sink])[sink]
+            self._on_car[key] = self._network.decode(output, exit_number)
             self.computed += 1
         return self._on_car[key]
 
@@ -73,8 +74,8 @@ class NetworkAnswers:
             tail = network.tail_program(exit_number, frozenset(program.boundary))
             arrays = decode(specs, data, codec, tail.expected)
             given = {name: torch.from_numpy(values) for name, values in arrays.items()}
-            logits = network.runner.run(given, [tail.sink])[tail.sink]
-            answer = network.classify(logits, exit_number)
+            output = network.runner.run(given, [tail.sink])[tail.sink]
+            answer = network.decode(output, exit_number)
             self._sent[key] = SentAnswer(answer, len(data))
             self.computed += 1
         return self._sent[key]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.bags.answers import NetworkAnswers, SentAnswer
 from dapdee_ros.bags.frames import FrameStore
-from dapdee_ros.core.frames import Classification, FramePlan, Place
+from dapdee_ros.core.frames import FramePlan, Place
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.policy import Policy
@@ -24,6 +24,7 @@ from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.simulation.outcomes import DecidedPlan, Outcome, frame_record
 from dapdee_ros.simulation.run import simulate
 from dapdee_ros.simulation.scenario import Scenario
+from dapdee_ros.tasks.classification import Classification
 
 BAD_IMAGE = "bad image"
 
@@ -147,7 +148,7 @@ def _replayed(outcome: Outcome, answers: NetworkAnswers) -> ReplayedFrame:
     result = outcome.result
     index = result.number - 1
     if result.place is Place.EDGE:
-        answer = _sent(answers, result.number, result.plan).classification
+        answer = _sent(answers, result.number, result.plan).answer
     else:
         answer = answers.on_car(index, result.exit_number)
     return ReplayedFrame(index, outcome, result.plan, answer)

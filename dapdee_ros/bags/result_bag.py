@@ -28,6 +28,7 @@ from dapdee_ros.simulation.outcomes import DecidedPlan
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
 """Topics of a result bag with their types; names as the nodes have them."""
 
+_CAR_ID = ""  # a bag's images do not say whose they are
 _SECOND_NS = 1_000_000_000
 
 
@@ -109,6 +110,7 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, card: ModelCard) -> Any:
     return new_message(
         INFERENCE_RESULT,
         header=_header(frame.stamp_ns, frame.frame_id),
+        car_id=_CAR_ID,
         frame_number=result.number,
         session=0,
         status=kind.STATUS_OK,  # type: ignore[attr-defined]
@@ -142,6 +144,7 @@ def _plan(decided: DecidedPlan, stamp_ns: int, run: ReplayedRun, card: ModelCard
     return new_message(
         PARTITION_PLAN,
         header=_header(stamp_ns),
+        car_id=_CAR_ID,
         epoch=decided.epoch,
         model_id=card.model_id,
         exit=plan.exit_number,
@@ -170,6 +173,7 @@ def _link(link: LinkEstimate, stamp_ns: int) -> Any:
     return new_message(
         LINK_QUALITY,
         header=_header(stamp_ns),
+        car_id=_CAR_ID,
         uplink_bps=link.uplink_bps,
         rtt_s=link.rtt_s,
         loss_ratio=link.loss_ratio,

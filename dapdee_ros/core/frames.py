@@ -47,7 +47,7 @@ class FramePlan:
         boundary: names of the tensors to send; empty: the car finishes alone.
         codec: how they are coded.
         gate: exit that may end the frame on the car, or None.
-        gate_threshold: softmax probability from which on it does.
+        gate_threshold: confidence, 0 to 1, from which on it does.
         predicted_remote_s: predicted T_t + T_e in s; NaN if unknown. Says how long the edge's
             answer is worth waiting for.
         deadline_s: from accepting a frame to its result, in s; None: as the head is set.
@@ -95,23 +95,6 @@ class HeadFrame:
 
 
 @dataclass(frozen=True)
-class Classification:
-    """What one exit says of one frame.
-
-    Attributes:
-        class_id: index of the most likely class.
-        score: its softmax probability, 0 to 1.
-        top_classes: the most likely classes, best first.
-        top_scores: their probabilities.
-    """
-
-    class_id: int
-    score: float
-    top_classes: tuple[int, ...]
-    top_scores: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class TailAnswer:
     """What the edge says to one HeadFrame.
 
@@ -120,7 +103,7 @@ class TailAnswer:
         session: the head's session.
         status: ok, or why not.
         detail: why not, in words.
-        classification: the answer; None unless ok.
+        answer: what its exit says, a value of the model's task; None unless ok.
         exit_number: exit that gave it.
         tail_s: T_e, seconds of decoding and computing.
         residence_s: seconds between arrival and answer, waiting included.
@@ -134,7 +117,7 @@ class TailAnswer:
     session: int
     status: Status
     detail: str
-    classification: Classification | None
+    answer: Any
     exit_number: int
     tail_s: float
     residence_s: float
@@ -152,7 +135,7 @@ class FrameResult:
         number: the frame's number.
         session: the head's session.
         plan: the plan under which it started.
-        classification: the answer; None where nothing is computed, as in a simulation.
+        answer: a value of the model's task; None where nothing is computed, as in a simulation.
         exit_number: exit that gave it.
         place: where that was.
         detail: why there, if not as planned.
@@ -172,7 +155,7 @@ class FrameResult:
     number: int
     session: int
     plan: FramePlan
-    classification: Classification
+    answer: Any
     exit_number: int
     place: Place
     detail: str

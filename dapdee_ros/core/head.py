@@ -251,7 +251,7 @@ class HeadCore:
         self._sent.pop(answer.number, None)
         self._end(
             frame,
-            answer.classification,
+            answer.answer,
             answer.exit_number,
             Place.EDGE,
             now_s,
@@ -472,7 +472,7 @@ class HeadCore:
                     number=frame.number,
                     session=self.session,
                     plan=frame.program.plan,
-                    classification=answer,
+                    answer=answer,
                     exit_number=exit_number,
                     place=place,
                     detail=frame.detail,

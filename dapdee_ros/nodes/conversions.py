@@ -11,7 +11,6 @@ from std_msgs.msg import Header
 import dapdee_ros.msg as msg
 from dapdee_ros.codec import TensorSpec
 from dapdee_ros.core.frames import (
-    Classification,
     FramePlan,
     FrameResult,
     HeadFrame,
@@ -25,6 +24,7 @@ from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.partition.plan import NO_CODEC
+from dapdee_ros.tasks.classification import Classification
 
 _PLACES = {place.value: place for place in Place}
 
@@ -123,7 +123,7 @@ def tail_answer_to_message(
         car_slowdown=math.nan,
         edge_slowdown=answer.edge_slowdown,
     )
-    _fill_classification(message, answer.classification, card)
+    _fill_classification(message, answer.answer, card)
     return message
 
 
@@ -136,7 +136,7 @@ def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
         session=message.session,
         status=Status(message.status) if known else Status.ERROR,
         detail=message.detail,
-        classification=Classification(
+        answer=Classification(
             class_id=message.class_id,
             score=message.score,
             top_classes=tuple(message.top_classes),
@@ -181,7 +181,7 @@ def frame_result_to_message(
         residence_s=result.residence_s,
         sent_echo_s=result.sent_s,
     )
-    _fill_classification(message, result.classification, card)
+    _fill_classification(message, result.answer, card)
     return message
 
 

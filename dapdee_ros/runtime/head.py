@@ -180,7 +180,7 @@ class HeadRuntime:
         Returns:
             Whether it ended a frame: False for late, refused and foreign ones.
         """
-        actions = self._tell(AnswerArrived(answer, self._network.misfit(answer)))
+        actions = self._tell(AnswerArrived(answer, self._network.task.misfit(answer.answer)))
         return any(isinstance(action, Publish) for action in actions)
 
     def start(self) -> None:

@@ -122,8 +122,9 @@ class HeadMachine:
         plan = program.plan
         if plan.gate is None:
             return self._run_rest(job.number)
-        sure = network.classify(next(held.stages)[program.stages[0][0]], plan.gate)
-        return GateComputed(job.number, sure.score, sure, self._clock() - loaded_s)
+        answer = network.decode(next(held.stages)[program.stages[0][0]], plan.gate)
+        sure = network.task.confidence(answer)
+        return GateComputed(job.number, sure, answer, self._clock() - loaded_s)
 
     def _run_rest(self, number: int) -> HeadComputed:
         held = self._held[number]
@@ -135,7 +136,7 @@ class HeadMachine:
         held.values = {name: values[name] for name in {*program.kept, *program.boundary}}
         answer = None
         if program.sink is not None:
-            answer = self._network.classify(values[program.sink], program.plan.exit_number)
+            answer = self._network.decode(values[program.sink], program.plan.exit_number)
         return HeadComputed(number, answer, spent_s)
 
     def _encode(self, number: int) -> Encoded:
@@ -150,6 +151,6 @@ class HeadMachine:
     def _finish(self, job: Finish) -> Finished:
         held, network = self._held[job.number], self._network
         started_s = self._clock()
-        logits = network.finish(held.values, held.program, job.exit_number)
-        answer = network.classify(logits, job.exit_number)
+        output = network.finish(held.values, held.program, job.exit_number)
+        answer = network.decode(output, job.exit_number)
         return Finished(job.number, answer, self._clock() - started_s)

@@ -198,8 +198,6 @@ class TailRuntime:
         program, arrays = check_frame(network, frame)
         given = {name: torch.from_numpy(values) for name, values in arrays.items()}
         decoded_s = self._clock()
-        logits = network.runner.run(given, [program.sink])[program.sink]
+        output = network.runner.run(given, [program.sink])[program.sink]
         spent_s = self._clock() - decoded_s
-        return TailComputed(
-            network.classify(logits, frame.exit_number), spent_s, program.profiled_s
-        )
+        return TailComputed(network.decode(output, frame.exit_number), spent_s, program.profiled_s)

@@ -57,6 +57,7 @@ def link_quality(stamp_ns: int, uplink_bps: float, rtt_s: float, connected: bool
     return new_message(
         LINK_QUALITY,
         header=header(stamp_ns),
+        car_id="car",
         uplink_bps=uplink_bps,
         rtt_s=rtt_s,
         loss_ratio=0.0,

@@ -113,7 +113,7 @@ def test_types_of_this_package_agree_with_their_files() -> None:
     result = message_types().types[INFERENCE_RESULT]
     assert result.PLACE_CAR_FALLBACK == 2  # type: ignore[attr-defined]
     fields = [name for name, _ in message_types().fielddefs[INFERENCE_RESULT][1]]
-    assert fields[:4] == ["header", "frame_number", "session", "status"]
+    assert fields[:4] == ["header", "car_id", "frame_number", "session"]
 
 
 def test_any_installed_type_can_be_recorded(

@@ -107,9 +107,9 @@ def test_what_is_sent_is_coded_for_real(
 
 def test_codecs_change_what_the_edge_sees(model: LoadedModel, answers: NetworkAnswers) -> None:
     last, image_ = len(model.card.dag.exits), (model.card.dag.input,)
-    plain = [answers.over_link(i, last, image_, "f32").classification for i in range(4)]
+    plain = [answers.over_link(i, last, image_, "f32").answer for i in range(4)]
     assert plain == [answers.on_car(i, last) for i in range(4)]
-    coded = [answers.over_link(i, last, image_, "jpeg").classification for i in range(4)]
+    coded = [answers.over_link(i, last, image_, "jpeg").answer for i in range(4)]
     assert all(a.top_scores != b.top_scores for a, b in zip(plain, coded, strict=True))
 
 

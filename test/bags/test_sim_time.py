@@ -216,6 +216,6 @@ def test_nodes_on_a_bags_clock_decide_as_ever(ros: RosWorld, tmp_path: Path) -> 
     for result in remote:
         index = player.index_of(result.header.stamp)
         expected = answers.over_link(index, result.exit, tuple(result.boundary), result.codec)
-        assert result.class_id == expected.classification.class_id
+        assert result.class_id == expected.answer.class_id
         assert result.sent_bytes == expected.sent_bytes
-        assert result.score == pytest.approx(expected.classification.score, abs=1e-5)
+        assert result.score == pytest.approx(expected.answer.score, abs=1e-5)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dapdee_ros.core.frames import Classification, FramePlan, Place, Status, TailAnswer
+from dapdee_ros.core.frames import FramePlan, Place, Status, TailAnswer
 from dapdee_ros.core.head import SHUTDOWN, SUPERSEDED, HeadCore
 from dapdee_ros.core.head_events import (
     Action,
@@ -45,6 +45,7 @@ from dapdee_ros.core.head_events import (
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.ledger import DropKind
 from dapdee_ros.core.programs import HeadProgram
+from dapdee_ros.tasks.classification import Classification
 
 SESSION = 7
 SIGN = Classification(1, 0.9, (1,), (0.9,))
@@ -99,7 +100,7 @@ def test_without_a_manager_the_car_does_all_it_keeps_up_with() -> None:
     (job,) = core.handle(0.0, FrameArrived("image"))
     assert job == RunHead(1, "image", ALONE[1])
     found = result(core.handle(0.05, HeadComputed(1, SIGN, 0.04)))
-    assert (found.place, found.exit_number, found.classification) == (Place.CAR, 2, SIGN)
+    assert (found.place, found.exit_number, found.answer) == (Place.CAR, 2, SIGN)
     assert (found.head_s, found.latency_s, found.car_slowdown) == (0.05, 0.05, 1.0)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dapdee_ros.core.frames import Classification, Status
+from dapdee_ros.core.frames import Status
 from dapdee_ros.core.tail import (
     MOST_CARS,
     RunTail,
@@ -22,6 +22,7 @@ from dapdee_ros.core.tail import (
     TailStopped,
     TensorsArrived,
 )
+from dapdee_ros.tasks.classification import Classification
 
 SIGN = Classification(1, 0.9, (1,), (0.9,))
 
@@ -51,7 +52,7 @@ def test_a_cars_newest_frame_wins_and_the_other_is_busy_at_once() -> None:
     assert told(actions) == [(1, 1, Status.OK)] and run(actions) == [(1, 3)]
     (done,) = [a.answer for a in actions if isinstance(a, SendAnswer)]
     assert (done.tail_s, done.residence_s, done.edge_slowdown) == (0.3, 0.3, 2.0)
-    assert (done.sent_echo_s, done.received_bytes, done.classification) == (5.0, 100, SIGN)
+    assert (done.sent_echo_s, done.received_bytes, done.answer) == (5.0, 100, SIGN)
 
 
 def test_a_fast_car_cannot_displace_or_starve_another_cars_frame() -> None:

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 import dapdee_ros.msg as msg
 from bench.fuzz import SHARES, fuzz_pure
 from bench.fuzzing.targets import Refused, Target, load_network, targets
-from dapdee_ros.core.frames import Classification, FramePlan, Status, TailAnswer
+from dapdee_ros.core.frames import FramePlan, Status, TailAnswer
 from dapdee_ros.core.head import answer_fault
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.split_network import SplitNetwork
+from dapdee_ros.tasks.classification import Classification
 
 MESSAGES = int(os.environ.get("DAPDEE_FUZZ", "4000"))
 EXAMPLES = settings(
@@ -110,7 +111,7 @@ def test_answers_that_hypothesis_thinks_up(network: SplitNetwork) -> None:
     ) -> None:
         found = Classification(class_id, score, tuple(c for c, _ in top), tuple(s for _, s in top))
         answer = TailAnswer(1, 1, Status.OK, "", found, exit_number, *seconds, sent_echo_s=0.0)
-        if not network.misfit(answer) and not answer_fault(answer, exit_number=2):
+        if not network.task.misfit(answer.answer) and not answer_fault(answer, exit_number=2):
             assert exit_number == 2
             assert all(labels[c] for c in (class_id, *found.top_classes)) and class_id >= 0
             assert all(0 <= s < math.inf for s in seconds)

@@ -35,7 +35,7 @@ def test_starts_alone_on_the_car(pair: Pair, model: LoadedModel, frames: list) -
     assert result.exit_number == len(model.card.dag.exits)
     assert result.sent_bytes == 0
     assert result.transfer_s == result.tail_s == 0
-    assert result.classification.class_id == answers_of(model, frames[:1], result.exit_number)[0]
+    assert result.answer.class_id == answers_of(model, frames[:1], result.exit_number)[0]
 
 
 def test_split_gives_the_unsplit_answers_at_every_exit(
@@ -51,7 +51,7 @@ def test_split_gives_the_unsplit_answers_at_every_exit(
             assert result.place is Place.EDGE, result.detail
             assert result.exit_number == exit_number
             assert result.plan == plan
-            assert result.classification.class_id == class_id
+            assert result.answer.class_id == class_id
             assert 0 < result.head_s < result.latency_s
             assert result.tail_s > 0
             assert result.sent_bytes == len(pair.sent[-1].data)
@@ -72,7 +72,7 @@ def test_a_cut_wire_is_answered_by_the_car_before_the_deadline(
     assert result.latency_s <= 0.5
     # There was time for the planned exit, so nothing was given up.
     assert result.exit_number == exits
-    assert result.classification.class_id == answers_of(model, frames[:1], exits)[0]
+    assert result.answer.class_id == answers_of(model, frames[:1], exits)[0]
 
 
 def test_deadline_and_window_are_those_of_the_plan(

@@ -1,0 +1,94 @@
+"""The task of naming one class for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapdee_ros.exits.gates import softmax
+
+TOP_K = 5
+"""Most classes that an answer names."""
+
+_MOST_SCORE = 1.001
+"""Scores travel as float32, which may round 1 up."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What one exit says of one frame.
+
+    Attributes:
+        class_id: index of the most likely class.
+        score: its softmax probability, 0 to 1.
+        top_classes: the most likely classes, best first.
+        top_scores: their probabilities.
+    """
+
+    class_id: int
+    score: float
+    top_classes: tuple[int, ...]
+    top_scores: tuple[float, ...]
+
+
+class Classifier:
+    """Names the classes that an exit's logits make likely.
+
+    >>> task = Classifier(("stop", "yield"), (1.0, 2.0))
+    >>> answer = task.decode(np.array([[0.0, 3.0]], np.float32), 2)
+    >>> answer.class_id, round(task.confidence(answer), 3), answer.top_classes
+    (1, 0.818, (1, 0))
+    >>> task.misfit(Classification(7, 0.5, (), ()))
+    'a class that is not among the 2 of the model'
+
+    Attributes:
+        name: ``classification``.
+        quality_name: ``accuracy``.
+        labels: the classes' names.
+    """
+
+    name = "classification"
+    quality_name = "accuracy"
+
+    def __init__(self, labels: Sequence[str], temperatures: Sequence[float]) -> None:
+        """Prepare.
+
+        Args:
+            labels: the classes' names.
+            temperatures: of each exit, by which logits are divided (C. Guo et al., "On Calibration
+                of Modern Neural Networks", ICML 2017).
+        """
+        self.labels = tuple(labels)
+        self._temperatures = tuple(temperatures)
+
+    def decode(self, output: NDArray[np.float32], exit_number: int) -> Classification:
+        """The most likely classes, from logits of shape (1, classes)."""
+        probabilities = softmax(output.reshape(-1), self._temperatures[exit_number - 1])
+        best = np.argsort(-probabilities, kind="stable")[:TOP_K]
+        return Classification(
+            class_id=int(best[0]),
+            score=float(probabilities[best[0]]),
+            top_classes=tuple(int(c) for c in best),
+            top_scores=tuple(float(probabilities[c]) for c in best),
+        )
+
+    def confidence(self, answer: Classification) -> float:
+        """The largest softmax probability."""
+        return answer.score
+
+    def misfit(self, answer: Classification | None) -> str:
+        """Why an answer cannot be one of this model, in words; empty if it can."""
+        if answer is None:
+            return "it names no class"
+        known = range(len(self.labels))
+        named = (answer.class_id, *answer.top_classes[: TOP_K + 1])
+        if not all(class_id in known for class_id in named):
+            return f"a class that is not among the {len(known)} of the model"
+        if len(answer.top_classes) > TOP_K or len(answer.top_scores) != len(answer.top_classes):
+            return f"{len(answer.top_classes)} classes with {len(answer.top_scores)} scores"
+        if not all(0 <= score <= _MOST_SCORE for score in (answer.score, *answer.top_scores)):
+            return "a score that is no probability"
+        return ""

@@ -1,0 +1,49 @@
+"""What every task can do, whatever it answers. No torch, no ROS."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.tasks.classification import Classifier
+
+
+class Task(Protocol):
+    """Turns an exit's output into an answer, and judges answers.
+
+    An answer is a value of the task's own, immutable; to everybody else it is opaque.
+
+    Attributes:
+        name: what the task is called in a model's card.
+        quality_name: what its figure of merit is called.
+    """
+
+    name: str
+    quality_name: str
+
+    def decode(self, output: NDArray[np.float32], exit_number: int) -> Any:
+        """An answer from what an exit computed for one frame.
+
+        Args:
+            output: the exit's output, with a first axis of 1.
+            exit_number: which exit it was, 1 is the shallowest.
+        """
+
+    def confidence(self, answer: Any) -> float:
+        """How sure an answer is, 0 to 1; a gate ends a frame from its threshold on."""
+
+    def misfit(self, answer: Any) -> str:
+        """Why an answer that came over the network cannot be one of this model, in words.
+
+        Empty if it can. Nothing about the answer is trusted.
+        """
+
+
+def task_of(card: ModelCard) -> Task:
+    """The task that a model was made for."""
+    calibration = card.calibration
+    temperatures = calibration.temperatures if calibration else (1.0,) * len(card.dag.exits)
+    return Classifier(card.labels, temperatures)
