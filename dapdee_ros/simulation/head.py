@@ -54,6 +54,7 @@ class _Begun:
     context: Any
     slowdown: float
     spent_s: float = 0.0
+    beside_s: float = 0.0
 
 
 class ProfiledMachine:
@@ -88,21 +89,26 @@ class ProfiledMachine:
         if isinstance(job, RunHead):
             begun = _Begun(job.program, job.context, self._load.at(now_s))
             self._begun[job.number] = begun
+            beside_s = self._overhead_s
+            if job.program.boundary:
+                # Whether it is sent is not known yet; what sending takes more comes with coding.
+                beside_s = min(beside_s, self._sending_s)
+            begun.beside_s = beside_s
             if job.program.plan.gate is None:
                 takes_s, event = self._whole_head(job.number, begun)
-                return self._overhead_s + takes_s, event
+                return beside_s + takes_s, event
             begun.spent_s = seconds(job.program.gate_profiled_s, begun.slowdown)
             score = self._frames.gate_score(job.number, job.context, job.program)
             event = GateComputed(job.number, score, None, begun.spent_s)
-            return self._overhead_s + begun.spent_s, event
+            return beside_s + begun.spent_s, event
         begun = self._begun[job.number]
         if isinstance(job, RunRest):
             return self._whole_head(job.number, begun)
         if isinstance(job, Encode):
             encode_s = seconds(self._book.work(begun.program).encode_s, begun.slowdown)
             sent_bytes = self._frames.sent_bytes(job.number, begun.context, begun.program)
-            takes_s = self._sending_s - self._overhead_s + encode_s
-            return max(0.0, takes_s), Encoded(job.number, round(sent_bytes))
+            takes_s = self._sending_s - begun.beside_s + encode_s
+            return takes_s, Encoded(job.number, round(sent_bytes))
         assert isinstance(job, Finish)
         finish_s = begun.program.finish_profiled_s[job.exit_number]
         takes_s = seconds(finish_s, self._load.at(now_s))

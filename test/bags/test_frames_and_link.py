@@ -165,6 +165,7 @@ def with_profiles(path: Path, *entries: tuple[str, str, float]) -> Bag:
             message = new_message(
                 DEVICE_PROFILE,
                 header=header(at_ns),
+                car_id="car",
                 model_id=model_id,
                 device=f"a machine of {node_s} s",
                 threads=2,
