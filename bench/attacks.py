@@ -43,11 +43,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the parts be
 
 import dapdee_ros.msg as msg
 from bench.attacking.rogue import ATTACKS, FORGED_EPOCH, MARK, attack
-from dapdee_ros.cli.processes import Processes
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.process_table import CAMERA, EDGE, HEAD, MANAGER
+from dapdee_ros.processes import Processes
 from dapdee_ros.sealing.configured import DOMAIN_VARIABLE, KEY_VARIABLE
 from dapdee_ros.sealing.key_file import new_ring, save_new
 

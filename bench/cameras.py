@@ -26,8 +26,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
-from dapdee_ros.cli.processes import Processes
 from dapdee_ros.nodes import qos
+from dapdee_ros.processes import Processes
 
 DRIVER = """
 import array, json, statistics, sys, time

@@ -29,7 +29,6 @@ from dapdee_ros.exits.model_folder import load_model
 from dapdee_ros.exits.multi_exit import ImageInput
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.graph.profiling import measure_profile
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
@@ -39,6 +38,7 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.runtime.profiling import measure_profile
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
 RTT_S = 0.03

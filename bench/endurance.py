@@ -22,10 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dapdee_ros.cli.processes import Processes
-from dapdee_ros.cli.roles import start_all
 from dapdee_ros.nodes.diagnostics import resident_bytes
 from dapdee_ros.process_table import car_side
+from dapdee_ros.processes import Processes, start_all
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.report.summary import summarise
 

@@ -25,11 +25,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
-from dapdee_ros.cli.processes import Processes
 from dapdee_ros.datasets.roadsigns import RoadSigns
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import rgb_to_image
+from dapdee_ros.processes import Processes
 
 PERIOD_S = 0.1
 WARM_UP = 20

@@ -35,9 +35,9 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 import dapdee_ros.msg as msg
-from dapdee_ros.cli.processes import Processes
 from dapdee_ros.nodes import qos
 from dapdee_ros.process_table import CAMERA, EDGE, HEAD, MANAGER, ProcessRow
+from dapdee_ros.processes import Processes
 
 WHO = ("edge", "manager", "head")
 PATIENCE_S = 90.0

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
 from dapdee_ros.exits.placement import bottlenecks
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.graph.profiling import measure_profile
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
@@ -38,6 +37,7 @@ from dapdee_ros.partition.min_cut import CAR_SIDE, EDGE_SIDE, CutCosts, cut_grap
 from dapdee_ros.partition.policies.published_cuts import PublishedCuts
 from dapdee_ros.partition.policy import Problem, Situation
 from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.runtime.profiling import measure_profile
 
 NETWORKS = (
     "alexnet", "vgg16", "resnet18", "resnet50", "mobilenet_v2", "googlenet", "inception_v3",

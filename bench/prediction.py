@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 from dapdee_ros.graph.cuts import Cut, cuts
-from dapdee_ros.graph.profiling import device_name, measure_profile
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
 from dapdee_ros.partition.candidates import CAR, EDGE, CostBasis
 from dapdee_ros.partition.codec_cost import AsIs
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.runtime.profiling import device_name, measure_profile
 
 NETWORKS = ("resnet18", "mobilenet_v2", "googlenet")
 SIZE = 224

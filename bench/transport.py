@@ -157,12 +157,12 @@ def whole_path(frames: int) -> dict[str, Any]:
     from std_msgs.msg import Header
 
     import dapdee_ros.msg as msg
-    from dapdee_ros.cli.processes import Processes
     from dapdee_ros.datasets.roadsigns import RoadSigns
     from dapdee_ros.exits.card import find_model, read_card
     from dapdee_ros.nodes import qos
     from dapdee_ros.nodes.conversions import message_to_profile
     from dapdee_ros.nodes.images import rgb_to_image
+    from dapdee_ros.processes import Processes
 
     card = read_card(find_model("roadsigns"))
     exits = len(card.dag.exits)

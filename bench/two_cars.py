@@ -28,9 +28,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
-from dapdee_ros.cli.processes import Processes
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
+from dapdee_ros.processes import Processes
 
 CARD = read_card(find_model("roadsigns"))
 PLAN = f"exit={len(CARD.dag.exits)} boundary={CARD.dag.input} codec=jpeg"

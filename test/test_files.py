@@ -101,7 +101,7 @@ _OTHERS = {
     ("testbed/cpu_quota.py", "write_text"): "controls of the kernel",
     ("testbed/enter.py", "write_text"): "controls of the kernel",
     ("cli/profile.py", "write_text"): "controls of the kernel",
-    ("cli/processes.py", "write_bytes"): "empties a log that grows from then on",
+    ("processes.py", "write_bytes"): "empties a log that grows from then on",
     ("bags/writer.py", "rename"): "a draft that is open as long as the bag",
     ("testbed/camera_frames.py", "write_bytes"): "fills a draft",
     ("report/plate.py", "savefig"): "into memory",

@@ -12,7 +12,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.datasets.split import Split

@@ -14,9 +14,9 @@ from dapdee_ros.cli.roles import (
     read_arguments,
     run_until_told,
     side_processes,
-    start_all,
 )
 from dapdee_ros.process_table import CAR_ARGUMENTS, car_side
+from dapdee_ros.processes import start_all
 
 SUMMARY = "run the car's side on this machine: camera, head, manager"
 

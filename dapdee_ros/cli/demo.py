@@ -16,18 +16,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dapdee_ros.cli.errors import CommandError
-from dapdee_ros.cli.processes import Processes
 from dapdee_ros.cli.roles import (
     WATCH_PERIOD_S,
     add_arguments,
     new_run_folder,
     read_arguments,
     require_ros,
-    start_all,
     with_link,
 )
+from dapdee_ros.errors import CommandError
 from dapdee_ros.process_table import CAR_ARGUMENTS, car_side
+from dapdee_ros.processes import Processes, start_all
 
 SUMMARY = "run camera, head, link, edge and viewer together on this machine"
 

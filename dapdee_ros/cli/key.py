@@ -15,7 +15,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 from dapdee_ros.sealing.configured import keys_folder
 from dapdee_ros.sealing.key_file import (
     SUFFIX,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dapdee_ros import __version__
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 from dapdee_ros.files import FileError
 
 _NOT_COMMANDS = {"__init__", "errors", "main"}

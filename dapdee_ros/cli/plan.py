@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.setting_options import add_settings, settings_from
 from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.card import ModelCard

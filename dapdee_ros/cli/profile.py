@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 
 SUMMARY = "measure a model's seconds per node on this machine"
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.model_folder import load_model
     from dapdee_ros.files import require_place
     from dapdee_ros.graph.dag import GraphError
-    from dapdee_ros.graph.profiling import measure_profile
+    from dapdee_ros.runtime.profiling import measure_profile
 
     try:
         model = load_model(find_model(args.model))

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.cli import scenario_options
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     import numpy as np

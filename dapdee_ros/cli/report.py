@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.report.comparison import Run

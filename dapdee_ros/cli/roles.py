@@ -14,12 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dapdee_ros.cli.errors import CommandError
-from dapdee_ros.cli.processes import Processes
+from dapdee_ros.errors import CommandError
 from dapdee_ros.files import make_folder
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.pinned import parse_pinned
-from dapdee_ros.process_table import Argument, ArgumentError, ProcessStart, link_environment
+from dapdee_ros.process_table import Argument, ArgumentError, link_environment
+from dapdee_ros.processes import Processes
 from dapdee_ros.runtime.own_profile import ros_home
 from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
@@ -94,29 +94,6 @@ def read_arguments(args: argparse.Namespace, arguments: Sequence[Argument]) -> d
     if slowdown is not None and not 1 <= slowdown <= MOST_SLOWDOWN:
         raise CommandError(f"emulated_slowdown must be between 1 and {MOST_SLOWDOWN:g}")
     return values
-
-
-def start_all(
-    processes: Processes,
-    starts: Sequence[ProcessStart],
-    extra: Mapping[str, Mapping[str, Any]] | None = None,
-) -> None:
-    """Start what the process table says.
-
-    Args:
-        processes: where to.
-        starts: which, with their parameters.
-        extra: further parameters by executable.
-    """
-    for start in starts:
-        row = start.row
-        renamed = {"__node": row.name} if row.name else {}
-        processes.start(
-            row.executable,
-            {**start.parameters, **(extra or {}).get(row.executable, {})},
-            {**start.remaps, **renamed},
-            names=row.takers,
-        )
 
 
 def add_side_arguments(parser: argparse.ArgumentParser) -> None:

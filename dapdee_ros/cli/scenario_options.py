@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.setting_options import add_settings, settings_from
 from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.errors import CommandError
 
 _PLANNING = (
     "deadline_s", "max_in_flight", "mode", "accuracy_floor", "accuracy_tolerance",

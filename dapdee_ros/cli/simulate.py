@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.cli import scenario_options
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.simulation.figures import Figures

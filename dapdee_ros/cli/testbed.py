@@ -16,8 +16,8 @@ import json
 import sys
 from pathlib import Path
 
-from dapdee_ros.cli.errors import CommandError
 from dapdee_ros.cli.roles import check_model, new_run_folder, require_ros
+from dapdee_ros.errors import CommandError
 from dapdee_ros.simulation.link_text import LINK_TEXT_HELP
 from dapdee_ros.testbed.car_speed import CAR_TEXT_HELP
 from dapdee_ros.testbed.settings import CODECS, LOADS, TestbedSettings

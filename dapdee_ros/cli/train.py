@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from dapdee_ros.cli.errors import CommandError
+from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.datasets.split import DataSource

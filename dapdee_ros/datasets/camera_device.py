@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.datasets.frame_sources import SourceError, SourceFrame
+from dapdee_ros.datasets.frame_source import SourceError, SourceFrame
 from dapdee_ros.datasets.opencv_pictures import bgr_to_rgb, open_capture, quiet_cv2
 
 log = logging.getLogger(__name__)

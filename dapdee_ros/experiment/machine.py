@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dapdee_ros import __version__
-from dapdee_ros.graph.profiling import device_name
+from dapdee_ros.runtime.profiling import device_name
 
 
 def describe_machine() -> dict[str, Any]:

@@ -247,7 +247,7 @@ def _profile(
 ) -> DeviceProfile:
     import torch
 
-    from dapdee_ros.graph.profiling import measure_profile
+    from dapdee_ros.runtime.profiling import measure_profile
 
     if path is not None and path.is_file():
         profile = DeviceProfile.load(path)

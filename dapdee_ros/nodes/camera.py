@@ -9,7 +9,8 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from dapdee_ros.datasets.frame_sources import FrameSource, SourceError, open_source
+from dapdee_ros.datasets.frame_source import FrameSource, SourceError
+from dapdee_ros.datasets.frame_sources import open_source
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.presence import Presence
 from dapdee_ros.msg import FrameLedger, InferenceResult, SceneTruth

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -209,23 +208,6 @@ class CandidateTable:
             boundary = tuple(self.dag.nodes[i].name for i in sent)
             self._boundaries[row] = boundary
         return plan_of(self.basis, self.candidates, row, boundary, link, load, mode, late, reason)
-
-    def save(self, path: str | Path) -> None:
-        """Write the table as JSON, with the model id and all that its prices are made of."""
-        from dapdee_ros.partition.table_file import save_table
-
-        save_table(self, path)
-
-    @classmethod
-    def load(cls, path: str | Path, model_id: str | None = None) -> CandidateTable:
-        """Read a table that ``save`` wrote.
-
-        Raises:
-            TableError: if it cannot be read, is torn, or belongs to another model than asked for.
-        """
-        from dapdee_ros.partition.table_file import load_table
-
-        return load_table(path, model_id)
 
     def _view(self, gates: bool, keep_raw: bool, alone: bool, floor: float) -> View:
         key = (gates, keep_raw, alone, floor)

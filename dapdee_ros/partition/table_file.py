@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +15,16 @@ from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.partition.candidates import Candidates, CostBasis
 from dapdee_ros.partition.codec_cost import CodecCost, GateOption, MeasuredCodec, TensorCost
 from dapdee_ros.partition.errors import TableError
-
-if TYPE_CHECKING:
-    from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.partition.table import CandidateTable
 
 FORMAT = 1
 
 
 def save_table(table: CandidateTable, path: str | Path) -> None:
-    """Write a table; a reader never sees half a file."""
+    """Write a table as JSON, with the model id and all that its prices are made of.
+
+    A reader never sees half a file.
+    """
     c = table.candidates
     basis = table.basis
     data = {
@@ -52,13 +53,11 @@ def save_table(table: CandidateTable, path: str | Path) -> None:
 
 
 def load_table(path: str | Path, model_id: str | None = None) -> CandidateTable:
-    """Read a table.
+    """Read a table that ``save_table`` wrote.
 
     Raises:
         TableError: if it cannot be read, is torn, or belongs to another model than asked for.
     """
-    from dapdee_ros.partition.table import CandidateTable
-
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         if data["format"] != FORMAT:

@@ -41,7 +41,7 @@ def own_profile(
     """
     import torch
 
-    from dapdee_ros.graph.profiling import device_name, measure_profile
+    from dapdee_ros.runtime.profiling import device_name, measure_profile
 
     device = f"{platform.node()}: {device_name()}, {os.cpu_count()} cores"
     key = hashlib.sha256(f"{device} {threads} {torch.__version__}".encode()).hexdigest()[:12]

@@ -18,10 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from dapdee_ros.cli.errors import CommandError
-from dapdee_ros.cli.processes import Processes
-from dapdee_ros.cli.roles import start_all
+from dapdee_ros.errors import CommandError
 from dapdee_ros.process_table import car_side, edge_side
+from dapdee_ros.processes import Processes, start_all
 from dapdee_ros.report.run_log import LinkRecord, RunLog, RunLogError
 from dapdee_ros.runtime.slow_runner import slowed_down
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link

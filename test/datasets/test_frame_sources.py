@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from dapdee_ros.datasets.camera_device import DeviceSource
-from dapdee_ros.datasets.frame_sources import SOURCES, FrameSource, SourceError, open_source
+from dapdee_ros.datasets.frame_source import FrameSource, SourceError
+from dapdee_ros.datasets.frame_sources import SOURCES, open_source
 from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
 
 

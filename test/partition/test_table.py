@@ -27,6 +27,7 @@ from dapdee_ros.partition.errors import (
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.partition.table_file import load_table, save_table
 
 
 def test_contraction_keeps_the_cuts_that_send_no_image() -> None:
@@ -195,8 +196,8 @@ def test_keeping_the_raw_input_on_the_car(tmp_path: Path) -> None:
     kept = table.decide(Situation(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True))
     # x is larger than the input: it may hold all of it.
     assert kept.boundary == ("y",)
-    table.save(tmp_path / "table.json")
-    read = CandidateTable.load(tmp_path / "table.json")
+    save_table(table, tmp_path / "table.json")
+    read = load_table(tmp_path / "table.json")
     assert (
         read.decide(Situation(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True)) == kept
     )
@@ -270,8 +271,8 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
     car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
     accuracy = [0.7 + 0.1 * i for i in range(len(dag.exits))]
     table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
-    table.save(tmp_path / "table.json")
-    again = CandidateTable.load(tmp_path / "table.json", "random")
+    save_table(table, tmp_path / "table.json")
+    again = load_table(tmp_path / "table.json", "random")
     for _ in range(50):
         link, load, deadline_s = random_situation(rng)
         plan: Plan = table.decide(Situation(link, load, deadline_s, "throughput"))
@@ -284,11 +285,11 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
         args = (cut.exit_number, cut.boundary, "f32", link, load, deadline_s)
         assert again.price(*args) == table.price(*args)
     with pytest.raises(TableError, match="table of model random"):
-        CandidateTable.load(tmp_path / "table.json", "other")
+        load_table(tmp_path / "table.json", "other")
     torn = (tmp_path / "table.json").read_text()[:-40]
     (tmp_path / "torn.json").write_text(torn)
     with pytest.raises(TableError, match="cannot read"):
-        CandidateTable.load(tmp_path / "torn.json")
+        load_table(tmp_path / "torn.json")
 
 
 @pytest.mark.parametrize(

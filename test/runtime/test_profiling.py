@@ -12,10 +12,10 @@ import torch
 from graph.graph_networks import build
 from torch import Tensor, nn
 
-from dapdee_ros.graph.profiling import measure_profile, node_times
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import trace
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.runtime.profiling import measure_profile, node_times
 
 
 class Slow(nn.Module):

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from dapdee_ros.cli.errors import CommandError
-from dapdee_ros.process_table import OF_EVERY_NODE, REQUIRED
+from dapdee_ros.errors import CommandError
+from dapdee_ros.process_table import OF_EVERY_NODE, REQUIRED, ProcessStart
 from dapdee_ros.supervision import Decision, Restarts, Verdict, end_of_log
 
 
@@ -205,6 +205,29 @@ class Processes:
         if not self._running:
             for reader in self._readers:
                 reader.join(2.0)
+
+
+def start_all(
+    processes: Processes,
+    starts: Sequence[ProcessStart],
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Start what the process table says.
+
+    Args:
+        processes: where to.
+        starts: which, with their parameters.
+        extra: further parameters by executable.
+    """
+    for start in starts:
+        row = start.row
+        renamed = {"__node": row.name} if row.name else {}
+        processes.start(
+            row.executable,
+            {**start.parameters, **(extra or {}).get(row.executable, {})},
+            {**start.remaps, **renamed},
+            names=row.takers,
+        )
 
 
 def find_executable(name: str) -> Path:

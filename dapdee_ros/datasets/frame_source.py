@@ -1,0 +1,48 @@
+"""What every source of a camera's frames offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SourceError(ValueError):
+    """A source that cannot be opened or read; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One picture.
+
+    Attributes:
+        image: uint8 ``(H, W, 3)``, red, green, blue, contiguous.
+        label: index into the source's ``labels``, or None where the truth is not known.
+    """
+
+    image: NDArray[np.uint8]
+    label: int | None = None
+
+
+class FrameSource(Protocol):
+    """What every source offers.
+
+    Attributes:
+        labels: the classes' names, empty where the truth is not known.
+        rate_hz: the source's own rate, or None if it has none.
+        description: what it is, in words.
+    """
+
+    labels: tuple[str, ...]
+    rate_hz: float | None
+    description: str
+
+    def __iter__(self) -> Iterator[SourceFrame | None]: ...
+
+    def __next__(self) -> SourceFrame | None: ...
+
+    def close(self) -> None:
+        """Give back the device or file."""
