@@ -125,7 +125,7 @@ def _settings(values: dict[str, Any], seconds: float) -> dict[str, Any]:
         **values,
         "camera": values["source"],
         "source": "live",
-        "car": f"this machine, played {values['emulated_slowdown']:g} times slower",
+        "car": f"this machine, emulated {values['emulated_slowdown']:g} times slower",
         "seconds": seconds,
     }
 

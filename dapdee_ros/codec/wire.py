@@ -59,7 +59,7 @@ def decode(
     *,
     most_bytes: int = MOST_DECODED_BYTES,
 ) -> dict[str, NDArray]:
-    """Undo ``encode`` on data from a stranger.
+    """Undo ``encode`` on data from an untrusted peer.
 
     Everything is checked before anything is allocated: the codec, that exactly the expected
     tensors are there with the expected shapes and dtypes, that their bytes lie back to back and
@@ -94,7 +94,7 @@ def decode(
             raise CodecError(f"tensor {name!r} came twice")
         seen.add(name)
         shape, dtype = tuple(expected[name][0]), expected[name][1]
-        # Counted before compared: a stranger's shape may have any number of dimensions.
+        # Counted before compared: an untrusted shape may have any number of dimensions.
         if spec.dtype != dtype or len(spec.shape) != len(shape) or tuple(spec.shape) != shape:
             raise CodecError(
                 f"tensor {name!r} came as {spec.dtype[:20]} of shape "

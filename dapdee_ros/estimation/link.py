@@ -1,4 +1,4 @@
-"""How fast, how far and how alive the way from car to edge is, from what was answered."""
+"""The link's rate, its round trip and whether it is alive, estimated from what was answered."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LOG_EVERY_S = 5.0
 class Rejections:
     """Counts refused messages; every method may be called from any thread.
 
-    A stranger may send thousands of them a second, so what is kept of one is bounded, and whoever
+    Anybody may send thousands of them a second, so what is kept of one is bounded, and whoever
     logs them is told when it is time to.
     """
 
@@ -78,7 +78,7 @@ class Rejections:
 
 
 def shortened(reason: str) -> str:
-    """A reason without what a stranger may have blown it up with."""
+    """A reason, cut to a bounded length: it may quote what came from outside."""
     if len(reason) <= _LONGEST_REASON:
         return reason
     return reason[:_LONGEST_REASON] + " ..."

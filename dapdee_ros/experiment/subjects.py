@@ -1,4 +1,4 @@
-"""The networks of the experiments, with their profiles on this machine and on a played car."""
+"""The networks of the experiments, with their profiles on this machine and on an emulated car."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Car:
         """The full name of one of its topics."""
         return f"{self.namespace.rstrip('/')}/{name}"
 
-    def stranger(self, car_id: str) -> str:
+    def mismatch(self, car_id: str) -> str:
         """Why a message cannot be this car's, in words; empty if it names the car, or none."""
         if car_id in ("", self.car_id):
             return ""

@@ -66,7 +66,7 @@ class _Port:
             self._results.publish(message)
 
     def _refused(self, kind: str, car_id: str) -> bool:
-        fault = self.car.stranger(car_id)
+        fault = self.car.mismatch(car_id)
         if fault:
             self._rejections.count(time.monotonic(), kind, fault)
         return bool(fault)
@@ -99,7 +99,7 @@ class Edge(ModelLifecycleNode):
         return [None if car == own else car for car in declare_cars(self)]
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to take frames."""
+        """Start taking frames."""
         if self.network is None:
             return TransitionCallbackReturn.FAILURE
         self._runtime = TailRuntime(self.network, self._answer, rejections=self.rejections)
@@ -109,7 +109,7 @@ class Edge(ModelLifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop to take frames; the one in work is still answered."""
+        """Stop taking frames; the one in work is still answered."""
         self.stop_runtime()
         return super().on_deactivate(state)
 

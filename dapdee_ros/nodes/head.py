@@ -97,7 +97,7 @@ class Head(ModelLifecycleNode):
         listen_to(self, UInt32, "plan_epoch", self._hear_manager, qos.STATE)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to take frames."""
+        """Start taking frames."""
         if self.network is None:
             return TransitionCallbackReturn.FAILURE
         reliable = self.get_parameter("reliable").value
@@ -136,7 +136,7 @@ class Head(ModelLifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop to take frames; open ones end as drops."""
+        """Stop taking frames; open ones end as drops."""
         self.stop_runtime()
         return super().on_deactivate(state)
 
@@ -213,7 +213,7 @@ class Head(ModelLifecycleNode):
         runtime = self._runtime  # the link's thread may bring this while another one stops it
         if runtime is None:
             return
-        if fault := self._car.stranger(message.car_id):
+        if fault := self._car.mismatch(message.car_id):
             self.rejections.count(time.monotonic(), "answer", fault)
             return
         runtime.answer(message_to_tail_answer(message))
@@ -238,7 +238,7 @@ class Head(ModelLifecycleNode):
             return
         self._untried_plan = None
         card = self.network.model.card
-        if fault := self._car.stranger(message.car_id):
+        if fault := self._car.mismatch(message.car_id):
             self._refuse_plan(fault)
             return
         if message.model_id != card.model_id:

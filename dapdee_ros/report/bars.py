@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import draw_key, furnish, legible, log_ticks, panels
+from dapdee_ros.report.plate import draw_key, legible, log_ticks, panels, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
         width_px, [_ROW_PX * len(bars.rows)], key_rows=math.ceil(len(key) / columns), left_px=6,
         title_px=16 if bars.line else 2,
     )  # fmt: skip
-    furnish(axes, palette, grid="x")
+    style_axes(axes, palette, grid="x")
     axes.spines["left"].set_visible(False)
     if bars.log:
         axes.set_xscale("log")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dapdee_ros.report.bars import Bars, Row
 from dapdee_ros.report.comparison import Run
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import WIDE_PX, draw_key, furnish, legible, log_ticks, panels
+from dapdee_ros.report.plate import WIDE_PX, draw_key, legible, log_ticks, panels, style_axes
 from dapdee_ros.report.summary import deadline_in_view, deadlines_s, finite
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
     figure, (axes,) = panels(
         width_px, [300 if wide else 240], key_rows=-(-entries // columns), left_px=44, title_px=18
     )
-    furnish(axes, palette, "share of answered frames")
+    style_axes(axes, palette, "share of answered frames")
     styles = line_styles(runs)
     shortest, longest = float("inf"), 0.0
     for run in shown:

@@ -140,7 +140,7 @@ def draw_key(
     )  # fmt: skip
 
 
-def furnish(axes: Axes, palette: Palette, title: str = "", *, grid: str = "both") -> None:
+def style_axes(axes: Axes, palette: Palette, title: str = "", *, grid: str = "both") -> None:
     """Give axes the report's look: quiet rules, ink for words."""
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():

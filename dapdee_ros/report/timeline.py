@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dapdee_ros.files import whole_file
 from dapdee_ros.report.decimation import decimate, stretches
 from dapdee_ros.report.palette import Palette
-from dapdee_ros.report.plate import WIDE_PX, draw_key, drawing_style, furnish, legible, panels
+from dapdee_ros.report.plate import WIDE_PX, draw_key, drawing_style, legible, panels, style_axes
 from dapdee_ros.report.run_log import LinkRecord, RunLog
 from dapdee_ros.report.summary import deadline_in_view, deadlines_s, finite
 
@@ -55,13 +55,13 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
     latency.set_xlim(start_s - 0.01 * (end_s - start_s), end_s + 0.01 * (end_s - start_s))
     shortest_s = (end_s - start_s) / (width_px / 2)
 
-    furnish(latency, palette, "latency [ms]")
+    style_axes(latency, palette, "latency [ms]")
     _draw_latency(latency, log, palette, most_points, wide)
     handles, labels = latency.get_legend_handles_labels()
     if handles:
         draw_key(figure, palette, list(zip(handles, labels, strict=True)), columns)
 
-    furnish(exit_axes, palette, "exit that answered", grid="x")
+    style_axes(exit_axes, palette, "exit that answered", grid="x")
     exit_axes.set_ylim(0.4, exits + 0.6)
     exit_axes.set_yticks(range(1, exits + 1, 1 + exits // 13))
     for number in range(1, exits + 1):
@@ -69,9 +69,9 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
         spans = stretches([(t, t) for t in times], shortest_s)
         exit_axes.broken_barh(spans, (number - 0.32, 0.64), color=palette.exit(number), linewidth=0)
 
-    furnish(cut, palette, "what the plan sends", grid="x")
+    style_axes(cut, palette, "what the plan sends", grid="x")
     _draw_cuts(cut, cuts, palette, shortest_s, wide)
-    furnish(link, palette, "uplink [Mbit/s]")
+    style_axes(link, palette, "uplink [Mbit/s]")
     _draw_link(link, log, palette, width_px, end_s)
     link.set_xlabel("time since the start [s]")
     return figure

@@ -1,4 +1,4 @@
-"""A slower processor, played on a fast one.
+"""A slower processor, emulated on a fast one.
 
 Every computation is followed by a wait, so that it takes as many times longer as asked for. The
 answers are the real ones; only their time is stretched, and the processor is idle meanwhile, as
@@ -70,6 +70,6 @@ def slowed_down(profile: DeviceProfile, slowdown: float) -> DeviceProfile:
     """A profile as it would be on a machine ``slowdown`` times slower."""
     return replace(
         profile,
-        device=f"{profile.device}, played {slowdown:g} times slower",
+        device=f"{profile.device}, emulated {slowdown:g} times slower",
         node_seconds={name: slowdown * s for name, s in profile.node_seconds.items()},
     )

@@ -1,1 +1,1 @@
-"""Real nodes on two played machines: a shaped link between them, a slow processor on the car."""
+"""Real nodes on two emulated machines: a shaped link between them, a slow processor on the car."""

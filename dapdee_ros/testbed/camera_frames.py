@@ -1,6 +1,6 @@
 """Rendered road signs as pictures on disk: a camera that costs what reading one costs.
 
-Rendering takes longer than the network that looks at the picture. On the played car, whose
+Rendering takes longer than the network that looks at the picture. On the emulated car, whose
 processor is a tenth of this one, there would be no frames left to measure anything with.
 """
 

@@ -1,4 +1,4 @@
-"""Which car is played: how much of a core its processes may use.
+"""Which car is emulated: how much of a core its processes may use.
 
 The shares are chosen from measurements of the same networks on a real Raspberry Pi 4 and on
 desktop processors (Lockhart et al., "Scission: Performance-driven and Context-aware Cloud-Edge
@@ -63,5 +63,5 @@ def parse_car(text: str) -> CarSpeed:
         return CarSpeed(word, None, value)
     raise CarTextError(
         f"{text!r} is no car; expected {CAR_TEXT_HELP}; a share lies between {LEAST_QUOTA} and 1, "
-        f"what is played between 1 and {MOST_SLOWDOWN:g}"
+        f"the slowdown between 1 and {MOST_SLOWDOWN:g}"
     )

@@ -1,4 +1,4 @@
-"""Become a program on one of the played machines: its network, its CPU group, its end.
+"""Become a program on one of the emulated machines: its network, its CPU group, its end.
 
 Started by path as ``python -S enter.py [--netns NAME] [--group FILE]... --owner PID -- COMMAND``,
 so it imports nothing beside the standard library. ``ip netns exec`` does not serve: it hides

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dapdee_ros.simulation.link_trace import LinkTrace
 
 SAMPLE_S = 0.1
-"""A trace of single packets is played as its mean rate over so long."""
+"""A trace of single packets is set as its mean rate over so long."""
 
 
 def rate_changes(trace: LinkTrace) -> Iterator[tuple[float, float]]:
