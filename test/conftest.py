@@ -60,10 +60,15 @@ def pytest_make_collect_report(collector: pytest.Collector) -> pytest.CollectRep
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a world of ROS, so that `make test-fast` never starts one."""
+    """Mark what uses a world of ROS, and what measures a slow car or a shaped link.
+
+    `make test-fast` never starts a world, and `make test` runs what measures by itself.
+    """
     for item in items:
         if {"ros", "ros_domain"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.ros)
+        if item.get_closest_marker("netns") or item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dapdee_ros.core.head_settings import HeadSettings
+from dapdee_ros.files import write_whole
 from dapdee_ros.core.link_watch import LinkWatchSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import Setting, settings_of
@@ -135,8 +136,8 @@ def page() -> str:
 def write(root: Path) -> None:
     """Write all of them below the source folder."""
     for file in FILES:
-        (root / "config" / f"{file.name}.yaml").write_text(file.text, encoding="utf-8")
-    (root / "docs" / "settings.md").write_text(page(), encoding="utf-8")
+        write_whole(root / "config" / f"{file.name}.yaml", file.text)
+    write_whole(root / "docs" / "settings.md", page())
 
 
 def _line(one: Setting, value: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from dapdee_ros.report.run_log import RunLog
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 def dapdee(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ from dapdee_ros.nodes.images import image_to_rgb
 if TYPE_CHECKING:
     from ros_world import Program, RosWorld
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.alone]
 
 
 def cpu_seconds(program: Program) -> float:

@@ -31,7 +31,7 @@ from cameras import DRIVER, LEDGER, Tally
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(120)]
 
 CARD = read_card(find_model("roadsigns"))
 START_S = 60.0

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 def test_two_kills_of_each_cost_no_frame(ros: RosWorld) -> None:

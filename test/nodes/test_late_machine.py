@@ -23,7 +23,7 @@ from dapdee_ros.nodes.images import rgb_to_image
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(180)]
 
 START_S = 60.0
 DEADLINE_S = 0.4

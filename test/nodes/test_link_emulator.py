@@ -14,7 +14,7 @@ from dapdee_ros.nodes import qos
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(120)]
 
 TENSORS = qos.tensor_qos(True, 4)
 START_S = 30.0

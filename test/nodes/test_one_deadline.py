@@ -17,7 +17,7 @@ from dapdee_ros.nodes import qos
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(180)]
 
 CARD = read_card(find_model("roadsigns"))
 START_S = 60.0

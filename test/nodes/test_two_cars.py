@@ -18,7 +18,7 @@ from dapdee_ros.sealing.key_file import SUFFIX, new_ring, save_new
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(240)]
 
 CARD = read_card(find_model("roadsigns"))
 START_S = 90.0
