@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dapdee_ros.core.head_settings import HeadSettings
-from dapdee_ros.files import write_whole
 from dapdee_ros.core.link_watch import LinkWatchSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import Setting, settings_of
+from dapdee_ros.files import write_whole
 from dapdee_ros.nodes.process_settings import (
     CameraSettings,
     HeadNodeSettings,
