@@ -113,6 +113,8 @@ if [[ "$(cat install/dapdee-build 2>/dev/null)" != "$wanted" ]]; then
         rm -rf build install
         build || { tail -n 40 log/build.txt >&2; die "colcon build failed; the whole output is in log/build.txt"; }
     fi
+    # Links to sources that an update of the checkout has removed: CMake leaves them where they are.
+    find install -xtype l -delete
     echo "$wanted" >install/dapdee-build
     say "done"
 fi
