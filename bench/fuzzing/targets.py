@@ -18,7 +18,7 @@ from bench.fuzzing.spoiling import spoil_fields, spoiled_bytes
 from dapdee_ros.codec import CODEC_NAMES, CodecError, encode
 from dapdee_ros.codec.cdr_check import CdrError
 from dapdee_ros.core.frames import HeadFrame, Status
-from dapdee_ros.core.head import answer_fault
+from dapdee_ros.core.head_frame import answer_fault
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes.conversions import (

@@ -10,12 +10,10 @@ looks at a clock: ``HeadCore.handle`` takes an event and its time and says what 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from dapdee_ros.core.frames import FrameResult, Place, Status, TailAnswer
+from dapdee_ros.core.frames import Place, Status
 from dapdee_ros.core.head_events import (
     Action,
     AnswerArrived,
@@ -31,8 +29,6 @@ from dapdee_ros.core.head_events import (
     HeadComputed,
     ManagerHeard,
     PlanArrived,
-    PlanExpired,
-    PlanHoldsAgain,
     Publish,
     Refused,
     RunHead,
@@ -42,58 +38,23 @@ from dapdee_ros.core.head_events import (
     SettingsChanged,
     Stopped,
     TimePassed,
-    Unused,
     WakeAt,
 )
+from dapdee_ros.core.head_frame import Frame, SentFrames, Waiting, refusal_of
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.ledger import DropKind, FrameLedger
 from dapdee_ros.core.margin import LearnedMargin
 from dapdee_ros.core.pace import Pace
 from dapdee_ros.core.patience import fallback_time
+from dapdee_ros.core.plan_in_force import PlanInForce
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.core.window import SendWindow
-from dapdee_ros.estimation.rejections import shortened
 
 SUPERSEDED = "superseded by a newer frame"
 SHUTDOWN = "the head was stopped"
 
-_SENT_REMEMBERED = 256
-
 Chooser = Callable[[float, int, float], HeadProgram]
 """Says what to do with a frame, from the time, the frame's number and when it was accepted."""
-
-
-@dataclass(slots=True)
-class _Frame:
-    """A frame that has not ended; times in s on the car's clock."""
-
-    number: int
-    context: Any
-    accepted_s: float
-    program: HeadProgram
-    settings: HeadSettings
-    may_send: bool = False
-    begun_s: float = math.nan
-    sent_s: float = math.nan
-    head_s: float = 0.0
-    sent_bytes: int = 0
-    fallback_at_s: float = math.inf
-    planned_s: float = math.nan
-    planned_slowdown: float = math.nan
-    exit_number: int = 0
-    car_slowdown: float = math.nan
-    detail: str = ""
-
-    @property
-    def deadline_at_s(self) -> float:
-        return self.accepted_s + self.settings.deadline_s
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    number: int
-    context: Any
-    accepted_s: float
 
 
 class HeadCore:
@@ -129,13 +90,11 @@ class HeadCore:
         # Unless a manager says otherwise the car does everything itself: that needs nobody else.
         self._alone = list(alone)
         self._choose = choose or self._in_force
-        self._planned: HeadProgram | None = None
-        self._heard_s = -math.inf
-        self._expired = False
-        self._waiting: _Waiting | None = None
-        self._work: _Frame | None = None
-        self._flights: dict[int, _Frame] = {}
-        self._sent: OrderedDict[int, tuple[float, int]] = OrderedDict()
+        self._plan = PlanInForce()
+        self._waiting: Waiting | None = None
+        self._work: Frame | None = None
+        self._flights: dict[int, Frame] = {}
+        self._sent = SentFrames()
         self._stopped = False
         self._wake_s = math.inf
         self._pace = Pace()
@@ -179,7 +138,7 @@ class HeadCore:
     @property
     def heard_s(self) -> float:
         """When a plan came or its manager was heard last; minus infinity before the first plan."""
-        return self._heard_s
+        return self._plan.heard_s
 
     @property
     def queue_depth(self) -> int:
@@ -199,16 +158,15 @@ class HeadCore:
             self._drop(number, SHUTDOWN, DropKind.SHUTDOWN)
             return
         self._pace.on_frame(now_s)
-        displaced, self._waiting = self._waiting, _Waiting(number, event.context, now_s)
+        displaced, self._waiting = self._waiting, Waiting(number, event.context, now_s)
         if displaced is not None:
             self._drop(displaced.number, SUPERSEDED, DropKind.SUPERSEDED)
 
     def _on_plan(self, now_s: float, event: PlanArrived) -> None:
-        self._planned, self._heard_s = event.program, now_s
+        self._plan.on_plan(now_s, event.program)
 
     def _on_manager(self, now_s: float, _event: ManagerHeard) -> None:
-        if self._planned is not None:
-            self._heard_s = now_s
+        self._plan.on_manager(now_s)
 
     def _on_settings(self, _now_s: float, event: SettingsChanged) -> None:
         self.settings = event.settings
@@ -232,10 +190,10 @@ class HeadCore:
         frame = self._flights.get(answer.number) if ours else None
         if frame is None:
             self.ledger.count_late_answer()
-            self._tell_unused(answer, ours)
+            self._actions += self._sent.unused(answer, ours)
             return
         limit = self._under(frame.program).max_in_flight
-        if refusal := _refusal(answer, event.misfit, frame, now_s):
+        if refusal := refusal_of(answer, event.misfit, frame, now_s):
             if answer.status is Status.BUSY:  # that is everyday life
                 self._window.on_busy(limit)
             else:
@@ -244,31 +202,22 @@ class HeadCore:
             frame.fallback_at_s = now_s
             frame.detail = f"edge: {refusal}"
             self.ledger.count_rejected(answer.status)
-            self._tell_unused(answer, ours)
+            self._actions += self._sent.unused(answer, ours)
             return
         self._window.on_answered(limit)
         del self._flights[answer.number]
-        self._sent.pop(answer.number, None)
+        self._sent.forget(answer.number)
         self._end(
             frame,
-            answer.answer,
-            answer.exit_number,
-            Place.EDGE,
             now_s,
+            answer.answer,
+            exit_number=answer.exit_number,
+            place=Place.EDGE,
             transfer_s=max(0.0, now_s - frame.sent_s - answer.residence_s),
             tail_s=answer.tail_s,
             residence_s=answer.residence_s,
             edge_slowdown=answer.edge_slowdown,
         )
-
-    def _tell_unused(self, answer: TailAnswer, ours: bool) -> None:
-        """Tell of an answer that ended no frame what is known here, once for each frame.
-
-        Of an answer itself, which anybody may have sent, it is not known that there was a frame.
-        """
-        sent = self._sent.pop(answer.number, None) if ours else None
-        if sent is not None:
-            self._actions.append(Unused(answer, *sent))
 
     # --- what the inference thread did ----------------------------------------------------------
 
@@ -321,9 +270,7 @@ class HeadCore:
             quickest_s=min(finish_s.values()),
         )
         self._flights[frame.number] = frame
-        self._sent[frame.number] = (frame.sent_s, frame.sent_bytes)
-        while len(self._sent) > _SENT_REMEMBERED:
-            self._sent.popitem(last=False)
+        self._sent.remember(frame)
         self._actions.append(
             Send(frame.number, self.session, now_s, frame.sent_bytes, program, frame.context)
         )
@@ -339,14 +286,15 @@ class HeadCore:
         self._work = None
         self._pace.on_computed(event.spent_s, frame.program.finish_profiled_s[frame.exit_number])
         self._margin.on_finish(now_s, frame.planned_s)
-        self._end(frame, event.answer, frame.exit_number, Place.CAR_FALLBACK, now_s)
+        place, exit_number = Place.CAR_FALLBACK, frame.exit_number
+        self._end(frame, now_s, event.answer, exit_number=exit_number, place=place)
 
     def _on_failed(self, _now_s: float, event: ComputingFailed) -> None:
         self._working(event.number)
         self._work = None
         self._drop(event.number, event.reason, event.kind)
 
-    def _working(self, number: int) -> _Frame:
+    def _working(self, number: int) -> Frame:
         frame = self._work
         if frame is None or frame.number != number:
             raise ValueError(f"frame {number} is not in work")
@@ -385,19 +333,21 @@ class HeadCore:
 
     def _begin(
         self,
-        waiting: _Waiting,
+        waiting: Waiting,
         program: HeadProgram,
         settings: HeadSettings,
         may_send: bool,
         now_s: float,
     ) -> None:
-        self._tell_expiry(program)
-        self._work = _Frame(
+        news = self._plan.news(program.plan.epoch, self.settings.plan_timeout_s)
+        if news is not None:
+            self._actions.append(news)
+        self._work = Frame(
             waiting.number, waiting.context, waiting.accepted_s, program, settings, may_send, now_s
         )
         self._actions.append(RunHead(waiting.number, waiting.context, program))
 
-    def _fall_back(self, frame: _Frame, now_s: float) -> None:
+    def _fall_back(self, frame: Frame, now_s: float) -> None:
         """Finish a frame here, at the deepest exit that still fits its deadline."""
         program = frame.program
         # Of what was kept back, waking up took its part; the rest is for computing.
@@ -417,8 +367,9 @@ class HeadCore:
 
     def _in_force(self, now_s: float, _number: int, _accepted_s: float) -> HeadProgram:
         settings = self.settings
-        if self._planned is not None and now_s - self._heard_s <= settings.plan_timeout_s:
-            return self._planned
+        planned = self._plan.at(now_s, settings.plan_timeout_s)
+        if planned is not None:
+            return planned
         return self._pace.deepest_alone(
             self._alone, settings.deadline_s, self._margin_s(now_s, settings)
         )
@@ -429,84 +380,20 @@ class HeadCore:
     def _margin_s(self, now_s: float, settings: HeadSettings) -> float:
         return self._margin.margin_s(now_s, settings.margin_s, settings.deadline_s)
 
-    def _tell_expiry(self, program: HeadProgram) -> None:
-        """Say it when a plan has expired, and when it holds again."""
-        expired = self._planned is not None and program.plan.epoch == 0
-        if expired != self._expired:
-            self._actions.append(
-                PlanExpired(self.settings.plan_timeout_s)
-                if expired
-                else PlanHoldsAgain(program.plan.epoch)
-            )
-        self._expired = expired
-
     # --- how a frame ends -----------------------------------------------------------------------
 
     def _drop(self, number: int, reason: str, kind: DropKind) -> None:
         self.ledger.end_with_drop(number, reason, kind)
         self._actions.append(Drop(number, reason, kind))
 
-    def _end_here(self, frame: _Frame, answer: Any, exit_number: int, now_s: float) -> None:
+    def _end_here(self, frame: Frame, answer: Any, exit_number: int, now_s: float) -> None:
         self._work = None
         frame.head_s = now_s - frame.begun_s
-        self._end(frame, answer, exit_number, Place.CAR, now_s)
+        self._end(frame, now_s, answer, exit_number=exit_number, place=Place.CAR)
 
-    def _end(
-        self,
-        frame: _Frame,
-        answer: Any,
-        exit_number: int,
-        place: Place,
-        now_s: float,
-        *,
-        transfer_s: float = 0.0,
-        tail_s: float = 0.0,
-        residence_s: float = 0.0,
-        edge_slowdown: float = math.nan,
-    ) -> None:
-        """Close the frame in the ledger and publish its one result."""
-        self.ledger.end_with_result(frame.number, place, missed=now_s > frame.deadline_at_s)
-        self._actions.append(
-            Publish(
-                FrameResult(
-                    number=frame.number,
-                    session=self.session,
-                    plan=frame.program.plan,
-                    answer=answer,
-                    exit_number=exit_number,
-                    place=place,
-                    detail=frame.detail,
-                    head_s=frame.head_s,
-                    transfer_s=transfer_s,
-                    tail_s=tail_s,
-                    latency_s=now_s - frame.accepted_s,
-                    sent_bytes=frame.sent_bytes,
-                    deadline_s=frame.settings.deadline_s,
-                    car_slowdown=frame.car_slowdown,
-                    edge_slowdown=edge_slowdown,
-                    residence_s=residence_s,
-                    sent_s=frame.sent_s,
-                    context=frame.context,
-                )
-            )
-        )
-
-
-def answer_fault(answer: TailAnswer, exit_number: int) -> str:
-    """Why an answer that says ok cannot be one to this exit; empty if it can."""
-    if answer.exit_number != exit_number:
-        return f"exit {answer.exit_number} instead of {exit_number}"
-    if not all(0 <= s < math.inf for s in (answer.tail_s, answer.residence_s)):
-        return f"{answer.tail_s} s of computing, {answer.residence_s} s of residence"
-    return ""
-
-
-def _refusal(answer: TailAnswer, misfit: str, frame: _Frame, now_s: float) -> str:
-    """Why an answer does not end its frame; empty if it does."""
-    if answer.status is not Status.OK:
-        return f"{answer.status.name.lower()}: {shortened(answer.detail)}"
-    exit_number, round_trip_s = frame.program.plan.exit_number, now_s - frame.sent_s
-    fault = misfit or answer_fault(answer, exit_number)
-    if not fault and answer.residence_s > round_trip_s:
-        fault = f"{answer.residence_s} s of residence in a round trip of {round_trip_s} s"
-    return f"its answer makes no sense: {fault}" if fault else ""
+    def _end(self, frame: Frame, now_s: float, answer: Any, **of_result: Any) -> None:
+        """Close the frame in the ledger and publish its one result; see ``Frame.result``."""
+        result = frame.result(self.session, now_s, answer, **of_result)
+        missed = now_s > frame.deadline_at_s
+        self.ledger.end_with_result(frame.number, result.place, missed=missed)
+        self._actions.append(Publish(result))

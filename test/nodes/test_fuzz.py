@@ -18,7 +18,7 @@ import dapdee_ros.msg as msg
 from bench.fuzz import SHARES, fuzz_pure
 from bench.fuzzing.targets import Refused, Target, load_network, targets
 from dapdee_ros.core.frames import FramePlan, Status, TailAnswer
-from dapdee_ros.core.head import answer_fault
+from dapdee_ros.core.head_frame import answer_fault
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.tasks.classification import Classification
