@@ -168,6 +168,14 @@ class RosWorld:
                 return future.result()
         raise AssertionError(f"{client.srv_name} did not answer within {timeout_s} s")
 
+    def meet(self, heard: list[Any], timeout_s: float = 60.0) -> None:
+        """Wait for a node's first message, so that its next ones on other topics are heard too.
+
+        Nodes start faster than they are matched with whoever listens.
+        """
+        self.spin_until(lambda: heard, timeout_s, "a first message")
+        self.spin_for(0.3)
+
     def spin_for(self, duration_s: float) -> None:
         """Spin for so long: only to show that something does not happen."""
         end = time.monotonic() + duration_s

@@ -55,8 +55,6 @@ def test_camera_to_inference_with_the_plan_changing_on_the_way(ros: RosWorld) ->
     links = ros.collect(msg.LinkQuality, "link_quality", qos.STATE)
     ledgers = ros.collect(msg.FrameLedger, "ledger", qos.LATCHED)
     # A deadline that nothing here misses: what is shown is the way of the frames.
-    head = ros.start("head", {"threads": 1, "deadline_s": 5.0, "ledger_period_s": 0.2})
-    edge = ros.start("edge", {"threads": 1})
     manager = ros.start(
         "manager",
         {},
@@ -65,6 +63,10 @@ def test_camera_to_inference_with_the_plan_changing_on_the_way(ros: RosWorld) ->
         "-p",
         f"partition_manager:pinned_plan:='{pinned(exits, CARD.dag.input)}'",
     )
+    ros.meet(links)
+    head = ros.start("head", {"threads": 1, "deadline_s": 5.0, "ledger_period_s": 0.2})
+    edge = ros.start("edge", {"threads": 1})
+    ros.meet(ledgers)
     camera = ros.start("camera", {"rate_hz": 10.0, "seed": 5})
 
     def under(exit_number: int, *boundary: str) -> list[msg.InferenceResult]:
@@ -136,6 +138,7 @@ def test_a_killed_edge_costs_no_frame(ros: RosWorld) -> None:
         "partition_manager", {"pinned_plan": pinned(exits, CARD.dag.input), "deadline_s": 1.0}
     )
     ros.start("link_monitor")
+    ros.meet(ledgers)
     camera = ros.start("camera", {"rate_hz": 10.0})
     place = msg.InferenceResult
     ros.spin_until(

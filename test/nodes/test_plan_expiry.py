@@ -33,6 +33,7 @@ def test_without_a_manager_the_car_is_soon_alone_and_with_one_it_is_not(ros: Ros
     head = ros.start("head", {"threads": 1, "plan_timeout_s": TIMEOUT_S, "ledger_period_s": 0.2})
     ros.start("edge", {"threads": 1})
     manager = ros.start("partition_manager", pinned)
+    ros.meet(ledgers)
     camera = ros.start("camera", {"rate_hz": 10.0})
 
     def sent() -> bool:
