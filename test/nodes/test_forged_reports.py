@@ -61,6 +61,7 @@ def test_no_forged_time_hides_that_the_edge_has_died(ros: RosWorld) -> None:
         START_S,
         "frames answered by the edge",
     )
+    ros.spin_until(lambda: tensors and probes, START_S, "what crosses the link is heard here")
     ros.spin_until(
         lambda: all(p.get_subscription_count() for p in (*forge.values(), echoes)), START_S
     )
