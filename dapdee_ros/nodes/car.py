@@ -52,12 +52,25 @@ def declare_cars(node: Node) -> list[Car]:
     """Declare the parameter ``cars`` of a node that serves several, and read it.
 
     Raises:
-        ParameterError: if one is no namespace, or stands there twice.
+        ParameterError: if one is no namespace, stands there twice, or cannot be told from another.
     """
     given = declare_settings(node, ServedCars).cars
     cars = [_car(node, name) for name in given or [""]]
     if len({car.namespace for car in cars}) < len(cars):
         raise ParameterError(f"parameter cars is {list(given)}: a car stands there twice")
+    if long := [car.namespace for car in cars if len(car.namespace.strip("/")) > _LONGEST_ID]:
+        raise ParameterError(
+            f"parameter cars: {long[0]!r} may have at most {_LONGEST_ID} characters"
+        )
+    names: dict[str, Car] = {}
+    for car in cars:
+        # Messages name a car by its id, and key files by its id without slashes.
+        other = names.setdefault(car.car_id.replace("/", "_"), car)
+        if other is not car:
+            raise ParameterError(
+                f"parameter cars: {other.namespace!r} and {car.namespace!r} are both named "
+                f"{car.car_id!r}: give one of them another namespace"
+            )
     return cars
 
 

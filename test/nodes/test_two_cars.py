@@ -107,6 +107,8 @@ def test_two_cars_on_one_edge_take_nothing_from_each_other(
     ("cars", "words"),
     [
         (["car1", "car1"], "stands there twice"),
+        (["", "car"], "both named 'car'"),
+        ([f"{'x' * 64}1", f"{'x' * 64}2"], "at most 64 characters"),
         (["car 1"], "no namespace"),
         (["1car"], "namespace"),
     ],
