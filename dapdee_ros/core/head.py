@@ -229,8 +229,7 @@ class HeadCore:
             frame.car_slowdown = self._pace.on_computed(event.spent_s, profiled_s)
             self._end_here(frame, event.answer, plan.gate or 0, now_s)
         elif self._stopped:
-            self._work = None
-            self._drop(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
+            self._give_up(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
         else:
             self._actions.append(RunRest(frame.number))
 
@@ -241,8 +240,7 @@ class HeadCore:
         if program.sink is not None:
             self._end_here(frame, event.answer, program.plan.exit_number, now_s)
         elif self._stopped:
-            self._work = None
-            self._drop(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
+            self._give_up(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
         elif frame.may_send:
             self._actions.append(Encode(frame.number))
         else:
@@ -252,10 +250,10 @@ class HeadCore:
 
     def _on_encoded(self, now_s: float, event: Encoded) -> None:
         frame = self._working(event.number)
-        self._work = None
         if self._stopped:
-            self._drop(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
+            self._give_up(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
             return
+        self._work = None
         program = frame.program
         frame.sent_bytes = event.sent_bytes
         frame.sent_s = now_s
@@ -291,8 +289,12 @@ class HeadCore:
 
     def _on_failed(self, _now_s: float, event: ComputingFailed) -> None:
         self._working(event.number)
+        self._give_up(event.number, event.reason, event.kind)
+
+    def _give_up(self, number: int, reason: str, kind: DropKind) -> None:
+        """Drop the frame in work."""
         self._work = None
-        self._drop(event.number, event.reason, event.kind)
+        self._drop(number, reason, kind)
 
     def _working(self, number: int) -> Frame:
         frame = self._work
