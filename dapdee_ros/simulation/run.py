@@ -59,7 +59,7 @@ from dapdee_ros.simulation.outcomes import (
 )
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink
-from dapdee_ros.simulation.tail import SimulatedEdge
+from dapdee_ros.simulation.tail import SimulatedTail
 from dapdee_ros.simulation.work import Workbook
 
 _TRUTH_PERIOD_S = 0.5
@@ -139,7 +139,7 @@ class _Simulation:
             taken=self._taken,
             dropped=self._take_drop,
         )
-        self._edge = SimulatedEdge(
+        self._edge = SimulatedTail(
             agenda, scenario.edge_load, scenario.edge_overhead_s, self._send_answer
         )
         self._watch = LinkWatch()

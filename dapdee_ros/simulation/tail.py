@@ -12,7 +12,7 @@ from dapdee_ros.simulation.load_trace import LoadTrace
 from dapdee_ros.simulation.work import PlanWork, seconds
 
 
-class SimulatedEdge:
+class SimulatedTail:
     """Runs a ``TailCore`` on an agenda; a frame's payload is the ``PlanWork`` of its plan."""
 
     def __init__(
