@@ -176,9 +176,8 @@ class HeadCore:
 
     def _on_stop(self, _now_s: float, _event: Stopped) -> None:
         self._stopped = True
-        open_frames = [*self._flights]
-        if self._waiting is not None:
-            open_frames.append(self._waiting.number)
+        waiting = () if self._waiting is None else (self._waiting.number,)
+        open_frames = [*self._flights, *waiting]
         self._flights.clear()
         self._waiting = None
         for number in open_frames:
