@@ -4,8 +4,8 @@ Real nodes over a real shaped link, the car on a CPU quota: `exact` with all cod
 `dads` as published at two, the car alone, lightly and heavily loaded. Then the simulator is given
 the profiles that the testbed measured, and for each load what a frame takes beside the network and
 by how much the car is slower than profiled, from a run of the car alone and one of the edge server
-alone, which are not compared, and plays every other cell again. Needs root. Writes a file in
-docs/results and its section of docs/results.md for each car; ends with one JSON line.
+alone, which are not compared, and simulates every other cell. Needs root. Writes a JSON file in docs/results/ per car, then
+docs/results.md from all of them; ends with one JSON line.
 
     python bench/decisive.py --images cifar10/test
     python bench/decisive.py --images cifar10/test --car played:13
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from dapdee_ros.exits.card import ModelCard, find_model, read_card
 from dapdee_ros.experiment.machine import describe_machine
-from dapdee_ros.experiment.results_page import write_json, write_section
+from dapdee_ros.experiment.results_page import write_json, write_page
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.testbed.figures import figures_of
 from dapdee_ros.testbed.settings import TestbedSettings
@@ -254,66 +254,9 @@ def gains(cells: list[Cell]) -> list[dict[str, Any]]:
     return rows
 
 
-def section_of(car: str) -> str:
-    """Name of a car's section of the results page and of its JSON file."""
+def file_of(car: str) -> str:
+    """Name of a car's JSON file, without the ending."""
     return "testbed-" + re.sub(r"\W+", "-", car)
-
-
-def page(cells: list[Cell], rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
-    """The section of the results page."""
-    machine, name = describe_machine(), section_of(args.car)
-    compared = [abs(c.apart) for c in cells if c.apart is not None]
-    text = f"""## The decisive cells on the testbed (car {args.car}), and the simulator beside it
-
-{machine["processor"]}, {machine["cores"]} cores, {machine["date"][:10]}. Car `{args.car}` (its
-slowdown is in the table), {args.seconds:g} s a cell, light load {LIGHT_RATE_HZ:g} frames/s,
-heavy load about {MORE:g} times as many frames as the policy can answer (more would cost a slow car
-its time for nothing). The simulator is given the profiles that each run measured, and what a frame
-takes beside network and link, for each load from one run of the car alone and one of the edge
-server alone; these are not compared. JSON: [{name}.json](results/{name}.json).
-
-Simulated against measured (median latency under light load, throughput under heavy load):
-{len(compared)} cells, median {statistics.median(compared):.1%} apart, at most
-{max(compared):.1%}.
-
-| model | load | link | policy | slower | offered | latency | answered | right | simulated | apart |
-| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-"""
-    for cell in cells:
-        found, seen = cell.testbed, cell.simulator
-        expected = (
-            ""
-            if seen is None
-            else (
-                f"{1e3 * seen['median_latency_s']:.0f} ms"
-                if cell.load == "light"
-                else f"{seen['throughput_hz']:.2f}/s"
-            )
-        )
-        apart = "" if cell.apart is None else f"{cell.apart:+.1%}"
-        text += (
-            f"| {cell.model} | {cell.load} | {cell.link} | {cell.policy} "
-            f"| {found['car_slowdown']:.1f} | {found['offered_hz']:.0f}/s "
-            f"| {1e3 * found['median_latency_s']:.0f} ms | {found['throughput_hz']:.2f}/s "
-            f"| {found['accuracy']:.3f} | {expected} | {apart} |\n"
-        )
-    text += """
-`exact` over the car alone with the full network: how many times lower the latency under light load
-and how many times higher the throughput under heavy load. The paper says 9.9 times the throughput
-at 1.2 points of accuracy, and under light load 7.5 and 7.7 % less latency. Accuracy: what the last
-plan loses by the model's calibration, on thousands of images; the few frames of a run tell it to
-some points only.
-
-| model | load | link | gain | accuracy lost | on the run's frames |
-| --- | --- | --- | ---: | ---: | ---: |
-"""
-    for row in rows:
-        text += (
-            f"| {row['model']} | {row['load']} | {row['link']} | {row['gain']:.2f} times "
-            f"| {100 * row['calibrated_loss']:.1f} points "
-            f"| {100 * row['accuracy_lost']:.1f} points |\n"
-        )
-    return text
 
 
 def main() -> int:
@@ -349,7 +292,7 @@ def main() -> int:
             cells += Model(model, args, args.out or Path(scratch), bar).run()
     rows = gains(cells)
     write_json(
-        args.docs / "results" / f"{section_of(args.car)}.json",
+        args.docs / "results" / f"{file_of(args.car)}.json",
         {
             "machine": describe_machine(),
             "car": args.car,
@@ -358,7 +301,7 @@ def main() -> int:
             "gains": rows,
         },
     )
-    write_section(args.docs / "results.md", section_of(args.car), page(cells, rows, args))
+    write_page(args.docs)
     apart = [abs(c.apart) for c in cells if c.apart is not None]
     heavy = [r for r in rows if r["load"] == "heavy" and r["link"] in ("4g", "wifi")]
     print(

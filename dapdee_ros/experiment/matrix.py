@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,7 @@ _HEAVY_ALONE_FRAMES = 120
 _WARM_UP = 0.1
 # About one standard error of an accuracy measured on 10,000 frames. It admits more rivals.
 _SAME_ACCURACY = 1e-3
+_RIVALS_CODEC = {"raw": "", "f32": "", "all": "+any", "u8": "+u8"}
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,54 @@ def run_matrix(
                 cells.append(run_cell(subject, link, load, codecs))
                 told(cells[-1])
     return cells
+
+
+def former_gains(
+    cells: Sequence[Cell], former: Mapping[str, Any], rival: str = "dads"
+) -> list[dict[str, Any]]:
+    """Gain of ours over a rival now and in a former run on the same profiles, cell by cell.
+
+    Args:
+        cells: of this run.
+        former: the JSON that the former run wrote.
+        rival: as it is where only float32 may be sent, else with the cell's codecs.
+
+    Returns:
+        JSON values: the cell, the rival, and how many times as long as ours it took then and now.
+    """
+    before = {
+        (c["model"], c["link"], c["load"], c["codecs"]): c["policies"] for c in former["cells"]
+    }
+    found = []
+    for cell in cells:
+        name = rival + _RIVALS_CODEC[cell.codecs]
+        policies = before.get((cell.model, cell.link, cell.load, cell.codecs), {})
+        if name not in cell.figures or not {name, "exact"} <= set(policies):
+            continue
+        metric = "mean_latency_s" if cell.load == "light" else "period_s"
+        found.append(
+            {
+                "model": cell.model,
+                "link": cell.link,
+                "load": cell.load,
+                "codecs": cell.codecs,
+                "rival": name,
+                "gain_before": round(policies[name][metric] / policies["exact"][metric], 4),
+                "gain": round(cell.gain(name), 4),
+            }
+        )
+    return found
+
+
+def not_met(cells: Sequence[Cell]) -> list[str]:
+    """Cells in which ours takes over ``MOST_RATIO`` of the best rival, a sentence each."""
+    return [
+        f"{cell.model}, {cell.link}, {cell.load}, {cell.codecs}: {ours} takes "
+        f"{cell.ratio(ours):.3f} of {cell.best_rival(ours)}"
+        for cell in cells
+        for ours in cell.ours
+        if cell.ratio(ours) > MOST_RATIO
+    ]
 
 
 def _standing(figures: Figures) -> float:

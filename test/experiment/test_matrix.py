@@ -13,6 +13,8 @@ from dapdee_ros.experiment.matrix import (
     MOST_RATIO,
     Cell,
     cell_scenario,
+    former_gains,
+    not_met,
     run_cell,
     run_matrix,
 )
@@ -102,3 +104,23 @@ def test_every_cell_is_told_of(subject: Subject) -> None:
     assert [(c.load, c.codecs) for c in told] == [
         ("light", "f32"), ("light", "all"), ("heavy", "f32"), ("heavy", "all"),
     ]  # fmt: skip
+
+
+def test_gains_stand_beside_those_of_a_former_run(subject: Subject) -> None:
+    cells = [
+        run_cell(subject, link, load, codecs, ("device-only", "dads"))
+        for load in LOADS
+        for codecs in ("f32", "all")
+        for link in ("3g", "wifi")
+    ]
+    former = {"cells": [cell.to_dict() for cell in cells]}
+    same = former_gains(cells, former)
+    assert len(same) == 4, "dads+any was not asked where codecs are allowed"
+    assert all(g["gain_before"] == pytest.approx(g["gain"], abs=2e-4) for g in same)
+    heavy = next(c for c in former["cells"] if (c["load"], c["codecs"]) == ("heavy", "f32"))
+    heavy["policies"]["dads"]["period_s"] *= 2
+    gains = former_gains(cells, former)
+    (changed,) = [g for g in gains if g["gain_before"] > 1.5 * g["gain"]]
+    assert (changed["load"], changed["rival"]) == ("heavy", "dads")
+    assert former_gains(cells, {"cells": []}) == []
+    assert not_met(cells) == []
