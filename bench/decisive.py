@@ -4,8 +4,8 @@ Real nodes over a real shaped link, the car on a CPU quota: `exact` with all cod
 `dads` as published at two, the car alone, lightly and heavily loaded. Then the simulator is given
 the profiles that the testbed measured, and for each load what a frame takes beside the network and
 by how much the car is slower than profiled, from a run of the car alone and one of the edge server
-alone, which are not compared, and simulates every other cell. Needs root. Writes a JSON file in docs/results/ per car, then
-docs/results.md from all of them; ends with one JSON line.
+alone, which are not compared, and simulates every other cell. Needs root. Writes a JSON file in
+docs/results/ per car, then docs/results.md from all of them; ends with one JSON line.
 
     python bench/decisive.py --images cifar10/test
     python bench/decisive.py --images cifar10/test --car played:13

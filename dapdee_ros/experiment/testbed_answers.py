@@ -46,8 +46,8 @@ def on_the_testbed(results: Results) -> Answer | None:
         rows=rows,
         method=f"{machine_words(next(iter(found.values())))}. Real nodes and DDS over a "
         f"kernel-shaped link, {seconds:g} s per cell. Light load: median latency at 3 frames/s; "
-        "heavy load: results per second. Accuracy is what the plan loses by calibration on thousands of "
-        "images. `pi4` is a CPU quota of a tenth of a core.",
+        "heavy load: results per second. Accuracy is what the plan loses by calibration on "
+        "thousands of images. `pi4` is a CPU quota of a tenth of a core.",
         sources=list(found),
     )
 
