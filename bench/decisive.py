@@ -8,7 +8,7 @@ alone, which are not compared, and simulates every other cell. Needs root. Write
 docs/results/ per car, then docs/results.md from all of them; ends with one JSON line.
 
     python bench/decisive.py --images cifar10/test
-    python bench/decisive.py --images cifar10/test --car played:13
+    python bench/decisive.py --images cifar10/test --car emulated:13
 """
 
 from __future__ import annotations

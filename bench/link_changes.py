@@ -44,7 +44,7 @@ SECONDS = 47.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="roadsigns")
-    parser.add_argument("--car", default="played:20")
+    parser.add_argument("--car", default="emulated:20")
     parser.add_argument("--policy", default="exact")
     parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--deadline-s", type=float, default=0.3)

@@ -84,7 +84,7 @@ class ModelLifecycleNode(LifecycleNode):
         runner: Runner = model.runner
         if slowdown > 1:
             runner, profile = SlowRunner(runner, slowdown), slowed_down(profile, slowdown)
-            self.get_logger().warning(f"plays a processor {slowdown:g} times slower than this one")
+            self.get_logger().warning(f"emulating a processor {slowdown:g} times slower")
         self.network = SplitNetwork(model, profile, runner)
         for end in self._profile_ends:
             publisher = end.publisher(self._profile_topic, msg.DeviceProfile, qos.LATCHED)

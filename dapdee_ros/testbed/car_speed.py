@@ -16,14 +16,16 @@ from dapdee_ros.testbed.cpu_quota import LEAST_QUOTA
 
 CAR_TEXT_HELP = (
     "pi4 (a tenth of a core: a Raspberry Pi 4 is 8 to 19 times slower than a desktop), pi3 (half "
-    "of that), quota:0.1 (a share of a core), played:10 (ten times slower by waiting, for networks "
-    "of a few milliseconds), or full"
+    "of that), quota:0.1 (a share of a core), emulated:10 (ten times slower by waiting, for "
+    "networks of a few milliseconds), or full"
 )
+# "played" is the former name, read for one more release.
+_EMULATED = ("emulated", "played")
 _NAMED = {"pi4": 0.1, "pi3": 0.05}
 
 
 class CarTextError(ValueError):
-    """A description of a car that makes no sense; the message says what was expected."""
+    """An invalid description of a car; the message says what was expected."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class CarSpeed:
     """How fast the car is.
 
     Attributes:
-        text: as it was asked for.
+        text: the description, normalised.
         quota: share of one core that each of its processes may use; None: as much as there is.
         emulated_slowdown: how many times longer the head makes its computing take, by waiting.
     """
@@ -59,9 +61,9 @@ def parse_car(text: str) -> CarSpeed:
         value = 0.0
     if kind == "quota" and LEAST_QUOTA <= value <= 1:
         return CarSpeed(word, value)
-    if kind == "played" and 1 <= value <= MOST_SLOWDOWN:
-        return CarSpeed(word, None, value)
+    if kind in _EMULATED and 1 <= value <= MOST_SLOWDOWN:
+        return CarSpeed(f"emulated:{number}", None, value)
     raise CarTextError(
-        f"{text!r} is no car; expected {CAR_TEXT_HELP}; a share lies between {LEAST_QUOTA} and 1, "
-        f"the slowdown between 1 and {MOST_SLOWDOWN:g}"
+        f"{text!r} is not a car; expected {CAR_TEXT_HELP}; a share lies between {LEAST_QUOTA} and "
+        f"1, the slowdown between 1 and {MOST_SLOWDOWN:g}"
     )

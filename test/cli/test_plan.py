@@ -248,7 +248,7 @@ def test_every_shipped_model_can_be_planned_for_out_of_the_box(
     assert not found["plan"]["late"]
     samples = sample_profiles(found["model_id"])
     pi_like, pc = samples[0], samples[-1]
-    assert "CPU quota" in pi_like.note, "what plays a slow car has to be labelled as such"
+    assert "CPU quota" in pi_like.note, "what emulates a slow car has to be labelled as such"
     assert "CPU quota" not in pc.note
     assert pi_like.total_s > 4 * pc.total_s
 

@@ -42,7 +42,7 @@ def test_a_fast_link_becomes_slow_dies_and_comes_back(tmp_path: Path, possible: 
         gates=False,
         # Evenly slow: what is judged are plans, and under a quota a network as small as this one
         # takes now nothing, now ten milliseconds.
-        car="played:15",
+        car="emulated:15",
         deadline_s=DEADLINE_S,
         seconds=31.0,
         settle_s=4.0,
