@@ -1,12 +1,12 @@
-# make setup   everything that running and testing need, into this folder (see tools/setup.sh)
-# make demo    the whole system on this machine for a minute: camera, head, link, edge, result, live picture
+# make setup   install everything that running and testing need into this folder (see tools/setup.sh)
+# make demo    run the whole system on this machine for a minute: camera, head, link, edge, results, live view
 # make test    ruff, mypy and all tests
 # make test-fast   the tests that need neither DDS nor root nor training; ARGS for pytest, here as well
 # make lint    ruff and mypy alone
 # make bench   the benchmarks of the parts; each ends with one JSON line
-# make bench-full   what takes longer: the experiment behind docs/results.md, the testbed, endurance, kills, chaos
-# make pins    pin what requirements/ leads to (requirements/constraints*.txt); ARGS=--upgrade for the newest versions
-# make clean   remove everything that the others made
+# make bench-full   the longer benchmarks: the experiment behind docs/results.md, the testbed, endurance, kills, chaos
+# make pins    pin all dependencies (requirements/constraints*.txt); ARGS=--upgrade for the newest versions
+# make clean   remove everything that the other targets created
 SHELL := /bin/bash
 ENV := source tools/env.sh &&
 
