@@ -31,6 +31,11 @@ def encode(tensors: Mapping[str, NDArray], codec: str) -> tuple[list[TensorSpec]
 
     Raises:
         CodecError: if there is no such codec, or it cannot code one of the tensors.
+
+    >>> features = np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 2, 3)
+    >>> specs, data = encode({"relu": features}, "u8")
+    >>> specs[0].shape, specs[0].dtype, len(data)
+    ((1, 2, 3), 'float32', 6)
     """
     coder = codec_named(codec)
     specs: list[TensorSpec] = []
@@ -78,6 +83,15 @@ def decode(
 
     Raises:
         CodecError: with the reason, if anything does not fit.
+
+    >>> features = np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 2, 3)
+    >>> specs, data = encode({"relu": features}, "u8")
+    >>> came = decode(specs, data, "u8", {"relu": ((1, 2, 3), "float32")})["relu"]
+    >>> bool(np.abs(came - features).max() < 2 / 255)
+    True
+    >>> decode(specs, data, "u8", {"relu": ((1, 2, 4), "float32")})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    dapdee_ros.codec.tensor_spec.CodecError: ...
     """
     coder = codec_named(codec)
     if len(specs) != len(expected) or len(specs) > MOST_TENSORS:

@@ -46,6 +46,19 @@ def cuts(dag: ModelDag, exit_number: int, *, limit: int = MAX_CUTS) -> list[Cut]
     Raises:
         TooManyCuts: if there are more than ``limit``.
         GraphError: if there is no such exit.
+
+    A network with one skip connection:
+
+    >>> image = Node("image", "input", (), (1, 8, 8, 3), "uint8", 192, 0)
+    >>> conv = Node("conv", "conv2d", ("image",), (1, 8, 8, 8), "float32", 2048, 1000)
+    >>> relu = Node("relu", "relu", ("conv",), (1, 8, 8, 8), "float32", 2048, 512)
+    >>> add = Node("add", "add", ("conv", "relu"), (1, 8, 8, 8), "float32", 2048, 512)
+    >>> for cut in cuts(ModelDag((image, conv, relu, add), ("add",)), 1):
+    ...     print(len(cut.nodes), cut.boundary)
+    1 ('image',)
+    2 ('conv',)
+    3 ('conv', 'relu')
+    4 ()
     """
     names = [node.name for node in dag.nodes]
     found = []

@@ -81,6 +81,18 @@ def trace(
 
     Raises:
         TraceError: if the model can't be traced; names the line and the way out.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    >>> dag = trace(model, torch.zeros(1, 1, 4, 4)).dag
+    >>> for node in dag.nodes:
+    ...     print(node.name, node.op, node.shape, node.output_bytes)
+    input input (1, 1, 4, 4) 64
+    0 conv2d (1, 2, 2, 2) 32
+    1 relu (1, 2, 2, 2) 32
+    2 flatten (1, 8) 32
+    3 linear (1, 3) 12
+    >>> dag.exits
+    ('3',)
     """
     if example.ndim == 0 or example.shape[0] != 1:
         raise TraceError(

@@ -187,6 +187,16 @@ def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
 
     Raises:
         PolicyError: if there is no such policy, or it cannot be loaded or made.
+
+    >>> from dapdee_ros.exits.card import find_model, read_card
+    >>> from dapdee_ros.partition.cost import LinkState, LoadState
+    >>> from dapdee_ros.partition.from_card import problem_of, sample_profiles
+    >>> card = read_card(find_model("roadsigns"))
+    >>> car, *_, edge = sample_profiles(card.model_id)
+    >>> policy = make_policy("edge-only", problem_of(card, car, edge, ["f32"]))
+    >>> plan = policy.plan(Situation(LinkState(5.85e6, 0.02), LoadState(), deadline_s=0.1))
+    >>> plan.exit_number, plan.boundary, plan.codec
+    (5, ('image',), 'f32')
     """
     base, _, codec = name.partition("+")
     if codec:

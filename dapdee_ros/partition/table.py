@@ -116,6 +116,20 @@ class CandidateTable:
         Raises:
             PlanningError: for a risk or accuracy that makes no sense, and as NoPlanError if the
                 hard conditions leave no candidate.
+
+        The bundled model, over a fast link and over none:
+
+        >>> from dapdee_ros.exits.card import find_model, read_card
+        >>> from dapdee_ros.partition.from_card import problem_of, sample_profiles
+        >>> card = read_card(find_model("roadsigns"))
+        >>> car, *_, edge = sample_profiles(card.model_id)
+        >>> table = problem_of(card, car, edge, ["f32", "u8"]).table
+        >>> for uplink_bps in (18.88e6, 0.0):
+        ...     link = LinkState(uplink_bps, rtt_s=0.02)
+        ...     plan = table.decide(Situation(link, LoadState(), deadline_s=0.1))
+        ...     print(plan.exit_number, plan.boundary, plan.codec, plan.late)
+        5 ('backbone.stage2.neck.2',) u8 False
+        5 () none False
         """
         return self.ranked(1, situation)[0]
 

@@ -31,7 +31,10 @@ def parse_link(text: str) -> LinkTrace:
     """Turn a link's description into a trace; ``LINK_TEXT_HELP`` lists the forms.
 
     Raises:
-        LinkTraceError: if the text is none of them, or the file it names is unreadable or torn.
+        LinkTraceError: if the text is none of them, or the file it names is unreadable or corrupt.
+
+    >>> parse_link("steps:5.85@0,0@20").rate_bps(21.0)
+    0.0
     """
     text = text.strip()
     word = text.lower()

@@ -90,6 +90,16 @@ def simulate(
     Raises:
         PlanningError: if there is no such policy, or it does not fit the model.
         GraphError: if a plan does not fit it.
+
+    >>> from dapdee_ros.exits.card import find_model, read_card
+    >>> from dapdee_ros.partition.from_card import problem_of, sample_profiles
+    >>> from dapdee_ros.simulation.link_text import parse_link
+    >>> card = read_card(find_model("roadsigns"))
+    >>> car, *_, edge = sample_profiles(card.model_id)
+    >>> problem = problem_of(card, car, edge, ["f32", "u8"])
+    >>> run = simulate(Scenario(problem, parse_link("4g"), seconds=5.0), "exact")
+    >>> run.log.ledger["accepted"], run.log.ledger["results"], run.log.ledger["drops"]
+    (50, 50, 0)
     """
     made = made or make_policy(policy, scenario.problem)
     return _Simulation(scenario, policy, made, frames).run(progress)

@@ -1,11 +1,9 @@
 """Settings: what they may be, and that they say so themselves."""
 
-import doctest
 from dataclasses import FrozenInstanceError, dataclass, replace
 
 import pytest
 
-from dapdee_ros.core import settings
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import SettingError, changed, check_settings, setting, settings_of
@@ -64,7 +62,3 @@ def test_the_head_has_the_managers_deadline_and_window_before_its_first_plan() -
             assert (one.default, one.bounds) == (like.default, like.bounds)
     with pytest.raises(SettingError, match="max_in_flight is 0; expected a whole number from 1"):
         replace(HeadSettings(), max_in_flight=0)
-
-
-def test_the_examples_in_the_docstrings_are_right() -> None:
-    assert doctest.testmod(settings).failed == 0
