@@ -59,7 +59,7 @@ class Network:
     runner: GraphRunner
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
-    exit_accuracy: tuple[float, ...]
+    exit_quality: tuple[float, ...]
 
     @property
     def dag(self) -> ModelDag:
@@ -92,7 +92,7 @@ def networks(frames: int, cifar10: Path | None) -> list[Network]:
         size = model.card.input_size
         split = open_data(data, size=size, held_out_frames=frames).held_out()
         images, labels = split.images[:frames], split.labels[:frames]
-        found.append(Network(name, model.runner, images, labels, model.card.exit_accuracy))
+        found.append(Network(name, model.runner, images, labels, model.card.exit_quality))
     torch.manual_seed(0)
     start = ImageInput((0.42, 0.42, 0.43), (0.25, 0.24, 0.25))
     resnet = torch.nn.Sequential(start, torchvision.models.resnet18())
@@ -126,14 +126,14 @@ def table_of(
 ) -> CandidateTable:
     """The planner's table with these codecs, both devices being this machine."""
     return CandidateTable.build(
-        network.dag, profile, profile, exit_accuracy=network.exit_accuracy, codecs=codecs
+        network.dag, profile, profile, exit_quality=network.exit_quality, codecs=codecs
     )
 
 
 def choose(table: CandidateTable, rate_bps: float, slowdown: float, deadline_s: float) -> Plan:
     """The planner's choice over this link."""
     link, load = LinkState(rate_bps, RTT_S), LoadState(car_slowdown=slowdown)
-    return table.decide(Situation(link, load, deadline_s, "latency", accuracy_tolerance=MOST_LOST))
+    return table.decide(Situation(link, load, deadline_s, "latency", quality_tolerance=MOST_LOST))
 
 
 def accuracies(network: Network, cut: Boundary, codecs: Sequence[str]) -> dict[str, float]:

@@ -181,7 +181,7 @@ class Model:
             settings = replace(settings, rate_hz=min(MORE * settings.rate, MOST_RATE_HZ))
         self._folder = folder
         found["offered_hz"] = round(settings.rate, 2)
-        found["calibrated_accuracy"] = log.plans[-1].predicted_accuracy
+        found["calibrated_quality"] = log.plans[-1].predicted_quality
         cell = Cell(self._card.name, wanted.link, settings.asked_policy, wanted.load, found)
         if wanted.compared:
             overheads = self._overheads[wanted.load]
@@ -224,7 +224,7 @@ def line(cell: Cell) -> str:
     return (
         f"{cell.model} {cell.link} {cell.policy} {cell.load}: "
         f"{1e3 * found['median_latency_s']:.0f} ms, {found['throughput_hz']:.2f}/s, accuracy "
-        f"{found['accuracy']}, {found['last_plan']}{apart}"
+        f"{found['quality']}, {found['last_plan']}{apart}"
     )
 
 
@@ -245,9 +245,9 @@ def gains(cells: list[Cell]) -> list[dict[str, Any]]:
                 "load": cell.load,
                 "link": cell.link,
                 "gain": round(gain, 2),
-                "accuracy_lost": round(base["accuracy"] - found["accuracy"], 4),
+                "quality_lost": round(base["quality"] - found["quality"], 4),
                 "calibrated_loss": round(
-                    base["calibrated_accuracy"] - found["calibrated_accuracy"], 4
+                    base["calibrated_quality"] - found["calibrated_quality"], 4
                 ),
             }
         )
@@ -315,7 +315,7 @@ def main() -> int:
                 "met": {
                     "simulator": sum(a <= MOST_APART for a in apart) == len(apart) >= 12,
                     "heavy_10_times": all(r["gain"] >= 10 for r in heavy),
-                    "accuracy": all(r["calibrated_loss"] <= 0.005 for r in heavy),
+                    "quality": all(r["calibrated_loss"] <= 0.005 for r in heavy),
                 },
                 "wall_s": round(time.monotonic() - started, 1),
             }

@@ -75,7 +75,7 @@ def run_regret(subjects: list[Subject], args: argparse.Namespace) -> dict[str, A
     traces, missing = regret.find_traces(args.traces)
     if missing:
         print(f"traces left out, not in {args.traces}: {', '.join(missing)}", file=sys.stderr)
-    trained = [subject for subject in subjects if subject.accuracy_data]
+    trained = [subject for subject in subjects if subject.quality_data]
     if not traces or not trained:
         return {"skipped": "no trace or no trained model is here"}
     drives = []

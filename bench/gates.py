@@ -149,12 +149,12 @@ def study(
             for name, gates in (("off", False), ("on", True)):
                 plan = problem.table.decide(Situation(
                     link, LoadState(), args.deadline_s, "latency",
-                    accuracy_tolerance=args.tolerance, gates=gates,
+                    quality_tolerance=args.tolerance, gates=gates,
                 ))  # fmt: skip
                 measured = outcome(problem, plan, frames)
                 row[name] = {k: round(v, 6) for k, v in measured.items()} | {
                     "predicted_mean_s": round(plan.expected_latency_s, 6),
-                    "predicted_accuracy": round(plan.accuracy, 6),
+                    "predicted_quality": round(plan.quality, 6),
                     "late": plan.late,
                     "plan": words(plan, measured),
                 }

@@ -139,7 +139,7 @@ def excess(log: RunLog, problem: Problem, change: Change) -> float:
         LoadState(),
         settings["deadline_s"],
         settings["mode"],
-        accuracy_tolerance=TOLERANCE,
+        quality_tolerance=TOLERANCE,
         gates=settings["gates"],
         most_period_s=0.85 / settings["rate_hz"],
     )
@@ -161,7 +161,7 @@ def excess(log: RunLog, problem: Problem, change: Change) -> float:
                 gate=gate,
                 gate_threshold=threshold,
             )
-            if plan.late <= best.late and plan.accuracy >= best.accuracy - TOLERANCE:
+            if plan.late <= best.late and plan.quality >= best.quality - TOLERANCE:
                 prices.append(plan.objective_s)
     return min(prices) / best.objective_s - 1
 

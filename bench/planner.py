@@ -140,9 +140,9 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """All figures of one network."""
     dag, car, edge = network(name, args.repeats)
     exits = len(dag.exits)
-    accuracy = [0.5 + 0.1 * i for i in range(exits)]
+    quality = [0.5 + 0.1 * i for i in range(exits)]
     started = time.perf_counter()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+    table = CandidateTable.build(dag, car, edge, exit_quality=quality)
     build_s = time.perf_counter() - started
     rng = random.Random(name)
     where = situations(rng, args.situations, car.total_s)
@@ -162,7 +162,7 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
     # One exit: the deepest alone, the same graph for both.
     part = dag.ancestors([dag.exits[-1]])
     alone = ModelDag(tuple(n for n in dag.nodes if n.name in part), (dag.exits[-1],))
-    one = CandidateTable.build(alone, car, edge, exit_accuracy=[0.9])
+    one = CandidateTable.build(alone, car, edge, exit_quality=[0.9])
     graphs = []
     for link, load, _ in where[: args.cuts]:
         costs = CutCosts.of(alone, 1, car, edge, AsIs(), link, load)

@@ -97,7 +97,7 @@ from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.partition.cost import LinkState, LoadState
 card = read_card(find_model("roadsigns"))
 profile = DeviceProfile(card.model_id, "any", 1, {n.name: 1e-3 for n in card.dag.nodes}, "now")
-table = CandidateTable.build(card.dag, profile, profile, exit_accuracy=card.exit_accuracy)
+table = CandidateTable.build(card.dag, profile, profile, exit_quality=card.exit_quality)
 print(table.decide(Situation(LinkState(1e6), LoadState(), 1.0)).exit_number)
 print(*({"torch", "networkx", "cv2"} & set(sys.modules)))
 """

@@ -105,7 +105,7 @@ def replay(
         for frame in replayed
     ]
     _count_unreadable(log, len(store.unreadable))
-    log.settings.pop("expected_accuracy", None)
+    log.settings.pop("expected_quality", None)
     scenario_name = str(log.settings["scenario"])
     log.settings["scenario"] = f"replay-{scenario_name.rpartition('-')[2]}"
     last = len(scenario.problem.dag.exits)

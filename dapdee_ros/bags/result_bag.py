@@ -162,7 +162,7 @@ def _plan(decided: DecidedPlan, stamp_ns: int, run: ReplayedRun, card: ModelCard
         predicted_latency_s=plan.expected_latency_s,
         predicted_period_s=plan.period_s,
         predicted_bytes=round(plan.boundary_bytes),
-        predicted_accuracy=plan.accuracy,
+        predicted_quality=plan.quality,
         late=plan.late,
         policy=run.policy,
         reason=decided.why,

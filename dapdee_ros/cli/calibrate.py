@@ -136,24 +136,24 @@ def _measure_codecs(
 
 def print_table(calibration: Calibration, max_loss: float) -> None:
     """Exits, and for each gate the threshold that stops most frames within ``max_loss``."""
-    deepest = len(calibration.exit_accuracy)
+    deepest = len(calibration.exit_quality)
     print("exit  accuracy  temperature")
-    rows = zip(calibration.exit_accuracy, calibration.temperatures, strict=True)
+    rows = zip(calibration.exit_quality, calibration.temperatures, strict=True)
     for number, (accuracy, temperature) in enumerate(rows, start=1):
         print(f"{number:4d}  {100 * accuracy:6.2f} %  {temperature:11.3f}")
     print(f"gate  threshold  stops     with exit {deepest}")
     for gate in sorted(calibration.gates):
-        allowed = calibration.exit_accuracy[-1] - max_loss
+        allowed = calibration.exit_quality[-1] - max_loss
         fitting = [
             t
             for t in calibration.thresholds(gate)
-            if calibration.accuracy(gate, deepest, t) >= allowed
+            if calibration.quality(gate, deepest, t) >= allowed
         ]
         if fitting:
             best = fitting[0]
             print(
                 f"{gate:4d}  {best:9.4f}  {100 * calibration.share(gate, best):6.2f} %  "
-                f"{100 * calibration.accuracy(gate, deepest, best):6.2f} %"
+                f"{100 * calibration.quality(gate, deepest, best):6.2f} %"
             )
 
 

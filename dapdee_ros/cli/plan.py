@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
 
 _PLANNING = (
-    "policy", "deadline_s", "mode", "accuracy_floor", "accuracy_tolerance", "period_tolerance",
+    "policy", "deadline_s", "mode", "quality_floor", "quality_tolerance", "period_tolerance",
     "keep_raw_on_car", "gates", "risk",
 )  # fmt: skip
 
@@ -256,7 +256,7 @@ def _show(
     print(f"codecs: {', '.join(codec.name for codec in problem.codecs)}")
     print(
         f"\n  {'car':>8} {'link':>8} {'edge':>8} {'latency':>8} {'mean':>8} {'period':>8} "
-        f"{'bytes':>9} {'accuracy':>8}"
+        f"{'bytes':>9} {problem.quality_name:>8}"
     )
     for mark, row in (("*", plan), *((" ", other) for other in others)):
         times = (
@@ -266,7 +266,7 @@ def _show(
         late = " LATE" if row.late else ""
         print(
             f"{mark} {' '.join(_ms(t) for t in times)} {row.boundary_bytes:>9,.0f} "
-            f"{row.accuracy:>8.3f}  {_words(row)}{late}"
+            f"{row.quality:>8.3f}  {_words(row)}{late}"
         )
     print(f"\n{plan.reason}")
     if not math.isfinite(plan.latency_s):

@@ -333,7 +333,8 @@ def _show(
 ) -> None:
     from dapdee_ros.report.summary import summarise
 
-    settings = next(iter(runs.values())).log.settings
+    log = next(iter(runs.values())).log
+    settings = log.settings
     rate = "as fast as they are taken" if scenario.rate_hz is None else f"{scenario.rate_hz:.3g} Hz"
     print(
         f"{settings['bag']}, {settings['topic']}: {len(store.frames)} frames, {rate}; "
@@ -346,7 +347,7 @@ def _show(
     width = max(6, *(len(name) for name in runs))
     print(
         f"\n{'policy':<{width}}  results  median    95 %   late  dropped  sent/frame   edge  "
-        "fallback  as uncut  accuracy"
+        f"fallback  as uncut  {log.quality_name}"
     )
     for name, of_policy in runs.items():
         s = summarise(of_policy.log)
@@ -354,12 +355,12 @@ def _show(
             print(f"{name:<{width}}  no results; {of_policy.complaints or 'no complaint'}")
             continue
         share = {p: v["frames"] / s["recorded"] for p, v in s["places"].items()}
-        accuracy = f"{s['accuracy']:8.1%}" if s["accuracy"] is not None else " unknown"
+        quality = f"{s['quality']:8.1%}" if s["quality"] is not None else " unknown"
         print(
             f"{name:<{width}}  {s['results']:7d} {1e3 * s['median_latency_s']:5.0f}ms "
             f"{1e3 * s['p95_latency_s']:5.0f}ms {s['late_ratio']:6.1%} {s['drop_ratio']:8.1%} "
             f"{s['sent_bytes_per_frame'] / 1e3:8.1f} kB {share.get('edge', 0):6.0%} "
-            f"{share.get('fallback', 0):9.1%} {of_policy.agreement or 0:9.1%}  {accuracy}"
+            f"{share.get('fallback', 0):9.1%} {of_policy.agreement or 0:9.1%}  {quality}"
         )
         for complaint, count in of_policy.complaints.items():
             print(f"{'':<{width}}  {count} times {complaint}")

@@ -3,7 +3,7 @@
 RUN is a log (run.json of `dapdee demo`, or one that the testbed, the simulator or a replay wrote)
 or a folder with logs; of a run that was broken off, its journal (run.json.journal). The report
 shows latency over time with exit, cut and link under it, latency as a whole, throughput, bytes,
-accuracy, deadline misses, the share of every exit and place, drops with their reasons, and the
+quality, deadline misses, the share of every exit and place, drops with their reasons, and the
 settings. Runs of the same scenario are set side by side, and against the oracle where its run is
 among them. Opens in any browser, also on a phone, without a network.
 

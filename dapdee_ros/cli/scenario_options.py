@@ -12,7 +12,7 @@ from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.errors import CommandError
 
 _PLANNING = (
-    "deadline_s", "max_in_flight", "mode", "accuracy_floor", "accuracy_tolerance",
+    "deadline_s", "max_in_flight", "mode", "quality_floor", "quality_tolerance",
     "period_tolerance", "keep_raw_on_car", "gates", "risk", "frame_utilisation", "plan_margin",
     "min_dwell_s",
 )  # fmt: skip

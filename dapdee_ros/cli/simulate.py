@@ -155,7 +155,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
         problem = chain_problem(
             read_blocks(args.blocks), name, args.car_device, args.edge_device, codec
         )
-        return {"problem": problem, "accuracy_known": False, "notes": {"model": name}}
+        return {"problem": problem, "quality_known": False, "notes": {"model": name}}
     from dapdee_ros.exits.card import find_model, read_card
     from dapdee_ros.partition.from_card import choose_profiles, problem_of
 
@@ -201,7 +201,7 @@ def _values(
     from dapdee_ros.report.summary import summarise
 
     common = next(iter(runs.values())).log.settings
-    left_out = ("policy", "expected_accuracy")
+    left_out = ("policy", "expected_quality")
     return {
         "settings": {k: v for k, v in common.items() if k not in left_out},
         "runs": {
@@ -227,7 +227,8 @@ def _show(
     found: dict[str, Figures],
     files: dict[str, Path],
 ) -> None:
-    settings = next(iter(runs.values())).log.settings
+    log = next(iter(runs.values())).log
+    settings = log.settings
     rate = "as fast as they are taken" if scenario.rate_hz is None else f"{scenario.rate_hz:g} Hz"
     print(
         f"{settings['model']}: {scenario.link.describe()}, round trip {1e3 * scenario.rtt_s:g} ms, "
@@ -237,21 +238,20 @@ def _show(
     print(f"codecs: {', '.join(settings['codecs'])}\n")
     width = max(len(name) for name in runs)
     print(
-        f"{'policy':<{width}}  results    mean  median    95 %     1/s   late  dropped  accuracy "
+        f"{'policy':<{width}}  results    mean  median    95 %     1/s   late  dropped  "
+        f"{log.quality_name:8} "
         "sent/frame   edge  fallback  usual plan"
     )
     for name, figures in found.items():
         if not figures.results:
             print(f"{name:<{width}}  no results; {runs[name].complaints or 'no complaint'}")
             continue
-        accuracy = (
-            f"{figures.accuracy:8.3f}" if figures.accuracy == figures.accuracy else "unknown "
-        )
+        quality = f"{figures.quality:8.3f}" if figures.quality == figures.quality else "unknown "
         print(
             f"{name:<{width}}  {figures.results:7d} {1e3 * figures.mean_latency_s:5.0f}ms "
             f"{1e3 * figures.median_latency_s:5.0f}ms {1e3 * figures.p95_latency_s:5.0f}ms "
             f"{figures.throughput_hz:7.2f} {figures.miss_ratio:6.1%} {figures.drop_ratio:8.1%}  "
-            f"{accuracy} {figures.sent_bytes / 1e3:7.1f} kB {figures.places.get('edge', 0):6.0%}  "
+            f"{quality} {figures.sent_bytes / 1e3:7.1f} kB {figures.places.get('edge', 0):6.0%}  "
             f"{figures.places.get('fallback', 0):8.1%}  {figures.plan}"
         )
         for complaint, count in runs[name].complaints.items():

@@ -361,8 +361,8 @@ def _finish(
         labels=source.labels,
         mean=source.mean,
         std=source.std,
-        exit_accuracy=accuracy,
-        accuracy_data=held_out.description,
+        exit_quality=accuracy,
+        quality_data=held_out.description,
         provenance={
             "command": shlex.join(["dapdee", *sys.argv[1:]]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

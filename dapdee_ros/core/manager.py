@@ -285,7 +285,13 @@ class ManagerCore:
         self.complaint = complaint
         if found.plan is None or (found.complaint and current is not None):
             return  # the last good plan is better than none
-        why = self._keeper.consider(now_s, found.plan, current, obey=not asked.follows_gain)
+        why = self._keeper.consider(
+            now_s,
+            found.plan,
+            current,
+            obey=not asked.follows_gain,
+            quality_name=asked.problem.quality_name,
+        )
         if why is None:
             # News or not: only the dwell was in the way.
             self._again_s = min(self._again_s, self._keeper.reconsider_s)

@@ -58,12 +58,16 @@ class PlanningSettings:
         live=True,
         note="what to minimise: auto, latency or throughput",
     )
-    accuracy_floor: float = setting(
-        0.0, "Least accuracy that a plan may have.", bounds=(0.0, 1.0), live=True
+    quality_floor: float = setting(
+        0.0,
+        "Least quality that a plan may have: of a classifier, the share of right answers.",
+        bounds=(0.0, 1.0),
+        live=True,
+        note="least quality that a plan may have",
     )
-    accuracy_tolerance: float = setting(
+    quality_tolerance: float = setting(
         0.005,
-        "Accuracy that may be given up for a lower latency or period.",
+        "Quality that may be given up for a lower latency or period.",
         bounds=(0.0, 1.0),
         live=True,
     )
@@ -135,7 +139,7 @@ class PlanningSettings:
     @property
     def conditions(self) -> HardConditions:
         """What no plan may break."""
-        return HardConditions(self.keep_raw_on_car, self.accuracy_floor, self.gates)
+        return HardConditions(self.keep_raw_on_car, self.quality_floor, self.gates)
 
     def situation(
         self,
@@ -158,8 +162,8 @@ class PlanningSettings:
             self.deadline_s,
             mode or self.mode,
             priority=self.priority,
-            accuracy_floor=self.accuracy_floor,
-            accuracy_tolerance=self.accuracy_tolerance,
+            quality_floor=self.quality_floor,
+            quality_tolerance=self.quality_tolerance,
             period_tolerance=self.period_tolerance,
             keep_raw_on_car=self.keep_raw_on_car,
             gates=self.gates,
@@ -170,4 +174,4 @@ class PlanningSettings:
     @property
     def keeper(self) -> KeeperSettings:
         """How reluctantly plans change."""
-        return KeeperSettings(self.plan_margin, self.min_dwell_s, self.accuracy_tolerance)
+        return KeeperSettings(self.plan_margin, self.min_dwell_s, self.quality_tolerance)

@@ -91,7 +91,7 @@ def calibrate(
         gates[gate] = GateCurve(
             thresholds=THRESHOLDS,
             share=tuple(_ratio(stop) for stop in stops),
-            accuracy={
+            quality={
                 later: tuple(
                     _ratio(np.where(stop, right[gate - 1], right[later - 1])) for stop in stops
                 )
@@ -102,7 +102,7 @@ def calibrate(
         model_id=model_id,
         data=data,
         frames=count,
-        exit_accuracy=tuple(_ratio(hits) for hits in right),
+        exit_quality=tuple(_ratio(hits) for hits in right),
         temperatures=temperatures,
         gates=gates,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dapdee_ros.exits.gates import Calibration, CalibrationError
+from dapdee_ros.former_names import named
 from dapdee_ros.graph.dag import GraphError, ModelDag
 
 MODEL_FILE = "model.json"
@@ -37,8 +38,8 @@ class ModelCard:
         dag: the network with batch norms folded, one sink per exit.
         labels: class names, in the order of the logits.
         input_size: height and width of the network's input in pixels.
-        exit_accuracy: for each exit, shallowest first, the accuracy on ``accuracy_data``.
-        accuracy_data: what that was measured on, in words.
+        exit_quality: for each exit, shallowest first, the quality on ``quality_data``.
+        quality_data: what that was measured on, in words.
         calibration: gates and temperatures, or None if the model was never calibrated.
         architecture: builder, its arguments, taps and branches, as ``model.json`` holds them.
         mean: what is subtracted from each colour channel (of 0 to 1).
@@ -53,8 +54,8 @@ class ModelCard:
     dag: ModelDag
     labels: tuple[str, ...]
     input_size: tuple[int, int]
-    exit_accuracy: tuple[float, ...]
-    accuracy_data: str
+    exit_quality: tuple[float, ...]
+    quality_data: str
     calibration: Calibration | None
     architecture: Mapping[str, Any]
     mean: tuple[float, float, float]
@@ -136,6 +137,7 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
         height, width = (int(side) for side in values["input"]["size"])
         red, green, blue = (float(v) for v in values["input"]["mean"])
         red_std, green_std, blue_std = (float(v) for v in values["input"]["std"])
+        quality = named(values, "quality")
         card = ModelCard(
             name=str(values["name"]),
             path=folder,
@@ -143,8 +145,8 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
             dag=dag,
             labels=tuple(str(label) for label in values["labels"]),
             input_size=(height, width),
-            exit_accuracy=tuple(float(a) for a in values["accuracy"]["exits"]),
-            accuracy_data=str(values["accuracy"]["data"]),
+            exit_quality=tuple(float(a) for a in quality["exits"]),
+            quality_data=str(quality["data"]),
             calibration=_read_calibration(folder) if with_calibration else None,
             architecture=dict(values["architecture"]),
             mean=(red, green, blue),
@@ -193,9 +195,9 @@ def _check(card: ModelCard) -> None:
             f"{path} names {len(taps)} taps, which makes {len(taps) + 1} exits; {GRAPH_FILE} has "
             f"{len(exits)}"
         )
-    if len(card.exit_accuracy) != len(exits):
+    if len(card.exit_quality) != len(exits):
         raise ModelFolderError(
-            f"{path} gives {len(card.exit_accuracy)} accuracies for {len(exits)} exits"
+            f"{path} gives {len(card.exit_quality)} qualities for {len(exits)} exits"
         )
     first = card.dag.nodes[0]
     if (first.shape, first.dtype) != ((1, *card.input_size, 3), "uint8"):
@@ -209,9 +211,9 @@ def _check(card: ModelCard) -> None:
             f"{card.path / CALIBRATION_FILE} is of model {calibration.model_id!r}, not of this one "
             f"({card.model_id!r}): run `dapdee calibrate --model {card.path}` again"
         )
-    if calibration is not None and len(calibration.exit_accuracy) != len(exits):
+    if calibration is not None and len(calibration.exit_quality) != len(exits):
         raise ModelFolderError(
-            f"{card.path / CALIBRATION_FILE} is about {len(calibration.exit_accuracy)} exits, the "
+            f"{card.path / CALIBRATION_FILE} is about {len(calibration.exit_quality)} exits, the "
             f"model has {len(exits)}"
         )
 

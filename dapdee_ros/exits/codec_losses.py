@@ -60,7 +60,7 @@ class CodecLosses:
                         )
 
     def loss(self, codec: str, name: str, exit_number: int) -> float | None:
-        """Accuracy that an exit loses when this tensor alone is sent through a codec.
+        """Quality that an exit loses when this tensor alone is sent through a codec.
 
         The same frames were classified with and without the codec, so all that matters is on how
         many the two disagree (Q. McNemar, "Note on the sampling error of the difference between

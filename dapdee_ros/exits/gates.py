@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dapdee_ros.exits.codec_losses import CodecLosses
+from dapdee_ros.former_names import named
 
 
 class CalibrationError(ValueError):
@@ -48,24 +49,24 @@ class GateCurve:
     Attributes:
         thresholds: rising, from 0 to 1.
         share: for each threshold the share of all frames that stop at this gate.
-        accuracy: for each later exit, for each threshold, the accuracy over all frames when
+        quality: for each later exit, for each threshold, the quality over all frames when
             those that reach the threshold end at the gate and the others at that exit.
     """
 
     thresholds: tuple[float, ...]
     share: tuple[float, ...]
-    accuracy: Mapping[int, tuple[float, ...]]
+    quality: Mapping[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Accuracies, temperatures and gate curves of one model.
+    """Qualities, temperatures and gate curves of one model.
 
     Attributes:
         model_id: the model that was measured.
         data: what it was measured on, in words.
         frames: how many frames that was.
-        exit_accuracy: for each exit, shallowest first, the share of frames it gets right.
+        exit_quality: for each exit, shallowest first, its quality over these frames, 0 to 1.
         temperatures: for each exit the number its logits are divided by before the softmax.
         gates: curves by gate exit (1 to N - 1).
         codecs: sizes, times and losses of codecs at boundaries; empty until measured.
@@ -74,16 +75,16 @@ class Calibration:
     model_id: str
     data: str
     frames: int
-    exit_accuracy: tuple[float, ...]
+    exit_quality: tuple[float, ...]
     temperatures: tuple[float, ...]
     gates: Mapping[int, GateCurve]
     codecs: CodecLosses = field(default_factory=CodecLosses)
 
     def __post_init__(self) -> None:
-        exits = len(self.exit_accuracy)
+        exits = len(self.exit_quality)
         if exits < 1 or len(self.temperatures) != exits:
             raise CalibrationError(
-                f"a calibration needs an accuracy and a temperature for each exit, got {exits} "
+                f"a calibration needs a quality and a temperature for each exit, got {exits} "
                 f"and {len(self.temperatures)}"
             )
         if not all(t > 0 for t in self.temperatures):
@@ -92,24 +93,24 @@ class Calibration:
             raise CalibrationError(
                 f"{exits} exits make gates 1 to {exits - 1}, got {sorted(self.gates)}"
             )
-        ratios = [*self.exit_accuracy]
+        ratios = [*self.exit_quality]
         for gate, curve in self.gates.items():
             points = len(curve.thresholds)
-            rows = [curve.share, *curve.accuracy.values()]
+            rows = [curve.share, *curve.quality.values()]
             if points < 2 or any(len(row) != points for row in rows):
                 raise CalibrationError(
                     f"gate {gate}: every row must hold one value a threshold ({points})"
                 )
             if list(curve.thresholds) != sorted(set(curve.thresholds)):
                 raise CalibrationError(f"gate {gate}: thresholds must rise")
-            if set(curve.accuracy) != set(range(gate + 1, exits + 1)):
+            if set(curve.quality) != set(range(gate + 1, exits + 1)):
                 raise CalibrationError(
                     f"gate {gate}: pairs with exits {gate + 1} to {exits} are needed, got "
-                    f"{sorted(curve.accuracy)}"
+                    f"{sorted(curve.quality)}"
                 )
             ratios += [value for row in (*rows, curve.thresholds) for value in row]
         if not all(0 <= value <= 1 for value in ratios):
-            raise CalibrationError("accuracies, shares and thresholds must lie between 0 and 1")
+            raise CalibrationError("qualities, shares and thresholds must lie between 0 and 1")
 
     def _curve(self, gate: int) -> GateCurve:
         if gate not in self.gates:
@@ -133,8 +134,8 @@ class Calibration:
         curve = self._curve(gate)
         return float(np.interp(threshold, curve.thresholds, curve.share, right=0.0))
 
-    def accuracy(self, gate: int, later_exit: int, threshold: float) -> float:
-        """Accuracy over all frames: those that reach the threshold end at the gate, others later.
+    def quality(self, gate: int, later_exit: int, threshold: float) -> float:
+        """Quality over all frames: those that reach the threshold end at the gate, others later.
 
         Exact at the measured thresholds, linear between them, the later exit's own above the last.
 
@@ -142,12 +143,12 @@ class Calibration:
             CalibrationError: if there is no such gate or later exit.
         """
         curve = self._curve(gate)
-        if later_exit not in curve.accuracy:
+        if later_exit not in curve.quality:
             raise CalibrationError(
-                f"after gate {gate} come exits {sorted(curve.accuracy)}, not {later_exit}"
+                f"after gate {gate} come exits {sorted(curve.quality)}, not {later_exit}"
             )
-        own = self.exit_accuracy[later_exit - 1]
-        return float(np.interp(threshold, curve.thresholds, curve.accuracy[later_exit], right=own))
+        own = self.exit_quality[later_exit - 1]
+        return float(np.interp(threshold, curve.thresholds, curve.quality[later_exit], right=own))
 
     def to_dict(self) -> dict[str, Any]:
         """The calibration as plain JSON values; ``from_dict`` reads it back."""
@@ -155,13 +156,13 @@ class Calibration:
             "model_id": self.model_id,
             "data": self.data,
             "frames": self.frames,
-            "exit_accuracy": list(self.exit_accuracy),
+            "exit_quality": list(self.exit_quality),
             "temperatures": list(self.temperatures),
             "gates": {
                 str(gate): {
                     "thresholds": list(curve.thresholds),
                     "share": list(curve.share),
-                    "accuracy": {str(later): list(row) for later, row in curve.accuracy.items()},
+                    "quality": {str(later): list(row) for later, row in curve.quality.items()},
                 }
                 for gate, curve in self.gates.items()
             },
@@ -180,13 +181,15 @@ class Calibration:
                 model_id=str(values["model_id"]),
                 data=str(values["data"]),
                 frames=int(values["frames"]),
-                exit_accuracy=_floats(values["exit_accuracy"]),
+                exit_quality=_floats(named(values, "exit_quality")),
                 temperatures=_floats(values["temperatures"]),
                 gates={
                     int(gate): GateCurve(
                         thresholds=_floats(curve["thresholds"]),
                         share=_floats(curve["share"]),
-                        accuracy={int(k): _floats(row) for k, row in curve["accuracy"].items()},
+                        quality={
+                            int(k): _floats(row) for k, row in named(curve, "quality").items()
+                        },
                     )
                     for gate, curve in values["gates"].items()
                 },

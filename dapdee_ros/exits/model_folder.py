@@ -179,8 +179,8 @@ def save_model(
     labels: Sequence[str],
     mean: Sequence[float],
     std: Sequence[float],
-    exit_accuracy: Sequence[float],
-    accuracy_data: str,
+    exit_quality: Sequence[float],
+    quality_data: str,
     provenance: Mapping[str, Any],
 ) -> ModelCard:
     """Write a model folder and read its card back.
@@ -197,8 +197,8 @@ def save_model(
         labels: class names.
         mean: the normalisation of ``model``.
         std: the normalisation of ``model``.
-        exit_accuracy: measured with the weights in half precision.
-        accuracy_data: what on, in words.
+        exit_quality: measured with the weights in half precision.
+        quality_data: what on, in words.
         provenance: JSON values.
 
     Raises:
@@ -220,7 +220,7 @@ def save_model(
         "architecture": architecture,
         "input": {"size": list(model.input_size), "mean": list(mean), "std": list(std)},
         "labels": list(labels),
-        "accuracy": {"exits": list(exit_accuracy), "data": accuracy_data},
+        "quality": {"exits": list(exit_quality), "data": quality_data},
         "weights": {"sha256": digest, "bytes": len(weights)},
         "provenance": dict(provenance),
     }

@@ -46,9 +46,9 @@ class Framed:
         message_bytes = cost.coded_bytes + _WIRE.frame_bytes
         return cost._replace(coded_bytes=_WIRE.on_link(message_bytes))
 
-    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+    def quality_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
         """The codec's own."""
-        return self.codec.accuracy_loss(exit_number, boundary)
+        return self.codec.quality_loss(exit_number, boundary)
 
 
 def framed(problem: Problem) -> Problem:

@@ -31,21 +31,21 @@ CODED_POLICIES = (
 POLICIES = {"f32": PLAIN_POLICIES, "all": CODED_POLICIES}
 
 OURS = {"exact": 0.005, "exact (0.1 pt)": 0.001}
-"""Rows of ours with the accuracy that they may give up for speed: the default, and next to none.
+"""Rows of ours with the quality that they may give up for speed: the default, and next to none.
 
 None at all would let differences decide that no one could measure.
 """
 
 MOST_RATIO = 1.02
-"""What ours may take over the best rival at no lower accuracy."""
+"""What ours may take over the best rival at no lower quality."""
 
 # The car alone is always in time, so every deadline-aware policy may use the deepest exit.
 _DEADLINE_OVER_ALONE = 4.0
 _LIGHT_FRAMES = 200
 _HEAVY_ALONE_FRAMES = 120
 _WARM_UP = 0.1
-# About one standard error of an accuracy measured on 10,000 frames. It admits more rivals.
-_SAME_ACCURACY = 1e-3
+# About one standard error of a quality measured on 10,000 frames. It admits more rivals.
+_SAME_QUALITY = 1e-3
 _RIVALS_CODEC = {"raw": "", "f32": "", "all": "+any", "u8": "+u8"}
 
 
@@ -77,12 +77,12 @@ class Cell:
 
     @property
     def ours(self) -> list[str]:
-        """Our rows here; with one exit there is no accuracy to give up, and only one."""
+        """Our rows here; with one exit there is no quality to give up, and only one."""
         return [name for name in OURS if name in self.figures]
 
     def rivals(self, ours: str = "exact") -> list[str]:
         """Rivals whose results are at least as accurate as those of ours."""
-        floor = _standing(self.figures[ours]) - _SAME_ACCURACY
+        floor = _standing(self.figures[ours]) - _SAME_QUALITY
         return [n for n, f in self.figures.items() if n not in OURS and _standing(f) >= floor]
 
     def best_rival(self, ours: str = "exact") -> str | None:
@@ -95,7 +95,7 @@ class Cell:
         return math.nan if rival is None else self.metric_s(ours) / self.metric_s(rival)
 
     def gain(self, rival: str, ours: str = "exact") -> float:
-        """How many times faster ours is than a rival, whatever that one's accuracy."""
+        """How many times faster ours is than a rival, whatever that one's quality."""
         return self.metric_s(rival) / self.metric_s(ours)
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def cell_scenario(subject: Subject, link: str, load: str, codecs: str) -> Scenar
         known_link=True,
         wire=FRAMED_WIRE,
         labels=subject.labels,
-        accuracy_known=bool(subject.accuracy_data),
+        quality_known=bool(subject.quality_data),
         notes={"model": subject.name},
     )
 
@@ -160,7 +160,7 @@ def run_cell(
     found = {}
     ours = [*OURS] if len(scenario.problem.dag.exits) > 1 else ["exact"]
     for name in (*(rivals or POLICIES[codecs]), *ours):
-        planning = replace(scenario.planning, accuracy_tolerance=OURS.get(name, 0.0))
+        planning = replace(scenario.planning, quality_tolerance=OURS.get(name, 0.0))
         try:
             run = simulate(replace(scenario, planning=planning), name.partition(" ")[0])
         except PlanningError:
@@ -234,7 +234,7 @@ def not_met(cells: Sequence[Cell]) -> list[str]:
 
 
 def _standing(figures: Figures) -> float:
-    """How good the answers are: expected accuracy, or the mean depth of untrained exits."""
-    if math.isfinite(figures.accuracy):
-        return figures.accuracy
+    """How good the answers are: expected quality, or the mean depth of untrained exits."""
+    if math.isfinite(figures.quality):
+        return figures.quality
     return math.fsum(number * share for number, share in figures.exits.items())

@@ -120,7 +120,7 @@ def drive_scenario(subject: Subject, link: LinkTrace, seconds: float = math.inf)
             mode="latency",
         ),
         labels=subject.labels,
-        accuracy_known=bool(subject.accuracy_data),
+        quality_known=bool(subject.quality_data),
         notes={"model": subject.name},
     )
 

@@ -96,9 +96,9 @@ def over_published(results: Results) -> Answer | None:
         pairs = [(c, plain[model, c["link"], load]) for c in of]
         gains = {r: [_gain(c, p["policies"][r]) for c, p in pairs] for r in _PUBLISHED}
         lost = [
-            p["policies"]["device-only"]["accuracy"] - c["policies"]["exact"]["accuracy"]
+            p["policies"]["device-only"]["quality"] - c["policies"]["exact"]["quality"]
             for c, p in pairs
-            if c["policies"]["exact"]["accuracy"] is not None
+            if c["policies"]["exact"]["quality"] is not None
         ]
         words = f"{100 * max(lost):.1f}" if lost else "untrained"
         rows.append([f"{model}, {load}", *(range_words(gains[r]) for r in _PUBLISHED), words])

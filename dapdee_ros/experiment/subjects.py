@@ -48,14 +48,14 @@ class Subject:
         name: its name.
         problems: the planning problem by codecs: ``f32`` alone, or ``all``.
         curves: the calibrated gates, None without.
-        accuracy_data: what the accuracies were measured on; empty: not trained, timing only.
+        quality_data: what the qualities were measured on; empty: not trained, timing only.
         labels: class names.
     """
 
     name: str
     problems: Mapping[str, Problem]
     curves: GateCurves | None
-    accuracy_data: str
+    quality_data: str
     labels: tuple[str, ...] = ()
 
     @property
@@ -75,8 +75,8 @@ class Subject:
             "model_id": problem.car.model_id,
             "nodes": len(problem.dag.nodes),
             "exits": len(problem.dag.exits),
-            "exit_accuracy": list(problem.exit_accuracy) if self.accuracy_data else None,
-            "accuracy_data": self.accuracy_data or "untrained: timing only",
+            "exit_quality": list(problem.exit_quality) if self.quality_data else None,
+            "quality_data": self.quality_data or "untrained: timing only",
             "codecs": [codec.name for codec in problem.codecs],
             "gates": len(problem.gates),
             "input_bytes": problem.dag.nodes[0].output_bytes,
@@ -129,7 +129,7 @@ def make_subject(
         card.name,
         {"f32": problem_of(card, car, edge, ["f32"]), "all": problem_of(card, car, edge, CODECS)},
         card.calibration,
-        card.calibration.data if card.calibration else card.accuracy_data,
+        card.calibration.data if card.calibration else card.quality_data,
         card.labels,
     )
 

@@ -215,7 +215,7 @@ def plan_to_message(
         predicted_latency_s=float(plan.expected_latency_s),
         predicted_period_s=float(plan.period_s),
         predicted_bytes=round(plan.boundary_bytes),
-        predicted_accuracy=float(plan.accuracy),
+        predicted_quality=float(plan.quality),
         late=bool(plan.late),
         policy=_within(told.policy, 256),
         reason=_within(told.why, 1024),

@@ -83,7 +83,7 @@ class Head(ModelLifecycleNode):
         self._timer: Any = None
         self._conditions = HardConditions(
             keep_raw_on_car=own.keep_raw_on_car,
-            accuracy_floor=own.accuracy_floor,
+            quality_floor=own.quality_floor,
         )
         self._measured: ModelMeasures | None = None
         self._permitted_plan: msg.PartitionPlan | None = None
@@ -268,7 +268,7 @@ class Head(ModelLifecycleNode):
             plan.gate_threshold,
         )
         # What was never calibrated is the manager's business: a head knows only what it was told.
-        own = (Condition.KEEP_RAW_ON_CAR, Condition.ACCURACY_FLOOR)
+        own = (Condition.KEEP_RAW_ON_CAR, Condition.QUALITY_FLOOR)
         if broken := tuple(breach for breach in breaches if breach.condition in own):
             raise ConditionError(f"plan {plan.epoch}", broken)
 

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from dapdee_ros.core.settings import Setting, settings_of
+from dapdee_ros.former_names import FORMER
 
 Settings = TypeVar("Settings")
 
@@ -49,6 +50,10 @@ def declare_settings(node: Node, cls: type[Settings], **defaults: Any) -> Settin
 
 
 def _declare(node: Node, one: Setting, default: Any) -> Any:
+    former = FORMER.get(one.name)
+    if former is not None and former in node._parameter_overrides:
+        # ROS would drop it without a word.
+        raise ParameterError(f"parameter {former} is now called {one.name}: rename it")
     description = one.help
     if one.choices:
         description += " One of: " + ", ".join(one.choices) + "."

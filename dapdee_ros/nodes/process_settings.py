@@ -58,11 +58,11 @@ class HeadNodeSettings:
         "back from, whoever made it.",
         note="refuse every plan that sends the image itself, whoever made it",
     )
-    accuracy_floor: float = setting(
+    quality_floor: float = setting(
         0.0,
-        "Refuse every plan whose accuracy, by the model's calibration, is less or not known.",
+        "Refuse every plan whose quality, by the model's calibration, is less or not known.",
         bounds=(0.0, 1.0),
-        note="refuse every plan whose accuracy is less",
+        note="refuse every plan whose quality is less",
     )
     image_reliability: str = setting(
         "auto",

@@ -25,6 +25,7 @@ from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.report.journal import Journal
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord
+from dapdee_ros.tasks.task import task_of
 
 _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
@@ -63,6 +64,7 @@ class RunRecorder(Node):
             settings=about,
             labels=self._labels,
             exit_count=len(card.dag.exits),
+            quality_name=task_of(card).quality_name,
             first_result_s=None,
             ledger={},
         )
@@ -198,7 +200,7 @@ class RunRecorder(Node):
             policy=plan.policy,
             mode=_MODES.get(plan.mode, ""),
             deadline_s=_finite(plan.deadline_s),
-            predicted_accuracy=_finite(plan.predicted_accuracy),
+            predicted_quality=_finite(plan.predicted_quality),
         )
         self._add("plans", self._plan)
         self._plans += 1
@@ -255,10 +257,10 @@ class RunRecorder(Node):
         link = "no link"
         if self._link is not None and self._link.connected:
             link = f"{self._link.uplink_bps / 1e6:5.2f} Mbit/s"
-        accuracy = f"  right {self._right / self._judged:4.0%}" if self._judged else ""
+        right = f"  right {self._right / self._judged:4.0%}" if self._judged else ""
         return (
             f"{self._now():4.0f} s  {self._frames:4d} frames  {latency_ms:4.0f} ms  {link}  "
-            f"{last[-1].place:<8}{accuracy}  {cut}"
+            f"{last[-1].place:<8}{right}  {cut}"
         )
 
     def destroy_node(self) -> None:

@@ -107,6 +107,6 @@ def _standing_by(situation: Situation, problem: Problem, why: str) -> Plan | Non
     try:
         plan = problem.table_alone.decide(replace(situation, link=NO_LINK))
     except PlanningError:
-        # Not even the car alone reaches the accuracy floor.
+        # Not even the car alone reaches the quality floor.
         return None
     return replace(plan, reason=f"the car alone, because {why}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.graph.cuts import Contraction
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.partition.codec_cost import CodecCost, GateOption, accuracy_after
+from dapdee_ros.partition.codec_cost import CodecCost, GateOption, quality_after
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import TableError
 
@@ -35,7 +35,7 @@ class Candidates:
         gates: index of the gate option, -1 for none, ``(n,)``.
         worst: ``(4, n)``, a frame that no gate ends: s, bytes, s, 0 or 1.
         expected: ``(4, n)``, the mean over the frames with the gate's calibrated share.
-        accuracy: ``(n,)``, 0 to 1.
+        quality: ``(n,)``, 0 to 1.
         image: whether the input is sent, as it is or in another form (``ModelDag.image_forms``),
             ``(n,)``.
     """
@@ -47,7 +47,7 @@ class Candidates:
     gates: Ints
     worst: Floats
     expected: Floats
-    accuracy: Floats
+    quality: Floats
     image: Bools
 
     def __len__(self) -> int:
@@ -87,16 +87,18 @@ class CostBasis:
         car_s: profiled seconds on the car, ``(nodes,)``.
         edge_s: profiled seconds on the edge server, ``(nodes,)``.
         codecs: the codecs that may code a boundary.
-        exit_accuracy: accuracy of each exit, shallowest first.
+        exit_quality: quality of each exit, shallowest first.
         gates: calibrated gate settings.
+        quality_name: what the task calls its quality, for reasons in words.
     """
 
     dag: ModelDag
     car_s: Floats
     edge_s: Floats
     codecs: tuple[CodecCost, ...]
-    exit_accuracy: tuple[float, ...]
+    exit_quality: tuple[float, ...]
     gates: tuple[GateOption, ...]
+    quality_name: str = "quality"
 
     @classmethod
     def of(
@@ -105,37 +107,39 @@ class CostBasis:
         car: DeviceProfile,
         edge: DeviceProfile,
         codecs: Sequence[CodecCost],
-        exit_accuracy: Sequence[float],
+        exit_quality: Sequence[float],
         gates: Sequence[GateOption] = (),
+        quality_name: str = "quality",
     ) -> CostBasis:
         """Check what belongs together and lay it out as vectors.
 
         Raises:
             ProfileError: if a profile is of another model.
-            TableError: if accuracies or gates do not fit the model, or a codec's name is taken.
+            TableError: if qualities or gates do not fit the model, or a codec's name is taken.
         """
         names = [node.name for node in dag.nodes]
         edge.check_fits(names, car.model_id)
         car.check_fits(names)
         exits = len(dag.exits)
-        if len(exit_accuracy) != exits or not all(0 <= a <= 1 for a in exit_accuracy):
+        if len(exit_quality) != exits or not all(0 <= a <= 1 for a in exit_quality):
             raise TableError(
-                f"exit accuracies are {list(exit_accuracy)}; expected {exits} numbers of 0 to 1"
+                f"exit qualities are {list(exit_quality)}; expected {exits} numbers of 0 to 1"
             )
         if len({codec.name for codec in codecs}) != len(codecs):
             raise TableError(f"two codecs share a name: {[codec.name for codec in codecs]}")
         for option in gates:
             if not 1 <= option.gate < option.exit_number <= exits:
                 raise TableError(f"{option} does not stand before a later exit of {exits}")
-            if not (0 <= option.share <= 1 and 0 <= option.accuracy <= 1):
-                raise TableError(f"{option}: share and accuracy must be 0 to 1")
+            if not (0 <= option.share <= 1 and 0 <= option.quality <= 1):
+                raise TableError(f"{option}: share and quality must be 0 to 1")
         return cls(
             dag,
             np.array([car.node_seconds[name] for name in names], np.float64),
             np.array([edge.node_seconds[name] for name in names], np.float64),
             tuple(codecs),
-            tuple(exit_accuracy),
+            tuple(exit_quality),
             tuple(gates),
+            quality_name,
         )
 
     def contracted(self, contraction: Contraction) -> CostBasis:
@@ -150,8 +154,9 @@ class CostBasis:
             np.array([self.car_s[block].sum() for block in blocks]),
             np.array([self.edge_s[block].sum() for block in blocks]),
             self.codecs,
-            self.exit_accuracy,
+            self.exit_quality,
             self.gates,
+            self.quality_name,
         )
 
     def _index(self) -> Mapping[str, int]:
@@ -186,13 +191,13 @@ class CostBasis:
         car_s = heads.astype(np.float64) @ self.car_s
         edge_s = (part & ~heads).astype(np.float64) @ self.edge_s
         sends = boundaries.any(axis=1)
-        accuracy = self.exit_accuracy[exit_number - 1]
+        quality = self.exit_quality[exit_number - 1]
 
         alone = np.flatnonzero(~sends)
         zero = np.zeros(len(alone))
         parts = self._with_gates(
             exit_number, heads[alone], boundaries[alone], -1, car_s[alone], zero, zero, zero,
-            accuracy, zero,
+            quality, zero,
         )  # fmt: skip
         names = [node.name for node in self.dag.nodes]
         for number, codec in enumerate(self.codecs):
@@ -201,7 +206,7 @@ class CostBasis:
             table = np.array([cost or (0.0, 0.0, 0.0) for cost in costs], np.float64)
             rows = np.flatnonzero(sends & ~boundaries[:, ~codes].any(axis=1))
             losses = [
-                codec.accuracy_loss(exit_number, tuple(names[i] for i in np.flatnonzero(b)))
+                codec.quality_loss(exit_number, tuple(names[i] for i in np.flatnonzero(b)))
                 for b in boundaries[rows]
             ]
             known = np.array([loss is not None for loss in losses], bool)
@@ -210,7 +215,7 @@ class CostBasis:
             coded, encode_s, decode_s = (boundaries[rows].astype(np.float64) @ table).T
             parts += self._with_gates(
                 exit_number, heads[rows], boundaries[rows], number, car_s[rows], encode_s,
-                coded, edge_s[rows] + decode_s, accuracy, loss,
+                coded, edge_s[rows] + decode_s, quality, loss,
             )  # fmt: skip
         return Candidates.join(parts)
 
@@ -233,7 +238,7 @@ class CostBasis:
         encode_s: Floats,
         coded_bytes: Floats,
         edge_s: Floats,
-        accuracy: float,
+        quality: float,
         loss: Floats,
     ) -> list[Candidates]:
         """One codec's candidates without a gate, and with each gate whose trunk is in the head."""
@@ -259,7 +264,7 @@ class CostBasis:
             )
 
         found: list[Candidates] = []
-        candidates(-1, np.arange(count), worst, worst, accuracy_after(accuracy, loss))
+        candidates(-1, np.arange(count), worst, worst, quality_after(quality, loss))
         for number, option in enumerate(self.gates):
             if option.exit_number != exit_number:
                 continue
@@ -279,6 +284,6 @@ class CostBasis:
                 rows,
                 gated,
                 mean,
-                accuracy_after(option.accuracy, loss[rows], going_on),
+                quality_after(option.quality, loss[rows], going_on),
             )
         return found

@@ -21,7 +21,7 @@ class TensorCost(NamedTuple):
 
 
 class CodecCost(Protocol):
-    """A codec for the planner: sizes, times and what it costs in accuracy."""
+    """A codec for the planner: sizes, times and what it costs in quality."""
 
     @property
     def name(self) -> str:
@@ -30,8 +30,8 @@ class CodecCost(Protocol):
     def tensor(self, node: Node) -> TensorCost | None:
         """Cost of the output tensor of ``node``; None if this codec does not code it."""
 
-    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
-        """Accuracy lost (0 to 1) at this exit and boundary; None if unknown: no candidate then."""
+    def quality_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+        """Quality lost (0 to 1) at this exit and boundary; None if unknown: no candidate then."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class AsIs:
         copy_s = self.seconds_per_byte * node.output_bytes
         return TensorCost(node.output_bytes, copy_s, copy_s)
 
-    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+    def quality_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
         """Nothing is lost."""
         return 0.0
 
@@ -64,7 +64,7 @@ class MeasuredCodec:
     Attributes:
         name: the codec's name.
         tensors: cost by node name; a boundary with a tensor that is not in it is no candidate.
-        losses: accuracy lost by (exit number, boundary).
+        losses: quality lost by (exit number, boundary).
         default_loss: what counts for a boundary that is not in ``losses``; None makes it no
             candidate.
     """
@@ -78,7 +78,7 @@ class MeasuredCodec:
         """The measured cost, None where nothing was measured."""
         return self.tensors.get(node.name)
 
-    def accuracy_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
+    def quality_loss(self, exit_number: int, boundary: tuple[str, ...]) -> float | None:
         """The measured loss, else ``default_loss``."""
         return self.losses.get((exit_number, boundary), self.default_loss)
 
@@ -91,27 +91,27 @@ class GateOption(NamedTuple):
         exit_number: the later exit that answers the others.
         threshold: confidence from which the gate ends a frame.
         share: share of frames that it ends, 0 to 1.
-        accuracy: accuracy of the pair over all frames, 0 to 1.
+        quality: quality of the pair over all frames, 0 to 1.
     """
 
     gate: int
     exit_number: int
     threshold: float
     share: float
-    accuracy: float
+    quality: float
 
 
-def accuracy_after(
-    accuracy: float, loss: float | NDArray[np.float64], sent_share: float = 1.0
+def quality_after(
+    quality: float, loss: float | NDArray[np.float64], sent_share: float = 1.0
 ) -> Any:
-    """Accuracy that is left where a codec loses some for the frames that are sent.
+    """Quality that is left where a codec loses some for the frames that are sent.
 
     Args:
-        accuracy: of the exit, or of gate and exit together, over all frames, 0 to 1.
+        quality: of the exit, or of gate and exit together, over all frames, 0 to 1.
         loss: what the codec costs a frame that is sent, 0 to 1; a number or ``(n,)``.
         sent_share: share of the frames that are sent, 0 to 1.
 
     Returns:
         Of the same shape as ``loss``, 0 or more.
     """
-    return np.maximum(accuracy - sent_share * loss, 0.0)
+    return np.maximum(quality - sent_share * loss, 0.0)

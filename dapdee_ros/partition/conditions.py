@@ -1,7 +1,7 @@
 """Hard conditions: what no plan may break, whichever policy made it, and what a plan breaks of it.
 
 The one place where they are judged. A plan is judged by what it would do (exit, boundary, codec and
-gate), never by what it says of itself: its accuracy is looked up in what was measured. Neither a
+gate), never by what it says of itself: its quality is looked up in what was measured. Neither a
 profile nor a link is needed, so the car can judge what it is told to do.
 """
 
@@ -13,12 +13,12 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.partition.codec_cost import CodecCost, GateOption, accuracy_after
+from dapdee_ros.partition.codec_cost import CodecCost, GateOption, quality_after
 from dapdee_ros.partition.errors import ConditionError, PlanningError
 from dapdee_ros.partition.plan import PlanKey
 
-# Accuracies closer than this are the same number, computed in two ways.
-ACCURACY_ROUNDING = 1e-9
+# Qualities closer than this are the same number, computed in two ways.
+QUALITY_ROUNDING = 1e-9
 # A message carries a threshold as float32.
 _THRESHOLD_ROUNDING = 1e-6
 
@@ -27,7 +27,7 @@ class Condition(StrEnum):
     """The hard conditions, by the names of their settings."""
 
     KEEP_RAW_ON_CAR = "keep_raw_on_car"
-    ACCURACY_FLOOR = "accuracy_floor"
+    QUALITY_FLOOR = "quality_floor"
     GATES = "gates"
     CODECS = "codecs"
 
@@ -52,8 +52,8 @@ class Measured(Protocol):
         """The network."""
 
     @property
-    def exit_accuracy(self) -> Sequence[float]:
-        """Accuracy of each exit, shallowest first, 0 to 1."""
+    def exit_quality(self) -> Sequence[float]:
+        """Quality of each exit, shallowest first, 0 to 1."""
 
     @property
     def codecs(self) -> Sequence[CodecCost]:
@@ -70,13 +70,13 @@ class ModelMeasures:
 
     Attributes:
         dag: the network.
-        exit_accuracy: accuracy of each exit, shallowest first, 0 to 1.
+        exit_quality: quality of each exit, shallowest first, 0 to 1.
         codecs: how a boundary may be coded.
         gates: calibrated gate settings.
     """
 
     dag: ModelDag
-    exit_accuracy: Sequence[float]
+    exit_quality: Sequence[float]
     codecs: Sequence[CodecCost]
     gates: Sequence[GateOption] = ()
 
@@ -86,12 +86,12 @@ class HardConditions:
     """What no plan may break.
 
     A codec that was not measured at a boundary, and a gate that was not calibrated, break
-    ``codecs`` and ``gates`` whatever is set here: nobody knows what they cost in accuracy.
+    ``codecs`` and ``gates`` whatever is set here: nobody knows what they cost in quality.
 
     Attributes:
         keep_raw_on_car: never send the input, nor what it could be computed back from
             (``ModelDag.image_forms``).
-        accuracy_floor: the least accuracy, 0 to 1.
+        quality_floor: the least quality, 0 to 1.
         gates: whether a gate may end frames on the car.
         codecs: names of the codecs that may be used; None: any that was measured.
 
@@ -100,13 +100,13 @@ class HardConditions:
     """
 
     keep_raw_on_car: bool = False
-    accuracy_floor: float = 0.0
+    quality_floor: float = 0.0
     gates: bool = True
     codecs: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.accuracy_floor <= 1:
-            raise PlanningError(f"accuracy_floor is {self.accuracy_floor}; expected 0 to 1")
+        if not 0 <= self.quality_floor <= 1:
+            raise PlanningError(f"quality_floor is {self.quality_floor}; expected 0 to 1")
 
     def breaches(
         self,
@@ -153,13 +153,13 @@ class HardConditions:
                         f"{gate_threshold}",
                     )
                 )
-        if self.accuracy_floor > 0:
-            accuracy = accuracy_of(measured, exit_number, boundary, codec, gate, gate_threshold)
-            if accuracy is None:
-                broken.append(Breach(Condition.ACCURACY_FLOOR, "its accuracy is not known"))
-            elif accuracy < self.accuracy_floor - ACCURACY_ROUNDING:
-                why = f"its accuracy is {accuracy:.4g}, less than {self.accuracy_floor:.4g}"
-                broken.append(Breach(Condition.ACCURACY_FLOOR, why))
+        if self.quality_floor > 0:
+            quality = quality_of(measured, exit_number, boundary, codec, gate, gate_threshold)
+            if quality is None:
+                broken.append(Breach(Condition.QUALITY_FLOOR, "its quality is not known"))
+            elif quality < self.quality_floor - QUALITY_ROUNDING:
+                why = f"its quality is {quality:.4g}, less than {self.quality_floor:.4g}"
+                broken.append(Breach(Condition.QUALITY_FLOOR, why))
         return tuple(broken)
 
     def check(self, measured: Measured, plan: PlanKey, who: str) -> None:
@@ -180,7 +180,7 @@ class HardConditions:
         return ""
 
 
-def accuracy_of(
+def quality_of(
     measured: Measured,
     exit_number: int,
     boundary: Sequence[str],
@@ -193,14 +193,14 @@ def accuracy_of(
     The arguments are those of ``HardConditions.breaches``.
     """
     loss = _loss(measured, exit_number, tuple(boundary), codec) if boundary else 0.0
-    if loss is None or not 1 <= exit_number <= len(measured.exit_accuracy):
+    if loss is None or not 1 <= exit_number <= len(measured.exit_quality):
         return None
     if gate is None:
-        return float(accuracy_after(measured.exit_accuracy[exit_number - 1], loss))
+        return float(quality_after(measured.exit_quality[exit_number - 1], loss))
     option = gate_option(measured, gate, exit_number, gate_threshold)
     if option is None:
         return None
-    return float(accuracy_after(option.accuracy, loss, 1 - option.share))
+    return float(quality_after(option.quality, loss, 1 - option.share))
 
 
 def gate_option(
@@ -218,7 +218,7 @@ def gate_option(
 def _loss(
     measured: Measured, exit_number: int, boundary: tuple[str, ...], codec: str
 ) -> float | None:
-    """Accuracy that a codec costs there; None if it does not code all of it or nobody knows."""
+    """Quality that a codec costs there; None if it does not code all of it or nobody knows."""
     for cost in measured.codecs:
         if cost.name == codec:
             by_name = measured.dag.by_name
@@ -227,5 +227,5 @@ def _loss(
             if len(boundary) > 1:
                 # Losses are known by boundaries in the order of the network.
                 boundary = tuple(node.name for node in measured.dag.nodes if node.name in boundary)
-            return cost.accuracy_loss(exit_number, boundary)
+            return cost.quality_loss(exit_number, boundary)
     return None

@@ -96,13 +96,13 @@ class CutPool:
     def _searched(self, exit_number: int, situation: Situation) -> Iterator[Head]:
         """What minimum cuts find for a situation."""
         best = max(
-            [self._problem.exit_accuracy[exit_number - 1]]
-            + [o.accuracy for o in self._problem.gates if o.exit_number == exit_number]
+            [self._problem.exit_quality[exit_number - 1]]
+            + [o.quality for o in self._problem.gates if o.exit_number == exit_number]
         )
-        if best < situation.accuracy_floor or not situation.link.usable:
+        if best < situation.quality_floor or not situation.link.usable:
             return
         for codec in self._problem.codecs:
-            if codec.accuracy_loss(exit_number, ()) is None:
+            if codec.quality_loss(exit_number, ()) is None:
                 continue  # measured boundary by boundary, and those are all there
             for trunk in self._trunks(exit_number, situation):
                 yield from self._cut(exit_number, codec, trunk, situation)

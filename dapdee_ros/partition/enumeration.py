@@ -96,7 +96,7 @@ def undominated(candidates: Candidates) -> Ints:
         [
             *worst,
             *expected,
-            -candidates.accuracy,
+            -candidates.quality,
             candidates.image.astype(np.float64),
             (candidates.gates >= 0).astype(np.float64),
         ]

@@ -34,7 +34,7 @@ class TableError(PlanningError):
 
 
 class NoPlanError(PlanningError):
-    """No candidate satisfies the hard conditions (accuracy floor, raw input kept on the car)."""
+    """No candidate satisfies the hard conditions (quality floor, raw input kept on the car)."""
 
 
 class PolicyError(PlanningError):

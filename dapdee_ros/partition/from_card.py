@@ -16,6 +16,7 @@ from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.partition.gate_options import gate_options
 from dapdee_ros.partition.policy import Problem
 from dapdee_ros.partition.wire_codecs import wire_codecs
+from dapdee_ros.tasks.task import task_of
 
 
 def problem_of(
@@ -35,9 +36,10 @@ def problem_of(
         card.dag,
         car,
         edge,
-        accuracies(card),
+        exit_quality(card),
         wire_codecs(card.dag, codecs, card.calibration, car_s=car.total_s, edge_s=edge.total_s),
         gate_options(card.calibration) if card.calibration else (),
+        quality_name=task_of(card).quality_name,
     )
 
 
@@ -49,19 +51,19 @@ def measures_of(card: ModelCard, codecs: Sequence[str] = CODEC_NAMES) -> ModelMe
     """
     return ModelMeasures(
         card.dag,
-        accuracies(card),
+        exit_quality(card),
         wire_codecs(card.dag, codecs, card.calibration),
         gate_options(card.calibration) if card.calibration else (),
     )
 
 
-def accuracies(card: ModelCard) -> tuple[float, ...]:
-    """Accuracy of each exit, on the frames that gates and codecs were calibrated on if they were.
+def exit_quality(card: ModelCard) -> tuple[float, ...]:
+    """Quality of each exit, on the frames that gates and codecs were calibrated on if they were.
 
-    Comparing a gate's accuracy on one set of frames with an exit's on another would let the
+    Comparing a gate's quality on one set of frames with an exit's on another would let the
     difference of the sets decide.
     """
-    return card.calibration.exit_accuracy if card.calibration else card.exit_accuracy
+    return card.calibration.exit_quality if card.calibration else card.exit_quality
 
 
 def sample_profiles(model_id: str) -> list[DeviceProfile]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dapdee_ros.partition.codec_cost import GateOption
 
-# Accuracy that a gate may cost against the later exit alone, in the order of looking. One setting
+# Quality that a gate may cost against the later exit alone, in the order of looking. One setting
 # a loss and pair of exits: more would enlarge the candidate table for differences nobody can see.
 # The manager may give up 0.005 unless told otherwise. 0.003 leaves room for what 5,000 calibration
 # frames cannot tell: new frames fare worse than those by which a setting was chosen, by up to 0.002
@@ -19,8 +19,8 @@ class GateCurves(Protocol):
     """What calibration knows about gates (``exits.gates.Calibration``)."""
 
     @property
-    def exit_accuracy(self) -> tuple[float, ...]:
-        """Accuracy of each exit, shallowest first."""
+    def exit_quality(self) -> tuple[float, ...]:
+        """Quality of each exit, shallowest first."""
 
     def thresholds(self, gate: int) -> tuple[float, ...]:
         """The measured thresholds of a gate."""
@@ -28,8 +28,8 @@ class GateCurves(Protocol):
     def share(self, gate: int, threshold: float) -> float:
         """Share of frames that it ends."""
 
-    def accuracy(self, gate: int, later_exit: int, threshold: float) -> float:
-        """Accuracy over all frames with that later exit."""
+    def quality(self, gate: int, later_exit: int, threshold: float) -> float:
+        """Quality over all frames with that later exit."""
 
 
 def gate_options(curves: GateCurves, losses: Sequence[float] = LOSSES) -> list[GateOption]:
@@ -39,20 +39,20 @@ def gate_options(curves: GateCurves, losses: Sequence[float] = LOSSES) -> list[G
 
     Args:
         curves: the calibration.
-        losses: accuracy that the pair may lose against the later exit alone, 0 to 1.
+        losses: quality that the pair may lose against the later exit alone, 0 to 1.
     """
-    exits = len(curves.exit_accuracy)
+    exits = len(curves.exit_quality)
     options: list[GateOption] = []
     for gate in range(1, exits):
         for later in range(gate + 1, exits + 1):
             measured = [
-                GateOption(gate, later, t, curves.share(gate, t), curves.accuracy(gate, later, t))
+                GateOption(gate, later, t, curves.share(gate, t), curves.quality(gate, later, t))
                 for t in curves.thresholds(gate)
             ]
             for loss in losses:
-                floor = curves.exit_accuracy[later - 1] - loss
-                allowed = [o for o in measured if o.accuracy >= floor - 1e-12 and o.share > 0]
-                best = max(allowed, key=lambda o: (o.share, o.accuracy), default=None)
+                floor = curves.exit_quality[later - 1] - loss
+                allowed = [o for o in measured if o.quality >= floor - 1e-12 and o.share > 0]
+                best = max(allowed, key=lambda o: (o.share, o.quality), default=None)
                 if best is not None and best not in options:
                     options.append(best)
     return options

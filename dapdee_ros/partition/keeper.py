@@ -19,7 +19,7 @@ def worth_sending(plan: Plan, alone: Plan, margin: float) -> bool:
         alone: the best plan of the car alone, for the same mode.
         margin: share of the objective that has to be saved, 0 to 1.
     """
-    if alone.late or alone.accuracy < plan.accuracy - 1e-9:
+    if alone.late or alone.quality < plan.quality - 1e-9:
         return True
     return plan.objective_s < (1 - margin) * alone.objective_s
 
@@ -37,12 +37,12 @@ class KeeperSettings:
         margin: share of the objective that a new plan has to save, 0 to 1.
         min_dwell_s: seconds that a plan stays at least, unless it cannot be kept; less where the
             new one saves more than a fifth.
-        accuracy_margin: accuracy that a new plan has to gain if that is what it gains, 0 to 1.
+        quality_margin: quality that a new plan has to gain if that is what it gains, 0 to 1.
     """
 
     margin: float = 0.1
     min_dwell_s: float = 0.25
-    accuracy_margin: float = 0.0
+    quality_margin: float = 0.0
 
 
 class PlanKeeper:
@@ -62,7 +62,13 @@ class PlanKeeper:
         self._released = False
 
     def consider(
-        self, now_s: float, new: Plan, current: Plan | None, *, obey: bool = False
+        self,
+        now_s: float,
+        new: Plan,
+        current: Plan | None,
+        *,
+        obey: bool = False,
+        quality_name: str = "quality",
     ) -> str | None:
         """Judge a new plan against the one in force.
 
@@ -73,12 +79,13 @@ class PlanKeeper:
                 cannot be kept (its link is gone, it does not fit any more).
             obey: take any other plan after the dwell, better or not: for policies that have ideas
                 of their own of what is better.
+            quality_name: what the task calls its quality.
 
         Returns:
             Why to change, in words, or None to stay. If a reason is returned the new plan is the
             one in force from now on.
         """
-        why, dwell_s = self._why(new, current, obey)
+        why, dwell_s = self._why(new, current, obey, quality_name)
         self._released = False
         self.reconsider_s = math.inf
         if why is not None and now_s < self._since_s + dwell_s:
@@ -94,7 +101,9 @@ class PlanKeeper:
         self._since_s = -math.inf
         self._released = True
 
-    def _why(self, new: Plan, current: Plan | None, obey: bool) -> tuple[str | None, float]:
+    def _why(
+        self, new: Plan, current: Plan | None, obey: bool, quality_name: str
+    ) -> tuple[str | None, float]:
         """Why to change, and how long the plan in force has to have stood for that."""
         if self.plan is None:
             return "first plan", 0.0
@@ -115,10 +124,10 @@ class PlanKeeper:
             return f"mode {new.mode}", dwell_s
         if new.late and not current.late:
             return None, 0.0
-        if new.accuracy > current.accuracy + self.settings.accuracy_margin + 1e-9 and not new.late:
-            why = f"accuracy {new.accuracy:.3f} instead of {current.accuracy:.3f} fits now"
+        if new.quality > current.quality + self.settings.quality_margin + 1e-9 and not new.late:
+            why = f"{quality_name} {new.quality:.3f} instead of {current.quality:.3f} fits now"
             return why, dwell_s
-        if current.gate is None and new.accuracy < current.accuracy - self.settings.accuracy_margin:
+        if current.gate is None and new.quality < current.quality - self.settings.quality_margin:
             # Who decides gives up so much only for what is out of bounds, and the one in force is
             # given a little room there, so that two plans do not take turns at the bound.
             return None, 0.0

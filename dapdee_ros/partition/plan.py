@@ -37,7 +37,7 @@ class Plan:
         expected_latency_s: mean over the frames, counting those that end at the gate.
         period_s: mean seconds between frames that the slowest of car, link and edge sustains.
         boundary_bytes: what one frame sends, coded, in bytes.
-        accuracy: expected share of right answers, 0 to 1, gate and codec counted in; NaN where it
+        quality: expected share of right answers, 0 to 1, gate and codec counted in; NaN where it
             was not measured.
         late: True if it does not meet the deadline.
         reason: why this one, in words.
@@ -57,7 +57,7 @@ class Plan:
     expected_latency_s: float = math.nan
     period_s: float = math.nan
     boundary_bytes: float = 0
-    accuracy: float = math.nan
+    quality: float = math.nan
     late: bool = False
     reason: str = ""
 

@@ -15,7 +15,7 @@ from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts, head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.partition.candidates import CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
-from dapdee_ros.partition.conditions import ACCURACY_ROUNDING, accuracy_of
+from dapdee_ros.partition.conditions import QUALITY_ROUNDING, quality_of
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, PolicyError
 from dapdee_ros.partition.plan import Plan
@@ -50,26 +50,29 @@ class Problem:
         dag: the network.
         car: profile of the car.
         edge: profile of the edge server.
-        exit_accuracy: accuracy of each exit, shallowest first, 0 to 1.
+        exit_quality: quality of each exit, shallowest first, 0 to 1.
         codecs: how a boundary may be coded.
         gates: calibrated gate settings.
         most_cuts: legal cuts of an exit that are too many to list.
+        quality_name: what the task calls its quality, for logs and reasons in words.
     """
 
     dag: ModelDag
     car: DeviceProfile
     edge: DeviceProfile
-    exit_accuracy: Sequence[float]
+    exit_quality: Sequence[float]
     codecs: Sequence[CodecCost] = (AsIs(),)
     gates: Sequence[GateOption] = ()
     most_cuts: int = MAX_CUTS
+    quality_name: str = "quality"
 
     @cached_property
     def basis(self) -> CostBasis:
         """Prices as vectors; raises ProfileError or TableError if the parts do not fit."""
         return CostBasis.of(
-            self.dag, self.car, self.edge, self.codecs, self.exit_accuracy, self.gates
-        )
+            self.dag, self.car, self.edge, self.codecs, self.exit_quality, self.gates,
+            self.quality_name,
+        )  # fmt: skip
 
     @property
     def table(self) -> CandidateTable:
@@ -89,10 +92,11 @@ class Problem:
                 self.dag,
                 self.car,
                 self.edge,
-                exit_accuracy=self.exit_accuracy,
+                exit_quality=self.exit_quality,
                 codecs=self.codecs,
                 gates=self.gates,
                 limit=self.most_cuts,
+                quality_name=self.quality_name,
             )
         except TooManyCuts as error:
             # It takes its time to find out, and every decision would.
@@ -288,11 +292,11 @@ def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
     except GraphError as error:
         raise PolicyError(f"policy {name} returned a plan that cannot run: {error}") from error
     situation.conditions.check(problem, plan.key, f"the plan of policy {name}")
-    # Its own word for its accuracy does not count, here as little as against the floor.
-    measured = accuracy_of(problem, *plan.key)
-    if measured is None or abs(plan.accuracy - measured) <= ACCURACY_ROUNDING:
+    # Its own word for its quality does not count, here as little as against the floor.
+    measured = quality_of(problem, *plan.key)
+    if measured is None or abs(plan.quality - measured) <= QUALITY_ROUNDING:
         return plan
-    return replace(plan, accuracy=measured)
+    return replace(plan, quality=measured)
 
 
 def _fault_of(plan: Plan) -> str:
@@ -304,7 +308,7 @@ def _fault_of(plan: Plan) -> str:
     for name, value in whole.items():
         if not isinstance(value, Integral) or not 0 <= value < 2**8:
             return f"{name} is {value!r}, expected a whole number from 0 to 255"
-    shares = {"gate_threshold": plan.gate_threshold or 0.0, "accuracy": plan.accuracy}
+    shares = {"gate_threshold": plan.gate_threshold or 0.0, "quality": plan.quality}
     for name, share in shares.items():
         if not isinstance(share, Real):
             return f"{name} is {share!r}, expected a number"

@@ -60,7 +60,7 @@ def plan_of(
         expected_s,
         period_s,
         sent_bytes,
-        c.accuracy.item(row),
+        c.quality.item(row),
         late,
         reason,
     )

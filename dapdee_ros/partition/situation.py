@@ -33,8 +33,8 @@ class Situation:
         deadline_s: seconds from image to result.
         mode: ``latency``, ``throughput`` or ``auto``.
         priority: a priority task is planned for latency whatever the load.
-        accuracy_floor: plans below this accuracy are not considered, 0 to 1.
-        accuracy_tolerance: accuracy that may be given up for a lower objective, 0 to 1.
+        quality_floor: plans below this quality are not considered, 0 to 1.
+        quality_tolerance: quality that may be given up for a lower objective, 0 to 1.
         period_tolerance: share by which a period may be longer than the shortest and still count as
             equal to it; of the policies here only ``exact`` and ``oracle`` heed it.
         keep_raw_on_car: never send the input, nor what it could be computed back from.
@@ -56,8 +56,8 @@ class Situation:
     deadline_s: float
     mode: str = "auto"
     priority: bool = False
-    accuracy_floor: float = 0.0
-    accuracy_tolerance: float = 0.0
+    quality_floor: float = 0.0
+    quality_tolerance: float = 0.0
     period_tolerance: float = 0.0
     keep_raw_on_car: bool = False
     gates: bool = True
@@ -67,14 +67,14 @@ class Situation:
 
     def __post_init__(self) -> None:
         check_deadline(self.deadline_s, self.most_period_s)
-        check_ratio("accuracy_tolerance", self.accuracy_tolerance)
+        check_ratio("quality_tolerance", self.quality_tolerance)
         check_ratio("period_tolerance", self.period_tolerance)
         resolve_mode(self.mode, self.load)
 
     @property
     def conditions(self) -> HardConditions:
         """What no plan may break."""
-        return HardConditions(self.keep_raw_on_car, self.accuracy_floor, self.gates)
+        return HardConditions(self.keep_raw_on_car, self.quality_floor, self.gates)
 
     @property
     def objective(self) -> str:

@@ -48,7 +48,7 @@ class CandidateTable:
         """Use ``build`` or ``load``."""
         self.basis = basis
         self.model_id = model_id
-        self.candidates = candidates.take(np.argsort(-candidates.accuracy, kind="stable"))
+        self.candidates = candidates.take(np.argsort(-candidates.quality, kind="stable"))
         self.dag = dag
         self.exact_up_to = exact_up_to
         self._views: dict[tuple[bool, bool, bool, float], View] = {}
@@ -65,12 +65,13 @@ class CandidateTable:
         car: DeviceProfile,
         edge: DeviceProfile,
         *,
-        exit_accuracy: Sequence[float],
+        exit_quality: Sequence[float],
         codecs: Sequence[CodecCost] = (AsIs(),),
         gates: Sequence[GateOption] = (),
         contract_above: int = CONTRACT_ABOVE,
         limit: int = MAX_CUTS,
         prune: bool = True,
+        quality_name: str = "quality",
     ) -> CandidateTable:
         """Price every legal cut of every exit and keep what can be the best.
 
@@ -78,19 +79,20 @@ class CandidateTable:
             dag: the network.
             car: profile of the car.
             edge: profile of the edge server.
-            exit_accuracy: accuracy of each exit, shallowest first, 0 to 1.
+            exit_quality: quality of each exit, shallowest first, 0 to 1.
             codecs: how a boundary may be coded.
             gates: calibrated gate settings.
             contract_above: contract the DAG if there are more plans to compare than this.
             limit: cuts of one exit that are too many; contracted first, then refused.
             prune: False keeps dominated candidates (to compare).
+            quality_name: what the task calls its quality, for reasons in words.
 
         Raises:
             ProfileError: if a profile is not of this model.
-            TableError: if accuracies, gates or codecs do not fit.
+            TableError: if qualities, gates or codecs do not fit.
             TooManyCuts: if even the contracted DAG has more than ``limit`` for one exit.
         """
-        basis = CostBasis.of(dag, car, edge, codecs, exit_accuracy, gates)
+        basis = CostBasis.of(dag, car, edge, codecs, exit_quality, gates, quality_name)
         candidates, cut_dag, exact_up_to = enumerate_candidates(
             basis, contract_above=contract_above, limit=limit, prune=prune
         )
@@ -105,16 +107,16 @@ class CandidateTable:
     def decide(self, situation: Situation) -> Plan:
         """The best plan: the most accurate that meets the deadline, at the lowest objective.
 
-        Among the candidates that meet the deadline the highest accuracy counts, accuracies within
+        Among the candidates that meet the deadline the highest quality counts, qualities within
         the tolerance of it as equal, and so does any that only a gate can reach: a gate is there to
-        save time, so the accuracy to keep is that of the best candidate without one
+        save time, so the quality to keep is that of the best candidate without one
         (``View.choose``). Among those the lowest expected latency (mode ``latency``) or period
         (``throughput``; of those whose periods are within the tolerance of the lowest, the lowest
         expected latency). If none meets the deadline, the fastest, marked as late. Over an unusable
         link only plans that send nothing are considered.
 
         Raises:
-            PlanningError: for a risk or accuracy that makes no sense, and as NoPlanError if the
+            PlanningError: for a risk or quality that makes no sense, and as NoPlanError if the
                 hard conditions leave no candidate.
 
         The bundled model, over a fast link and over none:
@@ -145,15 +147,13 @@ class CandidateTable:
         """
         s = situation
         link, load, mode = s.link, s.load, s.objective
-        view: View | None = self._view(
-            s.gates, s.keep_raw_on_car, not link.usable, s.accuracy_floor
-        )
+        view: View | None = self._view(s.gates, s.keep_raw_on_car, not link.usable, s.quality_floor)
         weights = link_weights(link, load)
         judging = judging_weights(weights, link, s.risk)
         plans: list[Plan] = []
         while view is not None:
             at, late = view.choose(
-                weights, judging, s.deadline_s, mode, s.accuracy_tolerance, s.most_period_s,
+                weights, judging, s.deadline_s, mode, s.quality_tolerance, s.most_period_s,
                 link.window, s.period_tolerance,
             )  # fmt: skip
             plans.append(
@@ -254,7 +254,9 @@ class CandidateTable:
             )
         else:
             what = "latency" if mode == "latency" else "period"
-            reason = f"lowest {what} at the best accuracy that fits {deadline_s:.3g} s"
+            reason = (
+                f"lowest {what} at the best {self.basis.quality_name} that fits {deadline_s:.3g} s"
+            )
         if not link.usable:
             reason = "no link, the car finishes alone: " + reason
         return self.plan_at(view.rows.item(at), link, load, mode, late, reason)

@@ -17,7 +17,7 @@ from dapdee_ros.partition.codec_cost import CodecCost, GateOption, MeasuredCodec
 from dapdee_ros.partition.errors import TableError
 from dapdee_ros.partition.table import CandidateTable
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_table(table: CandidateTable, path: str | Path) -> None:
@@ -35,14 +35,15 @@ def save_table(table: CandidateTable, path: str | Path) -> None:
         "cut_dag": None if table.dag is basis.dag else table.dag.to_dict(),
         "car_s": basis.car_s.tolist(),
         "edge_s": basis.edge_s.tolist(),
-        "exit_accuracy": list(basis.exit_accuracy),
+        "exit_quality": list(basis.exit_quality),
+        "quality_name": basis.quality_name,
         "gates": [list(option) for option in basis.gates],
         "codecs": [_codec_values(table, codec) for codec in basis.codecs],
         "candidates": {
             "exits": c.exits.tolist(),
             "codecs": c.codecs.tolist(),
             "gates": c.gates.tolist(),
-            "accuracy": c.accuracy.tolist(),
+            "quality": c.quality.tolist(),
             "worst": c.worst.tolist(),
             "expected": c.expected.tolist(),
             "heads": [np.packbits(row).tobytes().hex() for row in c.heads],
@@ -61,7 +62,9 @@ def load_table(path: str | Path, model_id: str | None = None) -> CandidateTable:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         if data["format"] != FORMAT:
-            raise TableError(f"{path} has format {data['format']}, this version reads {FORMAT}")
+            raise TableError(
+                f"{path} has format {data['format']}, this version reads {FORMAT}: build it again"
+            )
         found = str(data["model_id"])
         if model_id is not None and model_id != found:
             raise TableError(f"{path} is the table of model {found}, asked for was {model_id}")
@@ -72,8 +75,9 @@ def load_table(path: str | Path, model_id: str | None = None) -> CandidateTable:
             np.array(data["car_s"], np.float64),
             np.array(data["edge_s"], np.float64),
             tuple(_codec_from(values) for values in data["codecs"]),
-            tuple(float(a) for a in data["exit_accuracy"]),
+            tuple(float(a) for a in data["exit_quality"]),
             tuple(GateOption(*option) for option in data["gates"]),
+            str(data["quality_name"]),
         )
         candidates = _candidates_from(data["candidates"], cut_dag)
         if len(basis.car_s) != len(dag.nodes) or len(basis.edge_s) != len(dag.nodes):
@@ -98,7 +102,7 @@ def _codec_values(table: CandidateTable, codec: CodecCost) -> dict[str, Any]:
     for row in np.flatnonzero(c.codecs == number):
         boundary = tuple(names[i] for i in np.flatnonzero(c.boundaries[row]))
         exit_number = int(c.exits[row])
-        losses.append([exit_number, list(boundary), codec.accuracy_loss(exit_number, boundary)])
+        losses.append([exit_number, list(boundary), codec.quality_loss(exit_number, boundary)])
     alike = {loss for _, _, loss in losses}
     one = len(alike) == 1
     return {
@@ -132,7 +136,7 @@ def _candidates_from(values: Mapping[str, Any], dag: ModelDag) -> Candidates:
         gates=np.array(values["gates"], np.intp),
         worst=np.array(values["worst"], np.float64),
         expected=np.array(values["expected"], np.float64),
-        accuracy=np.array(values["accuracy"], np.float64),
+        quality=np.array(values["quality"], np.float64),
         image=boundaries @ np.array([node.name in dag.image_forms for node in dag.nodes]),
     )
     whole = (4, count)

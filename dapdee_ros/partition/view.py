@@ -1,4 +1,4 @@
-"""Candidates laid out for the scan of ``decide``: some hard conditions, falling accuracy."""
+"""Candidates laid out for the scan of ``decide``: some hard conditions, falling quality."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dapdee_ros.partition.candidates import BYTES, SENDS, Bools, Candidates, Floats, Ints
-from dapdee_ros.partition.conditions import ACCURACY_ROUNDING
+from dapdee_ros.partition.conditions import QUALITY_ROUNDING
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.errors import NoPlanError, PlanningError
 
@@ -28,9 +28,9 @@ class View:
         worst: their costs for a frame that no gate ends, ``(4, n)``.
         expected: the same in the mean over the frames; None where no gate makes a difference.
         gated: which have a gate, ``(n,)``.
-        starts: where each level of equal accuracy begins.
+        starts: where each level of equal quality begins.
         bounds: the same, and the end.
-        falling: minus each level's accuracy, so that it rises.
+        falling: minus each level's quality, so that it rises.
     """
 
     rows: Ints
@@ -52,7 +52,7 @@ class View:
             gates: whether plans with a gate are.
             keep_raw: whether plans that send the input, in whatever form, are not.
             alone: whether only plans that send nothing are.
-            floor: the lowest accuracy.
+            floor: the lowest quality.
 
         Raises:
             PlanningError: if the floor is not 0 to 1.
@@ -66,16 +66,16 @@ class View:
             keep &= ~c.image
         if alone:
             keep &= c.worst[SENDS] == 0
-        best = c.accuracy[keep].max()
-        keep &= c.accuracy >= check_ratio("accuracy_floor", floor) - ACCURACY_ROUNDING
+        best = c.quality[keep].max()
+        keep &= c.quality >= check_ratio("quality_floor", floor) - QUALITY_ROUNDING
         rows = np.flatnonzero(keep)
         if not len(rows):
             raise NoPlanError(
-                f"no plan that is possible now has an accuracy of {floor:.3g} or more, the best "
-                f"reaches {best:.3g}: lower accuracy_floor"
+                f"no plan that is possible now has a quality of {floor:.3g} or more, the best "
+                f"reaches {best:.3g}: lower quality_floor"
             )
-        accuracy = c.accuracy[rows]
-        starts = np.flatnonzero(np.diff(accuracy, prepend=np.inf) < 0)
+        quality = c.quality[rows]
+        starts = np.flatnonzero(np.diff(quality, prepend=np.inf) < 0)
         gated = c.gates[rows] >= 0
         return cls(
             rows=rows,
@@ -84,7 +84,7 @@ class View:
             gated=gated,
             starts=starts,
             bounds=(*starts.tolist(), len(rows)),
-            falling=tuple((-accuracy[starts]).tolist()),
+            falling=tuple((-quality[starts]).tolist()),
         )
 
     def choose(
@@ -101,7 +101,7 @@ class View:
         """The best candidate and whether it is late.
 
         The tolerance counts from the most accurate candidate in time without a gate, if there is
-        one. A gate can raise the accuracy, since shallow exits are right about some frames that
+        one. A gate can raise the quality, since shallow exits are right about some frames that
         deep ones get wrong; counted from there, allowing gates would forbid what is fastest without
         them and could cost time.
 
@@ -110,7 +110,7 @@ class View:
             judging: the same for judging the deadline.
             deadline_s: the deadline.
             mode: ``latency`` or ``throughput``.
-            tolerance: accuracy that counts as nothing.
+            tolerance: quality that counts as nothing.
             most_period_s: longest period, in the mean over the frames; a single one may take
                 twice that.
             window: how many frames may be under way.
@@ -140,7 +140,7 @@ class View:
             in_time = np.minimum.reduceat(ungated_s, self.starts) <= deadline_s
             plain = int(in_time.argmax())
             level = plain if in_time[plain] else level
-        least = self.falling[level] + tolerance + ACCURACY_ROUNDING
+        least = self.falling[level] + tolerance + QUALITY_ROUNDING
         last = self.bounds[bisect_right(self.falling, least)]
         latency_s = latency_s[first:last]
         means = (self.worst if self.expected is None else self.expected)[:, first:last]
@@ -163,8 +163,8 @@ class View:
         keep = np.arange(len(self.rows)) != at
         if not keep.any():
             return None
-        accuracy = -np.repeat(self.falling, np.diff(self.bounds))[keep]
-        starts = np.flatnonzero(np.diff(accuracy, prepend=np.inf) < 0)
+        quality = -np.repeat(self.falling, np.diff(self.bounds))[keep]
+        starts = np.flatnonzero(np.diff(quality, prepend=np.inf) < 0)
         return View(
             rows=self.rows[keep],
             worst=self.worst[:, keep],
@@ -172,7 +172,7 @@ class View:
             gated=self.gated[keep],
             starts=starts,
             bounds=(*starts.tolist(), int(keep.sum())),
-            falling=tuple((-accuracy[starts]).tolist()),
+            falling=tuple((-quality[starts]).tolist()),
         )
 
 

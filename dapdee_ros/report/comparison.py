@@ -60,6 +60,12 @@ class Run:
         return self.policy.split("+", maxsplit=1)[0]
 
 
+def quality_name(runs: Sequence[Run]) -> str:
+    """What the quality of these runs' answers is called, whichever task they have."""
+    names = {run.log.quality_name for run in runs}
+    return names.pop() if len(names) == 1 else "quality"
+
+
 @dataclass(frozen=True)
 class Regret:
     """What a run loses against the oracle on the frames that both answered.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dapdee_ros.report.bars import Bars, Row, draw_bars
-from dapdee_ros.report.comparison import Comparison, Run
+from dapdee_ros.report.comparison import Comparison, Run, quality_name
 from dapdee_ros.report.distribution import draw_distribution, quantile_rows
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import Plate, make_plate
@@ -29,7 +29,8 @@ def comparison_plates(comparison: Comparison, prefix: str, palette: Palette) -> 
     for name, title, make in (_BARS if len(runs) > 1 else ()) + _SHARES:
         made = make(runs, palette)
         if made is not None:
-            plates.append(_bar_plate(f"{prefix}{name}", title, made, palette))
+            heading = quality_name(runs).capitalize() if name == "quality" else title
+            plates.append(_bar_plate(f"{prefix}{name}", heading, made, palette))
     if comparison.regrets:
         plates.append(
             _bar_plate(f"{prefix}regret", "Regret", _regret(comparison, palette), palette)
@@ -107,21 +108,21 @@ def _plain(
     return Bars(rows, axis), f"{words}."
 
 
-def _accuracy(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+def _quality(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
     rows, measured, predicted = [], False, False
     for run in runs:
         s = run.summary
         colour, marker = palette.policy(run.base_policy), palette.marker(run.base_policy)
-        if s["accuracy"] is not None:
+        if s["quality"] is not None:
             measured = True
-            mark = (s["accuracy"], colour, marker)
+            mark = (s["quality"], colour, marker)
             rows.append(
-                Row(run.name, percent(s["accuracy"]), (), tuple(s["accuracy_interval"]), mark=mark)
+                Row(run.name, percent(s["quality"]), (), tuple(s["quality_interval"]), mark=mark)
             )
-        elif s["predicted_accuracy"] is not None:
+        elif s["predicted_quality"] is not None:
             predicted = True
-            mark = (s["predicted_accuracy"], palette["muted"], marker)
-            rows.append(Row(run.name, f"{percent(s['predicted_accuracy'])} predicted", mark=mark))
+            mark = (s["predicted_quality"], palette["muted"], marker)
+            rows.append(Row(run.name, f"{percent(s['predicted_quality'])} predicted", mark=mark))
         else:
             rows.append(Row(run.name, "truth not known"))
     if not (measured or predicted):
@@ -136,7 +137,7 @@ def _accuracy(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
         words.append("Grey: not measured, but what the model's calibration data let expect.")
     limits = (max(0.0, lowest - 0.03), 1.0)
     words.append(f"The axis begins at {100 * limits[0]:.0f} %.")
-    return Bars(rows, "accuracy [%]", limits=limits, percent=True), " ".join(words)
+    return Bars(rows, f"{quality_name(runs)} [%]", limits=limits, percent=True), " ".join(words)
 
 
 def _missed(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
@@ -249,7 +250,7 @@ _BARS = (
     ("latency", "Latency", _latency),
     ("throughput", "Throughput", _throughput),
     ("bytes", "Bytes sent", _bytes),
-    ("accuracy", "Accuracy", _accuracy),
+    ("quality", "Quality", _quality),
     ("missed", "Deadline misses and drops", _missed),
 )
 _SHARES = (("exits", "Share of each exit", _exits), ("places", "Share of each place", _places))

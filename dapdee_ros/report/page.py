@@ -186,14 +186,14 @@ def _over_time(runs: Sequence[Run], timelines: Sequence[Plate]) -> list[str]:
 
 def _tiles(run: Run) -> str:
     s = run.summary
-    accuracy, word = s["accuracy"], "accuracy"
-    if accuracy is None and s["predicted_accuracy"] is not None:
-        accuracy, word = s["predicted_accuracy"], "accuracy, predicted"
+    quality, word = s["quality"], s["quality_name"]
+    if quality is None and s["predicted_quality"] is not None:
+        quality, word = s["predicted_quality"], f"{word}, predicted"
     tiles = (
         ("median latency", milliseconds(s["median_latency_s"]), "ms"),
         ("95th percentile", milliseconds(s["p95_latency_s"]), "ms"),
         ("throughput", number(s["throughput_hz"]), "results/s"),
-        (word, percent(accuracy), ""),
+        (word, percent(quality), ""),
         ("answered", percent(s["answered_ratio"] if s["accepted"] else None), ""),
         ("after the deadline", percent(s["late_ratio"]), ""),
         ("sent", kilobytes(s["sent_bytes_per_frame"]), "kB/frame"),

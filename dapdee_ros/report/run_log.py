@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dapdee_ros.files import write_whole
+from dapdee_ros.former_names import FORMER_QUALITY_NAME, rename
 
 VERSION = 1
 
@@ -92,7 +93,7 @@ class PlanRecord:
         policy: who decided, empty where it was not recorded.
         mode: ``latency`` or ``throughput``, empty where it was not recorded.
         deadline_s: the deadline it was made for in s, None where it was not recorded.
-        predicted_accuracy: share of right answers on the calibration data, 0 to 1, None if unknown.
+        predicted_quality: what to expect of answers by the calibration, 0 to 1, None if unknown.
     """
 
     at_s: float
@@ -106,7 +107,7 @@ class PlanRecord:
     policy: str = ""
     mode: str = ""
     deadline_s: float | None = None
-    predicted_accuracy: float | None = None
+    predicted_quality: float | None = None
 
 
 @dataclass
@@ -134,6 +135,7 @@ class RunLog:
         settings: what was run: model, link, rate, deadline, seconds.
         labels: class names of the model.
         exit_count: number of exits of the model.
+        quality_name: what its task calls the quality of answers.
         first_result_s: seconds from the start of the run to the first result, None if none came.
         frames: results in the order in which they came.
         plans: plans in order.
@@ -146,6 +148,7 @@ class RunLog:
     settings: dict[str, Any] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     exit_count: int = 0
+    quality_name: str = "quality"
     first_result_s: float | None = None
     frames: list[FrameRecord] = field(default_factory=list)
     plans: list[PlanRecord] = field(default_factory=list)
@@ -193,6 +196,7 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
     try:
         # Logs written before drops had times do not have the field.
         data.setdefault("drops", [])
+        _rename(data)
         for name, kind in (
             ("frames", FrameRecord),
             ("plans", PlanRecord),
@@ -203,6 +207,7 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
             data[name] = [_record(kind, record) for record in data[name]]
         for name, expected in (
             ("settings", dict), ("ledger", dict), ("labels", list), ("exit_count", int),
+            ("quality_name", str),
             ("first_result_s", (int, float, type(None))),
         ):  # fmt: skip
             if not isinstance(data[name], expected):
@@ -210,6 +215,17 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
         return RunLog(**{f.name: data[f.name] for f in fields(RunLog)})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunLogError(f"{path} is no log of a run: {error}") from error
+
+
+def _rename(data: dict[str, Any]) -> None:
+    """Give what logs of earlier versions hold its name of today.
+
+    Those do not say what their task calls its quality.
+    """
+    if "quality_name" not in data:
+        data["quality_name"] = FORMER_QUALITY_NAME
+        for values in (data["settings"], *data["plans"]):
+            rename(values)
 
 
 # What JSON may hold for a field of each type. None stands for NaN, which JSON does not have.

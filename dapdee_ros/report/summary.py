@@ -109,7 +109,7 @@ def summarise(log: RunLog) -> dict[str, Any]:
         "first_result_s": log.first_result_s,
         "recorded": len(frames),
         "plan_changes": max(0, len(log.plans) - 1),
-        **_accuracy(log),
+        **_quality(log),
         "mean_latency_s": statistics.fmean(latencies) if latencies else None,
         **{
             f"{name}_latency_s": quantile(latencies, q) if latencies else None
@@ -146,20 +146,21 @@ def _late(log: RunLog) -> int | None:
     )
 
 
-def _accuracy(log: RunLog) -> dict[str, Any]:
+def _quality(log: RunLog) -> dict[str, Any]:
     judged = [f for f in log.frames if f.truth is not None]
     right = sum(f.truth == f.class_id for f in judged)
-    predicted_of = {p.epoch: p.predicted_accuracy for p in log.plans}
+    predicted_of = {p.epoch: p.predicted_quality for p in log.plans}
     predicted = finite(predicted_of.get(f.plan_epoch) for f in log.frames)
     # What runs no network, as the simulator, knows each frame's exit and says what to expect of it.
-    expected = log.settings.get("expected_accuracy")
+    expected = log.settings.get("expected_quality")
     if isinstance(expected, float):
         predicted = finite([expected])
     return {
+        "quality_name": log.quality_name,
         "judged": len(judged),
-        "accuracy": right / len(judged) if judged else None,
-        "accuracy_interval": list(wilson_interval(right, len(judged))) if judged else None,
-        "predicted_accuracy": statistics.fmean(predicted) if predicted else None,
+        "quality": right / len(judged) if judged else None,
+        "quality_interval": list(wilson_interval(right, len(judged))) if judged else None,
+        "predicted_quality": statistics.fmean(predicted) if predicted else None,
     }
 
 
@@ -211,8 +212,9 @@ def summary_text(summary: dict[str, Any]) -> str:
         f"plans    {summary['plan_changes']} changes; {summary['sent_bytes'] / 1e3:.0f} kB of "
         "tensors sent"
     )
-    if summary["accuracy"] is not None:
-        lines.append(f"accuracy {summary['accuracy']:.1%} of the frames whose truth is known")
+    if summary["quality"] is not None:
+        name = f"{summary['quality_name']:<8}"
+        lines.append(f"{name} {summary['quality']:.1%} of the frames whose truth is known")
     if summary["first_result_s"] is not None:
         lines.append(f"start    first result after {summary['first_result_s']:.1f} s")
     return "\n".join(lines)

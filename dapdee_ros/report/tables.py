@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dapdee_ros.report.comparison import Comparison, Run, setting_text
+from dapdee_ros.report.comparison import Comparison, Run, quality_name, setting_text
 from dapdee_ros.report.plate import legible
 from dapdee_ros.report.wording import NOTHING, kilobytes, milliseconds, number, percent
 
@@ -111,24 +111,25 @@ def _setting(run: Run, key: str) -> str:
 
 def _runs_table(runs: Sequence[Run]) -> Table:
     rows = [(run.name, *_figures_of(run)) for run in runs]
-    return Table("Runs, latency in ms", ("run", *_FIGURES), rows, _ledger_note(runs))
+    heads = [quality_name(runs) if head == "quality" else head for head in _FIGURES]
+    return Table("Runs, latency in ms", ("run", *heads), rows, _ledger_note(runs))
 
 
 _FIGURES = (
-    "median", "95 %", "mean", "longest", "results/s", "accuracy", "late", "dropped", "kB/frame",
+    "median", "95 %", "mean", "longest", "results/s", "quality", "late", "dropped", "kB/frame",
     "accepted", "results", "drops", "in flight", "plan changes",
 )  # fmt: skip
 
 
 def _figures_of(run: Run) -> tuple[str, ...]:
     s = run.summary
-    accuracy = percent(s["accuracy"])
-    if s["accuracy"] is None and s["predicted_accuracy"] is not None:
-        accuracy = f"{percent(s['predicted_accuracy'])} predicted"
+    quality = percent(s["quality"])
+    if s["quality"] is None and s["predicted_quality"] is not None:
+        quality = f"{percent(s['predicted_quality'])} predicted"
     return (
         milliseconds(s["median_latency_s"]), milliseconds(s["p95_latency_s"]),
         milliseconds(s["mean_latency_s"]), milliseconds(s["most_latency_s"]),
-        number(s["throughput_hz"]), accuracy, percent(s["late_ratio"]), percent(s["drop_ratio"]),
+        number(s["throughput_hz"]), quality, percent(s["late_ratio"]), percent(s["drop_ratio"]),
         kilobytes(s["sent_bytes_per_frame"]), str(s["accepted"]), str(s["results"]),
         str(s["drops"]), str(s["in_flight"]), str(s["plan_changes"]),
     )  # fmt: skip

@@ -78,7 +78,7 @@ def chain_problem(
 
     ``raw`` sends every tensor as float32, the picture too. ``f32`` sends the picture as the bytes
     that a camera gives, and all else as float32. With ``u8`` all else takes a quarter of that; what
-    it costs in accuracy and in time to code was not measured on these devices, and is left out.
+    it costs in quality and in time to code was not measured on these devices, and is left out.
 
     Args:
         times: what ``read_blocks`` returned.
@@ -128,7 +128,7 @@ def chain_problem(
         ModelDag(tuple(nodes), (nodes[-1].name,)),
         _profile(model, car, of_car),
         _profile(model, edge, of_edge),
-        # One exit: whatever its accuracy is, every plan has it.
+        # One exit: whatever its quality is, every plan has it.
         (1.0,),
         (costs,),
     )

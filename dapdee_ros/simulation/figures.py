@@ -25,7 +25,7 @@ class Figures:
         throughput_hz: results a second.
         miss_ratio: share of the results that came after the deadline.
         drop_ratio: share of all the run's frames that got no result.
-        accuracy: expected share of right answers, NaN where it is not known.
+        quality: expected share of right answers, NaN where it is not known.
         sent_bytes: mean a result.
         places: share of results by ``car``, ``edge``, ``fallback``.
         exits: share of results by exit number.
@@ -39,7 +39,7 @@ class Figures:
     throughput_hz: float
     miss_ratio: float
     drop_ratio: float
-    accuracy: float
+    quality: float
     sent_bytes: float
     places: dict[str, float]
     exits: dict[int, float]
@@ -91,7 +91,7 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
     plan, _ = plans.most_common(1)[0]
     where = f"{'+'.join(plan.boundary)} as {plan.codec}" if plan.boundary else "car alone"
     gate = f", gate {plan.gate} at {plan.gate_threshold:g}" if plan.gate is not None else ""
-    known = "expected_accuracy" in run.log.settings
+    known = "expected_quality" in run.log.settings
     return Figures(
         results=count,
         mean_latency_s=math.fsum(latencies) / count,
@@ -100,7 +100,7 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
         throughput_hz=count / (until_s - from_s),
         miss_ratio=sum(latency > deadline_s for latency in latencies) / count,
         drop_ratio=ledger["drops"] / ended if ended else 0.0,
-        accuracy=math.fsum(o.accuracy for o in outcomes) / count if known else math.nan,
+        quality=math.fsum(o.quality for o in outcomes) / count if known else math.nan,
         sent_bytes=math.fsum(o.result.sent_bytes for o in outcomes) / count,
         places={place: places[place] / count for place in sorted(places)},
         exits={number: exits[number] / count for number in sorted(exits)},

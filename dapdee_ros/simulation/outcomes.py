@@ -23,12 +23,12 @@ class Outcome:
     Attributes:
         at_s: when.
         result: its result, as the head publishes it; nothing is classified in it.
-        accuracy: expected share of right answers of frames like this.
+        quality: expected share of right answers of frames like this.
     """
 
     at_s: float
     result: FrameResult
-    accuracy: float
+    quality: float
 
     @property
     def accepted_s(self) -> float:
@@ -53,7 +53,7 @@ class SimulatedRun:
     Attributes:
         log: the log, as every way of running writes it.
         outcomes: the results in the order in which they came.
-        accuracy: mean expected accuracy over the results, NaN without any or where an exit's is
+        quality: mean expected quality over the results, NaN without any or where an exit's is
             not known.
         complaints: what the policy was unable to plan, in words, and how often.
         plans: plans in order.
@@ -62,7 +62,7 @@ class SimulatedRun:
 
     log: RunLog
     outcomes: list[Outcome]
-    accuracy: float
+    quality: float
     complaints: dict[str, int]
     plans: list[DecidedPlan]
     links: list[tuple[float, LinkEstimate]]

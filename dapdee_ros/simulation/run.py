@@ -165,7 +165,12 @@ class _Simulation:
         self._plans: list[DecidedPlan] = []
         self._links: list[tuple[float, LinkEstimate]] = []
         self._chosen: dict[Any, int] = {}
-        self._log = RunLog(labels=list(scenario.labels), exit_count=len(scenario.problem.dag.exits))
+        problem = scenario.problem
+        self._log = RunLog(
+            labels=list(scenario.labels),
+            exit_count=len(problem.dag.exits),
+            quality_name=problem.quality_name,
+        )
         self._log.settings = scenario_settings(scenario, name)
 
     def run(self, progress: Progress | None) -> SimulatedRun:
@@ -270,8 +275,8 @@ class _Simulation:
 
     def _take_result(self, result: FrameResult) -> None:
         fallback = result.place is Place.CAR_FALLBACK
-        accuracy = self._book.accuracy(result.plan, result.exit_number, fallback)
-        self._outcomes.append(Outcome(self._agenda.now_s, result, accuracy))
+        quality = self._book.quality(result.plan, result.exit_number, fallback)
+        self._outcomes.append(Outcome(self._agenda.now_s, result, quality))
         self._manager.handle(
             ResultCame(
                 result.plan.epoch,
@@ -332,7 +337,7 @@ class _Simulation:
                 self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
                 plan.late, plan.expected_latency_s, why, self._name, plan.mode,
                 self._scenario.planning.deadline_s,
-                plan.accuracy if self._scenario.accuracy_known else None,
+                plan.quality if self._scenario.quality_known else None,
             )
         )  # fmt: skip
 
@@ -376,13 +381,13 @@ class _Simulation:
             "drop_reasons": list(summary.reasons),
             "drop_counts": list(summary.reasons.values()),
         }
-        accuracy = math.nan
+        quality = math.nan
         if outcomes:
-            accuracy = math.fsum(o.accuracy for o in outcomes) / len(outcomes)
-        if not self._scenario.accuracy_known:
-            accuracy = math.nan
-        if math.isfinite(accuracy):
-            log.settings["expected_accuracy"] = round(accuracy, 6)
+            quality = math.fsum(o.quality for o in outcomes) / len(outcomes)
+        if not self._scenario.quality_known:
+            quality = math.nan
+        if math.isfinite(quality):
+            log.settings["expected_quality"] = round(quality, 6)
         return SimulatedRun(
-            log, outcomes, accuracy, dict(self._manager.complaints), self._plans, self._links
+            log, outcomes, quality, dict(self._manager.complaints), self._plans, self._links
         )

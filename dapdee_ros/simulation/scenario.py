@@ -54,7 +54,7 @@ class Scenario:
     Attributes:
         problem: model, profiles, codecs, gates.
         link: uplink capacity over time; the way back has the same.
-        curves: the calibrated gates, for the accuracy of frames that end at one; None without.
+        curves: the calibrated gates, for the quality of frames that end at one; None without.
         rtt_s: round trip of an empty message, in s.
         seconds: how long frames come.
         rate_hz: frames a second; None: the next frame comes as soon as one is taken (heavy load).
@@ -74,7 +74,7 @@ class Scenario:
             for any other.
         edge_overhead_s: the same as ``car_overhead_s`` on the edge server.
         labels: class names, for the log.
-        accuracy_known: False where the exits' accuracies were never measured (timing only).
+        quality_known: False where the exits' qualities were never measured (timing only).
         notes: what else the log's settings shall say.
 
     Raises:
@@ -100,7 +100,7 @@ class Scenario:
     send_overhead_s: float | None = None
     edge_overhead_s: float = 0.0
     labels: tuple[str, ...] = ()
-    accuracy_known: bool = True
+    quality_known: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

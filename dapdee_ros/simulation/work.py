@@ -21,7 +21,7 @@ class PlanWork:
         coded_bytes: what is sent.
         decode_s: decoding it on the edge server.
         tail_s: the tail's nodes on the edge server.
-        accuracy: expected share of right answers, gate and codec counted in.
+        quality: expected share of right answers, gate and codec counted in.
         gate_share: share of the frames that its gate ends.
     """
 
@@ -29,7 +29,7 @@ class PlanWork:
     coded_bytes: float
     decode_s: float
     tail_s: float
-    accuracy: float
+    quality: float
     gate_share: float
 
 
@@ -50,8 +50,8 @@ class Workbook:
         self._known: dict[tuple[object, ...], PlanWork] = {}
         self.alone = self._car.alone()
         for program in self.alone:
-            accuracy = problem.exit_accuracy[program.plan.exit_number - 1]
-            self._known[_key(program.plan)] = PlanWork(0.0, 0.0, 0.0, 0.0, accuracy, 0.0)
+            quality = problem.exit_quality[program.plan.exit_number - 1]
+            self._known[_key(program.plan)] = PlanWork(0.0, 0.0, 0.0, 0.0, quality, 0.0)
 
     def program(self, plan: Plan, epoch: int) -> HeadProgram:
         """What the head does under a plan.
@@ -79,17 +79,17 @@ class Workbook:
         """What a program of this book takes."""
         return self._known[_key(program.plan)]
 
-    def accuracy(self, plan: FramePlan, exit_number: int, fallback: bool) -> float:
-        """Expected accuracy of a frame that started under a plan and ended at an exit.
+    def quality(self, plan: FramePlan, exit_number: int, fallback: bool) -> float:
+        """Expected quality of a frame that started under a plan and ended at an exit.
 
         With a gate the mean over those that it ends and those that go on counts for both: only
         that was calibrated, and its mean over the frames is the same.
         """
         if not fallback:
-            return self._known[_key(plan)].accuracy
+            return self._known[_key(plan)].quality
         if plan.gate is not None and exit_number > plan.gate and self._curves is not None:
-            return self._curves.accuracy(plan.gate, exit_number, plan.gate_threshold)
-        return self._problem.exit_accuracy[exit_number - 1]
+            return self._curves.quality(plan.gate, exit_number, plan.gate_threshold)
+        return self._problem.exit_quality[exit_number - 1]
 
     def _work(self, plan: Plan) -> PlanWork:
         coded = encode_s = decode_s = tail_s = 0.0
@@ -102,7 +102,7 @@ class Workbook:
                     encode_s += cost.encode_s
                     decode_s += cost.decode_s
             tail_s = self._edge.tail_program(plan.exit_number, frozenset(plan.boundary)).profiled_s
-        return PlanWork(encode_s, coded, decode_s, tail_s, plan.accuracy, plan.gate_share)
+        return PlanWork(encode_s, coded, decode_s, tail_s, plan.quality, plan.gate_share)
 
 
 def _key(plan: FramePlan) -> tuple[object, ...]:

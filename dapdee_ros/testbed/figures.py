@@ -31,7 +31,7 @@ def figures_of(log: RunLog) -> dict[str, Any]:
         "deadline_miss_ratio": round(
             sum(x > settings["deadline_s"] for x in latencies) / len(frames), 4
         ),
-        "accuracy": round(sum(f.truth == f.class_id for f in judged) / len(judged), 4)
+        "quality": round(sum(f.truth == f.class_id for f in judged) / len(judged), 4)
         if judged
         else None,
         "sent_bytes_per_frame": round(sum(f.sent_bytes for f in frames) / len(frames)),

@@ -47,7 +47,7 @@ def test_a_drive_into_a_tunnel_accounts_for_every_frame(
     assert summary["recorded"] == summary["results"]
     assert summary["plan_changes"] >= 1
     assert summary["places"]["car"]["frames"] > 0
-    assert summary["accuracy"] > 0.6
+    assert summary["quality"] > 0.6
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
     assert f"report   {tmp_path / 'report.html'}" in done.stderr
     assert "Policy exact" in (tmp_path / "report.html").read_text(encoding="utf-8")

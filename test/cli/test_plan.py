@@ -67,7 +67,7 @@ def small_model(folder: Path) -> str:
                 "architecture": architecture,
                 "labels": labels,
                 "input": {"size": size, "mean": mean, "std": std},
-                "accuracy": {"exits": [0.8, 0.95], "data": "none"},
+                "quality": {"exits": [0.8, 0.95], "data": "none"},
                 "weights": {"sha256": "0" * 64},
                 "provenance": {},
             }
@@ -200,7 +200,7 @@ def test_policies_by_name(plan: Callable[..., Any]) -> None:
         (["--policy", f"{__name__}:Broken"], "policy Broken failed: RuntimeError: out of ideas"),
         (["--policy", f"{__name__}:Unmakeable"], "cannot be made: RuntimeError: no licence"),
         (["--codecs", "zip"], "no codec 'zip'"),
-        (["--accuracy-floor", "0.99"], "the best reaches 0.95"),
+        (["--quality-floor", "0.99"], "the best reaches 0.95"),
         (
             ["--policy", "edge-only", "--keep-raw-on-car"],
             "the plan of policy EdgeOnly breaks a hard condition: keep_raw_on_car",

@@ -66,7 +66,7 @@ def test_two_policies_on_one_bag(tmp_path: Path, replay: Replay) -> None:
         (row,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
         log = logs[name] = RunLog.load(tmp_path / "out" / f"{name}.json")
         assert int(row.split()[1]) == len(log.frames) == FRAMES
-        assert f"{summarise(log)['accuracy']:.1%}" in row
+        assert f"{summarise(log)['quality']:.1%}" in row
         assert log.settings["policy"] == name
         assert log.settings["source"] == "replay"
         assert log.settings["load"] == "light"
@@ -180,7 +180,7 @@ def test_frames_recorded_all_at_once_need_a_rate(tmp_path: Path, replay: Replay)
     assert "all 3 frames were recorded at the same time: give --rate-hz" in err
     status, out, err = replay(tmp_path / "still", "--link", "4g", "--rate-hz", "5", "--json")
     assert status == 0, err
-    assert values(out)["runs"]["exact"]["summary"]["accuracy"] is None
+    assert values(out)["runs"]["exact"]["summary"]["quality"] is None
 
 
 def test_a_damaged_bag_leaves_no_results(tmp_path: Path, replay: Replay) -> None:

@@ -49,7 +49,7 @@ def test_several_policies_on_identical_input(
         assert log.settings["scenario"] == values["settings"]["scenario"]
         assert len(log.frames) == found["summary"]["results"] > 0
     exact = values["runs"]["exact"]
-    assert 0.9 < exact["accuracy"] < 1
+    assert 0.9 < exact["quality"] < 1
 
 
 def test_heavy_load_as_text(profiles: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +71,7 @@ def test_blocks_measured_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture
     assert status == 0
     # The picture's 150,528 bytes, then all on the PC.
     assert values["runs"]["exact"]["median_latency_s"] == pytest.approx(0.150528 + 0.06)
-    assert values["runs"]["exact"]["accuracy"] is None
+    assert values["runs"]["exact"]["quality"] is None
     assert main([*command, "fridge"]) == 2
     assert "no device 'fridge'" in capsys.readouterr().err
 

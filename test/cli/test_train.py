@@ -82,7 +82,7 @@ def test_killed_interrupted_and_started_again_gives_the_same_model(tmp_path: Pat
     assert main(_options(whole, "--epochs", "3")) == 2
     values = json.loads((broken / "model.json").read_text())
     assert values["provenance"]["command"].startswith("dapdee train --model roadsigns")
-    assert "20 frames" in values["accuracy"]["data"]
+    assert "20 frames" in values["quality"]["data"]
 
 
 def test_a_training_starts_from_a_stored_model(tmp_path: Path) -> None:

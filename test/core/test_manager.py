@@ -256,7 +256,7 @@ events = st.one_of(
             TimePassed(),
             *(SettingsChanged(replace(PLANNING, deadline_s=s)) for s in (0.1, 0.5)),
             SettingsChanged(replace(PLANNING, mode="auto", pinned_plan="exit=1")),
-            SettingsChanged(replace(PLANNING, max_in_flight=1, accuracy_floor=1.0)),
+            SettingsChanged(replace(PLANNING, max_in_flight=1, quality_floor=1.0)),
         ]
     ),
 )

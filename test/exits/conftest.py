@@ -31,7 +31,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
         labels=("a", "b", "c", "d"),
         mean=MEAN,
         std=STD,
-        exit_accuracy=(0.25, 0.25, 0.25),
-        accuracy_data="nothing: untrained",
+        exit_quality=(0.25, 0.25, 0.25),
+        quality_data="nothing: untrained",
         provenance={"command": "none"},
     )

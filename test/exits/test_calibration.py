@@ -48,22 +48,22 @@ def test_pairs_are_measured_on_the_frames_that_stop_and_go_on() -> None:
                     best = int(logits[later - 1][frame].argmax())
                 right += best == labels[frame]
             assert result.share(gate, threshold) == pytest.approx(stopped / len(labels), abs=1e-6)
-            measured = result.accuracy(gate, later, threshold)
+            measured = result.quality(gate, later, threshold)
             assert measured == pytest.approx(right / len(labels), abs=1e-6)
     # The pair is better than its gate's whole-set accuracy says, since sure frames are right more
     # often than others.
-    assert result.accuracy(1, 3, 0.7) > (
-        result.share(1, 0.7) * result.exit_accuracy[0]
-        + (1 - result.share(1, 0.7)) * result.exit_accuracy[2]
+    assert result.quality(1, 3, 0.7) > (
+        result.share(1, 0.7) * result.exit_quality[0]
+        + (1 - result.share(1, 0.7)) * result.exit_quality[2]
     )
 
 
 def test_ends_of_the_curves() -> None:
     logits, labels = _frames()
     result = calibrate(logits, labels, model_id="m", data="made up")
-    assert result.exit_accuracy[0] < result.exit_accuracy[1] < result.exit_accuracy[2]
+    assert result.exit_quality[0] < result.exit_quality[1] < result.exit_quality[2]
     assert result.share(1, 0.0) == 1.0
-    assert result.accuracy(1, 3, 0.0) == result.exit_accuracy[0]
+    assert result.quality(1, 3, 0.0) == result.exit_quality[0]
     shares = result.gates[1].share
     assert list(shares) == sorted(shares, reverse=True)
     assert result.frames == len(labels)

@@ -12,13 +12,13 @@ def _calibration() -> Calibration:
         model_id="0123456789abcdef",
         data="made up for this test",
         frames=4,
-        exit_accuracy=(0.5, 1.0),
+        exit_quality=(0.5, 1.0),
         temperatures=(2.0, 1.0),
         gates={
             1: GateCurve(
                 thresholds=(0.0, 0.5, 1.0),
                 share=(1.0, 0.5, 0.25),
-                accuracy={2: (0.5, 0.75, 1.0)},
+                quality={2: (0.5, 0.75, 1.0)},
             )
         },
         codecs=CodecLosses(4, {"u8": {"relu": CodedTensor(9.5, 0.01, 0.02, {1: (2, 1)})}}),
@@ -43,9 +43,9 @@ def test_lookups_are_exact_at_the_measured_thresholds_and_linear_between() -> No
     assert calibration.share(1, 0.5) == 0.5
     assert calibration.share(1, 0.75) == pytest.approx(0.375)
     assert calibration.share(1, 1.5) == 0.0
-    assert calibration.accuracy(1, 2, 0.5) == 0.75
-    assert calibration.accuracy(1, 2, 0.25) == pytest.approx(0.625)
-    assert calibration.accuracy(1, 2, 1.5) == 1.0
+    assert calibration.quality(1, 2, 0.5) == 0.75
+    assert calibration.quality(1, 2, 0.25) == pytest.approx(0.625)
+    assert calibration.quality(1, 2, 1.5) == 1.0
 
 
 def test_json_and_back() -> None:
@@ -57,7 +57,7 @@ def test_questions_without_an_answer_say_why() -> None:
     with pytest.raises(CalibrationError, match=r"gate 2 asked for, this model has \[1\]"):
         _calibration().share(2, 0.5)
     with pytest.raises(CalibrationError, match="after gate 1 come exits"):
-        _calibration().accuracy(1, 1, 0.5)
+        _calibration().quality(1, 1, 0.5)
 
 
 def _without(key: str) -> dict:
@@ -79,13 +79,13 @@ def _changed(path: list[str], value: object) -> dict:
     ("values", "message"),
     [
         (_without("temperatures"), "KeyError: 'temperatures'"),
-        (_changed(["temperatures"], [1.0]), "an accuracy and a temperature for each exit"),
+        (_changed(["temperatures"], [1.0]), "a quality and a temperature for each exit"),
         (_changed(["temperatures"], [1.0, 0.0]), "temperatures must be positive"),
         (_changed(["gates"], {}), "make gates 1 to 1"),
         (_changed(["gates", "1", "share"], [1.0]), "one value a threshold"),
         (_changed(["gates", "1", "share"], [1.0, 0.5, 7.0]), "between 0 and 1"),
         (_changed(["gates", "1", "thresholds"], [0.0, 0.9, 0.5]), "thresholds must rise"),
-        (_changed(["gates", "1", "accuracy"], {}), "pairs with exits 2 to 2"),
+        (_changed(["gates", "1", "quality"], {}), "pairs with exits 2 to 2"),
         (_changed(["gates"], [1]), "not a calibration"),
         (_changed(["codecs"], {"u8": [0.5, 0.5]}), "without their boundaries; run `dapdee"),
         (_changed(["codecs", "frames"], 2), "exit 1 lost 2 and won 1 of 2 frames"),

@@ -66,8 +66,8 @@ def test_saving_a_loaded_model_again_changes_nothing(saved: ModelCard, tmp_path:
         labels=card.labels,
         mean=card.mean,
         std=card.std,
-        exit_accuracy=card.exit_accuracy,
-        accuracy_data=card.accuracy_data,
+        exit_quality=card.exit_quality,
+        quality_data=card.quality_data,
         provenance=card.provenance,
     )
     assert again.model_id == card.model_id
@@ -87,8 +87,8 @@ def test_the_id_is_of_structure_and_weights(saved: ModelCard, tmp_path: Path) ->
         labels=card.labels,
         mean=card.mean,
         std=card.std,
-        exit_accuracy=card.exit_accuracy,
-        accuracy_data=card.accuracy_data,
+        exit_quality=card.exit_quality,
+        quality_data=card.quality_data,
         provenance=card.provenance,
     )
     assert other.model_id != card.model_id
@@ -137,7 +137,7 @@ def _set(*path_and_value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("architecture", "arguments", {"width": 0.5}), "does not fit its contents"),
         (_set("architecture", {"builder": "roadsigns"}), "taps"),
         (_set("input", "size", [32, 32]), r"input is uint8 of size \(32, 32\)"),
-        (_set("accuracy", "exits", [0.5]), "1 accuracies for 3 exits"),
+        (_set("quality", "exits", [0.5]), "1 qualities for 3 exits"),
         (_set("format", 99), "format 99, this version reads 1"),
         (_set("input", {}), "missing or of the wrong kind: KeyError: 'size'"),
     ],

@@ -31,12 +31,12 @@ def test_the_default_model_keeps_its_word() -> None:
     card, module = load_module(folder)
     assert card.labels == LABELS
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 10e6
-    assert card.exit_accuracy[-1] >= 0.97
-    assert card.exit_accuracy[0] <= card.exit_accuracy[-1] - 0.1
+    assert card.exit_quality[-1] >= 0.97
+    assert card.exit_quality[0] <= card.exit_quality[-1] - 0.1
     # What model.json says is what the weights do, within what 600 frames can tell: three standard
     # deviations.
     came = exit_accuracies(module, open_data("roadsigns", held_out_frames=600).held_out())
-    for said, measured in zip(card.exit_accuracy, came, strict=True):
+    for said, measured in zip(card.exit_quality, came, strict=True):
         assert measured == pytest.approx(said, abs=3 * (said * (1 - said) / 600) ** 0.5)
 
 

@@ -167,8 +167,8 @@ def test_a_trained_model_is_stored_with_plain_convolutions(tmp_path: Path) -> No
         labels=source.labels,
         mean=source.mean,
         std=source.std,
-        exit_accuracy=exit_accuracies(trained, source.held_out()),
-        accuracy_data="noise",
+        exit_quality=exit_accuracies(trained, source.held_out()),
+        quality_data="noise",
         provenance={},
     )
     load_model(tmp_path / "model")

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from simulation.small_world import ACCURACY, GATE, curves, problem
+from simulation.small_world import GATE, QUALITY, curves, problem
 
 from dapdee_ros.experiment.framed import FRAMED_WIRE, framed
 from dapdee_ros.experiment.matrix import (
@@ -61,9 +61,9 @@ def test_a_framed_problem_takes_what_it_is_planned_with(subject: Subject) -> Non
     assert FRAMED_WIRE.answer_bytes == 278
 
 
-def figures(latency_s: float, accuracy: float, depth: int = 1) -> Figures:
+def figures(latency_s: float, quality: float, depth: int = 1) -> Figures:
     times = (latency_s, latency_s, latency_s, 1 / latency_s)
-    return Figures(9, *times, 0.0, 0.0, accuracy, 0.0, {}, {depth: 1.0}, "")
+    return Figures(9, *times, 0.0, 0.0, quality, 0.0, {}, {depth: 1.0}, "")
 
 
 def test_only_rivals_as_accurate_count() -> None:
@@ -83,7 +83,7 @@ def test_only_rivals_as_accurate_count() -> None:
     assert math.isnan(alone.ratio())
 
 
-def test_without_accuracies_the_depth_of_the_exit_counts() -> None:
+def test_without_qualities_the_depth_of_the_exit_counts() -> None:
     unknown = math.nan
     of = {"exact": figures(0.1, unknown, 5), "shallow": figures(0.01, unknown, 2)}
     assert Cell("m", "3g", "light", "f32", 1.0, of).rivals() == []
@@ -98,7 +98,7 @@ def test_models_that_are_not_there_are_named() -> None:
 
 def test_every_cell_is_told_of(subject: Subject) -> None:
     assert subject.car_alone_s == pytest.approx(0.1)
-    assert subject.describe()["exit_accuracy"] == list(ACCURACY)
+    assert subject.describe()["exit_quality"] == list(QUALITY)
     told: list[Cell] = []
     assert run_matrix(subject, links=["wifi"], told=told.append) == told
     assert [(c.load, c.codecs) for c in told] == [

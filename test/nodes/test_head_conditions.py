@@ -47,7 +47,7 @@ def test_a_forged_plan_gets_no_image_out_of_a_car_that_keeps_it(ros: RosWorld) -
             codec="f32",
             deadline_s=0.3,
             max_in_flight=4,
-            predicted_accuracy=1.0,
+            predicted_quality=1.0,
         )
 
     def until_refused(count: int) -> None:
@@ -86,10 +86,10 @@ def test_a_forged_plan_gets_no_image_out_of_a_car_that_keeps_it(ros: RosWorld) -
 
 def test_a_head_refuses_what_is_not_accurate_enough(ros: RosWorld) -> None:
     exits = len(CARD.dag.exits)
-    floor = max(CARD.calibration.exit_accuracy if CARD.calibration else CARD.exit_accuracy) - 1e-3
+    floor = max(CARD.calibration.exit_quality if CARD.calibration else CARD.exit_quality) - 1e-3
     plans = ros.node("plans").create_publisher(msg.PartitionPlan, "plan", qos.LATCHED)
     results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
-    head = ros.start("head", {"threads": 1, "accuracy_floor": floor, "plan_timeout_s": 600.0})
+    head = ros.start("head", {"threads": 1, "quality_floor": floor, "plan_timeout_s": 600.0})
     ros.spin_until(plans.get_subscription_count, START_S, "the head")
     ros.start("camera", {"rate_hz": 10.0})
     ros.spin_until(lambda: results, START_S, "results")
@@ -97,7 +97,7 @@ def test_a_head_refuses_what_is_not_accurate_enough(ros: RosWorld) -> None:
         epoch=1, model_id=CARD.model_id, exit=1, deadline_s=0.3, max_in_flight=4
     )
     plans.publish(plan)
-    ros.spin_until(lambda: "accuracy_floor" in head.output(), 10.0, "the refusal")
+    ros.spin_until(lambda: "quality_floor" in head.output(), 10.0, "the refusal")
     plan.epoch, plan.exit = 2, exits
     plans.publish(plan)
     ros.spin_until(lambda: results[-1].plan_epoch == 2, 10.0, "the deepest exit")

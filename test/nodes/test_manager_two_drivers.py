@@ -144,8 +144,8 @@ def live(ros: RosWorld, monkeypatch: pytest.MonkeyPatch) -> Record:
     change("deadline_s", 0.25)
     link(0.0, connected=False)
     link(0.3)
-    change("accuracy_floor", 1.0)  # nothing reaches that
-    change("accuracy_floor", 0.0)
+    change("quality_floor", 1.0)  # nothing reaches that
+    change("quality_floor", 0.0)
     change("policy", "dads")
     for mbit in (5.0, 6.0, 7.0, 0.5, 30.0):
         link(mbit)

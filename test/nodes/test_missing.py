@@ -85,6 +85,8 @@ def test_two_that_publish_images_are_named(ros: RosWorld) -> None:
         ("manager", ("partition_manager:policy:=foo",), "policy 'foo' is unknown"),
         ("manager", ("partition_manager:policy:=none.such:Thing",), "cannot be loaded"),
         ("head", ("max_in_flight:=100",), "max_in_flight"),
+        ("head", ("accuracy_floor:=0.9",), "accuracy_floor is now called quality_floor"),
+        ("manager", ("accuracy_tolerance:=0.1",), "accuracy_tolerance is now called"),
         ("link_emulator", ("link:=9000g",), "9000g"),
     ],
 )

@@ -207,9 +207,9 @@ def test_no_policy_and_no_pinned_plan_breaks_a_hard_condition(ros: RosWorld) -> 
     assert "keep_raw_on_car" in again.reason
     shallow = world.set("pinned_plan", "exit=1 boundary=image codec=f32")
     assert shallow.successful
-    floor = world.set("accuracy_floor", CARD.exit_accuracy[-1] - 0.01)
+    floor = world.set("quality_floor", CARD.exit_quality[-1] - 0.01)
     assert not floor.successful
-    assert "accuracy_floor" in floor.reason
+    assert "quality_floor" in floor.reason
 
 
 def test_of_periods_that_count_as_equal_the_lowest_latency_is_taken(ros: RosWorld) -> None:

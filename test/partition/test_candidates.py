@@ -32,12 +32,12 @@ def trunk_with_early_exit() -> tuple[ModelDag, DeviceProfile, DeviceProfile]:
     return dag, car, edge
 
 
-GATE = GateOption(gate=1, exit_number=2, threshold=0.8, share=0.6, accuracy=0.89)
+GATE = GateOption(gate=1, exit_number=2, threshold=0.8, share=0.6, quality=0.89)
 
 
 def test_a_gate_is_paid_by_every_frame_and_saves_its_share_of_the_rest() -> None:
     dag, car, edge = trunk_with_early_exit()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], gates=[GATE])
     link, load = LinkState(uplink_bps=800.0, rtt_s=0.1), LoadState(2.0, 3.0)
     plan = table.price(2, ["b"], "f32", link, load, 99.0, "latency", gate=1)
     # A frame that goes on: car 2 * (1 + 0.5 + 2), 40 bytes at 100 bytes/s, edge 3 * 0.4.
@@ -48,7 +48,7 @@ def test_a_gate_is_paid_by_every_frame_and_saves_its_share_of_the_rest() -> None
     # In the mean: car 2 * (1.5 + 0.4 * 2), and 0.4 of transfer and edge.
     assert plan.expected_latency_s == pytest.approx(4.6 + 0.4 * (0.5 + 1.2))
     assert plan.period_s == pytest.approx(4.6)
-    assert plan.accuracy == pytest.approx(0.89)
+    assert plan.quality == pytest.approx(0.89)
     # The deadline is judged without the gate.
     assert table.price(2, ["b"], "f32", link, load, 8.6, gate=1).late
     with pytest.raises(TableError, match="not inside this head"):
@@ -57,15 +57,15 @@ def test_a_gate_is_paid_by_every_frame_and_saves_its_share_of_the_rest() -> None
 
 def test_a_gate_on_the_car_alone_ends_frames_before_the_rest_runs() -> None:
     dag, car, edge = trunk_with_early_exit()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], gates=[GATE])
     plan = table.decide(
         Situation(
             LinkState(0.0),
             LoadState(),
             99.0,
             "latency",
-            accuracy_tolerance=0.02,
-            accuracy_floor=0.8,
+            quality_tolerance=0.02,
+            quality_floor=0.8,
         )
     )
     assert (plan.gate, plan.exit_number, plan.device_only) == (1, 2, True)
@@ -76,13 +76,13 @@ def test_a_gate_on_the_car_alone_ends_frames_before_the_rest_runs() -> None:
     # The gate's branch makes a frame that goes on take 7.5 s: too long, however fast the mean.
     tight = table.decide(
         Situation(
-            LinkState(0.0), LoadState(), 7.2, "latency", accuracy_tolerance=0.02, accuracy_floor=0.8
+            LinkState(0.0), LoadState(), 7.2, "latency", quality_tolerance=0.02, quality_floor=0.8
         )
     )
     assert (tight.gate, tight.late) == (None, False)
 
 
-def test_a_codec_trades_time_and_accuracy_for_bytes() -> None:
+def test_a_codec_trades_time_and_quality_for_bytes() -> None:
     dag, car, edge = trunk_with_early_exit()
     half = MeasuredCodec(
         "half",
@@ -90,15 +90,15 @@ def test_a_codec_trades_time_and_accuracy_for_bytes() -> None:
         {(2, ("a",)): 0.03},
         default_loss=0.01,
     )
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], codecs=[AsIs(), half])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], codecs=[AsIs(), half])
     link, load = LinkState(800.0), LoadState(2.0, 3.0)
     plan = table.price(2, ["a"], "half", link, load, 99.0)
     assert plan.boundary_bytes == 200
     assert plan.head_s == pytest.approx(2 * 1.01)
     assert plan.transfer_s == pytest.approx(2.0)
     assert plan.edge_s == pytest.approx(3 * (0.6 + 0.02))
-    assert plan.accuracy == pytest.approx(0.87)
-    assert table.price(2, ["b"], "half", link, load, 99.0).accuracy == pytest.approx(0.89)
+    assert plan.quality == pytest.approx(0.87)
+    assert table.price(2, ["b"], "half", link, load, 99.0).quality == pytest.approx(0.89)
     with pytest.raises(TableError, match="not measured"):
         table.price(2, ["image"], "half", link, load, 99.0)
 
@@ -121,7 +121,7 @@ def random_table(rng: random.Random, prune: bool) -> tuple[CandidateTable, Candi
     car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
     exits = range(1, len(dag.exits) + 1)
     build = {
-        "exit_accuracy": [rng.choice((0.7, 0.8, 0.9)) for _ in exits],
+        "exit_quality": [rng.choice((0.7, 0.8, 0.9)) for _ in exits],
         "codecs": random_codecs(rng, dag),
         "gates": [
             GateOption(k, n, 0.9, rng.uniform(0.1, 0.9), rng.choice((0.75, 0.8, 0.9)))
@@ -144,7 +144,7 @@ def random_wishes(rng: random.Random) -> tuple[LinkState, LoadState, float, dict
     load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
     wishes = {
         "mode": rng.choice(("latency", "throughput")),
-        "accuracy_tolerance": rng.choice((0.0, 0.05)),
+        "quality_tolerance": rng.choice((0.0, 0.05)),
         "keep_raw_on_car": rng.random() < 0.3,
         "gates": rng.random() < 0.7,
         "risk": rng.choice((0.5, 0.1)),
@@ -183,15 +183,15 @@ def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
                 assert chosen.latency_s == pytest.approx(fastest[1].latency_s)
                 continue
             ungated = [plan for plan in in_time if plan.gate is None]
-            best = max(plan.accuracy for plan in ungated or in_time)
-            level = [p for p in in_time if p.accuracy >= best - wishes["accuracy_tolerance"] - 1e-9]
+            best = max(plan.quality for plan in ungated or in_time)
+            level = [p for p in in_time if p.quality >= best - wishes["quality_tolerance"] - 1e-9]
             assert chosen.key in [plan.key for plan in level]
             assert chosen.objective_s == pytest.approx(min(plan.objective_s for plan in level))
             plain = table.decide(Situation(link, load, deadline_s, **{**wishes, "gates": False}))
             if not plain.late:
                 # A gate is only used where it pays.
                 assert chosen.objective_s <= plain.objective_s * (1 + 1e-9)
-                assert chosen.accuracy >= plain.accuracy - wishes["accuracy_tolerance"] - 1e-9
+                assert chosen.quality >= plain.quality - wishes["quality_tolerance"] - 1e-9
     assert 50 < found_late < 550
 
 
@@ -215,7 +215,7 @@ def test_among_periods_that_count_as_equal_the_lowest_latency_decides() -> None:
             quicker += chosen.expected_latency_s < 0.999 * shortest.expected_latency_s
             assert chosen.expected_latency_s <= shortest.expected_latency_s * (1 + 1e-12)
             assert chosen.period_s <= 1.05 * shortest.period_s * (1 + 1e-12)
-            assert chosen.accuracy >= shortest.accuracy - wishes["accuracy_tolerance"] - 1e-9
+            assert chosen.quality >= shortest.quality - wishes["quality_tolerance"] - 1e-9
     assert quicker > 20
 
 
@@ -234,13 +234,13 @@ def test_dropping_dominated_candidates_changes_no_decision_in_10_000_situations(
                 assert chosen.latency_s == pytest.approx(best.latency_s, rel=1e-12)
             else:
                 assert chosen.objective_s == pytest.approx(best.objective_s, rel=1e-12)
-            assert chosen.accuracy >= best.accuracy
+            assert chosen.quality >= best.quality
     assert dropped > 1000
 
 
 def test_ranked_plans_follow_the_rule_of_decide() -> None:
     dag, car, edge = trunk_with_early_exit()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9])
     link, load = LinkState(8000.0), LoadState()
     plans = table.ranked(99, Situation(link, load, 2.0, "latency"))
     assert plans[0] == table.decide(Situation(link, load, 2.0, "latency"))
@@ -248,13 +248,13 @@ def test_ranked_plans_follow_the_rule_of_decide() -> None:
     assert len({plan.key for plan in plans}) == len(plans)
     in_time = [p for p in plans if not p.late]
     assert plans[: len(in_time)] == in_time
-    assert in_time == sorted(in_time, key=lambda p: (-p.accuracy, p.latency_s))
+    assert in_time == sorted(in_time, key=lambda p: (-p.quality, p.latency_s))
     assert {p.exit_number for p in in_time} == {1, 2}
 
 
 def test_a_candidate_has_the_same_price_as_any_plan() -> None:
     dag, car, edge = trunk_with_early_exit()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], gates=[GATE])
     link, load = LinkState(8000.0, 0.1), LoadState(2.0, 3.0)
     for plan in table.ranked(99, Situation(link, load, 3.0, "throughput")):
         where = (plan.exit_number, plan.boundary, plan.codec, link, load, 3.0, "throughput")
@@ -267,12 +267,10 @@ def test_a_candidate_has_the_same_price_as_any_plan() -> None:
 
 def test_what_does_not_fit_the_model_is_refused() -> None:
     dag, car, edge = trunk_with_early_exit()
-    for accuracy in ([0.9], [0.9, 1.2], [0.9, float("nan")]):
-        with pytest.raises(TableError, match="exit accuracies"):
-            CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+    for quality in ([0.9], [0.9, 1.2], [0.9, float("nan")]):
+        with pytest.raises(TableError, match="exit qualities"):
+            CandidateTable.build(dag, car, edge, exit_quality=quality)
     with pytest.raises(TableError, match="share a name"):
-        CandidateTable.build(dag, car, edge, exit_accuracy=[0.7, 0.9], codecs=[AsIs(), AsIs()])
+        CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], codecs=[AsIs(), AsIs()])
     with pytest.raises(TableError, match="before a later exit"):
-        CandidateTable.build(
-            dag, car, edge, exit_accuracy=[0.7, 0.9], gates=[GATE._replace(gate=2)]
-        )
+        CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], gates=[GATE._replace(gate=2)])

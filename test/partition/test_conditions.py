@@ -34,8 +34,8 @@ def breaks(plan: Plan, situation: Situation, problem: Problem) -> set[str]:
     broken = set()
     if situation.keep_raw_on_car and problem.dag.image_forms & set(plan.boundary):
         broken.add("keep_raw_on_car")
-    if priced.accuracy < situation.accuracy_floor - 1e-9:
-        broken.add("accuracy_floor")
+    if priced.quality < situation.quality_floor - 1e-9:
+        broken.add("quality_floor")
     if plan.gate is not None and not situation.gates:
         broken.add("gates")
     return broken
@@ -48,11 +48,11 @@ def test_every_policys_plan_is_judged_before_it_is_used(name: str) -> None:
     for _ in range(25):
         problem = random_problem(rng)
         policy = make_policy(name, problem, **options(name))
-        floor = min(rng.choice([0.0, 0.75, 1.0]), max(problem.exit_accuracy))
+        floor = min(rng.choice([0.0, 0.75, 1.0]), max(problem.exit_quality))
         raw, gates = rng.random() < 0.5, rng.random() < 0.5
         situation = random_situation(
             rng, mode=rng.choice(["latency", "throughput"]), keep_raw_on_car=raw,
-            accuracy_floor=floor, gates=gates, accuracy_tolerance=0.02,
+            quality_floor=floor, gates=gates, quality_tolerance=0.02,
         )  # fmt: skip
         wanted = breaks(policy.plan(situation), situation, problem)
         if wanted:
@@ -73,10 +73,10 @@ def test_every_policys_plan_is_judged_before_it_is_used(name: str) -> None:
             assert all(condition in found.complaint for condition in wanted)
             alone = problem.table.decide(Situation(
                 LinkState(0.0, connected=False), situation.load, situation.deadline_s,
-                situation.mode, accuracy_floor=floor, gates=gates, accuracy_tolerance=0.02,
+                situation.mode, quality_floor=floor, gates=gates, quality_tolerance=0.02,
             ))  # fmt: skip
             assert found.plan.objective_s == pytest.approx(alone.objective_s)
-            assert found.plan.accuracy == pytest.approx(alone.accuracy)
+            assert found.plan.quality == pytest.approx(alone.quality)
     assert kept
     # Those that heed the conditions never have to be corrected, nor does the full network alone.
     assert bool(refused) == (name not in ("exact", "oracle", "device-only"))
@@ -89,18 +89,16 @@ class Boaster:
         self.image = problem.dag.input
 
     def plan(self, situation: Situation) -> Plan:
-        return Plan(1, (self.image,), "f32", latency_s=0.0, accuracy=1.0)
+        return Plan(1, (self.image,), "f32", latency_s=0.0, quality=1.0)
 
 
 def test_a_plans_own_claim_is_not_believed() -> None:
     dag, car, edge, rate = chain_of_design()
     problem = Problem(ModelDag(dag.nodes, ("x", "z")), car, edge, [0.6, 0.9])
-    situation = Situation(LinkState(rate), LoadState(), 100.0, accuracy_floor=0.8)
-    with pytest.raises(
-        ConditionError, match=r"accuracy_floor: its accuracy is 0\.6, less than 0\.8"
-    ):
+    situation = Situation(LinkState(rate), LoadState(), 100.0, quality_floor=0.8)
+    with pytest.raises(ConditionError, match=r"quality_floor: its quality is 0\.6, less than 0\.8"):
         ask(Boaster(problem), situation, problem)
-    assert ask(Boaster(problem), replace(situation, accuracy_floor=0.5), problem).accuracy == 0.6
+    assert ask(Boaster(problem), replace(situation, quality_floor=0.5), problem).quality == 0.6
     found = answer(Boaster(problem), situation, problem)
     assert found.plan is not None
     assert (found.plan.exit_number, found.plan.boundary) == (2, ())
@@ -123,16 +121,16 @@ def test_a_plan_is_judged_without_profiles_or_a_link() -> None:
         assert conditions_of(raw.breaches(measured, deepest, [form], "f32")) == ["keep_raw_on_car"]
     assert forms
 
-    floor = HardConditions(accuracy_floor=measured.exit_accuracy[-1])
+    floor = HardConditions(quality_floor=measured.exit_quality[-1])
     assert not floor.breaches(measured, deepest, [image], "f32")
-    assert conditions_of(floor.breaches(measured, 1, [image], "f32")) == ["accuracy_floor"]
+    assert conditions_of(floor.breaches(measured, 1, [image], "f32")) == ["quality_floor"]
     # What nobody measured is not taken on trust.
     for codec in ("zip", ""):
         assert conditions_of(free.breaches(measured, deepest, [image], codec)) == ["codecs"]
     assert conditions_of(floor.breaches(measured, deepest, ["nowhere"], "f32")) == [
-        "codecs", "accuracy_floor"
+        "codecs", "quality_floor"
     ]  # fmt: skip
-    assert conditions_of(floor.breaches(measured, 99, [], "none")) == ["accuracy_floor"]
+    assert conditions_of(floor.breaches(measured, 99, [], "none")) == ["quality_floor"]
     only = HardConditions(codecs=frozenset(["u8"]))
     assert conditions_of(only.breaches(measured, deepest, [image], "f32")) == ["codecs"]
 
@@ -145,8 +143,8 @@ def test_a_plan_is_judged_without_profiles_or_a_link() -> None:
     assert conditions_of(HardConditions(gates=False).breaches(*gated, option.threshold)) == [
         "gates"
     ]
-    with pytest.raises(PlanningError, match=r"accuracy_floor is 1\.5"):
-        HardConditions(accuracy_floor=1.5)
+    with pytest.raises(PlanningError, match=r"quality_floor is 1\.5"):
+        HardConditions(quality_floor=1.5)
 
 
 def test_a_pinned_plan_that_breaks_a_condition_is_not_followed() -> None:
@@ -172,7 +170,7 @@ def test_the_plan_in_force_is_kept_only_while_it_breaks_nothing() -> None:
     assert repriced(plan, free, problem) is not None
     assert repriced(None, free, problem) is None
     assert repriced(plan, replace(free, keep_raw_on_car=True), problem) is None
-    assert repriced(plan, replace(free, accuracy_floor=0.95), problem) is None
+    assert repriced(plan, replace(free, quality_floor=0.95), problem) is None
     assert repriced(plan, replace(free, link=LinkState(0.0)), problem) is None
     assert repriced(replace(plan, codec="zip"), free, problem) is None
     late = repriced(plan, replace(free, most_period_s=1e-3), problem)
@@ -183,7 +181,7 @@ def test_the_plan_in_force_is_kept_only_while_it_breaks_nothing() -> None:
 def test_a_floor_that_nothing_reaches_leaves_no_plan() -> None:
     dag, car, edge, rate = chain_of_design()
     problem = Problem(dag, car, edge, [0.9])
-    situation = Situation(LinkState(rate), LoadState(), 100.0, accuracy_floor=0.95)
+    situation = Situation(LinkState(rate), LoadState(), 100.0, quality_floor=0.95)
     for name in ("exact", "edge-only"):
         found = answer(make_policy(name, problem), situation, problem)
         assert found.plan is None

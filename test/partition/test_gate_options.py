@@ -9,7 +9,7 @@ def test_for_each_loss_the_setting_that_ends_the_most_frames() -> None:
     curve = GateCurve(
         thresholds=(0.5, 0.7, 0.9, 1.0),
         share=(0.9, 0.6, 0.3, 0.0),
-        accuracy={2: (0.80, 0.894, 0.901, 0.90)},
+        quality={2: (0.80, 0.894, 0.901, 0.90)},
     )
     calibration = Calibration("m", "test", 100, (0.7, 0.9), (1.0, 1.0), {1: curve})
     assert gate_options(calibration, (0.0, 0.005, 0.01)) == [

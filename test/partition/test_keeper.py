@@ -8,10 +8,10 @@ import pytest
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
 from dapdee_ros.partition.plan import Plan
 
-SLOW = Plan(3, ("a",), "f32", expected_latency_s=0.10, period_s=0.1, accuracy=0.9)
+SLOW = Plan(3, ("a",), "f32", expected_latency_s=0.10, period_s=0.1, quality=0.9)
 FASTER = replace(SLOW, boundary=("b",), expected_latency_s=0.08)
 SLIGHTLY = replace(SLOW, boundary=("b",), expected_latency_s=0.095)
-DEEPER = replace(SLOW, exit_number=4, expected_latency_s=0.15, accuracy=0.95)
+DEEPER = replace(SLOW, exit_number=4, expected_latency_s=0.15, quality=0.95)
 
 
 @pytest.fixture
@@ -66,22 +66,22 @@ def test_the_same_plan_is_told_again_when_its_answers_take_another_time(keeper: 
     assert keeper.consider(9.1, unknown, unknown) is None
 
 
-def test_accuracy_that_fits_is_taken_even_if_slower(keeper: PlanKeeper) -> None:
-    assert "accuracy" in (keeper.consider(9.0, DEEPER, SLOW) or "")
+def test_quality_that_fits_is_taken_even_if_slower(keeper: PlanKeeper) -> None:
+    assert "quality" in (keeper.consider(9.0, DEEPER, SLOW) or "")
 
 
-def test_accuracy_is_not_given_up_for_time_while_the_plan_in_force_is_in_bounds() -> None:
-    keeper = PlanKeeper(KeeperSettings(accuracy_margin=0.005))
+def test_quality_is_not_given_up_for_time_while_the_plan_in_force_is_in_bounds() -> None:
+    keeper = PlanKeeper(KeeperSettings(quality_margin=0.005))
     keeper.consider(0.0, DEEPER, None)
     assert keeper.consider(9.0, FASTER, DEEPER) is None
-    nearly = replace(FASTER, accuracy=0.946)
+    nearly = replace(FASTER, quality=0.946)
     assert "saves" in (keeper.consider(9.0, nearly, DEEPER) or "")
     keeper.consider(20.0, DEEPER, None)
     assert keeper.consider(20.1, FASTER, replace(DEEPER, late=True))
 
 
-def test_accuracy_within_the_tolerance_is_no_reason() -> None:
-    keeper = PlanKeeper(KeeperSettings(accuracy_margin=0.06))
+def test_quality_within_the_tolerance_is_no_reason() -> None:
+    keeper = PlanKeeper(KeeperSettings(quality_margin=0.06))
     keeper.consider(0.0, SLOW, None)
     assert keeper.consider(9.0, DEEPER, SLOW) is None
 

@@ -33,21 +33,19 @@ def test_the_bound_leaves_what_a_search_through_all_plans_leaves(
     for _ in range(250):
         dag = random_dag(rng)
         car, edge = random_profile(rng, dag, "car", 1.0), random_profile(rng, dag, "edge", 0.1)
-        accuracy = sorted(round(rng.uniform(0.5, 1.0), 2) for _ in dag.exits)
+        quality = sorted(round(rng.uniform(0.5, 1.0), 2) for _ in dag.exits)
         rate_bps, rtt_s = 10 ** rng.uniform(3, 7), rng.uniform(0, 0.1)
         link, load = LinkState(rate_bps, rtt_s, window=window), LoadState()
         gates = [
-            GateOption(1, later, 0.9, rng.uniform(0.1, 0.9), accuracy[later - 1] - 0.01)
-            for later in range(2, len(accuracy) + 1)
+            GateOption(1, later, 0.9, rng.uniform(0.1, 0.9), quality[later - 1] - 0.01)
+            for later in range(2, len(quality) + 1)
             if gated
         ]
-        every = CandidateTable.build(
-            dag, car, edge, exit_accuracy=accuracy, gates=gates, prune=False
-        )
+        every = CandidateTable.build(dag, car, edge, exit_quality=quality, gates=gates, prune=False)
         plans = [every.plan_at(row, link, load, mode) for row in range(len(every.candidates))]
         some = rng.choice(plans)
         deadline_s, most_period_s = 1.5 * some.latency_s, rng.uniform(0.5, 1.5) * some.period_s
-        table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy, gates=gates)
+        table = CandidateTable.build(dag, car, edge, exit_quality=quality, gates=gates)
         chosen = table.decide(Situation(link, load, deadline_s, mode, most_period_s=most_period_s))
         following = [
             p
@@ -65,13 +63,13 @@ def test_the_bound_leaves_what_a_search_through_all_plans_leaves(
             continue
         kept_up += 1
         # What a plan without a gate can reach is to be kept, if there is one.
-        best = max(p.accuracy for p in [p for p in fitting if p.gate is None] or fitting)
-        allowed = [p for p in fitting if p.accuracy >= best - 1e-9]
+        best = max(p.quality for p in [p for p in fitting if p.gate is None] or fitting)
+        allowed = [p for p in fitting if p.quality >= best - 1e-9]
         objectives = [p.objective_s for p in allowed]
         assert not chosen.late
         assert chosen.key in [p.key for p in allowed]
         if all(p.gate is None for p in allowed):
-            assert chosen.accuracy == pytest.approx(best)
+            assert chosen.quality == pytest.approx(best)
         assert chosen.period_s <= most_period_s
         assert chosen.objective_s == pytest.approx(min(objectives))
     assert min(kept_up, fell_behind) > 10
@@ -89,7 +87,7 @@ def test_where_the_window_limits_a_shorter_latency_gives_more_frames() -> None:
         DeviceProfile("m", device, 1, dict(zip(names, seconds, strict=True)), "2026-11-21T00:00:00")
         for device, seconds in (("car", (0.0, 7e-3, 0.05)), ("edge", (0.0, 3e-3, 3e-3)))
     )
-    table = CandidateTable.build(ModelDag(nodes, ("back",)), car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(ModelDag(nodes, ("back",)), car, edge, exit_quality=[0.9])
     link = LinkState(100e6, rtt_s=0.02)
     wide = table.decide(Situation(link, LoadState(), 1.0, "throughput"))
     narrow = table.decide(Situation(replace(link, window=3), LoadState(), 1.0, "throughput"))

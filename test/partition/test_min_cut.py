@@ -57,7 +57,7 @@ def test_exact_equals_the_minimum_cut_on_random_networks() -> None:
         load = LoadState(rng.uniform(0.5, 2), rng.uniform(0.5, 4))
         only = len(dag.exits)
         table = CandidateTable.build(
-            dag, car, edge, exit_accuracy=[0.1] * (only - 1) + [0.9], codecs=[codec]
+            dag, car, edge, exit_quality=[0.1] * (only - 1) + [0.9], codecs=[codec]
         )
         plan = table.decide(Situation(link, load, 1e6, "latency"))
         assert plan.exit_number == only
@@ -77,7 +77,7 @@ def test_the_heavy_search_is_never_better_than_exact() -> None:
         only = len(dag.exits)
         costs = CutCosts.of(dag, only, car, edge, AsIs(), link, load)
         found = heavy_search(dag, only, costs, max_cuts=200)
-        table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.1] * (only - 1) + [0.9])
+        table = CandidateTable.build(dag, car, edge, exit_quality=[0.1] * (only - 1) + [0.9])
         best = table.decide(Situation(link, load, 1e6, "throughput"))
         assert found.split.period_s >= best.period_s * (1 - 1e-9)
         equal += found.split.period_s == pytest.approx(best.period_s)
@@ -110,7 +110,7 @@ def test_no_grid_finds_the_period_that_lies_off_the_hull() -> None:
     found = heavy_search(dag, 1, costs, step=0.05, max_cuts=100_000)
     assert not found.capped
     assert found.split.period_s == pytest.approx(10.0)
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     best = table.decide(Situation(link, LoadState(), 1e6, "throughput"))
     assert (best.boundary, best.period_s) == (("x",), pytest.approx(6.0))
 

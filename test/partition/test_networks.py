@@ -69,8 +69,8 @@ def test_exact_equals_the_minimum_cut(name: str) -> None:
     rng = random.Random(name)
     dag = traced(name)
     car, edge = profile(rng, dag, "car", 5, 9), profile(rng, dag, "edge", 0.1, 4)
-    every = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
-    fewer = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9], contract_above=0)
+    every = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
+    fewer = CandidateTable.build(dag, car, edge, exit_quality=[0.9], contract_above=0)
     assert len(fewer) < len(every)
     assert fewer.exact_up_to > 1
     boundaries = set()

@@ -81,8 +81,8 @@ def test_no_policy_is_more_accurate_in_time_or_faster_than_exact(name: str) -> N
             if best.late:
                 assert plan.latency_s >= best.latency_s * (1 - 1e-9)
             elif not plan.late:
-                assert plan.accuracy <= best.accuracy + 1e-9
-                if plan.accuracy > best.accuracy - 1e-9:
+                assert plan.quality <= best.quality + 1e-9
+                if plan.quality > best.quality - 1e-9:
                     assert plan.objective_s >= best.objective_s * (1 - 1e-9)
 
 
@@ -175,9 +175,9 @@ def test_branchynet_takes_the_gate_that_pays_within_the_loss() -> None:
     problem = random_problem(rng)
     while len(problem.dag.exits) < 2:
         problem = random_problem(rng)
-    situation = Situation(LinkState(1e6), LoadState(), 100.0, accuracy_tolerance=0.02)
+    situation = Situation(LinkState(1e6), LoadState(), 100.0, quality_tolerance=0.02)
     assert make_policy("branchynet", problem).plan(situation).gate is not None
-    strict = replace(situation, accuracy_tolerance=0.0)
+    strict = replace(situation, quality_tolerance=0.0)
     assert make_policy("branchynet", problem).plan(strict).gate is None
 
 
@@ -223,7 +223,7 @@ def test_the_oracle_is_exact_where_the_estimate_is_true() -> None:
         often = [option._replace(share=0.9) for option in problem.gates]
         problem = replace(problem, gates=often)
         link = LinkState(10 ** rng.uniform(6, 8), 0.001)
-        situation = Situation(link, LoadState(3.0), 100.0, "latency", accuracy_tolerance=0.02)
+        situation = Situation(link, LoadState(3.0), 100.0, "latency", quality_tolerance=0.02)
 
         def truth(head_s: np.ndarray, sent: np.ndarray, link: LinkState = link) -> np.ndarray:
             return link.rtt_s + 8 * sent / link.uplink_bps

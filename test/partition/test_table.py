@@ -44,7 +44,7 @@ def test_contraction_keeps_the_cuts_that_send_no_image() -> None:
     link = LinkState(9.8304e6)
     for contract_above in (50_000, 0):
         table = CandidateTable.build(
-            dag, car, edge, exit_accuracy=[0.9], contract_above=contract_above
+            dag, car, edge, exit_quality=[0.9], contract_above=contract_above
         )
         kept = table.decide(Situation(link, LoadState(), 1.0, "latency", keep_raw_on_car=True))
         # Merged into the body, the stem could not be sent: all on the car, 0.508 s.
@@ -58,9 +58,9 @@ def test_contraction_loses_no_lowest_latency_up_to_its_bound(keep_raw_on_car: bo
     for _ in range(250):
         dag = of_mixed_types(rng, random_dag(rng, most_nodes=10))
         car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-        accuracy = [0.9] * len(dag.exits)
-        every = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
-        fewer = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy, contract_above=0)
+        quality = [0.9] * len(dag.exits)
+        every = CandidateTable.build(dag, car, edge, exit_quality=quality)
+        fewer = CandidateTable.build(dag, car, edge, exit_quality=quality, contract_above=0)
         # What counts as the image is the same in both.
         assert fewer.dag.image_forms == dag.image_forms & set(fewer.dag.by_name)
         contracted += len(fewer.dag.nodes) < len(dag.nodes)
@@ -92,7 +92,7 @@ def of_mixed_types(rng: random.Random, dag: ModelDag) -> ModelDag:
 
 def test_design_chain_takes_10_4_seconds() -> None:
     dag, car, edge, rate = chain_of_design()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     plan = table.decide(Situation(LinkState(rate), LoadState(), 100.0, "latency"))
     assert plan.latency_s == pytest.approx(10.4)
     assert plan.boundary == ("y",)
@@ -107,14 +107,14 @@ def brute_force(
     dag: ModelDag,
     car: DeviceProfile,
     edge: DeviceProfile,
-    accuracy: list[float],
+    quality: list[float],
     link: LinkState,
     load: LoadState,
     deadline_s: float,
     mode: str,
     tolerance: float,
 ) -> tuple[bool, float, float]:
-    """Late, accuracy and objective of the best plan, from the definitions alone."""
+    """Late, quality and objective of the best plan, from the definitions alone."""
     options = []
     for number, sink in enumerate(dag.exits):
         part = {sink}
@@ -133,7 +133,7 @@ def brute_force(
             air = 8 * sum(dag.by_name[u].output_bytes for u in sent) / link.uplink_bps
             latency = t_d + t_e + (link.rtt_s + air if tail else 0.0)
             objective = latency if mode == "latency" else max(t_d, air, t_e)
-            options.append((latency, accuracy[number], objective))
+            options.append((latency, quality[number], objective))
     in_time = [o for o in options if o[0] <= deadline_s]
     if not in_time:
         fastest = min(o[0] for o in options)
@@ -158,28 +158,28 @@ def test_decide_equals_brute_force_on_500_random_networks() -> None:
     for _ in range(500):
         dag = random_dag(rng)
         car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-        accuracy = [rng.choice((0.7, 0.8, 0.805, 0.9)) for _ in dag.exits]
+        quality = [rng.choice((0.7, 0.8, 0.805, 0.9)) for _ in dag.exits]
         tolerance = rng.choice((0.0, 0.01))
-        table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+        table = CandidateTable.build(dag, car, edge, exit_quality=quality)
         link, load, deadline_s = random_situation(rng)
         for mode in ("latency", "throughput"):
             late, best, objective = brute_force(
-                dag, car, edge, accuracy, link, load, deadline_s, mode, tolerance
+                dag, car, edge, quality, link, load, deadline_s, mode, tolerance
             )
             plan = table.decide(
-                Situation(link, load, deadline_s, mode, accuracy_tolerance=tolerance)
+                Situation(link, load, deadline_s, mode, quality_tolerance=tolerance)
             )
             assert plan.late == late
             found = plan.latency_s if late else plan.objective_s
             assert found == pytest.approx(objective, rel=1e-9)
-            assert plan.accuracy == pytest.approx(best)
+            assert plan.quality == pytest.approx(best)
             met[late] += 1
     assert min(met.values()) > 50, "both outcomes must be exercised"
 
 
 def test_zero_bandwidth_and_no_connection_leave_only_the_car() -> None:
     dag, car, edge, _ = chain_of_design()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     for link in (LinkState(0.0), LinkState(1e12, connected=False)):
         plan = table.decide(Situation(link, LoadState(), 100.0, "throughput"))
         assert plan.device_only
@@ -190,7 +190,7 @@ def test_zero_bandwidth_and_no_connection_leave_only_the_car() -> None:
 def test_keeping_the_raw_input_on_the_car(tmp_path: Path) -> None:
     dag, _, edge, _ = chain_of_design()
     slow = DeviceProfile("chain", "slow", 1, {"in": 0, "x": 50, "y": 50, "z": 50}, "now")
-    table = CandidateTable.build(dag, slow, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, slow, edge, exit_quality=[0.9])
     fast_link = LinkState(1e9)
     assert table.decide(Situation(fast_link, LoadState(), 200, "latency")).boundary == ("in",)
     kept = table.decide(Situation(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True))
@@ -218,7 +218,7 @@ def test_what_holds_the_input_makes_nothing_superfluous_that_does_not() -> None:
     )
     small = MeasuredCodec("small", {"wide": TensorCost(5)}, default_loss=0.0)
     table = CandidateTable.build(
-        ModelDag(nodes, ("exit",)), car, edge, exit_accuracy=[0.9], codecs=[AsIs(), small]
+        ModelDag(nodes, ("exit",)), car, edge, exit_quality=[0.9], codecs=[AsIs(), small]
     )
     link = LinkState(1e3)
     assert table.decide(Situation(link, LoadState(), 200, "latency")).boundary == ("wide",)
@@ -228,7 +228,7 @@ def test_what_holds_the_input_makes_nothing_superfluous_that_does_not() -> None:
 
 def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
     dag, car, edge, rate = chain_of_design()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     link, load = LinkState(rate, 0.5), LoadState(2, 3)
     best = table.decide(Situation(link, load, 100.0, "latency"))
     pinned = table.price(1, best.boundary, "f32", link, load, 100.0, "latency")
@@ -243,7 +243,7 @@ def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
 
 def test_mode_auto_goes_by_load_score_and_priority() -> None:
     dag, car, edge, rate = chain_of_design()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     link = LinkState(rate)
     assert table.decide(Situation(link, LoadState(score=0.39), 99.0)).mode == "latency"
     assert table.decide(Situation(link, LoadState(score=0.4), 99.0)).mode == "throughput"
@@ -254,7 +254,7 @@ def test_mode_auto_goes_by_load_score_and_priority() -> None:
 
 def test_risk_judges_the_deadline_at_a_slower_link() -> None:
     dag, car, edge, rate = chain_of_design()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     link = LinkState(rate, relative_spread=0.5)
     assert not table.decide(Situation(link, LoadState(), 10.5, "latency")).late
     careful = table.decide(Situation(link, LoadState(), 10.5, "latency", risk=0.05))
@@ -269,8 +269,8 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
     while len(dag.exits) < 3 or len(cuts(dag, 3)) < 20:
         dag = random_dag(rng)
     car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-    accuracy = [0.7 + 0.1 * i for i in range(len(dag.exits))]
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=accuracy)
+    quality = [0.7 + 0.1 * i for i in range(len(dag.exits))]
+    table = CandidateTable.build(dag, car, edge, exit_quality=quality)
     save_table(table, tmp_path / "table.json")
     again = load_table(tmp_path / "table.json", "random")
     for _ in range(50):
@@ -309,7 +309,7 @@ def test_impossible_links(values: tuple[float, float], error: type[Exception]) -
 
 def test_impossible_requests() -> None:
     dag, car, edge, rate = chain_of_design()
-    table = CandidateTable.build(dag, car, edge, exit_accuracy=[0.9])
+    table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     link, load = LinkState(rate), LoadState()
     for deadline_s in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(DeadlineError, match="deadline_s"):
@@ -322,9 +322,9 @@ def test_impossible_requests() -> None:
     with pytest.raises(PlanningError, match="risk"):
         table.decide(Situation(link, load, 1.0, risk=0.9))
     with pytest.raises(NoPlanError, match=r"reaches 0\.9"):
-        table.decide(Situation(link, load, 1.0, accuracy_floor=0.95))
+        table.decide(Situation(link, load, 1.0, quality_floor=0.95))
     with pytest.raises(LoadError, match="car_slowdown"):
         LoadState(0.0)
     other = DeviceProfile("other", "car", 1, dict(car.node_seconds), "now")
     with pytest.raises(ProfileError, match="model here is other"):
-        CandidateTable.build(dag, other, edge, exit_accuracy=[0.9])
+        CandidateTable.build(dag, other, edge, exit_quality=[0.9])

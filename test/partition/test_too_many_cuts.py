@@ -40,7 +40,7 @@ def problems(rng: random.Random) -> tuple[Problem, Problem]:
     return replace(listed, most_cuts=0), listed
 
 
-def situations(rng: random.Random, accuracy: float, mode: str) -> list[Situation]:
+def situations(rng: random.Random, quality: float, mode: str) -> list[Situation]:
     """Every hard condition on and off."""
     link = LinkState(
         10 ** rng.uniform(5, 8), rng.uniform(0, 0.03), window=rng.choice([4, math.inf])
@@ -48,11 +48,11 @@ def situations(rng: random.Random, accuracy: float, mode: str) -> list[Situation
     load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
     return [
         Situation(
-            link, load, 10 ** rng.uniform(-2, 0.5), mode, accuracy_floor=floor,
-            accuracy_tolerance=tolerance, keep_raw_on_car=raw, gates=gates,
+            link, load, 10 ** rng.uniform(-2, 0.5), mode, quality_floor=floor,
+            quality_tolerance=tolerance, keep_raw_on_car=raw, gates=gates,
         )
         for floor, tolerance, raw, gates in itertools.product(
-            (0.0, accuracy), (0.0, 0.03), (False, True), (False, True)
+            (0.0, quality), (0.0, 0.03), (False, True), (False, True)
         )
     ]  # fmt: skip
 
@@ -65,12 +65,12 @@ def test_the_lowest_latency_is_found_under_every_hard_condition() -> None:
         with pytest.raises(TooManyCuts):
             _ = blind.table
         exact = make_policy("exact", blind)
-        for situation in situations(rng, listed.exit_accuracy[-1], "latency"):
+        for situation in situations(rng, listed.exit_quality[-1], "latency"):
             found, best = ask(exact, situation, blind), listed.table.decide(situation)
             assert not breaks(found, situation, listed)
             assert found.late == best.late
             assert found.objective_s == pytest.approx(best.objective_s)
-            assert found.accuracy == pytest.approx(best.accuracy)
+            assert found.quality == pytest.approx(best.quality)
             assert "minimum cuts" in found.reason
             sent += situation.keep_raw_on_car and bool(found.boundary)
     assert sent > 3
@@ -86,7 +86,7 @@ def test_what_cannot_be_exact_breaks_nothing_and_is_never_wrongly_in_time(wish: 
         name = "oracle" if wish == "oracle" else "exact"
         policy, other = make_policy(name, blind), make_policy(name, listed)
         mode = "throughput" if wish == "throughput" else "latency"
-        for situation in situations(rng, listed.exit_accuracy[-1], mode)[::3]:
+        for situation in situations(rng, listed.exit_quality[-1], mode)[::3]:
             if wish == "risk":
                 link = replace(situation.link, relative_spread=0.5)
                 situation = replace(situation, risk=0.1, link=link)
@@ -107,7 +107,7 @@ def test_what_cannot_be_exact_breaks_nothing_and_is_never_wrongly_in_time(wish: 
                 found.late or found.period_s <= situation.most_period_s * (1 + 1e-9) or found.gate
             )
             assert found.late or not best.late
-            if found.late == best.late and not found.late and found.accuracy == best.accuracy:
+            if found.late == best.late and not found.late and found.quality == best.quality:
                 assert found.objective_s >= best.objective_s * (1 - 1e-9)
             count += 1
             equal += same(found, best)
@@ -144,8 +144,8 @@ def test_the_image_of_sixteen_shrinking_branches_stays_on_the_car(name: str, mod
     assert kept.boundary or kept.device_only
     # Only what the branches make of it may be sent: all of them have to run on the car.
     assert kept.latency_s >= sum(car.node_seconds[f"b{i}"] for i in range(16))
-    floor = replace(free, accuracy_floor=0.95)
-    with pytest.raises(Exception, match=r"accuracy of 0\.95"):
+    floor = replace(free, quality_floor=0.95)
+    with pytest.raises(Exception, match=r"quality of 0\.95"):
         ask(policy, floor, problem)
 
 

@@ -37,13 +37,13 @@ def test_measured_sizes_times_and_losses_reach_the_planner(card: ModelCard) -> N
     f32, u8z = wire_codecs(card.dag, ["f32", "u8z"], card.calibration, car_s=2.0, edge_s=0.1)
     relu = card.dag.by_name[RELU]
     assert f32.tensor(relu) == (relu.output_bytes, 0, 0)
-    assert f32.accuracy_loss(5, ("anything", "at all")) == 0
+    assert f32.quality_loss(5, ("anything", "at all")) == 0
     assert u8z.tensor(relu) == pytest.approx((800.5, 0.02, 0.0005))
     assert u8z.tensor(card.dag.nodes[0]) is None
-    assert u8z.accuracy_loss(3, (RELU,)) == pytest.approx(0.03)
-    assert u8z.accuracy_loss(2, (RELU,)) == u8z.accuracy_loss(5, (RELU,)) == 0
-    assert u8z.accuracy_loss(4, (RELU,)) is None
-    assert u8z.accuracy_loss(3, (RELU, POOL)) is None
+    assert u8z.quality_loss(3, (RELU,)) == pytest.approx(0.03)
+    assert u8z.quality_loss(2, (RELU,)) == u8z.quality_loss(5, (RELU,)) == 0
+    assert u8z.quality_loss(4, (RELU,)) is None
+    assert u8z.quality_loss(3, (RELU, POOL)) is None
 
 
 def test_what_was_not_measured_is_left_out(card: ModelCard) -> None:
@@ -85,8 +85,8 @@ def test_every_policy_plans_with_codecs_that_code_some_tensors(
                 loss = calibration.codecs.loss(plan.codec, plan.boundary[0], plan.exit_number)
                 assert loss is not None
                 if plan.gate is None:
-                    plain = problem.exit_accuracy[plan.exit_number - 1]
-                    assert plan.accuracy == pytest.approx(plain - loss)
+                    plain = problem.exit_quality[plan.exit_number - 1]
+                    assert plan.quality == pytest.approx(plain - loss)
     assert {"jpeg", "u8z"} <= chosen
 
 
@@ -97,7 +97,7 @@ def test_candidates_are_exactly_what_was_measured(card: ModelCard, contract_abov
     calibration = card.calibration
     assert isinstance(calibration, Calibration)
     table = CandidateTable.build(
-        card.dag, *profiles, exit_accuracy=problem.exit_accuracy, codecs=problem.codecs,
+        card.dag, *profiles, exit_quality=problem.exit_quality, codecs=problem.codecs,
         contract_above=contract_above, prune=False,
     )  # fmt: skip
     c = table.candidates
@@ -115,8 +115,8 @@ def test_candidates_are_exactly_what_was_measured(card: ModelCard, contract_abov
                 exit_number = int(c.exits[row])
                 loss = calibration.codecs.loss(codec.name, name, exit_number)
                 assert loss is not None
-                plain = problem.exit_accuracy[exit_number - 1]
-                assert c.accuracy[row] == pytest.approx(plain - loss)
+                plain = problem.exit_quality[exit_number - 1]
+                assert c.quality[row] == pytest.approx(plain - loss)
                 found.add((exit_number, name))
         measured = calibration.codecs.tensors[codec.name]
         assert found == {(n, name) for name, coded in measured.items() for n in coded.changes}

@@ -73,7 +73,7 @@ def test_several_runs_have_every_figure_and_table(tmp_path: Path) -> None:
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     names = {
-        "latency-cdf", "latency", "throughput", "bytes", "accuracy", "missed", "exits", "places",
+        "latency-cdf", "latency", "throughput", "bytes", "quality", "missed", "exits", "places",
         "regret", "timeline-1-exact", "timeline-2-oracle", "timeline-3-dads",
         "timeline-4-device-only",
     }  # fmt: skip
@@ -137,12 +137,12 @@ def no_truth(log: RunLog) -> None:
 def no_truth_but_a_prediction(log: RunLog) -> None:
     no_truth(log)
     for plan in log.plans:
-        plan.predicted_accuracy = 0.93
+        plan.predicted_quality = 0.93
 
 
 def no_truth_but_an_expectation(log: RunLog) -> None:
     no_truth(log)
-    log.settings["expected_accuracy"] = 0.91
+    log.settings["expected_quality"] = 0.91
 
 
 def no_ledger(log: RunLog) -> None:
@@ -195,7 +195,7 @@ def changing_deadline(log: RunLog) -> None:
 SAID: dict[Callable[[RunLog], None], str] = {
     nothing: "no frame was answered",
     no_frames: "no frame was answered",
-    no_truth: "accuracy — ",
+    no_truth: "quality — ",
     no_truth_but_a_prediction: "93.0 % predicted",
     no_truth_but_an_expectation: "91.0 % predicted",
     no_ledger: "Without a ledger, frames are counted from what was recorded",

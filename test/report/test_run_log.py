@@ -90,7 +90,7 @@ def test_the_figures(log: RunLog) -> None:
     summary = summarise(log)
     assert summary["balanced"]
     assert summary["answered_ratio"] == 3 / 4  # the one in flight has not ended
-    assert summary["accuracy"] == 1 / 2
+    assert summary["quality"] == 1 / 2
     assert summary["plan_changes"] == 1
     assert summary["sent_bytes"] == 200
     assert summary["places"]["edge"]["frames"] == 2
@@ -105,7 +105,7 @@ def test_the_figures(log: RunLog) -> None:
 def test_an_empty_run_has_figures_too() -> None:
     summary = summarise(RunLog())
     assert summary["results"] == 0
-    assert summary["accuracy"] is None
+    assert summary["quality"] is None
     assert not summary["balanced"]
     assert "0 accepted" in summary_text(summary)
 

@@ -18,7 +18,7 @@ from dapdee_ros.simulation.scenario import BARE_WIRE, Scenario
 CAR_S = {"image": 0.0, "stem": 0.02, "early": 0.01, "body": 0.06, "final": 0.02}
 BYTES = {"image": 12_000, "stem": 4_000, "early": 40, "body": 2_000, "final": 40}
 READS = {"image": (), "stem": ("image",), "early": ("stem",), "body": ("stem",), "final": ("body",)}
-ACCURACY = (0.8, 0.95)
+QUALITY = (0.8, 0.95)
 GATE = GateOption(1, 2, 0.9, 0.25, 0.93)
 
 
@@ -44,14 +44,14 @@ PLANNING = PlanningSettings(
 
 def problem(gates: tuple[GateOption, ...] = (), **options: Any) -> Problem:
     return Problem(
-        dag(), profile("car", 1.0), profile("edge", 0.1), ACCURACY, (AsIs(),), gates, **options
+        dag(), profile("car", 1.0), profile("edge", 0.1), QUALITY, (AsIs(),), gates, **options
     )
 
 
 def curves() -> Calibration:
     """A calibration whose gate at its one interesting threshold is ``GATE``."""
-    curve = GateCurve((0.0, 0.9, 1.0), (1.0, GATE.share, 0.0), {2: (0.8, GATE.accuracy, 0.95)})
-    return Calibration("small", "made up for a test", 100, ACCURACY, (1.0, 1.0), {1: curve})
+    curve = GateCurve((0.0, 0.9, 1.0), (1.0, GATE.share, 0.0), {2: (0.8, GATE.quality, 0.95)})
+    return Calibration("small", "made up for a test", 100, QUALITY, (1.0, 1.0), {1: curve})
 
 
 def scenario(link: str = "8mbit", **changes: Any) -> Scenario:

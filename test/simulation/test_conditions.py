@@ -27,18 +27,18 @@ def test_no_policy_sends_the_image_that_stays_on_the_car(name: str) -> None:
     assert len(kept.outcomes) == len(free.outcomes)
 
 
-def test_no_policy_answers_below_the_accuracy_floor() -> None:
+def test_no_policy_answers_below_the_quality_floor() -> None:
     # Over the slow link and under the tight deadline only the shallow exit is in time.
-    tight = small(accuracy_floor=0.9)
+    tight = small(quality_floor=0.9)
     tight = replace(tight, planning=replace(tight.planning, deadline_s=0.05))
     for name in ("edgent", "eddi", "dapdee"):
         run = simulate(replace(tight, link=scenario("0.5mbit").link), name)
         assert {plan.exit_number for plan in run.log.plans} == {2}
-        assert any("accuracy_floor" in complaint for complaint in run.complaints)
+        assert any("quality_floor" in complaint for complaint in run.complaints)
 
 
 def test_no_policy_uses_a_gate_where_gates_are_off() -> None:
-    wishes = {"accuracy_tolerance": 0.05}
+    wishes = {"quality_tolerance": 0.05}
     assert 1 in {o.result.exit_number for o in simulate(small(**wishes), "branchynet").outcomes}
     run = simulate(small(gates=False, **wishes), "branchynet")
     assert {o.result.exit_number for o in run.outcomes} == {2}

@@ -118,7 +118,7 @@ def test_gates_end_their_share_on_the_car() -> None:
     run = pinned(of, ("body",), 1)
     figures = figures_of(run, from_s=5.0)
     assert figures.exits[1] == pytest.approx(GATE.share, abs=0.03)
-    assert figures.accuracy == pytest.approx(GATE.accuracy, abs=1e-6)
+    assert figures.quality == pytest.approx(GATE.quality, abs=1e-6)
     gated = {round(o.result.latency_s, 6) for o in run.outcomes if o.result.exit_number == 1}
     assert gated == {round(CAR_S["stem"] + CAR_S["early"], 6)}
 

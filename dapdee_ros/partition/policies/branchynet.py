@@ -14,26 +14,26 @@ from dapdee_ros.partition.policy import Problem, Situation
 class BranchyNet:
     """Deepest exit on the car behind the gate with the lowest expected latency.
 
-    A gate is considered if the accuracy of the pair is within ``accuracy_loss`` of the deepest
+    A gate is considered if the quality of the pair is within ``quality_loss`` of the deepest
     exit's, or within the situation's tolerance where that is more.
     """
 
-    def __init__(self, problem: Problem, accuracy_loss: float = 0.005) -> None:
+    def __init__(self, problem: Problem, quality_loss: float = 0.005) -> None:
         """Plan for this problem."""
         self._problem = problem
-        self._accuracy_loss = accuracy_loss
+        self._quality_loss = quality_loss
 
     def plan(self, situation: Situation) -> Plan:
         """The best gate, or none where none pays."""
         deepest = len(self._problem.dag.exits)
         full = situation.price(self._problem, deepest, (), NO_CODEC, "all on the car, no gate pays")
-        loss = max(self._accuracy_loss, situation.accuracy_tolerance)
+        loss = max(self._quality_loss, situation.quality_tolerance)
         gated = [
             situation.price(
                 self._problem, deepest, (), NO_CODEC, "all on the car with an early exit",
                 gate=option.gate, gate_threshold=option.threshold,
             )
             for option in self._problem.gates
-            if option.exit_number == deepest and option.accuracy >= full.accuracy - loss
+            if option.exit_number == deepest and option.quality >= full.quality - loss
         ]  # fmt: skip
         return min([full, *gated], key=lambda plan: plan.expected_latency_s)

@@ -32,7 +32,7 @@ class Oracle:
         if s.true_transfer_s is None:
             return self._exact.plan(s)
         table = self._exact.table(s)
-        view = View.of(table.candidates, s.gates, s.keep_raw_on_car, False, s.accuracy_floor)
+        view = View.of(table.candidates, s.gates, s.keep_raw_on_car, False, s.quality_floor)
         head_s = s.load.car_slowdown * view.worst[CAR]
         transfer_s = np.where(
             view.worst[SENDS] > 0, s.true_transfer_s(head_s, view.worst[BYTES]), s.link.rtt_s
@@ -51,7 +51,7 @@ class Oracle:
             weights,
             s.deadline_s,
             s.objective,
-            s.accuracy_tolerance,
+            s.quality_tolerance,
             s.most_period_s,
             s.link.window,
             s.period_tolerance,

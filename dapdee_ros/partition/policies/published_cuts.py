@@ -148,6 +148,6 @@ class PublishedCuts:
         reason: str,
     ) -> Plan:
         """The plan; instead of one that loses nobody knows how much, all on the car."""
-        if boundary and codec.accuracy_loss(exit_number, boundary) is None:
+        if boundary and codec.quality_loss(exit_number, boundary) is None:
             boundary, reason = (), f"{reason}, {codec.name} not measured there"
         return situation.price(self._problem, exit_number, boundary, codec.name, reason)

@@ -1,0 +1,36 @@
+"""What belongs to one task stands in tasks/ and where its networks are trained, nowhere else."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "dapdee_ros"
+# Training and calibrating classifiers, what was measured with them, names of earlier versions.
+ACCURACY = {
+    "cli/calibrate.py", "cli/train.py", "exits/calibration.py", "exits/model_folder.py",
+    "experiment/simulated_answers.py", "experiment/testbed_answers.py", "exits/training.py",
+    "former_names.py",
+}  # fmt: skip
+
+
+def speakers(word: str) -> list[str]:
+    """Files of the package outside ``tasks/``, and messages and parameter files, with a word."""
+    paths = [p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".html")]
+    paths += [*ROOT.glob("msg/*.msg"), *ROOT.glob("config/*.yaml")]
+    return sorted(
+        str(path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT))
+        for path in paths
+        if path.parent != PACKAGE / "tasks"
+        and re.search(word, path.read_text(encoding="utf-8"), re.IGNORECASE)
+    )
+
+
+def test_a_classifiers_name_for_quality_is_its_own() -> None:
+    assert {*speakers("accurac")} <= ACCURACY
+
+
+@pytest.mark.parametrize("path", sorted(ACCURACY))
+def test_every_exception_is_one(path: str) -> None:
+    assert path in speakers("accurac")
