@@ -7,11 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.machine_pauses import MachinePauses
 
 if TYPE_CHECKING:
     from ros_world import RosWorld
@@ -58,17 +62,53 @@ def pytest_make_collect_report(collector: pytest.Collector) -> pytest.CollectRep
     return None
 
 
+class PausedMachine:
+    """Runs a test of processes once more if it failed while the machine stood still.
+
+    The first failure is reported as well. One without a pause beside it is final.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._pauses = MachinePauses(Path(self._folder.name))
+        self._started_s = time.monotonic()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        self._started_s = time.monotonic()
+
+    def pytest_unconfigure(self) -> None:
+        self._pauses.close()
+        self._folder.cleanup()
+
+    def stood_still(self, error: BaseException | None) -> bool:
+        """Whether the test that has just ended failed and a core paused since it began."""
+        if error is None:
+            return False
+        pauses = self._pauses.since(self._started_s)
+        if pauses:
+            seconds = ", ".join(f"{late_s:.2f}" for _, late_s in pauses)
+            warnings.warn(f"the machine stood still for {seconds} s", stacklevel=1)
+        return bool(pauses)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what uses a world of ROS, and what measures a slow car or a shaped link.
 
     `make test-fast` never starts a world, and `make test` runs what measures by itself.
     """
+    machine: PausedMachine | None = None
     for item in items:
         if {"ros", "ros_domain"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.ros)
         if item.get_closest_marker("netns") or item.get_closest_marker("root"):
             item.add_marker(pytest.mark.alone)
+        if item.get_closest_marker("ros") or item.get_closest_marker("alone"):
+            if machine is None:
+                machine = PausedMachine()
+                config.pluginmanager.register(machine)
+            item.add_marker(pytest.mark.flaky(reruns=1, condition=machine.stood_still))
 
 
 @pytest.fixture

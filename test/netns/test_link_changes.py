@@ -50,7 +50,12 @@ def test_a_fast_link_becomes_slow_dies_and_comes_back(tmp_path: Path, possible: 
     with Testbed(settings, tmp_path) as bed:
         log = bed.run()
     changes, (outage,) = changes_of(log), outages_of(log)
-    story = "\n".join(str(each) for each in (*changes, outage, *log.plans))
+    before_a_drop = [
+        frame for frame in log.frames if any(0 < d.at_s - frame.at_s < 2 for d in log.drops)
+    ]
+    story = "\n".join(
+        str(each) for each in (*changes, outage, *log.plans, *log.drops, *before_a_drop)
+    )
     assert lost_frames(log) == 0, story
     assert outage.accepted >= 35, story
     assert outage.worst_latency_s <= LATE_RATIO * DEADLINE_S, story
