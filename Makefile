@@ -9,6 +9,8 @@
 # make clean   remove everything that the other targets created
 SHELL := /bin/bash
 ENV := source tools/env.sh &&
+# Images of containers set it often. Every process would compile what it imports anew, and pytest every test.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Minutes each, and for the testbed root.
 LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series chaos fuzz printed_commands attacks two_cars

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,13 @@ NOT_IN_CORE = {
 }
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -114,8 +120,7 @@ def test_only_one_place_makes_timers(path: Path) -> None:
         return
     # A timer on a node's own clock stands still where that is set back.
     made = {"create_timer", "create_rate", "Timer", "Rate", "sleep_for", "sleep_until"}
-    tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
-    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = [node.func for node in nodes_of(PACKAGE / path) if isinstance(node, ast.Call)]
     names = [getattr(func, "attr", getattr(func, "id", "")) for func in called]
     assert not made & {*names}, f"{path} makes a timer: use every() of nodes/timers.py"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import networkx as nx
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dapdee_ros"
 
 
+@cache
 def layers() -> list[set[str]]:
     """Package names from the top to the bottom, as the picture has them."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -22,6 +23,7 @@ def layers() -> list[set[str]]:
     return [set(line.split("    ")[0].split()) for line in found.group(1).splitlines()]
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module below the package, by its dotted name in it."""
     return {
@@ -31,7 +33,8 @@ def modules() -> dict[str, Path]:
     }
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> set[str]:
     """Modules of this package that a module imports when it runs, wherever in it that stands."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
@@ -40,6 +43,7 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
+    found = set()
     for node in ast.walk(tree):
         if id(node) in for_types:
             continue
@@ -48,9 +52,10 @@ def imports(path: Path) -> Iterator[str]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        for name in names:
-            if name.startswith("dapdee_ros."):
-                yield name.removeprefix("dapdee_ros.")
+        found |= {
+            name.removeprefix("dapdee_ros.") for name in names if name.startswith("dapdee_ros.")
+        }
+    return found
 
 
 def test_the_picture_names_every_package_once() -> None:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2 import CutMix
 
 from dapdee_ros.datasets.split import DataSource, Split
 from dapdee_ros.exits.averaging import WeightAverage
@@ -102,6 +101,9 @@ def cut_mix(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tenso
     Returns:
         The frames, uint8 ``(B, H, W, 3)``, and their shares of classes, float32 ``(B, classes)``.
     """
+    # It brings torch's compiler along, whose import takes as long as torch's own.
+    from torchvision.transforms.v2 import CutMix
+
     mixed, shares = CutMix(num_classes=classes)(images.permute(0, 3, 1, 2), labels)
     return mixed.permute(0, 2, 3, 1), shares
 

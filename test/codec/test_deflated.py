@@ -42,7 +42,7 @@ def pressed(plain: bytes) -> bytes:
     [
         pressed(bytes(2047)),
         pressed(bytes(2049)),
-        pressed(bytes(10**8))[:2000],
+        pressed(bytes(10**7))[:2000],
         pressed(bytes(2048)) + b"x",
         pressed(bytes(2048))[:-1],
         b"\xff" * 20,
