@@ -139,8 +139,6 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, card: ModelCard) -> Any:
 
 def _plan(decided: DecidedPlan, stamp_ns: int, run: ReplayedRun, card: ModelCard) -> Any:
     plan = decided.plan
-    kind = message_types().types[PARTITION_PLAN]
-    throughput = plan.mode == "throughput"
     return new_message(
         PARTITION_PLAN,
         header=_header(stamp_ns),
@@ -152,7 +150,9 @@ def _plan(decided: DecidedPlan, stamp_ns: int, run: ReplayedRun, card: ModelCard
         codec="" if plan.codec == NO_CODEC else plan.codec,
         gate=plan.gate or 0,
         gate_threshold=plan.gate_threshold or 0.0,
-        mode=kind.MODE_THROUGHPUT if throughput else kind.MODE_LATENCY,  # type: ignore[attr-defined]
+        latency_weight=plan.objective.latency,
+        period_weight=plan.objective.period,
+        energy_weight=plan.objective.energy_s_per_j,
         load_score=math.nan,
         deadline_s=run.log.settings["deadline_s"],
         max_in_flight=run.log.settings["max_in_flight"],

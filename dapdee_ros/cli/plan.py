@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
 
 _PLANNING = (
-    "policy", "deadline_s", "mode", "quality_floor", "quality_tolerance", "period_tolerance",
-    "keep_raw_on_car", "gates", "risk",
+    "policy", "deadline_s", "mode", "latency_weight", "period_weight", "quality_floor",
+    "quality_tolerance", "period_tolerance", "keep_raw_on_car", "gates", "risk",
 )  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def _values(
         "model": card.name,
         "model_id": card.model_id,
         "policy": args.policy,
-        "mode": situation.objective,
+        "mode": str(situation.objective),
         "deadline_s": situation.deadline_s,
         "uplink_bps": situation.link.uplink_bps,
         "rtt_s": situation.link.rtt_s,

@@ -42,6 +42,7 @@ from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
 from dapdee_ros.partition.conditions import Measured
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.keeper import PlanKeeper
+from dapdee_ros.partition.objective import objective_named
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, check_switch
@@ -164,10 +165,8 @@ class ManagerCore:
     def situation(self, now_s: float) -> Situation:
         """What a policy would be asked with now."""
         settings, load = self._settings, self._load.estimate(now_s)
-        mode = settings.mode
-        if mode == "auto":
-            # The estimator's own verdict, because it has hysteresis around the threshold.
-            mode = "throughput" if load.heavy and not settings.priority else "latency"
+        # The estimator's own verdict, because it has hysteresis around the threshold.
+        objective = objective_named(settings.wanted, load.heavy and not settings.priority)
         state = LoadState(
             car_slowdown=self._slowdowns["car"].at(now_s),
             edge_slowdown=self._slowdowns["edge"].at(now_s),
@@ -177,7 +176,7 @@ class ManagerCore:
         link = self._link
         if link.usable:
             link = replace(link, window=settings.max_in_flight)
-        return settings.situation(link, state, mode, self._most_period_s())
+        return settings.situation(link, state, objective, self._most_period_s())
 
     # --- what comes in --------------------------------------------------------------------------
 

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS
-from dapdee_ros.core.settings import check_settings, setting
+from dapdee_ros.core.settings import SettingError, check_settings, setting
 from dapdee_ros.partition.conditions import HardConditions
 from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.keeper import KeeperSettings
+from dapdee_ros.partition.objective import AUTO, NAMED, WEIGHTED, Objective
 from dapdee_ros.partition.policy import Situation
 
 
@@ -51,12 +52,28 @@ class PlanningSettings:
         note="plan for latency whatever the load",
     )
     mode: str = setting(
-        "auto",
-        "What to minimise: the latency of a frame, or the period between frames; auto chooses "
-        "by the load score.",
-        choices=("auto", "latency", "throughput"),
+        AUTO,
+        "What to minimise: the latency of a frame, the period between frames (throughput), or a "
+        "sum of both with the weights below; auto is the latency under a light load and the "
+        "period under a heavy one, by the load score.",
+        choices=(AUTO, *NAMED, WEIGHTED),
         live=True,
-        note="what to minimise: auto, latency or throughput",
+        note="what to minimise: auto, latency, throughput or weights",
+    )
+    latency_weight: float = setting(
+        1.0,
+        "With mode weights: weight of a frame's expected latency.",
+        bounds=(0.0, 1000.0),
+        live=True,
+        note="with mode weights: of a frame's expected latency",
+    )
+    period_weight: float = setting(
+        1.0,
+        "With mode weights: weight of the period between frames. With twice the latency's, a "
+        "millisecond less of the period is worth two of the latency.",
+        bounds=(0.0, 1000.0),
+        live=True,
+        note="with mode weights: of the period between frames",
     )
     quality_floor: float = setting(
         0.0,
@@ -73,8 +90,8 @@ class PlanningSettings:
     )
     period_tolerance: float = setting(
         0.01,
-        "Where throughput counts: share by which a period may be longer than the shortest and "
-        "still count as equal to it; among equals the lowest latency decides.",
+        "Where throughput counts: share by which a period, or a weighted sum, may be above the "
+        "lowest and still count as equal to it; among equals the lowest latency decides.",
         bounds=(0.0, 1.0),
         live=True,
         note="where throughput counts, periods this close are equal and latency decides",
@@ -135,6 +152,18 @@ class PlanningSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.mode == WEIGHTED and not (self.latency_weight or self.period_weight):
+            raise SettingError(
+                "latency_weight and period_weight are both 0 with mode weights; expected one of "
+                "them above 0"
+            )
+
+    @property
+    def wanted(self) -> str | Objective:
+        """What to minimise, as ``Situation.mode`` has it."""
+        if self.mode != WEIGHTED:
+            return self.mode
+        return Objective(self.latency_weight, self.period_weight)
 
     @property
     def conditions(self) -> HardConditions:
@@ -145,7 +174,7 @@ class PlanningSettings:
         self,
         link: LinkState,
         load: LoadState,
-        mode: str | None = None,
+        mode: Objective | None = None,
         most_period_s: float = math.inf,
     ) -> Situation:
         """What a policy is asked with.
@@ -153,14 +182,14 @@ class PlanningSettings:
         Args:
             link: the link as estimated.
             load: slowdowns of both sides and the load score.
-            mode: ``latency`` or ``throughput`` where that is settled; None: the setting's.
+            mode: what to minimise, where that is settled; None: what the settings want.
             most_period_s: seconds between frames that a plan has to keep up with.
         """
         return Situation(
             link,
             load,
             self.deadline_s,
-            mode or self.mode,
+            mode or self.wanted,
             priority=self.priority,
             quality_floor=self.quality_floor,
             quality_tolerance=self.quality_tolerance,

@@ -22,7 +22,8 @@ from dapdee_ros.core.ledger import LedgerSummary
 from dapdee_ros.core.manager_events import ResultCame, TellPlan
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.partition.errors import ObjectiveError, ProfileError
+from dapdee_ros.partition.objective import Objective
 from dapdee_ros.partition.plan import NO_CODEC
 from dapdee_ros.tasks.classification import Classification
 
@@ -192,7 +193,6 @@ def plan_to_message(
     plan = told.plan
     # The message layer ends the process on an int or NumPy scalar where a float belongs, and plans
     # may come from anybody's policy.
-    throughput = plan.mode == "throughput"
     return msg.PartitionPlan(
         header=Header(stamp=stamp),
         car_id=car_id,
@@ -203,7 +203,9 @@ def plan_to_message(
         codec="" if plan.codec == NO_CODEC else plan.codec,
         gate=plan.gate or 0,
         gate_threshold=float(plan.gate_threshold or 0.0),
-        mode=msg.PartitionPlan.MODE_THROUGHPUT if throughput else msg.PartitionPlan.MODE_LATENCY,
+        latency_weight=float(plan.objective.latency),
+        period_weight=float(plan.objective.period),
+        energy_weight=float(plan.objective.energy_s_per_j),
         load_score=float(told.load_score),
         deadline_s=float(told.deadline_s),
         max_in_flight=int(told.max_in_flight),
@@ -220,6 +222,15 @@ def plan_to_message(
         policy=_within(told.policy, 256),
         reason=_within(told.why, 1024),
     )
+
+
+def objective_words(message: msg.PartitionPlan) -> str:
+    """What a plan minimises: a name or its weights, empty where they make no sense."""
+    try:
+        weights = (message.latency_weight, message.period_weight, message.energy_weight)
+        return str(Objective(*weights))
+    except ObjectiveError:
+        return ""
 
 
 def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:

@@ -16,6 +16,7 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.files import FileError
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.conversions import objective_words
 from dapdee_ros.nodes.ending import StopProcess
 from dapdee_ros.nodes.message_checks import link_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings
@@ -31,10 +32,6 @@ _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
     msg.InferenceResult.PLACE_EDGE: "edge",
     msg.InferenceResult.PLACE_CAR_FALLBACK: "fallback",
-}
-_MODES = {
-    msg.PartitionPlan.MODE_LATENCY: "latency",
-    msg.PartitionPlan.MODE_THROUGHPUT: "throughput",
 }
 _TRUTHS_REMEMBERED = 1000
 
@@ -198,7 +195,7 @@ class RunRecorder(Node):
             predicted_latency_s=plan.predicted_latency_s,
             reason=plan.reason,
             policy=plan.policy,
-            mode=_MODES.get(plan.mode, ""),
+            mode=objective_words(plan),
             deadline_s=_finite(plan.deadline_s),
             predicted_quality=_finite(plan.predicted_quality),
         )

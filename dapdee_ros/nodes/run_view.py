@@ -114,7 +114,7 @@ class RunView:
 
         Args:
             plan: the plan in words.
-            mode: ``latency`` or ``throughput``.
+            mode: what was minimised, in words.
             deadline_s: the deadline it was made for in s; 0 keeps the former.
         """
         with self._lock:

@@ -95,7 +95,7 @@ class Shown:
         exits: how many exits the model has; 0 if unknown.
         links: the link's history, oldest first; empty before the first message.
         now_s: present time on the clock of ``links``.
-        mode: ``latency`` or ``throughput``, empty before the first plan.
+        mode: what was minimised, in words, empty before the first plan.
         plan: the plan in words.
         places: results by place.
         right: how many results were right.

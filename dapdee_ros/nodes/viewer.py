@@ -17,6 +17,7 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.files import FileError, require_place, write_whole
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.conversions import objective_words
 from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.live_server import Feed, LiveServer
 from dapdee_ros.nodes.message_checks import link_fault, result_fault
@@ -33,10 +34,6 @@ _PLACES = {
     msg.InferenceResult.PLACE_CAR: "car",
     msg.InferenceResult.PLACE_EDGE: "edge",
     msg.InferenceResult.PLACE_CAR_FALLBACK: "fallback",
-}
-_MODES = {
-    msg.PartitionPlan.MODE_LATENCY: "latency",
-    msg.PartitionPlan.MODE_THROUGHPUT: "throughput",
 }
 _REDRAW_S = 0.25
 _LOOKED_S = 2.0
@@ -169,7 +166,7 @@ class Viewer(Node):
             self._deadlines[plan.epoch] = plan.deadline_s
         if len(self._deadlines) > _PLANS_REMEMBERED:
             del self._deadlines[next(iter(self._deadlines))]
-        self._view.take_plan(words, _MODES.get(plan.mode, ""), plan.deadline_s)
+        self._view.take_plan(words, objective_words(plan), plan.deadline_s)
 
     def _take_link(self, link: msg.LinkQuality) -> None:
         point = LinkPoint(time.monotonic(), link.uplink_bps, link.connected, link.rtt_s)

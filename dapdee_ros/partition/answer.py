@@ -82,7 +82,7 @@ def repriced(plan: Plan | None, situation: Situation, problem: Problem) -> Plan 
     try:
         priced = problem.pricing_table.price(
             exit_number, boundary, codec, situation.link, situation.load, situation.deadline_s,
-            situation.objective, gate=gate, gate_threshold=threshold,
+            situation.objective, gate=gate, gate_threshold=threshold, energy=situation.energy,
         )  # fmt: skip
     except (PlanningError, GraphError):
         return None

@@ -48,6 +48,6 @@ class ChainCuts:
         boundary = tuple(self._names[i] for i in np.flatnonzero(c.boundaries[row]))
         plan = plan_of(
             self._basis, c, row, boundary, situation.link, situation.load, situation.objective,
-            False, f"{reason}: {c.worst[BYTES, row]:.0f} bytes",
+            False, f"{reason}: {c.worst[BYTES, row]:.0f} bytes", situation.energy,
         )  # fmt: skip
         return replace(plan, late=not plan.latency_s <= situation.deadline_s)

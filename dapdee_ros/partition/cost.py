@@ -9,6 +9,7 @@ with their part of the codec) and ``boundary_bytes`` between them:
 - period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e, T / window): a frame that is sent has a
   place in the window from the beginning of its head to its answer (Little's law). Over a fast link
   to a fast edge server that is the narrowest place, though every stage alone could do more
+- car energy E = compute_w * T_d + send_j_per_byte * boundary_bytes + wait_w * (T - T_d)
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dapdee_ros.partition.errors import DeadlineError, LinkError, LoadError, PlanningError
-
-MODES = ("latency", "throughput", "auto")
+from dapdee_ros.partition.objective import Objective, objective_named
 
 # Below this load score a task counts as light and is planned for latency (the paper's threshold).
 HEAVY_LOAD_SCORE = 0.4
@@ -102,6 +102,45 @@ class LoadState:
             raise LoadError(f"load score is {self.score}; expected 0 to 1")
 
 
+@dataclass(frozen=True, slots=True)
+class EnergyPrices:
+    """What the car's energy is made of; all 0, and so is the energy, where nothing is known.
+
+    Attributes:
+        compute_w: power while it computes, in W.
+        send_j_per_byte: energy of sending a byte, in J.
+        wait_w: power while a frame is on its way, in W.
+
+    Raises:
+        PlanningError: at construction, for a price that is negative or not finite.
+    """
+
+    compute_w: float = 0.0
+    send_j_per_byte: float = 0.0
+    wait_w: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("compute_w", "send_j_per_byte", "wait_w"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise PlanningError(f"{name} is {value}; expected a finite number of 0 or more")
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a price at all."""
+        return bool(self.compute_w or self.send_j_per_byte or self.wait_w)
+
+    def car_j(self, head_s: Any, sent_bytes: Any, latency_s: Any) -> Any:
+        """The car's energy for a frame, in J, by the module's formula; numbers or ``(n,)`` each."""
+        energy_j = self.compute_w * head_s + self.send_j_per_byte * sent_bytes
+        # Over a link that is gone the latency is infinite.
+        return energy_j + self.wait_w * (latency_s - head_s) if self.wait_w else energy_j
+
+
+FREE = EnergyPrices()
+"""No prices are known."""
+
+
 class SplitCost(NamedTuple):
     """Seconds of one split; ``latency_s`` and ``period_s`` as the module's formulas."""
 
@@ -144,19 +183,15 @@ def split_cost(
     return SplitCost(head_s, transfer_s, tail_s, latency_s, period_s)
 
 
-def resolve_mode(mode: str, load: LoadState, priority: bool = False) -> str:
-    """``latency`` or ``throughput``: what to minimise.
+def resolve_objective(mode: str | Objective, load: LoadState, priority: bool = False) -> Objective:
+    """What to minimise.
 
-    ``auto`` is latency for a priority task or a light load, throughput for a heavy one.
+    Mode ``auto`` is the latency for a priority task or a light load, the period for a heavy one.
 
     Raises:
-        PlanningError: for any other mode.
+        ObjectiveError: for a mode that names no objective.
     """
-    if mode == "latency" or mode == "throughput":
-        return mode
-    if mode != "auto":
-        raise PlanningError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
-    return "latency" if priority or load.score < HEAVY_LOAD_SCORE else "throughput"
+    return objective_named(mode, not priority and load.score >= HEAVY_LOAD_SCORE)
 
 
 def check_deadline(deadline_s: float, most_period_s: float = math.inf) -> None:

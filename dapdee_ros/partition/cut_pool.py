@@ -58,7 +58,7 @@ class CutPool:
                 self._heads[number] |= found[number]
             self._table = self._priced()
         certain = (
-            situation.objective == "latency"
+            situation.objective.is_latency
             and situation.risk == 0.5
             and situation.most_period_s == math.inf
             and situation.true_transfer_s is None
@@ -128,7 +128,7 @@ class CutPool:
             rates = _ANY_RATES_BPS
         else:
             rates = tuple({link.uplink_bps, link.pessimistic_bps(situation.risk)})
-        by_period = situation.objective == "throughput" or situation.most_period_s < math.inf
+        by_period = not situation.objective.is_latency or situation.most_period_s < math.inf
         for rate in rates:
             at_rate = replace(situation, link=replace(link, uplink_bps=rate, connected=True))
             costs = CutCosts.of_situation(self._problem, exit_number, codec, at_rate)

@@ -25,6 +25,10 @@ class DeadlineError(PlanningError):
     """A deadline that is not a positive, finite number of seconds."""
 
 
+class ObjectiveError(PlanningError):
+    """An objective that cannot be: a negative weight, none above 0, a mode that names none."""
+
+
 class ProfileError(PlanningError):
     """A device profile that is torn, holds impossible times or belongs to another model."""
 

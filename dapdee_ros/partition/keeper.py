@@ -120,8 +120,8 @@ class PlanKeeper:
             return "the plan in force would miss the deadline", 0.0
         if obey:
             return "the policy's choice", dwell_s
-        if new.mode != self.plan.mode:
-            return f"mode {new.mode}", dwell_s
+        if new.objective != self.plan.objective:
+            return f"mode {new.objective}", dwell_s
         if new.late and not current.late:
             return None, 0.0
         if new.quality > current.quality + self.settings.quality_margin + 1e-9 and not new.late:
@@ -133,8 +133,8 @@ class PlanKeeper:
             return None, 0.0
         saved = 1 - new.objective_s / current.objective_s if current.objective_s > 0 else 0.0
         if saved > self.settings.margin:
-            what = "latency" if new.mode == "latency" else "period"
-            return f"saves {saved:.0%} of the {what}", dwell_s * min(1.0, _PATIENT_SAVING / saved)
+            dwell_s *= min(1.0, _PATIENT_SAVING / saved)
+            return f"saves {saved:.0%} of the {new.objective.words}", dwell_s
         return None, 0.0
 
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dapdee_ros.partition.objective import LATENCY, Objective
+
 # The codec of a plan that sends nothing.
 NO_CODEC = "none"
 
@@ -29,7 +31,7 @@ class Plan:
         gate: exit that may end the frame on the car, or None.
         gate_threshold: confidence from which it does.
         gate_share: calibrated share of the frames that it ends.
-        mode: what was minimised, ``latency`` or ``throughput``.
+        objective: what was minimised.
         head_s: T_d of a frame that the gate does not end, in s.
         transfer_s: T_t, likewise.
         edge_s: T_e, likewise.
@@ -41,6 +43,7 @@ class Plan:
             was not measured.
         late: True if it does not meet the deadline.
         reason: why this one, in words.
+        energy_j: mean energy of the car for a frame, in J; 0 where its prices are not known.
     """
 
     exit_number: int
@@ -49,7 +52,7 @@ class Plan:
     gate: int | None = None
     gate_threshold: float | None = None
     gate_share: float = 0.0
-    mode: str = "latency"
+    objective: Objective = LATENCY
     head_s: float = math.nan
     transfer_s: float = math.nan
     edge_s: float = math.nan
@@ -60,6 +63,7 @@ class Plan:
     quality: float = math.nan
     late: bool = False
     reason: str = ""
+    energy_j: float = 0.0
 
     @property
     def device_only(self) -> bool:
@@ -73,8 +77,8 @@ class Plan:
 
     @property
     def objective_s(self) -> float:
-        """The minimised quantity: expected latency or period, in s."""
-        return self.expected_latency_s if self.mode == "latency" else self.period_s
+        """The minimised quantity, in s."""
+        return self.objective.of(self.expected_latency_s, self.period_s, self.energy_j)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values (a NaN becomes None)."""

@@ -18,6 +18,7 @@ from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
 from dapdee_ros.partition.conditions import QUALITY_ROUNDING, quality_of
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError, PolicyError
+from dapdee_ros.partition.objective import Objective
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.situation import Situation as Situation
 from dapdee_ros.partition.table import CandidateTable
@@ -315,7 +316,9 @@ def _fault_of(plan: Plan) -> str:
     n_bytes = plan.boundary_bytes
     if not isinstance(n_bytes, Real) or not 0 <= n_bytes < 2**32:
         return f"boundary_bytes is {n_bytes!r}, expected 0 to {2**32 - 1}"
-    texts = {"codec": plan.codec, "mode": plan.mode, "reason": plan.reason}
+    if not isinstance(plan.objective, Objective):
+        return f"objective is {plan.objective!r}, expected an Objective"
+    texts = {"codec": plan.codec, "reason": plan.reason}
     for name, text in texts.items():
         if not isinstance(text, str):
             return f"{name} is {text!r}, expected text"

@@ -10,13 +10,16 @@ import numpy as np
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.partition.candidates import BYTES, CAR, EDGE, Candidates, CostBasis
 from dapdee_ros.partition.cost import (
+    FREE,
+    EnergyPrices,
     LinkState,
     LoadState,
     check_deadline,
-    resolve_mode,
+    resolve_objective,
     split_cost,
 )
 from dapdee_ros.partition.errors import TableError
+from dapdee_ros.partition.objective import Objective
 from dapdee_ros.partition.plan import NO_CODEC, Plan
 
 
@@ -27,9 +30,10 @@ def plan_of(
     boundary: tuple[str, ...],
     link: LinkState,
     load: LoadState,
-    mode: str,
+    objective: Objective,
     late: bool,
     reason: str,
+    energy: EnergyPrices = FREE,
 ) -> Plan:
     """One candidate as a plan, with the times it takes under a link and a load."""
     c = candidates
@@ -40,11 +44,10 @@ def plan_of(
         c.worst.item(CAR, row), sent_bytes, c.worst.item(EDGE, row), sends, link, load
     )
     option = basis.gates[gate] if gate >= 0 else None
-    expected_s, period_s = cost.latency_s, cost.period_s
+    mean, mean_bytes = cost, sent_bytes
     if option is not None:
         car_s, mean_bytes, edge_s = (c.expected.item(i, row) for i in (CAR, BYTES, EDGE))
         mean = split_cost(car_s, mean_bytes, edge_s, sends, link, load, 1 - option.share)
-        expected_s, period_s = mean.latency_s, mean.period_s
     return Plan(
         c.exits.item(row),
         boundary,
@@ -52,17 +55,18 @@ def plan_of(
         option.gate if option else None,
         option.threshold if option else None,
         option.share if option else 0.0,
-        mode,
+        objective,
         cost.head_s,
         cost.transfer_s,
         cost.edge_s,
         cost.latency_s,
-        expected_s,
-        period_s,
+        mean.latency_s,
+        mean.period_s,
         sent_bytes,
         c.quality.item(row),
         late,
         reason,
+        energy.car_j(mean.head_s, mean_bytes, mean.latency_s) if energy.any else 0.0,
     )
 
 
@@ -74,11 +78,12 @@ def price_plan(
     link: LinkState,
     load: LoadState,
     deadline_s: float,
-    mode: str = "auto",
+    mode: str | Objective = "auto",
     *,
     gate: int | None = None,
     gate_threshold: float | None = None,
     reason: str = "pinned",
+    energy: EnergyPrices = FREE,
 ) -> Plan:
     """What any plan would cost, whether or not a table holds it.
 
@@ -90,17 +95,18 @@ def price_plan(
         link: the link.
         load: slowdowns of both sides.
         deadline_s: seconds from image to result.
-        mode: ``latency``, ``throughput`` or ``auto``.
+        mode: an objective, its name (``latency``, ``throughput``) or ``auto``.
         gate: an exit that may end the frame on the car.
         gate_threshold: one of its calibrated thresholds; None takes the first.
         reason: goes into the plan.
+        energy: prices of the car's energy.
 
     Raises:
         GraphError: if there is no such exit or the boundary is not one of its cuts.
         PlanningError: if codec or gate are unknown, or a value makes no sense.
     """
     check_deadline(deadline_s)
-    mode = resolve_mode(mode, load)
+    objective = resolve_objective(mode, load)
     if boundary:
         basis.codec(codec)
     head = head_of(basis.dag, exit_number, boundary)
@@ -123,5 +129,7 @@ def price_plan(
             f"{gate} at {gate_threshold}: the codec was not measured at this boundary, or the gate "
             "is not calibrated there or not inside this head"
         )
-    plan = plan_of(wanted, priced, int(rows[0]), in_order, link, load, mode, False, reason)
+    plan = plan_of(
+        wanted, priced, int(rows[0]), in_order, link, load, objective, False, reason, energy
+    )
     return replace(plan, late=not plan.latency_s <= deadline_s)

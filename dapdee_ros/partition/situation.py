@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from dapdee_ros.partition.conditions import HardConditions
-from dapdee_ros.partition.cost import LinkState, LoadState, check_deadline, resolve_mode
+from dapdee_ros.partition.cost import (
+    FREE,
+    EnergyPrices,
+    LinkState,
+    LoadState,
+    check_deadline,
+    resolve_objective,
+)
+from dapdee_ros.partition.objective import Objective
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.pricing import price_plan
 from dapdee_ros.partition.view import check_ratio
@@ -31,12 +39,14 @@ class Situation:
         link: the link as estimated.
         load: slowdowns of both sides and the load score.
         deadline_s: seconds from image to result.
-        mode: ``latency``, ``throughput`` or ``auto``.
-        priority: a priority task is planned for latency whatever the load.
+        mode: what to minimise: an objective, or the name of one (``latency``, ``throughput``), or
+            ``auto`` for the one that suits the load.
+        priority: with mode ``auto`` a priority task is planned for latency whatever the load.
         quality_floor: plans below this quality are not considered, 0 to 1.
         quality_tolerance: quality that may be given up for a lower objective, 0 to 1.
-        period_tolerance: share by which a period may be longer than the shortest and still count as
-            equal to it; of the policies here only ``exact`` and ``oracle`` heed it.
+        period_tolerance: share by which a period, or a sum that it or the energy is part of, may be
+            above the lowest and still count as equal to it; of the policies here only ``exact`` and
+            ``oracle`` heed it.
         keep_raw_on_car: never send the input, nor what it could be computed back from.
         gates: whether plans with a gate are considered.
         risk: judge the deadline at the rate that the link falls below with this probability; 0.5 is
@@ -45,6 +55,7 @@ class Situation:
             would have to drop frames, so it counts as not meeting the deadline. With a gate the
             mean counts, but a frame that goes on may take at most twice as long. Of the policies
             here only ``exact`` and ``oracle`` heed it.
+        energy: prices of the car's energy.
         true_transfer_s: the link's future, which only an experiment knows; for the oracle.
 
     Raises:
@@ -54,7 +65,7 @@ class Situation:
     link: LinkState
     load: LoadState
     deadline_s: float
-    mode: str = "auto"
+    mode: str | Objective = "auto"
     priority: bool = False
     quality_floor: float = 0.0
     quality_tolerance: float = 0.0
@@ -63,13 +74,14 @@ class Situation:
     gates: bool = True
     risk: float = 0.5
     most_period_s: float = math.inf
+    energy: EnergyPrices = FREE
     true_transfer_s: TrueTransfer | None = None
 
     def __post_init__(self) -> None:
         check_deadline(self.deadline_s, self.most_period_s)
         check_ratio("quality_tolerance", self.quality_tolerance)
         check_ratio("period_tolerance", self.period_tolerance)
-        resolve_mode(self.mode, self.load)
+        resolve_objective(self.mode, self.load)
 
     @property
     def conditions(self) -> HardConditions:
@@ -77,9 +89,9 @@ class Situation:
         return HardConditions(self.keep_raw_on_car, self.quality_floor, self.gates)
 
     @property
-    def objective(self) -> str:
-        """``latency`` or ``throughput``: what the mode comes down to."""
-        return resolve_mode(self.mode, self.load, self.priority)
+    def objective(self) -> Objective:
+        """What the mode comes down to."""
+        return resolve_objective(self.mode, self.load, self.priority)
 
     def price(
         self,
@@ -105,4 +117,5 @@ class Situation:
             gate=gate,
             gate_threshold=gate_threshold,
             reason=reason,
+            energy=self.energy,
         )

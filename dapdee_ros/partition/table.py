@@ -12,9 +12,17 @@ from dapdee_ros.graph.cuts import MAX_CUTS
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.candidates import Candidates, CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
-from dapdee_ros.partition.cost import LinkState, LoadState, check_deadline, resolve_mode
+from dapdee_ros.partition.cost import (
+    FREE,
+    EnergyPrices,
+    LinkState,
+    LoadState,
+    check_deadline,
+    resolve_objective,
+)
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.enumeration import CONTRACT_ABOVE, enumerate_candidates
+from dapdee_ros.partition.objective import LATENCY, Objective
 from dapdee_ros.partition.plan import NO_CODEC, Plan, PlanKey
 from dapdee_ros.partition.pricing import plan_of, price_plan
 from dapdee_ros.partition.situation import Situation
@@ -110,10 +118,10 @@ class CandidateTable:
         Among the candidates that meet the deadline the highest quality counts, qualities within
         the tolerance of it as equal, and so does any that only a gate can reach: a gate is there to
         save time, so the quality to keep is that of the best candidate without one
-        (``View.choose``). Among those the lowest expected latency (mode ``latency``) or period
-        (``throughput``; of those whose periods are within the tolerance of the lowest, the lowest
-        expected latency). If none meets the deadline, the fastest, marked as late. Over an unusable
-        link only plans that send nothing are considered.
+        (``View.choose``). Among those the lowest objective, and unless that is the latency itself,
+        of those within the tolerance of the lowest the one with the lowest expected latency. If
+        none meets the deadline, the fastest, marked as late. Over an unusable link only plans that
+        send nothing are considered.
 
         Raises:
             PlanningError: for a risk or quality that makes no sense, and as NoPlanError if the
@@ -146,19 +154,19 @@ class CandidateTable:
             PlanningError: as ``decide``.
         """
         s = situation
-        link, load, mode = s.link, s.load, s.objective
+        link, load, objective = s.link, s.load, s.objective
+        energy = s.energy if objective.energy_s_per_j and s.energy.any else None
         view: View | None = self._view(s.gates, s.keep_raw_on_car, not link.usable, s.quality_floor)
         weights = link_weights(link, load)
         judging = judging_weights(weights, link, s.risk)
         plans: list[Plan] = []
         while view is not None:
             at, late = view.choose(
-                weights, judging, s.deadline_s, mode, s.quality_tolerance, s.most_period_s,
+                weights, judging, s.deadline_s, objective, s.quality_tolerance, s.most_period_s,
                 link.window, s.period_tolerance,
+                None if energy is None else view.energy_j(weights, energy),
             )  # fmt: skip
-            plans.append(
-                self._plan(view, at, late, link, load, s.deadline_s, mode, s.most_period_s)
-            )
+            plans.append(self._plan(view, at, late, s, objective))
             if len(plans) == count:
                 break
             view = view.without(at)
@@ -172,22 +180,23 @@ class CandidateTable:
         link: LinkState,
         load: LoadState,
         deadline_s: float,
-        mode: str = "auto",
+        mode: str | Objective = "auto",
         *,
         gate: int | None = None,
         gate_threshold: float | None = None,
         reason: str = "pinned",
+        energy: EnergyPrices = FREE,
     ) -> Plan:
         """What any plan would cost, candidate or not; see ``pricing.price_plan``."""
         row = self._row_of(exit_number, tuple(boundary), codec, gate, gate_threshold)
         if row is not None:
             # The plan in force is usually a candidate, and it is priced again all the time.
             check_deadline(deadline_s)
-            plan = self.plan_at(row, link, load, resolve_mode(mode, load), False, reason)
+            plan = self.plan_at(row, link, load, mode, False, reason, energy)
             return replace(plan, late=True) if plan.latency_s > deadline_s else plan
         return price_plan(
             self.basis, exit_number, boundary, codec, link, load, deadline_s, mode,
-            gate=gate, gate_threshold=gate_threshold, reason=reason,
+            gate=gate, gate_threshold=gate_threshold, reason=reason, energy=energy,
         )  # fmt: skip
 
     def _row_of(
@@ -202,7 +211,7 @@ class CandidateTable:
         if not self._row_by_key:
             idle, calm = LinkState(0.0), LoadState()
             for row in range(len(self.candidates)):
-                self._row_by_key[self.plan_at(row, idle, calm, "latency").key] = row
+                self._row_by_key[self.plan_at(row, idle, calm, LATENCY).key] = row
         sent_as = codec if boundary else NO_CODEC
         return self._row_by_key.get((exit_number, boundary, sent_as, gate, gate_threshold))
 
@@ -211,9 +220,10 @@ class CandidateTable:
         row: int,
         link: LinkState,
         load: LoadState,
-        mode: str,
+        mode: str | Objective,
         late: bool = False,
         reason: str = "",
+        energy: EnergyPrices = FREE,
     ) -> Plan:
         """The candidate in this row as a plan, with the times it takes under a link and a load."""
         boundary = self._boundaries.get(row)
@@ -221,7 +231,10 @@ class CandidateTable:
             sent = np.flatnonzero(self.candidates.boundaries[row])
             boundary = tuple(self.dag.nodes[i].name for i in sent)
             self._boundaries[row] = boundary
-        return plan_of(self.basis, self.candidates, row, boundary, link, load, mode, late, reason)
+        return plan_of(
+            self.basis, self.candidates, row, boundary, link, load, resolve_objective(mode, load),
+            late, reason, energy,
+        )  # fmt: skip
 
     def _view(self, gates: bool, keep_raw: bool, alone: bool, floor: float) -> View:
         key = (gates, keep_raw, alone, floor)
@@ -238,12 +251,10 @@ class CandidateTable:
         view: View,
         at: int,
         late: bool,
-        link: LinkState,
-        load: LoadState,
-        deadline_s: float,
-        mode: str,
-        most_period_s: float,
+        asked: Situation,
+        objective: Objective,
     ) -> Plan:
+        deadline_s, most_period_s = asked.deadline_s, asked.most_period_s
         if late:
             keeps_up = (
                 "" if most_period_s == np.inf else f" and keeps up, {most_period_s:.3g} s a frame"
@@ -253,10 +264,8 @@ class CandidateTable:
                 f"{len(view.rows)} candidates"
             )
         else:
-            what = "latency" if mode == "latency" else "period"
-            reason = (
-                f"lowest {what} at the best {self.basis.quality_name} that fits {deadline_s:.3g} s"
-            )
-        if not link.usable:
+            reason = f"lowest {objective.words} at the best quality that fits {deadline_s:.3g} s"
+        if not asked.link.usable:
             reason = "no link, the car finishes alone: " + reason
-        return self.plan_at(view.rows.item(at), link, load, mode, late, reason)
+        row = view.rows.item(at)
+        return self.plan_at(row, asked.link, asked.load, objective, late, reason, asked.energy)

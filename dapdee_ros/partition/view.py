@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dapdee_ros.partition.candidates import BYTES, SENDS, Bools, Candidates, Floats, Ints
+from dapdee_ros.partition.candidates import BYTES, CAR, SENDS, Bools, Candidates, Floats, Ints
 from dapdee_ros.partition.conditions import QUALITY_ROUNDING
-from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.cost import EnergyPrices, LinkState, LoadState
 from dapdee_ros.partition.errors import NoPlanError, PlanningError
+from dapdee_ros.partition.objective import Objective
 
 # Periods within this factor are the same period, summed in another order.
 _SAME = 1 + 1e-12
@@ -92,11 +93,12 @@ class View:
         weights: Floats,
         judging: Floats,
         deadline_s: float,
-        mode: str,
+        objective: Objective,
         tolerance: float,
         most_period_s: float = np.inf,
         window: float = np.inf,
         period_tolerance: float = 0.0,
+        energy_j: Floats | None = None,
     ) -> tuple[int, bool]:
         """The best candidate and whether it is late.
 
@@ -109,18 +111,19 @@ class View:
             weights: what a unit of each cost takes, in s (``link_weights``).
             judging: the same for judging the deadline.
             deadline_s: the deadline.
-            mode: ``latency`` or ``throughput``.
+            objective: what to minimise, in the mean over the frames.
             tolerance: quality that counts as nothing.
             most_period_s: longest period, in the mean over the frames; a single one may take
                 twice that.
             window: how many frames may be under way.
-            period_tolerance: by what share periods may differ that count as the same; among them
-                the lowest latency counts.
+            period_tolerance: by what share of the lowest two values of the objective may differ
+                that count as the same, unless it is the latency alone; among them the lowest
+                latency counts.
+            energy_j: mean energy of each candidate, ``(n,)``; None: that has no price or weight.
         """
         latency_s = judging @ self.worst
         if most_period_s < np.inf:
-            means = self.worst if self.expected is None else self.expected
-            period_s = _periods_s(means, weights, window)
+            period_s = _periods_s(self.means, weights, window)
             keeps_up = period_s <= most_period_s
             if self.expected is not None:
                 worst_s = _periods_s(self.worst, weights, window)
@@ -143,20 +146,43 @@ class View:
         least = self.falling[level] + tolerance + QUALITY_ROUNDING
         last = self.bounds[bisect_right(self.falling, least)]
         latency_s = latency_s[first:last]
-        means = (self.worst if self.expected is None else self.expected)[:, first:last]
-        if mode == "latency":
+        means = self.means[:, first:last]
+        if not objective.period and energy_j is None:
             if self.expected is None and weights is judging:
                 return first + int(latency_s.argmin()), False
-            objective_s = weights @ means
-            objective_s[latency_s > deadline_s] = np.inf
-            return first + int(objective_s.argmin()), False
-        period_s = _periods_s(means, weights, window)
-        period_s[latency_s > deadline_s] = np.inf
-        most_s = period_s.min() * max(_SAME, 1 + period_tolerance)
-        best = np.flatnonzero(period_s <= most_s)
+            expected_s = weights @ means
+            expected_s[latency_s > deadline_s] = np.inf
+            return first + int(expected_s.argmin()), False
+        objective_s = objective.of(
+            weights @ means if objective.latency else 0.0,
+            _periods_s(means, weights, window) if objective.period else 0.0,
+            0.0 if energy_j is None else energy_j[first:last],
+        )
+        objective_s[latency_s > deadline_s] = np.inf
+        most_s = objective_s.min() * max(_SAME, 1 + period_tolerance)
+        best = np.flatnonzero(objective_s <= most_s)
         if len(best) > 1:
             return first + int(best[(weights @ means[:, best]).argmin()]), False
         return first + int(best[0]), False
+
+    @property
+    def means(self) -> Floats:
+        """The candidates' costs in the mean over the frames, ``(4, n)``."""
+        return self.worst if self.expected is None else self.expected
+
+    def energy_j(
+        self, weights: Floats, prices: EnergyPrices, sent_bytes: Floats | None = None
+    ) -> Floats:
+        """Mean energy of the car for a frame, of each candidate, in J, ``(n,)``.
+
+        Args:
+            weights: as ``choose`` takes them.
+            prices: what it is made of.
+            sent_bytes: mean bytes that each sends, where its costs hold something else.
+        """
+        means = self.means
+        sent_bytes = means[BYTES] if sent_bytes is None else sent_bytes
+        return prices.car_j(weights[CAR] * means[CAR], sent_bytes, weights @ means)
 
     def without(self, at: int) -> View | None:
         """The same without one candidate; None if it was the last."""

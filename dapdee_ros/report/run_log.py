@@ -91,7 +91,8 @@ class PlanRecord:
         predicted_latency_s: expected latency in s.
         reason: why, in words.
         policy: who decided, empty where it was not recorded.
-        mode: ``latency`` or ``throughput``, empty where it was not recorded.
+        mode: what was minimised, ``latency``, ``throughput`` or a weighted sum; empty where it was
+            not recorded.
         deadline_s: the deadline it was made for in s, None where it was not recorded.
         predicted_quality: what to expect of answers by the calibration, 0 to 1, None if unknown.
     """

@@ -116,7 +116,7 @@ def scenario_settings(scenario: Scenario, policy: str) -> dict[str, Any]:
         "jitter": scenario.jitter,
         "deadline_s": scenario.planning.deadline_s,
         "max_in_flight": scenario.planning.max_in_flight,
-        "mode": scenario.planning.mode,
+        "mode": str(scenario.planning.wanted),
         "codecs": [codec.name for codec in problem.codecs],
         "car_slowdown": [*zip(scenario.car_load.edges_s, scenario.car_load.slowdowns, strict=True)],
         "edge_slowdown": [

@@ -335,7 +335,7 @@ class _Simulation:
         self._log.plans.append(
             PlanRecord(
                 self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
-                plan.late, plan.expected_latency_s, why, self._name, plan.mode,
+                plan.late, plan.expected_latency_s, why, self._name, str(plan.objective),
                 self._scenario.planning.deadline_s,
                 plan.quality if self._scenario.quality_known else None,
             )

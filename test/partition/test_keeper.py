@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
+from dapdee_ros.partition.objective import PERIOD
 from dapdee_ros.partition.plan import Plan
 
 SLOW = Plan(3, ("a",), "f32", expected_latency_s=0.10, period_s=0.1, quality=0.9)
@@ -113,5 +114,5 @@ def test_sending_has_to_gain_more_than_the_margin() -> None:
     assert worth_sending(FASTER, alone, 0.1)
     assert worth_sending(SLIGHTLY, replace(alone, late=True), 0.1)
     assert worth_sending(DEEPER, alone, 0.1)
-    by_period = replace(SLIGHTLY, mode="throughput", period_s=0.05)
-    assert worth_sending(by_period, replace(alone, mode="throughput"), 0.1)
+    by_period = replace(SLIGHTLY, objective=PERIOD, period_s=0.05)
+    assert worth_sending(by_period, replace(alone, objective=PERIOD), 0.1)

@@ -24,6 +24,7 @@ from dapdee_ros.partition.errors import (
     ProfileError,
     TableError,
 )
+from dapdee_ros.partition.objective import LATENCY, PERIOD
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
@@ -245,10 +246,11 @@ def test_mode_auto_goes_by_load_score_and_priority() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
     link = LinkState(rate)
-    assert table.decide(Situation(link, LoadState(score=0.39), 99.0)).mode == "latency"
-    assert table.decide(Situation(link, LoadState(score=0.4), 99.0)).mode == "throughput"
+    assert table.decide(Situation(link, LoadState(score=0.39), 99.0)).objective == LATENCY
+    assert table.decide(Situation(link, LoadState(score=0.4), 99.0)).objective == PERIOD
     assert (
-        table.decide(Situation(link, LoadState(score=0.4), 99.0, priority=True)).mode == "latency"
+        table.decide(Situation(link, LoadState(score=0.4), 99.0, priority=True)).objective
+        == LATENCY
     )
 
 

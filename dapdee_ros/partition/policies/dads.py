@@ -12,7 +12,7 @@ from dapdee_ros.partition.policy import Problem, Situation
 
 
 class Dads:
-    """Deepest exit; the mode says which of the two it is."""
+    """Deepest exit; the objective says which of the two it is."""
 
     def __init__(self, problem: Problem, codec: str = "f32", max_cuts: int = 400) -> None:
         """Plan for this problem.
@@ -26,7 +26,7 @@ class Dads:
         self._deepest = len(problem.dag.exits)
 
     def plan(self, situation: Situation) -> Plan:
-        """Lowest latency in mode ``latency``, the search's period in mode ``throughput``."""
-        if situation.objective == "latency":
+        """Lowest latency, or the search's period where that counts more."""
+        if situation.objective.favours_latency:
             return self._cuts.light(self._deepest, situation, "minimum cut, full network")
         return self._cuts.heavy(self._deepest, situation, "search, full network")

@@ -56,6 +56,6 @@ class Dapdee:
         score = self._score(situation)
         light = situation.priority or score < HEAVY_LOAD_SCORE
         if situation.mode != "auto":
-            light = situation.mode == "latency"
+            light = situation.objective.favours_latency
         cut, algorithm = (self._cuts.light, 1) if light else (self._cuts.heavy, 2)
         return cut(number, situation, f"algorithm {algorithm} (load {score:.2f}), deepest in time")

@@ -46,7 +46,11 @@ class Oracle:
             expected = view.expected.copy()
             expected[BYTES] = worst[BYTES] * view.expected[SENDS]
         weights = link_weights(LinkState(8.0, s.link.rtt_s), s.load)
-        at, late = replace(view, worst=worst, expected=expected).choose(
+        truly = replace(view, worst=worst, expected=expected)
+        energy_j = None
+        if s.objective.energy_s_per_j and s.energy.any:
+            energy_j = truly.energy_j(weights, s.energy, view.means[BYTES])
+        at, late = truly.choose(
             weights,
             weights,
             s.deadline_s,
@@ -55,9 +59,12 @@ class Oracle:
             s.most_period_s,
             s.link.window,
             s.period_tolerance,
+            energy_j,
         )
         sent = view.worst.item(BYTES, at)
         true_bps = 8 * sent / worst.item(BYTES, at) if worst.item(BYTES, at) > 0 else 1e15
         row = view.rows.item(at)
-        found = table.plan_at(row, replace(s.link, uplink_bps=true_bps), s.load, s.objective)
+        found = table.plan_at(
+            row, replace(s.link, uplink_bps=true_bps), s.load, s.objective, energy=s.energy
+        )
         return replace(found, late=late, reason="the best with the true future of the link")

@@ -110,7 +110,7 @@ class PublishedCuts:
         boundary = tuple(names[i] for i in np.flatnonzero(listed.boundaries[row]))
         plan = plan_of(
             self._problem.basis, listed, int(row), boundary, situation.link, situation.load,
-            situation.objective, False, reason,
+            situation.objective, False, reason, situation.energy,
         )  # fmt: skip
         return replace(plan, late=not plan.latency_s <= situation.deadline_s)
 
