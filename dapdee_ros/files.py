@@ -1,7 +1,7 @@
-"""Files that are written whole or not at all, and errors that say why they could not be.
+"""Files that are written completely or not at all, and errors that say why they could not be.
 
-Whatever this package leaves for others to read is written to a hidden draft beside its place, which
-gets the file's name as the very last step: a reader, a kill or a full disk never meets half a file.
+Every output file is first written to a hidden draft next to its destination and renamed as the last
+step: no reader ever sees a partial file, not even after a kill or on a full disk.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _REASONS = {
-    errno.ENOSPC: "no space is left on the disk: free some, or name another place",
-    errno.EDQUOT: "the disk quota is used up: free some space, or name another place",
-    errno.EROFS: "the file system is read-only: name another place",
-    errno.EACCES: "permission denied: name a place that you may write to",
-    errno.EPERM: "permission denied: name a place that you may write to",
-    errno.EISDIR: "it is a folder: name a file",
+    errno.ENOSPC: "no space is left on the disk: free some, or choose another location",
+    errno.EDQUOT: "the disk quota is used up: free some space, or choose another location",
+    errno.EROFS: "the file system is read-only: choose another location",
+    errno.EACCES: "permission denied: choose a location that you can write to",
+    errno.EPERM: "permission denied: choose a location that you can write to",
+    errno.EISDIR: "it is a folder: expected a file",
 }
 
 
@@ -29,12 +29,12 @@ class FileError(OSError):
 
     @classmethod
     def about(cls, path: Path, error: OSError) -> FileError:
-        """What kept ``path`` from being written, in words."""
+        """Why ``path`` could not be written, as text."""
         if isinstance(error, FileError):
             return error
         blocking = next((p for p in path.parents if os.path.lexists(p)), None)
         if blocking is not None and not _is_folder(blocking):
-            reason = f"{blocking} is a file, not a folder: name another place"
+            reason = f"{blocking} is a file, not a folder: choose another location"
         elif _is_folder(path) and error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
             reason = _REASONS[errno.EISDIR]
         else:
@@ -43,16 +43,16 @@ class FileError(OSError):
 
 
 def draft_of(path: Path) -> Path:
-    """The hidden draft beside ``path``, of the same suffix; of this process alone."""
+    """The hidden draft next to ``path``, with the same suffix, for this process only."""
     return path.with_name(f".{os.getpid()}.{path.name}")
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file whole: the block writes to the draft that it is given.
+    """Write a file atomically: the block writes to the draft that it is given.
 
-    The draft gets the file's name when the block ends, and is removed if that fails. Missing
-    folders above it are made.
+    The draft is renamed when the block ends, and removed if it fails. Missing parent folders are
+    created.
 
     Raises:
         FileError: if the file cannot be written.
@@ -61,7 +61,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
-        # Before its name: otherwise a loss of power could leave an empty file under it.
+        # Before the rename: otherwise a power failure could leave an empty file.
         with draft.open("rb") as written:
             os.fsync(written.fileno())
         draft.replace(path)
@@ -73,7 +73,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8) that no reader sees half of.
+    """Write a file atomically (text as UTF-8).
 
     Raises:
         FileError: if it cannot be written.
@@ -84,9 +84,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a new folder as a whole: the block fills the draft that it is given.
+    """Create a folder atomically: the block fills the draft that it is given.
 
-    If somebody else has made the folder meanwhile, theirs stays.
+    If another process has created the folder meanwhile, that one is kept.
 
     Raises:
         FileError: if it cannot be written.
@@ -105,32 +105,32 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def require_folder(path: Path) -> Path:
-    """See that files can be written to a folder, which is made when it comes to that.
+    """Check that files can be written to a folder, which is created when it is needed.
 
-    For before work that takes long: what cannot be kept need not be computed. Leaves no trace.
+    Call it before long work whose result could not be saved otherwise. Leaves no trace.
 
     Raises:
-        FileError: if there is something else at its place, or nothing can be written there.
+        FileError: if something else has that path, or nothing can be written there.
     """
     there = next((p for p in (path, *path.absolute().parents) if os.path.lexists(p)), path)
     try:
         with tempfile.TemporaryFile(dir=there) as probe:
-            # A full disk still makes files, only none with something in them.
+            # A full disk still creates files, but only empty ones.
             probe.write(bytes(4096))
     except OSError as error:
         if os.path.lexists(path) and not _is_folder(path):
             raise FileError(
-                f"cannot write to {path}: it is a file, not a folder: name another place"
+                f"cannot write to {path}: it is a file, not a folder: choose another location"
             ) from error
         raise FileError.about(path, error) from error
     return path
 
 
 def make_folder(path: Path) -> Path:
-    """The same, and make the folder.
+    """The same, and create the folder.
 
     Raises:
-        FileError: if it cannot be made, or nothing can be written to it.
+        FileError: if it cannot be created, or nothing can be written to it.
     """
     require_folder(path)
     try:
@@ -141,7 +141,7 @@ def make_folder(path: Path) -> Path:
 
 
 def require_place(path: Path) -> Path:
-    """See that one file can be written: its folder can, and it is no folder itself.
+    """Check that a file can be written: its folder is writable, and it is not a folder itself.
 
     Raises:
         FileError: if it could not be written.
@@ -155,5 +155,5 @@ def require_place(path: Path) -> Path:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # where one may not even look
+    except OSError:  # not even readable
         return False

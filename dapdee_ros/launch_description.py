@@ -1,4 +1,4 @@
-"""From the rows of the process table to what ``launch`` runs.
+"""Turns the rows of the process table into what ``launch`` runs.
 
 Only launch files import this; it needs the ``launch`` and ``launch_ros`` packages.
 """
@@ -28,18 +28,18 @@ PACKAGE = "dapdee_ros"
 COMMON_ARGUMENTS = (
     Argument(
         "namespace",
-        "Namespace of the car; the edge of a car runs in the car's namespace.",
+        "Namespace of the car; a car's edge runs in the same namespace.",
         of_parameter=False,
     ),
     Argument(
         "params_file",
-        "Parameter file (YAML) of your own for any of the nodes. It overrides the files in the "
-        "package's folder config, and the arguments here override it.",
+        "Your own parameter file (YAML) for any of the nodes. It overrides the files in the "
+        "package's config folder, and the arguments here override it.",
         of_parameter=False,
     ),
     Argument(
         "log_level",
-        "Least severity of what the nodes print.",
+        "Minimum severity of the nodes' log output.",
         default="info",
         choices=("debug", "info", "warn", "error", "fatal"),
         of_parameter=False,
@@ -47,11 +47,11 @@ COMMON_ARGUMENTS = (
 )
 
 _SIGTERM_S = "2"
-"""Launch expects that Ctrl-C reached every process by the terminal. Where only launch itself was
-interrupted (``kill -INT``), the processes end on the SIGTERM that follows after so many seconds."""
+"""Launch expects the terminal to deliver Ctrl-C to every process. After ``kill -INT`` of launch
+alone, the processes end on the SIGTERM that follows this many seconds later."""
 
 _SIGKILL_S = "10"
-"""A process that ends ignores further signals; only one that hangs needs this."""
+"""A process that is shutting down ignores further signals; only a hung one needs this."""
 
 
 def describe(
@@ -60,7 +60,7 @@ def describe(
     """The description of one side of the system.
 
     Args:
-        arguments: what can be chosen beside the common arguments.
+        arguments: those in addition to the common ones.
         side: the processes to start, from the arguments' values.
     """
     everything = (*arguments, *COMMON_ARGUMENTS)
@@ -75,7 +75,7 @@ def describe(
 def _declare(argument: Argument) -> DeclareLaunchArgument:
     description = argument.description
     if argument.of_parameter and not argument.default:
-        description += " Empty: as the parameter files say."
+        description += " Empty: as in the parameter files."
     return DeclareLaunchArgument(
         argument.name,
         default_value=argument.default,
@@ -92,9 +92,9 @@ def _value(argument: Argument, context: LaunchContext) -> Any:
 
 
 class _Supervised:
-    """A process that is started again where it dies; where it fails for good, launch ends.
+    """A process that is restarted if it dies; if it fails for good, launch ends.
 
-    Launch's own ``respawn`` knows neither delays that grow nor processes that ended in order.
+    Launch's own ``respawn`` supports neither growing delays nor processes that ended normally.
     """
 
     def __init__(self, start: ProcessStart, values: Mapping[str, Any]) -> None:
@@ -119,7 +119,7 @@ class _Supervised:
             return [LogInfo(msg=said), TimerAction(period=decision.delay_s, actions=[again])]
         if not self._start.row.required:
             return [LogInfo(msg=said)]
-        # Launch ends everything and its own status is 1: nothing else makes it that.
+        # Launch ends everything with status 1; nothing else gives it that status.
         raise RuntimeError(f"{said}; why is in its output above")
 
 
@@ -141,7 +141,7 @@ def _node(
             raise RuntimeError(f"launch argument params_file: there is no file {own}")
         parameters.append(str(own.resolve()))
     if start.parameters:
-        # Typed, so that a text that looks like a number, or like YAML, stays a text.
+        # Typed, so that a string that looks like a number or like YAML stays a string.
         parameters.append(
             {
                 name: ParameterValue(value, value_type=_type_of(value))

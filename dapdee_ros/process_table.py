@@ -1,4 +1,4 @@
-"""Which processes run on which side, and with which parameters: read by every way to start them.
+"""Which processes run on which side, and with which parameters, for every way to start them.
 
 No ROS in here and no ``launch``: the launch files turn the rows into actions, a program without
 ``launch`` into commands.
@@ -16,24 +16,24 @@ RELAYED = ("head_tensor", "edge_result", "probe", "probe_echo")
 """Topics that cross the link, and that the emulator therefore relays."""
 
 FAR_PREFIX = "emulated"
-"""Where the edge's side of an emulated link listens and answers."""
+"""Prefix of the topics on the edge's side of an emulated link."""
 
 
 class ArgumentError(ValueError):
-    """An argument's value that makes no sense; the message says what was expected."""
+    """An invalid value of an argument; the message says what was expected."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """Something to choose at the start.
+    """An argument for starting a side.
 
     Attributes:
-        name: its name, and that of the parameters it sets.
-        description: what it does, in words.
-        kind: str, int, float, or list for names that commas separate.
-        default: its value as text. Empty: nothing is set, and the parameter files decide.
-        choices: the values it may have; all if empty.
-        of_parameter: whether it sets parameters of nodes (otherwise it says what is started).
+        name: its name, and the name of the parameters it sets.
+        description: human-readable description.
+        kind: str, int, float, or list for comma-separated names.
+        default: its value as text. Empty: not set, and the parameter files apply.
+        choices: the allowed values; any if empty.
+        of_parameter: whether it sets parameters of nodes (otherwise it selects what is started).
     """
 
     name: str
@@ -44,10 +44,10 @@ class Argument:
     of_parameter: bool = True
 
     def read(self, text: str) -> Any:
-        """The value that is meant, or None if it is left to the parameter files.
+        """The parsed value, or None if it is left to the parameter files.
 
         Raises:
-            ArgumentError: if it has none of the choices, or is no number where one is expected.
+            ArgumentError: if it is none of the choices, or not a number where one is expected.
         """
         if self.choices and text not in self.choices:
             raise ArgumentError(
@@ -72,23 +72,24 @@ def _switch(name: str, default: str, description: str) -> Argument:
     )
 
 
-MODEL = Argument("model", "Model: the name of an installed one, or a folder. The same everywhere.")
+MODEL = Argument("model", "Model: an installed one's name, or a folder; the same everywhere.")
 THREADS = Argument("threads", "Inference threads; 0: half of the cores.", int)
 SIM_TIME = Argument(
     "use_sim_time",
-    "Take the time in headers from /clock, as for a bag that is played with --clock. Timers go on "
-    "where it stands still.",
+    "Take the time in headers from /clock, as for a bag that is played with --clock. Timers keep "
+    "running when it stops.",
     choices=("", "true", "false"),
 )
 LINK_KEY = Argument(
     "link_key",
-    "Key that seals the link between car and edge, the same on both sides: a key file, the name of "
-    "one (dapdee key new), or none. Empty: the only one in $ROS_HOME/dapdee/keys, if there is one.",
+    "Key that seals the link between car and edge, the same on both sides: a key file, a key's "
+    "name (dapdee key new), or none. Empty: the only one in $ROS_HOME/dapdee/keys, if there is "
+    "one.",
     of_parameter=False,
 )
 LINK_DOMAIN = Argument(
     "link_domain",
-    "ROS domain of the sealed link, the same on both sides. Empty: the one after ROS_DOMAIN_ID.",
+    "ROS domain of the sealed link, the same on both sides. Empty: ROS_DOMAIN_ID plus one.",
     int,
     of_parameter=False,
 )
@@ -109,27 +110,28 @@ CAR_ARGUMENTS = (
     Argument("deadline_s", "Seconds from an image to its result.", float),
     Argument(
         "keep_raw_on_car",
-        "The image itself never leaves the car: neither does the manager plan it, nor would the "
-        "head do it if it was told to.",
+        "The image itself never leaves the car: the manager does not plan to send it, and the "
+        "head refuses plans that would.",
         choices=("", "true", "false"),
     ),
     Argument(
         "policy",
-        "Who plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
+        "Policy that plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, "
+        "edge-only, "
         "device-only, or package.module:Class of your own.",
     ),
     Argument(
         "pinned_plan",
-        "A plan to hold on to instead of deciding, such as 'exit=4 boundary=image codec=f32'; "
+        "A fixed plan to use instead of deciding, such as 'exit=4 boundary=image codec=f32'; "
         "without boundary the car finishes alone.",
     ),
     THREADS,
-    Argument("emulated_slowdown", "Play a car so many times slower than this machine.", float),
+    Argument("emulated_slowdown", "Emulate a car this many times slower than this machine.", float),
     Argument(
         "link",
         "Emulated radio link: none (the real network), cat1, 3g, 4g, wifi, a rate such as 8.5mbit, "
-        "drive, steps:5.85@0,1.1@10, or a trace file in Mahimahi's format. Its time 0 is the first "
-        "result; until then it stays as it begins.",
+        "drive, steps:5.85@0,1.1@10, or a trace file in Mahimahi's format. Its time 0 is the "
+        "first result; until then it keeps its initial rate.",
         default="none",
     ),
     _switch(
@@ -137,32 +139,32 @@ CAR_ARGUMENTS = (
         "true",
         "Start the edge's nodes here as well; false if another machine runs edge.launch.py.",
     ),
-    _switch("viewer", "false", "Start the live picture here as well."),
-    Argument("http_port", "Port of the live picture; 0: topic only.", int),
+    _switch("viewer", "false", "Start the live view here as well."),
+    Argument("http_port", "Port of the live view; 0: topic only.", int),
     LINK_KEY,
     LINK_DOMAIN,
     SIM_TIME,
 )
-"""What can be chosen on the car."""
+"""The arguments of the car's side."""
 
 EDGE_ARGUMENTS = (
     MODEL,
     THREADS,
     Argument(
         "cars",
-        "Namespaces of the cars to serve, such as car1,car2. Empty: the one that the edge runs in.",
+        "Namespaces of the cars to serve, such as car1,car2. Empty: the edge's own namespace.",
         list,
     ),
     _switch(
         "emulated_link",
         "false",
-        "Listen behind the link emulator that the car's side started on this machine.",
+        "Use the topics behind the link emulator that the car's side started on this machine.",
     ),
     LINK_KEY,
     LINK_DOMAIN,
     SIM_TIME,
 )
-"""What can be chosen on the edge server."""
+"""The arguments of the edge server's side."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,12 @@ class ProcessRow:
         executable: what ``ros2 run dapdee_ros`` starts.
         nodes: names of its nodes.
         takes: arguments that it takes as parameters.
-        config: its parameter file in ``config/``, without the suffix; None: as the executable.
-        takers: the nodes among them that take those; all if empty.
-        fixed: parameters that nobody chooses.
-        name: name to give to its only node instead of its own, or None.
-        far: whether it lies beyond the link.
-        required: whether the others are of no use without it.
+        config: its parameter file in ``config/``, without the suffix; None: the executable's name.
+        takers: the nodes among them that take these arguments; all if empty.
+        fixed: parameters that are not arguments.
+        name: new name for its only node, or None.
+        far: whether it is on the far side of the link.
+        required: whether the other processes are useless without it.
     """
 
     executable: str
@@ -217,18 +219,18 @@ EDGE_LOAD_MONITOR = ProcessRow(
     far=True,
 )
 ROWS = (HEAD, EDGE, MANAGER, CAMERA, LINK_EMULATOR, EDGE_LOAD_MONITOR, VIEWER)
-"""All of them; what takes longest to start comes first."""
+"""All processes; the slowest to start come first."""
 
 REQUIRED = frozenset(row.executable for row in ROWS if row.required) | {"run_recorder"}
-"""Executables without which a run is of no use: where one fails for good, all end."""
+"""Executables that a run cannot do without: if one fails for good, all end."""
 
 
 @dataclass(frozen=True)
 class ProcessStart:
-    """A process that is to be started.
+    """A process to start.
 
     Attributes:
-        row: which one.
+        row: its row in the table.
         parameters: values by name, for ``row.takers``; they override the parameter files.
         remaps: topics to rename.
     """
@@ -242,7 +244,7 @@ def car_side(values: Mapping[str, Any]) -> list[ProcessStart]:
     """The processes that run on the car.
 
     Args:
-        values: read values of ``CAR_ARGUMENTS`` by name; what is None or absent is not set.
+        values: parsed values of ``CAR_ARGUMENTS`` by name; None or absent: not set.
     """
     emulated = values.get("link") not in (None, "none")
     wanted = {
@@ -258,7 +260,7 @@ def edge_side(values: Mapping[str, Any]) -> list[ProcessStart]:
     """The processes that run on the edge server.
 
     Args:
-        values: read values of ``EDGE_ARGUMENTS`` by name; what is None or absent is not set.
+        values: parsed values of ``EDGE_ARGUMENTS`` by name; None or absent: not set.
     """
     return _starts([EDGE, EDGE_LOAD_MONITOR], values, bool(values.get("emulated_link")))
 
@@ -267,7 +269,7 @@ def link_environment(values: Mapping[str, Any]) -> dict[str, str]:
     """Environment variables for every process of a side: how its link is sealed.
 
     Args:
-        values: read values of ``CAR_ARGUMENTS`` or ``EDGE_ARGUMENTS`` by name.
+        values: parsed values of ``CAR_ARGUMENTS`` or ``EDGE_ARGUMENTS`` by name.
     """
     chosen = {KEY_VARIABLE: values.get("link_key"), DOMAIN_VARIABLE: values.get("link_domain")}
     return {name: str(value) for name, value in chosen.items() if value is not None}

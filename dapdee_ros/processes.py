@@ -1,4 +1,4 @@
-"""Node processes of a run: started together, watched, and surely ended."""
+"""Node processes of a run: started together, monitored, and reliably ended."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dapdee_ros.supervision import Decision, Restarts, Verdict, end_of_log
 
 
 class Processes:
-    """Starts nodes as processes, each with a log file of its own.
+    """Starts nodes as processes, each with its own log file.
 
     Attributes:
-        folder: where the log files lie, ``<name>.log``.
+        folder: contains the log files, ``<name>.log``.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Processes:
         Args:
             folder: where the log files go.
             environment: of every process.
-            remaps: names to replace in every process (``__ns``).
+            remaps: names to remap in every process (``__ns``).
             echo: where to repeat what every process prints.
-            enter: turns a process's name and command into the command that runs it where it shall
-                run; None: as it is.
+            enter: turns a process's name and command into the command that runs it in the right
+                environment; None: unchanged.
         """
         self.folder = folder
         # Several programs write to one terminal: line by line, and at once.
@@ -71,7 +71,7 @@ class Processes:
         Args:
             executable: the executable's name, and the process's name here.
             parameters: values by name.
-            remaps: topic names to replace.
+            remaps: topics to rename.
             names: node names the parameters are for; all nodes of the process if empty, and for
                 those that every node takes.
             echo: where to repeat what the process prints.
@@ -99,7 +99,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if echo else log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C goes to the group of the terminal; the order of ending is ours.
+                # Ctrl-C goes to the terminal's process group; the shutdown order is ours.
                 start_new_session=True,
             )
         self._running[executable] = process
@@ -113,7 +113,8 @@ class Processes:
         assert process.stdout is not None
         with (self.folder / f"{executable}.log").open("ab") as log:
             for line in process.stdout:
-                # Whatever becomes of the file: a process whose output nobody takes stands still.
+                # Keep reading whatever happens to the file: a process blocks if its output is not
+                # read.
                 with contextlib.suppress(OSError):
                     log.write(line)
                     log.flush()
@@ -121,7 +122,7 @@ class Processes:
                 echo.flush()
 
     def has_said(self, executable: str, words: str) -> bool:
-        """Whether these words stand in the process's log."""
+        """Whether the process's log contains these words."""
         return words in self._log_text(executable)
 
     def _log_text(self, executable: str) -> str:
@@ -136,9 +137,9 @@ class Processes:
                 raise self._failure(executable, f"ended with status {status}")
 
     def supervise(self) -> None:
-        """Start again what has died, as the rule of ``supervision`` says; call it often.
+        """Restart what has died, by the rule of ``supervision``; call it often.
 
-        What ended in order is left alone.
+        What ended normally is left alone.
 
         Raises:
             CommandError: if a process has failed for good, with the end of its log.
@@ -162,7 +163,7 @@ class Processes:
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was started has ended, and nothing is to be started again."""
+        """Whether everything that was started has ended, and nothing is to be restarted."""
         return not self._running and not self._due_s
 
     def _say(self, executable: str, decision: Decision) -> None:
@@ -174,17 +175,17 @@ class Processes:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids by executable, of those that were started and not stopped."""
+        """Process ids by executable, of those started and not stopped."""
         return {executable: process.pid for executable, process in self._running.items()}
 
     def kill(self, executable: str) -> None:
-        """End a process at once (SIGKILL), to see what becomes of the others."""
+        """Kill a process at once (SIGKILL), to see what happens to the others."""
         process = self._running.pop(executable)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def stop(self, executables: Iterable[str] | None = None, *, within_s: float) -> None:
-        """End processes in order: interrupt, then kill what is still there after ``within_s``."""
+        """End processes cleanly: interrupt, then kill what still runs after ``within_s``."""
         wanted = list(executables or {**self._running, **self._due_s})
         for executable in wanted:
             self._due_s.pop(executable, None)
@@ -215,9 +216,9 @@ def start_all(
     """Start what the process table says.
 
     Args:
-        processes: where to.
-        starts: which, with their parameters.
-        extra: further parameters by executable.
+        processes: started here.
+        starts: what to start, with parameters.
+        extra: additional parameters by executable.
     """
     for start in starts:
         row = start.row
@@ -231,7 +232,7 @@ def start_all(
 
 
 def find_executable(name: str) -> Path:
-    """An installed executable of this package.
+    """The path of an installed executable of this package.
 
     Raises:
         CommandError: if the package was not built, or its environment is not sourced.
@@ -247,7 +248,7 @@ def find_executable(name: str) -> Path:
 
 
 def _as_yaml(value: Any) -> str:
-    """A parameter's value as ``-p name:=value`` takes it (YAML)."""
+    """A parameter's value in the form of ``-p name:=value`` (YAML)."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -73,13 +73,13 @@ def test_a_full_disk_leaves_the_old_file_and_is_named(tmp_path: Path) -> None:
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for call in (require_folder, require_place, lambda p: write_whole(p, "x")):
-        with pytest.raises(FileError, match=r"file is a file, not a folder: name another place"):
+        with pytest.raises(FileError, match=r"file is a file, not a folder: choose another location"):
             call(tmp_path / "file" / "below" / "run.json")
     with pytest.raises(FileError, match=r"cannot write to .*file: it is a file"):
         require_folder(tmp_path / "file")
-    with pytest.raises(FileError, match="it is a folder: name a file"):
+    with pytest.raises(FileError, match="it is a folder: expected a file"):
         require_place(tmp_path)
-    with pytest.raises(FileError, match="it is a folder: name a file"):
+    with pytest.raises(FileError, match="it is a folder: expected a file"):
         write_whole(tmp_path, "x")
     with pytest.raises(FileError, match=r"cannot write /proc/none"):
         require_folder(Path("/proc/none/at/all"))
@@ -91,7 +91,7 @@ def test_a_place_that_one_may_not_write_to_is_named(tmp_path: Path) -> None:
     closed.mkdir(mode=0o555)
     with as_nobody():
         for call in (require_folder, lambda p: write_whole(p / "run.json", "x")):
-            with pytest.raises(FileError, match="permission denied: name a place that you may"):
+            with pytest.raises(FileError, match="permission denied: choose a location that"):
                 call(closed)
     assert not list(closed.iterdir())
 

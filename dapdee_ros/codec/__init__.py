@@ -1,4 +1,4 @@
-"""Boundary tensors to bytes and back. NumPy only; an image library is imported when used."""
+"""Encodes and decodes boundary tensors. NumPy only; an image library is imported when used."""
 
 from dapdee_ros.codec.table import CODEC_NAMES, codec_named, is_lossless, size_is_fixed
 from dapdee_ros.codec.tensor_spec import CodecError, TensorSpec

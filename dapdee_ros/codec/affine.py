@@ -13,25 +13,25 @@ from dapdee_ros.codec.plain import CODED_DTYPES, Identity
 from dapdee_ros.codec.tensor_spec import WIRE_DTYPES, Bytes, CodecError, Coded
 
 LARGEST = 1e38
-"""Finite values beyond this are taken for it, so that every range has a finite length."""
+"""Finite values beyond this are clipped to it, so that every range has a finite length."""
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """A tensor whose range is too narrow for a normal float32 step is coded as zero."""
 
 LEAST_PER_CHANNEL = 64
-"""Below so many elements a channel its own scale costs more than it brings."""
+"""Below this many elements per channel, a scale per channel costs more than it gains."""
 
 
 class Affine:
-    """Codes of 8 or 4 bits, one range for the tensor or one for each channel.
+    """Codes of 8 or 4 bits, with one range per tensor or one per channel.
 
-    Ranges are widened to hold 0, which then has a code of its own: what ReLU and padding wrote
-    comes back as exactly 0 (the scheme of Jacob et al., CVPR 2018, section 2.1). The error is at
-    most half a step, a step being the range over the number of codes less one. NaN is coded as 0,
+    Ranges are widened to include 0, which then has its own code: zeros from ReLU and padding are
+    decoded as exactly 0 (the scheme of Jacob et al., CVPR 2018, section 2.1). The error is at most
+    half a step, a step being the range divided by the number of codes minus one. NaN is coded as 0,
     infinities as the largest or smallest finite value of the tensor, so that they cost the other
     values no precision.
 
-    Tensors of other dtypes than float32 and float64 are sent as they are.
+    Tensors of dtypes other than float32 and float64 are sent unchanged.
     """
 
     _identity = Identity()
@@ -48,14 +48,14 @@ class Affine:
         return dtype in WIRE_DTYPES
 
     def length_bounds(self, shape: Sequence[int], dtype: str) -> tuple[int, int]:
-        """``bits`` an element, rounded up to whole bytes."""
+        """``bits`` per element, rounded up to whole bytes."""
         if dtype not in CODED_DTYPES:
             return self._identity.length_bounds(shape, dtype)
         size = (math.prod(shape) * self.bits + 7) // 8
         return size, size
 
     def scale_count(self, shape: Sequence[int], dtype: str) -> int:
-        """One, or one a channel where channels (axis 1) are large enough to be worth it."""
+        """One, or one per channel if channels (axis 1) are large enough to be worth it."""
         if dtype not in CODED_DTYPES:
             return 0
         if not self.per_channel or len(shape) < 3 or shape[0] != 1 or not shape[1]:
@@ -72,7 +72,7 @@ class Affine:
                 memoryview(b""), array("f", [1.0] * len(rows)), array("f", [0.0] * len(rows))
             )
         low, high = rows.min(axis=1), rows.max(axis=1)
-        # NaN and infinities show in the extremes, so clean tensors pay nothing for this.
+        # NaN and infinities show up in the extremes, so finite tensors pay nothing for this.
         bound = max(float(high.max()), -float(low.min()))
         if not bound <= LARGEST:
             rows = _tamed(rows)
@@ -131,7 +131,7 @@ def _tamed(rows: NDArray) -> NDArray:
 
 
 def _pack_pairs(codes: Bytes) -> Bytes:
-    """Two 4-bit codes a byte, the first in the low half; an odd last one beside 0."""
+    """Two 4-bit codes per byte, the first in the low half; an odd last one is paired with 0."""
     packed = codes[::2].copy()
     packed[: len(codes) // 2] |= codes[1::2] << 4
     return packed

@@ -1,13 +1,14 @@
 """Checks a serialised message against its type's bounds before anything is built from it.
 
-A middleware builds what a message says that it holds. The bytes of 100,000 empty tensor specs are
-4 MB, the objects made of them 59 MB and more than a second; a text or a list may claim to be longer
-than the whole message. So the bytes are walked first, by the fields' types and the bounds that
-stand in ``msg/``, and nothing is allocated: a few microseconds for a tensor, however large.
+A middleware builds whatever a message claims to contain. 100,000 empty tensor specs are 4 MB on the
+wire, but building their objects takes 59 MB and more than a second; a string or a sequence may
+claim to be longer than the whole message. So the bytes are walked first, using the fields' types
+and the bounds from ``msg/``, without allocating anything: a few microseconds for a tensor, however
+large.
 
-The form is OMG's plain CDR, version 1, as ROS 2's middlewares send it: a header of four bytes (two
-for the form and the byte order), then the fields in order, each number aligned to its own size,
-counted from the end of that header.
+The encoding is OMG's plain CDR, version 1, as ROS 2's middlewares send it: a header of four bytes
+(two for the encoding and the byte order), then the fields in order, each number aligned to its own
+size, counted from the end of that header.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MOST_TEXT_BYTES = 1024
-"""Of a text for which its type has no bound, such as a header's ``frame_id``."""
+"""For a string without a bound in its type, such as a header's ``frame_id``."""
 
 _SIZES = {
     "boolean": 1, "octet": 1, "char": 1, "byte": 1, "int8": 1, "uint8": 1,
@@ -29,31 +30,30 @@ _SEQUENCE = re.compile(r"sequence<(?P<of>[^,]+(?:<\d+>)?)(?:, (?P<most>\d+))?>")
 _ARRAY = re.compile(r"(?P<of>.+)\[(?P<count>\d+)\]")
 _TEXT = re.compile(r"string(?:<(?P<most>\d+)>)?")
 _MOST_COUNT = 2**32
-_UTF8 = 4  # bytes that one character takes at most
+_UTF8 = 4  # most bytes per character
 _PADDING = 16
-"""Most bytes left over: DDS fills payloads up to a word, and Fast DDS reckons with the alignment of
-lists that turn out to be empty, once for each."""
+"""Most trailing bytes: Fast DDS pads to a word, and adds alignment for every empty sequence."""
 
 
 class CdrError(ValueError):
-    """Bytes that are no message of their type within its bounds; the message says why."""
+    """Bytes that are not a message of their type within its bounds; the message says why."""
 
 
 class _Walk:
-    """Where the check has come to."""
+    """Position of the check."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) < 4:
             raise CdrError(f"{len(data)} bytes, expected a header of 4 first")
         if data[0] != 0 or data[1] not in (0, 1):
             raise CdrError(
-                f"form {data[0]:#04x} {data[1]:#04x}, expected plain CDR: 0x00 0x00 or 1"
+                f"encoding {data[0]:#04x} {data[1]:#04x}, expected plain CDR: 0x00 0x00 or 1"
             )
         self.data, self.at = data, 4
         self.order: Literal["little", "big"] = "little" if data[1] else "big"
 
     def skip(self, size: int, count: int, name: str) -> None:
-        """Go past ``count`` numbers of ``size`` bytes each."""
+        """Skip ``count`` numbers of ``size`` bytes each."""
         if not count:
             return
         at = self.at + (4 - self.at) % size + size * count
@@ -89,7 +89,7 @@ class _Numbers:
 
 @dataclass(frozen=True)
 class _Text:
-    """A text of at most ``most`` bytes, its closing zero included."""
+    """A string of at most ``most`` bytes, its terminating zero included."""
 
     name: str
     most: int
@@ -100,7 +100,7 @@ class _Text:
 
 @dataclass(frozen=True)
 class _Several:
-    """A fixed array, or a sequence of at most ``most``, of texts or messages."""
+    """A fixed array, or a sequence of at most ``most``, of strings or messages."""
 
     name: str
     of: _Field
@@ -109,7 +109,7 @@ class _Several:
 
     def walk(self, walk: _Walk) -> None:
         count = self.count if self.most is None else walk.count(self.most, self.name)
-        # Each takes four bytes at least, so a length that cannot be is refused at once.
+        # Each takes at least four bytes, so an impossible length is refused at once.
         if 4 * (count - 1) > len(walk.data) - walk.at:
             raise CdrError(f"{self.name} has a length of {count} in {len(walk.data)} bytes")
         for _ in range(count):
@@ -134,15 +134,15 @@ class MessageLayout:
     """The fields of one message type, ready to walk."""
 
     def __init__(self, kind: str, fields_of: Callable[[str], Mapping[str, str]]) -> None:
-        """Work it out.
+        """Derive the walk from the type.
 
         Args:
             kind: the type, as ``package/Name``.
-            fields_of: gives the fields of such a type, name to type, as rosidl's Python messages
-                tell them: ``uint32``, ``string<64>``, ``sequence<package/Name, 16>``.
+            fields_of: returns the fields of a type, name to type, as rosidl's Python messages list
+                them: ``uint32``, ``string<64>``, ``sequence<package/Name, 16>``.
 
         Raises:
-            ValueError: for a type that is not known here (wide texts).
+            ValueError: for a type that is not supported (wide strings).
         """
         self.kind = kind
         self._fields_of = fields_of
@@ -152,7 +152,7 @@ class MessageLayout:
         """Check the bytes of one message, header included.
 
         Raises:
-            CdrError: if they are cut off or too many, or a length is beyond its bound.
+            CdrError: if they are truncated or too many, or a length exceeds its bound.
         """
         walk = _Walk(data)
         self._message.walk(walk)
@@ -171,7 +171,7 @@ class MessageLayout:
         if match := _ARRAY.fullmatch(kind):
             return self._several(match["of"], name, int(match["count"]), None)
         if "/" not in kind:
-            raise ValueError(f"{name} is a {kind}, which is not known here")
+            raise ValueError(f"{name} is a {kind}, which is not supported")
         fields = self._fields_of(kind).items()
         return _Message(tuple(self._of(of, field) for field, of in fields))
 

@@ -1,4 +1,4 @@
-"""Any codec of fixed size with entropy coding after it: the names that end in ``z``."""
+"""Any fixed-size codec followed by entropy coding: the names that end in ``z``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dapdee_ros.codec.tensor_spec import Bytes, Codec, CodecError, Coded
 
 
 class Deflated:
-    """Raw deflate (RFC 1951) with Huffman codes only, by the zlib of Python's own library.
+    """Raw deflate (RFC 1951) with Huffman codes only, with Python's own zlib.
 
-    Quantised activations hardly repeat themselves, but small codes are far more frequent than
-    large ones; so looking for repetitions costs time and brings nothing, and a Huffman code is
-    nearly all there is to gain. ``bench/compressors.py`` compares it on real activations with
+    Quantised activations hardly contain repetitions, but small codes are far more frequent than
+    large ones; so searching for repetitions costs time and gains nothing, and a Huffman code gets
+    nearly all of the possible gain. ``bench/compressors.py`` compares it on real activations with
     zlib's other strategies, and with zstd, lz4 and blosc2 where they are installed.
 
-    What would not become smaller is sent as the inner codec wrote it: a coded length equal to the
-    inner codec's says so.
+    Data that would not become smaller is sent as the inner codec wrote it; a coded length equal to
+    the inner codec's indicates that.
     """
 
     def __init__(self, inner: Codec) -> None:
@@ -65,7 +65,7 @@ class Deflated:
         if len(data) < size:
             expand = zlib.decompressobj(-zlib.MAX_WBITS)
             try:
-                # One byte of room more than may come, to see whether more would.
+                # Room for one byte more than expected, to detect excess data.
                 plain = expand.decompress(data.data, size + 1)
             except zlib.error as error:
                 raise CodecError(f"the compressed data is damaged: {error}") from error

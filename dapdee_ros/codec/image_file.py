@@ -22,9 +22,9 @@ class ImageFile:
         quality_flag: OpenCV's name of the setting.
         quality: its value.
         longest_side: in pixels, what the format can hold.
-        most_bytes: the longest file of a height and width, noise and headers included.
-        declared_size: height and width that a file's header promises, read without decoding it,
-            since a decoder allocates whatever the header asks for; None if it promises none.
+        most_bytes: the longest file for a height and width, with noise and headers.
+        declared_size: height and width that a file's header declares, read without decoding it,
+            since a decoder allocates whatever the header asks for; None if it declares none.
     """
 
     name: str
@@ -56,7 +56,7 @@ class ImageFile:
         """Compress the image.
 
         Raises:
-            CodecError: if OpenCV is not there or cannot write such files.
+            CodecError: if OpenCV is not installed or cannot write such files.
         """
         cv2 = self._opencv()
         picture = cv2.cvtColor(values[0], cv2.COLOR_RGB2BGR)
@@ -77,10 +77,10 @@ class ImageFile:
         shape: tuple[int, ...],
         dtype: str,
     ) -> NDArray:
-        """Decompress the image once its header promises the expected size.
+        """Decompress the image if its header declares the expected size.
 
         Raises:
-            CodecError: if it is no such file of that size, or OpenCV is not there.
+            CodecError: if it is not such a file of that size, or OpenCV is not installed.
         """
         found = self.declared_size(data)
         if found != tuple(shape[1:3]):

@@ -8,7 +8,7 @@ from dapdee_ros.codec.image_file import ImageFile
 from dapdee_ros.codec.tensor_spec import Bytes
 
 _BASELINE = 0xC0
-# Markers of frame headers (SOF0 to SOF15), without DHT, JPG and DAC that lie between them.
+# Markers of frame headers (SOF0 to SOF15), without DHT, JPG and DAC in between.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HEADER_ROOM_BYTES = 2048
 
@@ -33,9 +33,9 @@ class FrameHeader:
 def jpeg_size(data: Bytes) -> tuple[int, int] | None:
     """Height and width that a JPEG's frame header declares, without decoding it.
 
-    Read before the decoder sees the data, since the decoder allocates whatever the header asks
-    for. None if there is no frame header, or not a baseline one of three components: ``encode``
-    writes no other, and a short progressive file can keep a decoder busy for minutes.
+    Read before the decoder gets the data, since the decoder allocates whatever the header asks for.
+    None if there is no frame header, or it is not baseline with three components: ``encode`` writes
+    no other, and a short progressive file can keep a decoder busy for minutes.
     """
     header = frame_header(data)
     if header is None or not header.baseline or header.components != 3:
@@ -70,7 +70,7 @@ def frame_header(data: Bytes) -> FrameHeader | None:
 
 
 def _most_bytes(height: int, width: int) -> int:
-    """What noise at full quality can take, with room for headers."""
+    """The size of noise at full quality, plus headers."""
     blocks = ((height + 15) // 16) * ((width + 15) // 16) * 256
     return 6 * blocks + _HEADER_ROOM_BYTES
 

@@ -1,4 +1,4 @@
-"""What a codec makes of real tensors: sizes and times, for plans and benchmarks."""
+"""Measures a codec on real tensors: sizes and times, for plans and benchmarks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class CodecMeasurement:
     """One codec on samples of one tensor.
 
     Attributes:
-        mean_bytes: mean of what a sample takes on the wire, scales and zero points included.
-        most_bytes: what the largest sample takes.
-        encode_s: median of the seconds to code a sample.
-        decode_s: median of the seconds to get it back.
+        mean_bytes: mean size of a sample on the wire, scales and zero points included.
+        most_bytes: size of the largest sample.
+        encode_s: median of the seconds to encode a sample.
+        decode_s: median of the seconds to decode it.
     """
 
     mean_bytes: float
@@ -33,14 +33,14 @@ class CodecMeasurement:
 def measure(
     codec: str, samples: Sequence[NDArray], clock: Callable[[], float], repeats: int = 3
 ) -> CodecMeasurement:
-    """Code and decode samples of a tensor.
+    """Encode and decode samples of a tensor.
 
     Args:
         codec: the codec's name.
         samples: arrays of one shape and dtype, as on different frames.
         clock: seconds, such as ``time.perf_counter``.
-        repeats: each sample is timed so often and its shortest time counts, since whatever else
-            the machine does only adds to it.
+        repeats: how often each sample is timed; its shortest time counts, since other load on the
+            machine only adds to it.
 
     Raises:
         CodecError: if there are no samples, or the codec cannot code them.

@@ -1,7 +1,7 @@
-"""How large the picture in a file says that it is, read without decoding it.
+"""The size that an image file declares, read without decoding it.
 
-A decoder allocates whatever the header asks for: a PNG of a hundred bytes may declare 60,000 pixels
-a side, 10 GB as rgb.
+A decoder allocates whatever the header asks for: a PNG of a hundred bytes may declare 60,000 by
+60,000 pixels, 10 GB as rgb.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dapdee_ros.codec.jpeg import frame_header
 
 MOST_PIXELS = 64_000_000
-"""More than cameras of robots have; 192 MB as rgb."""
+"""More than robots' cameras have; 192 MB as rgb."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -31,7 +31,7 @@ def picture_size(data: NDArray[np.uint8]) -> tuple[int, int] | None:
 
 
 def picture_fault(data: NDArray[np.uint8]) -> str:
-    """Why a file is not decoded, in words; empty if it may be."""
+    """The reason, as text, why a file is not decoded; empty if it may be."""
     size = picture_size(data)
     if size is None:
         return "it is neither a JPEG nor a PNG"

@@ -1,4 +1,4 @@
-"""Codecs that keep every number: as it is, or as a half-precision float."""
+"""Codecs that keep every element: as it is, or as a half-precision float."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dapdee_ros.codec.tensor_spec import WIRE_DTYPES, Bytes, Coded, raw_bytes
 
 CODED_DTYPES = ("float32", "float64")
-"""What the lossy numeric codecs change; tensors of any other dtype they send as they are."""
+"""Dtypes that the lossy numeric codecs change; they send all others unchanged."""
 
 NO_VALUES = array("f")
 
@@ -45,10 +45,10 @@ class Identity:
         shape: tuple[int, ...],
         dtype: str,
     ) -> NDArray:
-        """View the data as the tensor; copied only where it is misaligned or read-only.
+        """View the data as the tensor; copied only if it is misaligned or read-only.
 
-        A copy, because torch warns about arrays that it may not write to, and reads a misaligned
-        one slowly or, on some processors, not at all.
+        Torch warns about read-only arrays, and reads misaligned ones slowly or, on some processors,
+        not at all.
         """
         if dtype == "bool":
             return (data != 0).reshape(shape)
@@ -58,10 +58,10 @@ class Identity:
 
 
 class Half:
-    """``f16``: IEEE half precision; other dtypes than float32 and float64 as they are.
+    """``f16``: IEEE half precision; dtypes other than float32 and float64 unchanged.
 
-    NaN and infinities survive; finite values beyond 65,504 become 65,504 with their sign, so that
-    a large activation does not turn into an infinity that spoils everything after it.
+    NaN and infinities survive; finite values beyond 65,504 become ±65,504, so that a large
+    activation does not turn into an infinity that corrupts everything after it.
     """
 
     _identity = Identity()
@@ -71,7 +71,7 @@ class Half:
         return dtype in WIRE_DTYPES
 
     def length_bounds(self, shape: Sequence[int], dtype: str) -> tuple[int, int]:
-        """Two bytes an element."""
+        """Two bytes per element."""
         size = raw_bytes(shape, "float16" if dtype in CODED_DTYPES else dtype)
         return size, size
 

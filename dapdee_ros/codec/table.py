@@ -1,4 +1,4 @@
-"""Which codecs there are: the names that plans and messages use, and what stands behind them."""
+"""The codecs: the names that plans and messages use, and their implementations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dapdee_ros.codec.webp import WEBP
 
 
 class CodecName(StrEnum):
-    """Codecs by the name they have on the wire.
+    """Codecs by their name on the wire.
 
-    ``u8c`` and ``u4c`` have a scale a channel; what ends in ``z`` is entropy-coded as well.
+    ``u8c`` and ``u4c`` have a scale per channel; names ending in ``z`` are entropy-coded as well.
     """
 
     F32 = "f32"
@@ -62,7 +62,7 @@ def _made(name: CodecName) -> Codec:
 
 
 def codec_named(name: str) -> Codec:
-    """The codec of that name.
+    """The codec with this name.
 
     Raises:
         CodecError: if there is none.
@@ -84,7 +84,7 @@ def size_is_fixed(name: str) -> bool:
 
 
 def is_lossless(name: str) -> bool:
-    """Whether every tensor comes back bit for bit.
+    """Whether every tensor is restored bit for bit.
 
     Raises:
         CodecError: if there is no such codec.

@@ -1,4 +1,4 @@
-"""The vocabulary of the codecs: how a tensor lies in the data, and what a codec has to do."""
+"""The vocabulary of the codecs: a tensor's layout in the data, and the codec interface."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ WIRE_DTYPES: dict[str, np.dtype] = {
 
 
 class CodecError(ValueError):
-    """Tensors that cannot be coded, or data that does not fit its description; says why."""
+    """Tensors that cannot be encoded, or data that does not match its description; says why."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """How one tensor lies in the coded data; field for field the message of the same name.
+    """The layout of one tensor in the encoded data; the same fields as the message of that name.
 
     Attributes:
         name: the model node that produced the tensor.
         dtype: NumPy name of its dtype before coding.
         shape: its shape before coding.
-        scale: quantisation step, one value per tensor or per channel; empty where the codec does
-            not quantise. The values are exact in float32.
+        scale: quantisation step, one value per tensor or per channel; empty if the codec does not
+            quantise. The values are exact in float32.
         zero_point: the code that stands for 0, as many as ``scale``.
-        offset: where its coded bytes begin.
-        length: how many they are.
+        offset: start of its encoded bytes.
+        length: number of its encoded bytes.
     """
 
     name: str
@@ -49,7 +49,7 @@ class TensorSpec:
 
 
 class Coded(NamedTuple):
-    """One tensor's bytes and what is needed to undo them."""
+    """One tensor's bytes and what is needed to decode them."""
 
     data: memoryview
     scale: array[float]
@@ -63,10 +63,10 @@ class Codec(Protocol):
         """Whether this codec can code such a tensor at all."""
 
     def length_bounds(self, shape: Sequence[int], dtype: str) -> tuple[int, int]:
-        """Fewest and most coded bytes of such a tensor; equal where the content doesn't matter."""
+        """Fewest and most encoded bytes of such a tensor; equal if the content doesn't matter."""
 
     def scale_count(self, shape: Sequence[int], dtype: str) -> int:
-        """How many scales and zero points go with such a tensor."""
+        """How many scales and zero points belong to such a tensor."""
 
     def encode(self, values: NDArray) -> Coded:
         """Code a contiguous array.

@@ -1,4 +1,4 @@
-"""The camera image as a WebP file: smaller than JPEG at the same quality, slower to make."""
+"""The camera image as a WebP file: smaller than JPEG at the same quality, slower to encode."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _HEADER_ROOM_BYTES = 2048
 def webp_size(data: Bytes) -> tuple[int, int] | None:
     """Height and width that a simple WebP's header declares, without decoding it.
 
-    Only a file whose one chunk is a lossy (``VP8``) or lossless (``VP8L``) picture counts; the
-    extended form, which may hold animations and canvases of any size, is not what ``encode``
-    writes. Layout: RFC 9649 and RFC 6386, section 9.1. None if it is anything else.
+    Only a file whose single chunk is a lossy (``VP8``) or lossless (``VP8L``) image counts;
+    ``encode`` never writes the extended format, which may contain animations and canvases of any
+    size. Layout: RFC 9649 and RFC 6386, section 9.1. None if it is anything else.
     """
     head = data[:30].tobytes()
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
@@ -29,7 +29,7 @@ def webp_size(data: Bytes) -> tuple[int, int] | None:
 
 
 def _most_bytes(height: int, width: int) -> int:
-    """Four times the pixels' size, with room for headers."""
+    """Four times the pixels' size, plus headers."""
     return 4 * height * width * 3 + _HEADER_ROOM_BYTES
 
 

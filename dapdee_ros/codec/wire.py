@@ -1,4 +1,4 @@
-"""The front door: all tensors of one boundary to one run of bytes, and back with every check."""
+"""The entry points: encode all tensors of a boundary as bytes, and decode them with all checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_TENSORS = 256
 
 
 def encode(tensors: Mapping[str, NDArray], codec: str) -> tuple[list[TensorSpec], array[int]]:
-    """Code the tensors of a boundary, back to back in the mapping's order.
+    """Encode the tensors of a boundary, back to back in the mapping's order.
 
     Args:
         tensors: arrays by node name; any strides and byte order.
@@ -64,17 +64,17 @@ def decode(
     *,
     most_bytes: int = MOST_DECODED_BYTES,
 ) -> dict[str, NDArray]:
-    """Undo ``encode`` on data from an untrusted peer.
+    """Decode data from an untrusted peer.
 
-    Everything is checked before anything is allocated: the codec, that exactly the expected
-    tensors are there with the expected shapes and dtypes, that their bytes lie back to back and
-    fill the data, and that what they decode to stays within ``most_bytes``.
+    Everything is checked before anything is allocated: the codec, that exactly the expected tensors
+    are present with the expected shapes and dtypes, that their bytes are back to back and fill the
+    data, and that the decoded tensors stay within ``most_bytes``.
 
     Args:
-        specs: as ``encode`` gave them; message objects with the same fields do as well.
-        data: the coded bytes. Plain tensors are returned as views of them where they can be
-            written to, so leave the buffer alone afterwards.
-        codec: the name that came with them.
+        specs: as returned by ``encode``; message objects with the same fields work too.
+        data: the encoded bytes. Plain tensors are returned as views of them if they are writable,
+            so do not modify the buffer afterwards.
+        codec: the name received with them.
         expected: shape and dtype by name, from the receiver's own model.
         most_bytes: bound on the sum of the decoded tensors.
 
@@ -82,7 +82,7 @@ def decode(
         Native-endian, aligned, writable arrays by name, in the order of the specs.
 
     Raises:
-        CodecError: with the reason, if anything does not fit.
+        CodecError: with the reason, if anything does not match.
 
     >>> features = np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 2, 3)
     >>> specs, data = encode({"relu": features}, "u8")
@@ -149,7 +149,7 @@ def decode(
 
 
 def encoded_bytes(codec: str, shape: Sequence[int], dtype: str) -> int:
-    """What one tensor takes on the wire: its coded bytes, scales and zero points.
+    """Size of one tensor on the wire: its encoded bytes, scales and zero points.
 
     Raises:
         CodecError: if there is no such codec, it cannot code such a tensor, or its size depends on

@@ -1,1 +1,1 @@
-"""Pictures with their labels: rendered road signs, CIFAR-10, folders of images."""
+"""Images with labels: rendered road signs, CIFAR-10, folders of images."""

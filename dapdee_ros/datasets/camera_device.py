@@ -23,21 +23,21 @@ _TIMEOUT_MS = 5000
 
 
 class DeviceSource:
-    """The newest frame of a camera; it comes back by itself when the camera does.
+    """The newest frame of a camera; reconnects by itself when the camera returns.
 
     A thread reads as fast as the camera delivers and keeps only the newest frame: drivers queue
-    several, and whoever reads slower than the camera would otherwise see ever older ones.
+    several, so a slower reader would otherwise get increasingly old ones.
 
     Args:
         device: number (``0`` is ``/dev/video0``), device path, or address of a network camera
             (``http://...`` with MJPEG, ``rtsp://...``).
-        size: height and width asked of the camera, and resized to where it gives another; 0 keeps
-            the camera's own.
-        rate_hz: rate asked of the camera, 0 keeps its own.
+        size: height and width requested from the camera, and resized to if it delivers another; 0
+            keeps the camera's own.
+        rate_hz: rate requested from the camera, 0 keeps its own.
         retry_s: seconds between attempts to open a camera that has vanished.
 
     Raises:
-        SourceError: if there is no such camera or it gives no picture.
+        SourceError: if there is no such camera or it delivers no image.
     """
 
     labels: tuple[str, ...] = ()
@@ -96,7 +96,8 @@ class DeviceSource:
         if not ok or bgr is None:
             capture.release()
             raise SourceError(
-                f"camera {self._device} gives no picture: another program may hold it, or it is "
+                f"camera {self._device} delivers no image: another program may be using it, or "
+                "it is "
                 f"not a capture device; {_cameras_in_words()}"
             )
         return capture, bgr_to_rgb(bgr, self._size)
@@ -118,7 +119,7 @@ class DeviceSource:
         capture.release()
 
     def _reopen(self) -> Any:
-        """The camera, as soon as it is back; None if the source was closed before."""
+        """The camera, once it is back; None if the source was closed before."""
         while not self._stop.wait(self._retry_s):
             try:
                 capture, image = self._open()
@@ -144,13 +145,13 @@ class DeviceSource:
             return SourceFrame(self._newest)
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._stop.set()
         self._reader.join(timeout=2 * _TIMEOUT_MS / 1000)
 
 
 def _cameras_in_words() -> str:
-    """Which V4L2 devices there are, with the names their drivers give."""
+    """The V4L2 devices, with their drivers' names for them."""
     found = []
     for path in sorted(Path("/dev").glob("video*")):
         name = Path("/sys/class/video4linux") / path.name / "name"

@@ -1,4 +1,4 @@
-"""CIFAR-10 as torchvision keeps it on disk."""
+"""CIFAR-10 in torchvision's format on disk."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dapdee_ros.graph.torchvision_import import torchvision
 def read_batches(root: Path) -> tuple[Split, Split]:
     """Training and test set from ``root/cifar-10-batches-py``.
 
-    The batch files are pickles of their publisher. torchvision reads them only after their digests
-    are found right, so nothing else can be slipped in.
+    The batch files are their publisher's pickles. torchvision reads them only after checking their
+    digests, so they cannot have been tampered with.
 
     Raises:
         DataError: if a file is missing or not the published one.

@@ -16,11 +16,11 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """One picture.
+    """One frame.
 
     Attributes:
         image: uint8 ``(H, W, 3)``, red, green, blue, contiguous.
-        label: index into the source's ``labels``, or None where the truth is not known.
+        label: index into the source's ``labels``, or None if the truth is unknown.
     """
 
     image: NDArray[np.uint8]
@@ -31,9 +31,9 @@ class FrameSource(Protocol):
     """What every source offers.
 
     Attributes:
-        labels: the classes' names, empty where the truth is not known.
+        labels: the classes' names, empty if the truth is unknown.
         rate_hz: the source's own rate, or None if it has none.
-        description: what it is, in words.
+        description: human-readable description.
     """
 
     labels: tuple[str, ...]
@@ -45,4 +45,4 @@ class FrameSource(Protocol):
     def __next__(self) -> SourceFrame | None: ...
 
     def close(self) -> None:
-        """Give back the device or file."""
+        """Release the device or file."""

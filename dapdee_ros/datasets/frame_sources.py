@@ -1,8 +1,8 @@
-"""Where a camera's frames come from: rendered road signs, a device, a video, a folder. No ROS here.
+"""The sources of a camera's frames: rendered road signs, a device, a video, a folder. No ROS here.
 
-A source is an iterator. It gives a ``SourceFrame``, or None if there is nothing new yet (a camera
-that has not delivered since), and ends when the source does. OpenCV is imported only by the sources
-that need it, so that the rendered camera stays small.
+A source is an iterator. It yields a ``SourceFrame``, or None if there is no new frame yet (from a
+camera), and stops when the source ends. OpenCV is imported only by the sources that need it, so
+that the rendered camera stays small.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ RENDERED_SIDE = 128
 
 
 class RenderedSource:
-    """Endless rendered road-sign scenes, a new one each frame.
+    """Endless rendered road-sign scenes, a new one per frame.
 
     Args:
         seed: names the series of scenes.
-        size: height and width in pixels; if one of them is 0 the picture is square, if both are it
+        size: height and width in pixels; if one of them is 0 the image is square, if both are it
             has the default size.
 
     Raises:
@@ -65,7 +65,7 @@ class RenderedSource:
         return SourceFrame(frame.image, frame.label)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 class VideoSource:
@@ -73,11 +73,11 @@ class VideoSource:
 
     Args:
         path: the file.
-        loop: begin again at its end.
+        loop: restart at its end.
         size: height and width to resize to; 0 keeps the video's.
 
     Raises:
-        SourceError: if there is no such file or not one frame of it can be read.
+        SourceError: if there is no such file or no frame of it can be read.
     """
 
     labels: tuple[str, ...] = ()
@@ -90,8 +90,8 @@ class VideoSource:
         self._next = self._read()
         if self._next is None:
             raise SourceError(
-                f"{path} cannot be read as a video: it is damaged, not a video, or of a kind that "
-                "this OpenCV does not know (try to convert it to MP4 with H.264)"
+                f"{path} cannot be read as a video: it is damaged, not a video, or in a format "
+                "that this OpenCV does not support (try converting it to MP4 with H.264)"
             )
         import cv2
 
@@ -127,20 +127,21 @@ class VideoSource:
 
 
 class FolderSource:
-    """The pictures of a folder; with class folders in it also their labels.
+    """The images in a folder; if it contains class folders also their labels.
 
-    Pictures without labels come in the order of their names (``2`` before ``10``): they may be the
-    frames of a drive. Those with labels come in an order drawn by the seed, so that classes mix.
+    Images without labels come in the order of their names (``2`` before ``10``): they may be the
+    frames of a drive. Those with labels come in a random order given by the seed, so that classes
+    mix.
 
     Args:
-        folder: pictures, or folders named after classes with pictures in them.
+        folder: images, or folders named after classes with images in them.
         labels: the classes in the order that numbers them; empty: sorted by name.
-        loop: begin again at the end.
-        seed: draws the order of labelled pictures.
-        size: height and width to resize to; 0 keeps the picture's.
+        loop: restart at the end.
+        seed: of the order of labelled images.
+        size: height and width to resize to; 0 keeps the image's.
 
     Raises:
-        SourceError: if there is no such folder, no picture in it, or a class that has no label.
+        SourceError: if there is no such folder, no image in it, or a class without a label.
     """
 
     rate_hz: float | None = None
@@ -155,7 +156,7 @@ class FolderSource:
         size: tuple[int, int] = (0, 0),
     ) -> None:
         if not folder.is_dir():
-            raise SourceError(f"no folder {folder}: expected a folder with pictures")
+            raise SourceError(f"no folder {folder}: expected a folder with images")
         self._folder, self._loop, self._size = folder, loop, size
         classes = {
             sub.name: pictures for sub in folders_in(folder) if (pictures := pictures_in(sub))
@@ -163,12 +164,12 @@ class FolderSource:
         loose = pictures_in(folder)
         if not classes and not loose:
             raise SourceError(
-                f"no pictures in {folder}: expected {', '.join(PICTURE_SUFFIXES)} files, "
-                "or one folder a class with such files in it"
+                f"no images in {folder}: expected {', '.join(PICTURE_SUFFIXES)} files, "
+                "or one folder per class with such files in it"
             )
         if classes and loose:
             raise SourceError(
-                f"{folder} holds pictures ({loose[0].name}, ...) beside class folders "
+                f"{folder} holds images ({loose[0].name}, ...) beside class folders "
                 f"({', '.join(classes)}): move them apart, it is unclear what they show"
             )
         self.labels = tuple(labels) or tuple(classes) if classes else ()
@@ -186,7 +187,7 @@ class FolderSource:
         self._place = 0
         self._whole: set[Path] = set()
         labelled = f" of {len(classes)} classes" if classes else ""
-        self.description = f"{len(self._pictures)} pictures{labelled} in {folder}"
+        self.description = f"{len(self._pictures)} images{labelled} in {folder}"
 
     def __iter__(self) -> Iterator[SourceFrame | None]:
         return self
@@ -204,13 +205,13 @@ class FolderSource:
                 self._whole.add(path)
                 self._place += 1
                 return SourceFrame(image, label)
-            log.warning("%s is left out: %s", path, why or "it cannot be read as a picture")
-            # For good: a loop shall not complain about it every time.
+            log.warning("%s is left out: %s", path, why or "it cannot be read as an image")
+            # For good: a loop should not complain about it every time.
             del self._pictures[self._place]
-        raise SourceError(f"none of the pictures in {self._folder} can be read")
+        raise SourceError(f"none of the images in {self._folder} can be read")
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 def open_source(
@@ -231,8 +232,8 @@ def open_source(
         path: file of a ``video``, folder of ``images``.
         device: camera of ``device``.
         size: height and width, 0 for the source's own.
-        rate_hz: rate asked of a ``device``.
-        loop: whether ``video`` and ``images`` begin again at their end.
+        rate_hz: rate requested from a ``device``.
+        loop: whether ``video`` and ``images`` restart at their end.
         seed: of ``roadsigns`` and of the order of labelled ``images``.
         labels: order of the classes of ``images``.
 
@@ -248,7 +249,7 @@ def open_source(
 
         return DeviceSource(device, size=size, rate_hz=rate_hz)
     if not path:
-        what = "video file" if kind == "video" else "folder of pictures"
+        what = "video file" if kind == "video" else "folder of images"
         raise SourceError(f"source {kind!r} needs a path: that of the {what}")
     where = Path(path).expanduser()
     if kind == "video":

@@ -1,4 +1,4 @@
-"""Pictures and videos through OpenCV, which is imported only when the first one is wanted."""
+"""Images and videos through OpenCV, which is imported only when first needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def read_picture(path: Path, size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8] | None:
-    """The picture in a file as uint8 ``(H, W, 3)`` rgb, or None if it cannot be read."""
+    """The image in a file as uint8 ``(H, W, 3)`` rgb, or None if it cannot be read."""
     cv2 = quiet_cv2()
     try:
         data = np.fromfile(path, np.uint8)
@@ -24,7 +24,7 @@ def read_picture(path: Path, size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8
 
 
 def _first_of_gif(path: Path) -> NDArray[np.uint8] | None:
-    """The first picture of a GIF, which OpenCV reads from 4.11 on; uint8 ``(H, W, 3)`` bgr."""
+    """The first frame of a GIF, which OpenCV reads from 4.11 on; uint8 ``(H, W, 3)`` bgr."""
     from PIL import Image
 
     try:
@@ -35,12 +35,12 @@ def _first_of_gif(path: Path) -> NDArray[np.uint8] | None:
 
 
 def bgr_to_rgb(bgr: NDArray[Any], size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
-    """OpenCV's picture as uint8 ``(H, W, 3)`` rgb.
+    """An OpenCV image as uint8 ``(H, W, 3)`` rgb.
 
     Args:
         bgr: uint8 ``(H, W)`` or ``(H, W, 3)``.
         size: height and width to resize to. If one of them is 0 it follows from the other, if both
-            are the picture keeps its size.
+            are the image keeps its size.
     """
     import cv2
 
@@ -58,7 +58,7 @@ def bgr_to_rgb(bgr: NDArray[Any], size: tuple[int, int] = (0, 0)) -> NDArray[np.
 
 
 def quiet_cv2() -> Any:
-    """OpenCV on one thread and without its own messages: errors here are told in our words."""
+    """OpenCV on one thread and without its own messages: this package reports the errors itself."""
     import cv2
 
     cv2.setNumThreads(1)

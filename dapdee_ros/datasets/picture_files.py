@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, and whether a picture is all there. No OpenCV in here."""
+"""Finds a folder's image files and detects truncated ones. Does not use OpenCV."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ log = logging.getLogger(__name__)
 PICTURE_SUFFIXES = (
     ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""Endings of the files that are read as pictures, in any case."""
+"""Suffixes of the files that are read as images, in upper or lower case."""
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures that lie in a folder, by name (``2`` before ``10``).
+    """The images in a folder, by name (``2`` before ``10``).
 
-    Hidden files are nobody's pictures. What else is passed over is counted and named in the log.
+    Hidden files are ignored. Other skipped files are counted and named in the log.
     """
     files = [p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()]
     found = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
@@ -26,7 +26,7 @@ def pictures_in(folder: Path) -> list[Path]:
     if others:
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items())[:8])
         log.warning(
-            "%s: %d files are passed over (%s); pictures end in %s",
+            "%s: %d files are skipped (%s); images end in %s",
             folder, sum(others.values()), counted, " ".join(PICTURE_SUFFIXES),
         )  # fmt: skip
     return sorted(found, key=_by_number)
@@ -43,10 +43,10 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 
 def what_is_missing(path: Path) -> str:
-    """Why a picture's file cannot be the whole picture, in words; empty if nothing is missing.
+    """The reason, as text, why an image file is incomplete; empty if nothing is missing.
 
-    Decoders give what they have of a file that a copy or a full disk cut off, the rest grey, and
-    say so only on the terminal.
+    Of a file truncated by an aborted copy or a full disk, decoders return what there is, the rest
+    grey, and say so only on the terminal.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -54,9 +54,9 @@ def what_is_missing(path: Path) -> str:
         with Image.open(path) as picture:
             picture.load()
     except UnidentifiedImageError:
-        return "it is no picture of a kind that is known here"
+        return "it is not an image in a supported format"
     except Image.DecompressionBombError as error:
         return str(error)
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        return f"it is cut off or damaged ({error})"
+        return f"it is truncated or damaged ({error})"
     return ""

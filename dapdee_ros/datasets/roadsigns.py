@@ -1,7 +1,7 @@
 """Rendered road-sign scenes: seeded, endless, each frame with its label. No torch in here.
 
-A frame depends on the seed, its index and the size, on nothing else: see ``scenery`` for why the
-pixels are the same on every machine. Frames are independent, so any of them can be had directly.
+A frame depends only on the seed, its index and the size; see ``scenery`` for why the pixels are the
+same on every machine. Frames are independent, so each can be generated directly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dapdee_ros.datasets.sign_faces import SIGNS, face_pyramid
 LABELS: tuple[str, ...] = ("background", *SIGNS)
 DEFAULT_SIZE = (64, 64)
 LEAST_SIDE = 16
-"""Frames are at least so many pixels high and wide."""
+"""Frames are at least this many pixels high and wide."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Frame:
     Attributes:
         image: uint8 ``(H, W, 3)``, red, green, blue.
         label: index into ``LABELS``.
-        box: left, top, right, bottom of the sign in pixels (it may reach beyond the picture), or
-            None where there is no sign.
+        box: left, top, right, bottom of the sign in pixels (it may extend beyond the image), or
+            None if there is no sign.
     """
 
     image: NDArray[np.uint8]
@@ -48,7 +48,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class _Pose:
-    """A projective map from the sign's plane (-1 to 1 both ways) to pixels.
+    """A projective map from the sign's plane (-1 to 1 on both axes) to pixels.
 
     ``x = (a u + b v + c) / (g u + h v + 1)``, ``y = (d u + e v + f) / (g u + h v + 1)``.
     """
@@ -71,7 +71,7 @@ class _Pose:
         return min(xs), min(ys), max(xs), max(ys)
 
     def inverse(self) -> tuple[float, ...]:
-        """The adjugate of the 3x3 matrix, row by row: the way back, up to a common factor."""
+        """The adjugate of the 3x3 matrix, row by row: the inverse map, up to a common factor."""
         a, b, c, d, e, f, g, h = (
             self.a, self.b, self.c, self.d, self.e, self.f, self.g, self.h,
         )  # fmt: skip
@@ -86,7 +86,7 @@ def _pose(draws: Draws, height: int, width: int, hardness: float) -> _Pose:
     unit = min(height, width)
     half = unit * draws.uniform(0.44 - 0.18 * hardness, 0.48 - 0.1 * hardness)
     narrow = 1 - hardness * draws.uniform(0, 0.45)
-    # Half the angle's tangent gives cosine and sine without the mathematics library.
+    # The tangent of half the angle gives cosine and sine without the math library.
     t = hardness * draws.uniform(-0.14, 0.14)
     cosine, sine = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     shear = hardness * draws.uniform(-0.15, 0.15)
@@ -105,7 +105,7 @@ def _pose(draws: Draws, height: int, width: int, hardness: float) -> _Pose:
 
 
 def _place(image: Image, sign: str, pose: _Pose, fade: float) -> None:
-    """Draw the sign's face through the pose, bilinearly, over the picture; in place."""
+    """Draw the sign's face in its pose, bilinearly, over the image; in place."""
     height, width = image.shape[:2]
     left, top, right, bottom = pose.box()
     x0, y0 = max(int(left), 0), max(int(top), 0)
@@ -144,7 +144,7 @@ def _place(image: Image, sign: str, pose: _Pose, fade: float) -> None:
 
 
 def _occlude(draws: Draws, image: Image, box: tuple[float, float, float, float]) -> None:
-    """Something stands before the sign: a leaf, a pole, a lamp, over an edge or across."""
+    """Occlude the sign partly: a leaf, a pole, a lamp, over an edge or across."""
     left, top, right, bottom = box
     w, h = right - left, bottom - top
     for _ in range(1 + draws.below(2)):
@@ -196,7 +196,7 @@ class RoadSigns:
         unit = min(height, width)
         draws = Draws(self.seed, index)
         label = draws.below(len(LABELS))
-        # Most frames are easy, some are hard: what an early exit can tell apart, and what not.
+        # Most frames are easy, some are hard: some an early exit can classify, others not.
         hardness = 0.15 + 0.85 * draws.uniform()
         image = surroundings(draws, height, width)
         clutter(draws, image, 2 + draws.below(9))
@@ -224,7 +224,7 @@ class RoadSigns:
         return Frame(image.astype(np.uint8), label, box)
 
     def frames(self, start: int = 0) -> Iterator[Frame]:
-        """Frames ``start``, ``start + 1`` and so on, without end."""
+        """Frames ``start``, ``start + 1`` and so on, endlessly."""
         index = start
         while True:
             yield self.frame(index)

@@ -1,9 +1,9 @@
-"""What stands around, before and over a road sign: places, clutter, light, lens, sensor.
+"""The surroundings of a road sign: scenes, clutter, occlusion, light, lens, sensor.
 
 Every function here uses integer arithmetic and single IEEE additions, multiplications, divisions
-and comparisons of float32, applied element by element by NumPy. Nothing goes through the machine's
-mathematics library (sine, exponential, power), BLAS, OpenCV or a floating-point sum whose order a
-build may choose, so the same draws give the same pixels everywhere.
+and comparisons of float32, applied element by element by NumPy. Nothing uses the machine's math
+library (sine, exponential, power), BLAS, OpenCV or a floating-point sum whose order depends on the
+build, so the same draws give the same pixels everywhere.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _POOL = 320
 class Draws:
     """The random numbers of one frame, fixed by a seed and the frame's index.
 
-    PCG64's raw 64-bit words are guaranteed by NumPy never to change; its distributions are not,
-    so numbers are made from the words here.
+    NumPy guarantees that PCG64's raw 64-bit words never change, but not its distributions, so
+    numbers are derived from the words here.
     """
 
     def __init__(self, seed: int, index: int) -> None:
@@ -29,14 +29,14 @@ class Draws:
         self._pool: list[float] = []
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """A number from ``low`` to ``high``, ``high`` left out."""
+        """A number from ``low`` to ``high``, ``high`` excluded."""
         if not self._pool:
             words = self._words.random_raw(_POOL) >> np.uint64(11)
             self._pool = (words.astype(np.float64) * 2.0**-53).tolist()
         return low + (high - low) * self._pool.pop()
 
     def below(self, count: int) -> int:
-        """A whole number from 0 to ``count - 1``."""
+        """An integer from 0 to ``count - 1``."""
         return int(self.uniform() * count)
 
     def chance(self, share: float) -> bool:
@@ -52,7 +52,8 @@ class Draws:
     def noise(self, shape: tuple[int, ...]) -> Image:
         """float32 noise of the given shape, bell-shaped, mean 0, standard deviation about 1.
 
-        The sum of two uniform bytes, a triangle: a sensor's noise needs no better tails here.
+        The sum of two uniform bytes, a triangular distribution: sensor noise needs no better tails
+        here.
         """
         count = 1
         for side in shape:
@@ -87,7 +88,7 @@ def stretch(lattice: Image, height: int, width: int) -> Image:
 
 
 def surroundings(draws: Draws, height: int, width: int) -> Image:
-    """A place: something above the horizon, something below, both rough; float32 ``(H, W, 3)``."""
+    """A scene: something above the horizon, something below, both rough; float32 ``(H, W, 3)``."""
     above = (
         (150, 185, 225), (190, 195, 200), (70, 100, 55), (130, 105, 85), (95, 95, 100),
         (165, 150, 120),
@@ -134,7 +135,7 @@ def shape_over(image: Image, draws: Draws, box: Box, colour: tuple[float, float,
 
 
 def clutter(draws: Draws, image: Image, count: int) -> None:
-    """Things that stand about: some in the colours of signs, so that colour alone tells little."""
+    """Clutter: some of it in the colours of signs, so that colour alone says little."""
     height, width = image.shape[:2]
     unit = min(height, width)
     vivid = ((185, 30, 40), (25, 80, 160), (240, 185, 30), (235, 235, 230), (30, 30, 32))
@@ -196,11 +197,11 @@ def smear(draws: Draws, image: Image, length: float) -> Image:
 
 
 def soften(image: Image, radius: int) -> Image:
-    """Defocus: a box blur of ``2 * radius + 1`` pixels a side, by running sums of integers."""
+    """Defocus: a box blur of ``2 * radius + 1`` pixels per side, by running sums of integers."""
     if radius == 0:
         return image
     span = 2 * radius + 1
-    # Two fractional bits are kept; whole-number running sums do not depend on their order.
+    # Two fractional bits are kept; running sums of integers do not depend on their order.
     fixed = (image * np.float32(4)).astype(np.int32)
     for axis in (0, 1):
         pads = [(0, 0), (0, 0), (0, 0)]

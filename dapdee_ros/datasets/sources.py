@@ -28,7 +28,7 @@ CIFAR10_CLASSES = (
 
 
 class RenderedSigns:
-    """Road signs, rendered as they are needed: every epoch sees new ones."""
+    """Road signs, rendered on demand: every epoch gets new ones."""
 
     labels = LABELS
     mean = (0.42, 0.42, 0.43)
@@ -65,7 +65,7 @@ class RenderedSigns:
         return self._render(_TRAIN_SEED, epoch * count, count)
 
     def held_out(self) -> Split:
-        """Frames to judge a model by."""
+        """Frames to evaluate a model on."""
         return self._render(_HELD_OUT_SEED, 0, self._held_out_frames)
 
     def calibration(self) -> Split:
@@ -74,7 +74,7 @@ class RenderedSigns:
 
 
 class StoredImages:
-    """Images that are all in memory, split into those to train on and those to judge by."""
+    """Images kept in memory, split into a training and a held-out set."""
 
     def __init__(
         self,
@@ -102,12 +102,13 @@ class StoredImages:
         return self._train
 
     def held_out(self) -> Split:
-        """Frames to judge a model by."""
+        """Frames to evaluate a model on."""
         return self._held_out
 
     def calibration(self) -> Split:
         """Frames to calibrate on."""
-        # There is one held-out set; half of it serves both, and the description says so.
+        # There is one held-out set; half of it is used for calibration, and the description says
+        # so.
         half = self._held_out
         return Split(half.images[::2], half.labels[::2], f"every second of {half.description}")
 
@@ -128,7 +129,7 @@ def _read_folder(folder: Path, classes: tuple[str, ...], size: tuple[int, int] |
             image = None if why else read_picture(path)
             if image is None:
                 raise DataError(
-                    f"{path} cannot be read as an image: {why or 'its kind is not known here'}; "
+                    f"{path} cannot be read as an image: {why or 'its format is not supported'}; "
                     "remove it or replace it"
                 )
             if size is not None and image.shape[:2] != size:
@@ -151,7 +152,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
     classes = tuple(path.name for path in folders_in(folder))
     if len(classes) < 2:
         raise DataError(
-            f"{folder} holds {len(classes)} class folders, at least 2 are needed: one folder a "
+            f"{folder} holds {len(classes)} class folders, at least 2 are needed: one folder per "
             "class, with its images in it"
         )
     return classes
@@ -161,16 +162,16 @@ def open_folders(root: Path, size: tuple[int, int] | None, flip: bool = True) ->
     """Images in ``root/train/<class>/`` and ``root/test/<class>/`` (or ``val``, ``valid``,
     ``validation``).
 
-    With neither of them the classes stand in ``root`` itself, and every fifth image is held out.
-    Hidden files and folders are left alone.
+    Without these folders the classes are in ``root`` itself, and every fifth image is held out.
+    Hidden files and folders are ignored.
 
     Raises:
-        DataError: if a folder is missing or empty, an image cannot be read or is cut off, the
-            classes differ, or the sizes differ and none was asked for.
+        DataError: if a folder is missing or empty, an image cannot be read or is truncated, the
+            classes differ, or the sizes differ and no size was requested.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
-    # A folder with folders in it is a part; with images in it, it is a class that is called so.
+    # A folder with folders in it is a part; with images in it, it is a class of that name.
     parts = [p for p in folders_in(root) if p.name in _PARTS and folders_in(p)]
     test = next((p for p in parts if p.name in _HELD_OUT), None)
     if parts and (test is None or root / "train" not in parts):
@@ -200,7 +201,7 @@ def open_folders(root: Path, size: tuple[int, int] | None, flip: bool = True) ->
 
 
 def open_cifar10(root: Path) -> StoredImages:
-    """CIFAR-10 as torchvision keeps it, or as folders ``train/<class>/``, ``test/<class>/``.
+    """CIFAR-10 in torchvision's format, or as folders ``train/<class>/``, ``test/<class>/``.
 
     Raises:
         DataError: if neither is there.
@@ -236,12 +237,12 @@ def open_data(
     Args:
         name: ``roadsigns``, ``cifar10:DIR`` or ``folder:DIR``.
         size: height and width; None is the source's own.
-        frames_per_epoch: for ``roadsigns``, which has no end.
+        frames_per_epoch: for ``roadsigns``, which is endless.
         held_out_frames: for ``roadsigns``.
         flip: for ``folder``: whether mirrored images keep their class (default yes).
 
     Raises:
-        DataError: if there is no such source or its folder is not as it must be.
+        DataError: if there is no such source or its folder has the wrong layout.
     """
     kind, _, where = name.partition(":")
     if kind == "roadsigns" and not where:

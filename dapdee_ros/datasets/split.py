@@ -1,4 +1,4 @@
-"""Labelled frames in memory, and what a source of them is. No torch in here."""
+"""Labelled frames in memory, and the interface of their sources. No torch in here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class DataError(ValueError):
-    """Data that is not there or not what was asked for; the message says what to do."""
+    """Data that is missing or not as requested; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Split:
     Attributes:
         images: uint8 ``(N, H, W, 3)``, red, green, blue.
         labels: int64 ``(N,)``.
-        description: what they are, in words.
+        description: human-readable description.
     """
 
     images: NDArray[np.uint8]
@@ -32,7 +32,7 @@ class Split:
 
 
 class DataSource(Protocol):
-    """Where training and held-out frames come from.
+    """A source of training and held-out frames.
 
     Attributes:
         labels: class names.
@@ -40,7 +40,7 @@ class DataSource(Protocol):
         mean: mean of each colour channel, of values from 0 to 1.
         std: standard deviation of each channel.
         flip: whether a mirrored frame keeps its class.
-        shift: how many pixels a frame may be moved in training.
+        shift: how many pixels a frame may be shifted in training.
     """
 
     labels: tuple[str, ...]
@@ -57,7 +57,7 @@ class DataSource(Protocol):
         """Frames to train on in this epoch (from 0)."""
 
     def held_out(self) -> Split:
-        """Frames to judge the model by; never trained on."""
+        """Frames to evaluate the model on; never trained on."""
 
     def calibration(self) -> Split:
         """Frames to calibrate on; never trained on, not ``held_out`` if there are more."""

@@ -1,4 +1,4 @@
-"""Who says what to whom over the link."""
+"""The channels of the link: who sends what to whom."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Role(IntEnum):
-    """One end of the link: a process that speaks over it."""
+    """The role of a process that communicates over the link."""
 
     HEAD = 1
     MANAGER = 2
@@ -15,7 +15,7 @@ class Role(IntEnum):
 
 
 ALIVE = "alive"
-"""Channel of every pair: nothing but a sign of life."""
+"""Channel of every pair: a keep-alive without content."""
 
 CHANNELS: dict[str, tuple[Role, Role]] = {
     "head_tensor": (Role.HEAD, Role.EDGE),
@@ -25,10 +25,10 @@ CHANNELS: dict[str, tuple[Role, Role]] = {
     "edge/profile": (Role.EDGE, Role.MANAGER),
     "edge/load": (Role.EDGE_LOAD, Role.MANAGER),
 }
-"""Sender and receiver of each; the channel's name is also its topic's."""
+"""Sender and receiver per channel; the channel's name is also its topic's."""
 
 
 def partners(role: Role) -> frozenset[Role]:
-    """The roles that a role exchanges anything with."""
+    """The roles that a role exchanges messages with."""
     pairs = [pair for pair in CHANNELS.values() if role in pair]
     return frozenset(other for pair in pairs for other in pair if other != role)

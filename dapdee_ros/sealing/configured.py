@@ -1,8 +1,8 @@
 """Whether the link is sealed here: by which key file, in which ROS domain.
 
-Every process of a side has to know before the middleware starts, those too that take no part in
-the link: with a key the car's inner topics stay on its loopback. So environment variables say it,
-not ROS parameters.
+Every process of a side has to know before the middleware starts, even those that do not use the
+link: with a key the car's local topics stay on its loopback interface. So this is set by
+environment variables, not by ROS parameters.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ KEY_VARIABLE = "DAPDEE_LINK_KEY"
 DOMAIN_VARIABLE = "DAPDEE_LINK_DOMAIN"
 NO_KEY = "none"
 HIGHEST_DOMAIN = 101
-"""Domains above it would use ports that Linux gives to other connections."""
+"""Higher domains would use ports from Linux's ephemeral range."""
 
 
 @dataclass(frozen=True)
 class SealedLink:
-    """Where the sealed link is.
+    """The sealed link's configuration.
 
     Attributes:
-        key_file: the file with its keys, or a folder of such files, one for every car.
+        key_file: the file with its keys, or a folder of such files, one per car.
         domain_id: its ROS domain.
     """
 
@@ -33,10 +33,10 @@ class SealedLink:
     domain_id: int
 
     def of_car(self, car_id: str) -> SealedLink:
-        """The link to one car; with a folder of keys, by the car's own.
+        """The link to one car; with a folder of keys, the one with the car's own key.
 
         Raises:
-            KeyFileError: if there is no key of that car in the folder.
+            KeyFileError: if the folder has no key of that car.
         """
         if not self.key_file.is_dir():
             return self
@@ -44,26 +44,26 @@ class SealedLink:
         if not path.is_file():
             raise KeyFileError(
                 f"{KEY_VARIABLE} is the folder {self.key_file}, in which there is no key "
-                f"{path.name} for the car {car_id}: copy it from the car, or make one with "
-                f"`dapdee key new`"
+                f"{path.name} for the car {car_id}: copy it from the car, or create one with "
+                "`dapdee key new`"
             )
         return replace(self, key_file=path)
 
 
 def keys_folder(environment: Mapping[str, str]) -> Path:
-    """Where keys are kept: ``$ROS_HOME/dapdee/keys``."""
+    """The folder for keys: ``$ROS_HOME/dapdee/keys``."""
     home = environment.get("ROS_HOME")
     return (Path(home) if home else Path.home() / ".ros") / "dapdee" / "keys"
 
 
 def sealed_link(environment: Mapping[str, str]) -> SealedLink | None:
-    """The sealed link that the environment asks for; None if it is open.
+    """The sealed link that the environment specifies; None if the link is open.
 
-    ``DAPDEE_LINK_KEY`` is the path of a key file or of a folder with one for every car, the name of
-    one in the keys' folder, or ``none``. Unset, the only key there is used, if there is one.
+    ``DAPDEE_LINK_KEY`` is the path of a key file or of a folder with one per car, a key's name in
+    the keys' folder, or ``none``. If unset, the only key there is used, if any.
 
     Raises:
-        KeyFileError: if there is no such key, or several to choose from; or if a domain is none.
+        KeyFileError: if there is no such key, or several to choose from; or if a domain is invalid.
     """
     path = _key_file(environment)
     return None if path is None else SealedLink(path, _domain_id(environment))
@@ -80,8 +80,8 @@ def _key_file(environment: Mapping[str, str]) -> Path | None:
             path = folder / f"{asked}{SUFFIX}"
         if not path.exists():
             raise KeyFileError(
-                f"{KEY_VARIABLE} is {asked!r}, but there is no file {path}: copy it from the other "
-                f"machine, make one with `dapdee key new`, or say {NO_KEY}"
+                f"{KEY_VARIABLE} is {asked!r}, but there is no file {path}: copy it from the "
+                f"other machine, create one with `dapdee key new`, or set it to {NO_KEY}"
             )
         return path.absolute()
     found = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
@@ -100,8 +100,8 @@ def _domain_id(environment: Mapping[str, str]) -> int:
     domain_id = _number(environment, DOMAIN_VARIABLE, beside)
     if domain_id == own:
         raise KeyFileError(
-            f"{DOMAIN_VARIABLE} is {domain_id}, which is ROS_DOMAIN_ID: the link needs a domain of "
-            "its own, so that the car's inner topics stay on the car"
+            f"{DOMAIN_VARIABLE} is {domain_id}, which is ROS_DOMAIN_ID: the link needs its own "
+            "domain, so that the car's local topics stay on the car"
         )
     return domain_id
 

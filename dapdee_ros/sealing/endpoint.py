@@ -1,13 +1,13 @@
 """One end of the sealed link: the handshake, the peers it has found, sealing and opening.
 
-Three messages. HELLO, to everybody: here I am, with this nonce; vouched for by the long-term key.
-CONFIRM, to one end that has said hello: the same, vouched for by a key that follows from both
-nonces, so it cannot be older than the receiver's start; whoever receives a new one answers with its
-own. Then what is sealed.
+Three kinds of messages. HELLO, broadcast: announces an end and its nonce, authenticated with the
+long-term key. CONFIRM, to one end that has sent a HELLO: the same, authenticated with a key derived
+from both nonces, so it cannot be older than the receiver's start; the receiver of a new one answers
+with its own. Then sealed messages.
 
-HELLO is answered without keeping anything, so that recorded ones, sent again in masses, take no
-peer's place. Only an end that has confirmed is kept, with its window of counters; one that is
-forgotten for want of room is never taken on again.
+HELLO is answered without storing any state, so that a flood of replayed ones displaces no peer.
+Only an end that has confirmed is stored, with its window of counters; one that was evicted for lack
+of space is never accepted again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dapdee_ros.sealing.session import (
 MOST_PEERS = 64
 _MOST_FORGOTTEN = 1024
 _FIRST_HELLO_PERIOD_S = 0.25
-_EAGER_S = 2.0  # in which the middleware has found who is there
+_EAGER_S = 2.0  # for discovery by the middleware
 _LONGEST_HELLO_PERIOD_S = 5.0
 _ALIVE_PERIOD_S = 5.0
 _SILENCE_S = 12.0
@@ -44,19 +44,19 @@ _ANSWERS_PER_S = 20.0
 _MOST_ANSWERS = 20.0
 
 FOREIGN_KEY = "message sealed with another key"
-UNKNOWN_SENDER = "message of an unknown sender"
+UNKNOWN_SENDER = "message from an unknown sender"
 
 
 @dataclass
 class Peer:
-    """An end that has proven to be alive and to know a key.
+    """An end that has proven that it is running and knows a key.
 
     Attributes:
         end: who it is.
-        sessions: by key id, those in which it has confirmed.
-        confirmed_s: when it did so first.
-        heard_s: when something fresh of it came last.
-        sent_s: when something was sealed for it last.
+        sessions: those in which it has confirmed, by key id.
+        confirmed_s: when it first confirmed.
+        heard_s: when its last fresh message arrived.
+        sent_s: when a message was last sealed for it.
     """
 
     end: End
@@ -68,12 +68,12 @@ class Peer:
 
 @dataclass
 class Outgoing:
-    """Serialised messages of the handshake that are to be published.
+    """Serialised handshake messages to publish.
 
     Attributes:
-        hellos: to everybody.
+        hellos: to everyone.
         to_peers: to one end each.
-        new_peers: roles that have confirmed just now: what is latched has to be sent to them.
+        new_peers: roles that have just confirmed: latched messages have to be sent to them.
     """
 
     hellos: list[bytes] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Outgoing:
 
 
 class Endpoint:
-    """One end; not for several threads at once.
+    """One end of the link. Not thread-safe.
 
     Attributes:
         own: who this end is.
@@ -93,9 +93,9 @@ class Endpoint:
         """Draw an identity and a nonce.
 
         Args:
-            role: what this end is.
+            role: the role of this end.
             ring: its keys.
-            now_s: monotonic seconds, as in every other call.
+            now_s: monotonic time in seconds, as in every other call.
         """
         self.role = role
         self.own = End(secrets.randbits(64) or 1, int(role), secrets.token_bytes(NONCE_BYTES))
@@ -111,7 +111,7 @@ class Endpoint:
         self.use(ring, now_s)
 
     def use(self, ring: KeyRing, now_s: float) -> None:
-        """Take these keys from now on; sessions of keys that are not among them end."""
+        """Use these keys from now on; sessions with other keys end."""
         self._keys = {key.key_id: key for key in ring.keys}
         self._hello_keys = {key.key_id: hello_key(key) for key in ring.keys}
         for peer in self._peers.values():
@@ -126,10 +126,10 @@ class Endpoint:
         return tuple(self._keys)
 
     def peer(self, role: Role, now_s: float) -> Peer | None:
-        """The end in this role that is spoken to; None if there is none.
+        """The end in this role that messages are sent to; None if there is none.
 
-        The newest that gives signs of life. Not simply the one heard last: a message of an end that
-        is gone may have been held back.
+        The newest that still sends messages, and not simply the last one heard: a delayed message
+        may come from an end that is gone.
         """
         found = [peer for peer in self._peers.values() if peer.end.role == role]
         return max(
@@ -139,14 +139,14 @@ class Endpoint:
         )
 
     def missing(self) -> list[Role]:
-        """Partners of whom no end has confirmed."""
+        """Partner roles in which no end has confirmed."""
         present = {peer.end.role for peer in self._peers.values()}
         return [role for role in sorted(self._partners) if role not in present]
 
     # --- the handshake --------------------------------------------------------------------------
 
     def poll(self, now_s: float) -> Outgoing:
-        """What is due now: to be called a few times a second."""
+        """The messages that are due now; call it a few times per second."""
         outgoing = Outgoing()
         if now_s >= self._hello_at_s:
             outgoing.hellos = self.hellos()
@@ -179,7 +179,7 @@ class Endpoint:
         return messages
 
     def on_hello(self, raw: bytes, now_s: float) -> Outgoing:
-        """Take a HELLO.
+        """Handle a HELLO.
 
         Raises:
             Refused: if it is not authentic.
@@ -189,7 +189,7 @@ class Endpoint:
         if envelope.sender == self.own.identity or key is None:
             return outgoing
         if envelope.receiver != BROADCAST:
-            raise Refused("unreadable message", "a greeting that is not for everybody")
+            raise Refused("unreadable message", "a greeting that is not a broadcast")
         peer = self._introduced(envelope, self._hello_keys[envelope.key_id])
         if peer.role not in self._partners or peer.identity in self._forgotten:
             return outgoing
@@ -199,7 +199,7 @@ class Endpoint:
         return outgoing
 
     def on_session(self, raw: bytes, now_s: float) -> Outgoing:
-        """Take a CONFIRM, or a sign of life.
+        """Handle a CONFIRM or a keep-alive.
 
         Raises:
             Refused: if it is not authentic.
@@ -227,7 +227,7 @@ class Endpoint:
         return outgoing
 
     def _envelope(self, raw: bytes) -> tuple[Envelope, LinkKey | None]:
-        """The envelope, and its key if it is ours and the message is not our own."""
+        """The envelope, with its key if it is one of ours and the message is not our own."""
         try:
             envelope = read_envelope(raw)
         except EnvelopeError as error:
@@ -243,18 +243,18 @@ class Endpoint:
         return envelope, key
 
     def _introduced(self, envelope: Envelope, key: bytes) -> End:
-        """Who an authentic message of the handshake introduces."""
+        """The end that an authentic handshake message introduces."""
         data = bytes(envelope.data)
         body, sent_tag = data[:INTRODUCTION_BYTES], data[INTRODUCTION_BYTES:]
         end = read_introduction(envelope.sender, body)
         if envelope.counter or len(sent_tag) != TAG_BYTES:
             raise Refused("unreadable message", f"a greeting of {len(data)} bytes")
         if not hmac.compare_digest(tag(key, envelope, body), sent_tag):
-            raise Refused("forged message", "a greeting that nobody with our key has made")
+            raise Refused("forged message", "a greeting that was not made with our key")
         return end
 
     def _session_with(self, end: End, key: LinkKey) -> Session:
-        """The session with an end: the one that is kept, or a new one."""
+        """The session with an end: the stored one, or a new one."""
         peer = self._peers.get(end.identity)
         if peer is not None and peer.end == end and key.key_id in peer.sessions:
             return peer.sessions[key.key_id]
@@ -292,16 +292,16 @@ class Endpoint:
         """Seal a message for the receiver of a channel.
 
         Args:
-            channel: one of ``CHANNELS`` of which this end is the sender.
+            channel: one of ``CHANNELS`` with this end as the sender.
             data: the message, serialised.
             now_s: monotonic seconds.
 
         Returns:
-            The serialised ``Sealed``; None while there is nobody to receive it.
+            The serialised ``Sealed``; None while there is no receiver.
         """
         sender, receiver = CHANNELS[channel]
         if sender != self.role:
-            raise ValueError(f"{channel} is said by {sender.name}, this end is {self.role.name}")
+            raise ValueError(f"{channel} is sent by {sender.name}, this end is {self.role.name}")
         peer = self.peer(receiver, now_s)
         return None if peer is None else self._seal_for(peer, channel, data, now_s)
 
@@ -312,15 +312,15 @@ class Endpoint:
         return session.seal(channel, data).to_bytes()
 
     def open(self, channel: str, raw: bytes, now_s: float) -> bytes | None:
-        """What a serialised ``Sealed`` holds; None if it is for another end.
+        """The content of a serialised ``Sealed``; None if it is for another end.
 
         Args:
-            channel: one of ``CHANNELS`` of which this end is the receiver.
-            raw: what came.
+            channel: one of ``CHANNELS`` with this end as the receiver.
+            raw: the received bytes.
             now_s: monotonic seconds.
 
         Raises:
-            Refused: if it is not authentic, came before, or is of somebody who may not say it.
+            Refused: if it is not authentic, is a replay, or its sender may not use the channel.
         """
         envelope, key = self._envelope(raw)
         if envelope.receiver != self.own.identity or key is None:
@@ -332,8 +332,8 @@ class Endpoint:
         if peer is None:
             raise Refused(UNKNOWN_SENDER, f"on {channel}, from {envelope.sender:016x}")
         if channel != ALIVE and CHANNELS[channel] != (peer.end.role, self.role):
-            raise Refused("forged message", f"{Role(peer.end.role).name} has no say on {channel}")
-        # During a rotation what is sealed with the new key can overtake the CONFIRM under it.
+            raise Refused("forged message", f"{Role(peer.end.role).name} may not send on {channel}")
+        # During a rotation, messages sealed with the new key can overtake its CONFIRM.
         session = peer.sessions.get(key.key_id) or Session(key, self.own, peer.end)
         data = session.open(channel, envelope)
         peer.sessions[key.key_id] = session

@@ -1,7 +1,7 @@
-"""The keys of a car and its edge: a file on both machines that nobody else may read.
+"""The keys of a car and its edge: a file on both machines, readable only by its owner.
 
-A key is 32 random bytes. Its id is derived from it, so that both sides can name it without telling
-it. During a rotation a file holds two keys, and both are valid.
+A key is 32 random bytes. Its id is derived from it, so that both sides can refer to it without
+revealing it. During a rotation a file holds two keys, and both are valid.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class KeyFileError(ValueError):
-    """A key file that cannot be used or made; the message says why and what to do."""
+    """A key file that cannot be used or created; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LinkKey:
 
     Attributes:
         secret: 32 bytes; never printed.
-        created: when it was made, ISO 8601 in UTC.
+        created: its creation time, ISO 8601 in UTC.
     """
 
     secret: bytes = field(repr=False)
@@ -48,7 +48,7 @@ class LinkKey:
 
     @property
     def key_id(self) -> int:
-        """What both sides call it: the first 8 bytes of a hash of it, never 0."""
+        """Its id on both sides: the first 8 bytes of a hash of it, never 0."""
         digest = hashlib.sha256(b"dapdee link key id\0" + self.secret).digest()
         return int.from_bytes(digest[:8], "big") or 1
 
@@ -58,7 +58,7 @@ class KeyRing:
     """The keys that are valid for one car and its edge.
 
     Attributes:
-        name: what the user calls the pair.
+        name: the user's name for the pair.
         keys: newest first, one or (during a rotation) two.
     """
 
@@ -72,7 +72,7 @@ class KeyRing:
 
 
 def id_text(key_id: int) -> str:
-    """A key's id as people read it: 16 hexadecimal digits in groups of four."""
+    """A key's id for display: 16 hexadecimal digits in groups of four."""
     digits = f"{key_id:016x}"
     return "-".join(digits[start : start + 4] for start in range(0, 16, 4))
 
@@ -89,34 +89,34 @@ def new_ring(name: str, now: str) -> KeyRing:
     """
     if not _NAME.fullmatch(name):
         raise KeyFileError(
-            f"a key's name is made of letters, digits, dots, dashes and underscores, not {name!r}"
+            f"a key's name consists of letters, digits, dots, dashes and underscores, not {name!r}"
         )
     return KeyRing(name, (LinkKey(secrets.token_bytes(KEY_BYTES), now),))
 
 
 def rotated(ring: KeyRing, now: str) -> KeyRing:
-    """The ring with a new key beside its present one.
+    """The ring with a new key in addition to its present one.
 
     Raises:
-        KeyFileError: if a rotation is under way already.
+        KeyFileError: if a rotation is already in progress.
     """
     if len(ring.keys) >= MOST_KEYS:
         raise KeyFileError(
-            f"{ring.name} has two keys already: when both machines have this file, drop the old "
+            f"{ring.name} already has two keys: when both machines have this file, drop the old "
             f"one with `dapdee key rotate {ring.name} --finish`"
         )
     return KeyRing(ring.name, (LinkKey(secrets.token_bytes(KEY_BYTES), now), *ring.keys))
 
 
 def finished(ring: KeyRing) -> KeyRing:
-    """The ring with its newest key alone.
+    """The ring with only its newest key.
 
     Raises:
         KeyFileError: if it has no other.
     """
     if len(ring.keys) < MOST_KEYS:
         raise KeyFileError(
-            f"{ring.name} has one key only: begin with `dapdee key rotate {ring.name}`"
+            f"{ring.name} has only one key: begin with `dapdee key rotate {ring.name}`"
         )
     return KeyRing(ring.name, ring.keys[:1])
 
@@ -125,7 +125,7 @@ def load_ring(path: Path) -> KeyRing:
     """Read a key file.
 
     Raises:
-        KeyFileError: if it is missing, may be read by others, is torn or of an unknown version.
+        KeyFileError: if it is missing, readable by others, corrupt or of an unknown version.
     """
     try:
         # Opened once, so that what is checked is what is read.
@@ -140,23 +140,25 @@ def load_ring(path: Path) -> KeyRing:
         if status.st_uid not in (os.geteuid(), 0):
             raise KeyFileError(
                 f"key file {path} belongs to user {status.st_uid}, expected {os.geteuid()} (this "
-                "user) or root: chown it, or make a new key"
+                "user) or root: chown it, or create a new key"
             )
         if status.st_mode & 0o077:
             raise KeyFileError(
                 f"key file {path} has mode {stat.S_IMODE(status.st_mode):04o}, expected 0600: "
-                f"others may have read it. Make a new key, or `chmod 600 {path}` if nobody has"
+                f"others may have read it. Create a new key, or `chmod 600 {path}` if nobody has"
             )
         if status.st_size > _MOST_FILE_BYTES:
-            raise KeyFileError(f"key file {path} has {status.st_size} bytes: that is no key file")
+            raise KeyFileError(
+                f"key file {path} has {status.st_size} bytes: that is not a key file"
+            )
         try:
             return _parse(json.loads(file.read(_MOST_FILE_BYTES)))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            # Of a JSON error only the place: its text could hold a piece of the key.
-            why = str(error) if isinstance(error, KeyFileError) else "torn, or not written by us"
+            # Not the JSON error's text, which could contain a piece of the key.
+            why = str(error) if isinstance(error, KeyFileError) else "corrupt or of another program"
             raise KeyFileError(
-                f"key file {path} is no key file: {why}. Copy it again from the other machine, or "
-                "make a new key with `dapdee key new`"
+                f"key file {path} is not a key file: {why}. Copy it again from the other "
+                "machine, or create a new key with `dapdee key new`"
             ) from None
 
 
@@ -169,7 +171,7 @@ def _parse(values: Any) -> KeyRing:
         )
     name, listed = values["name"], values["keys"]
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise KeyFileError("its name is none")
+        raise KeyFileError("its name is invalid")
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_KEYS:
         raise KeyFileError(f"expected 1 to {MOST_KEYS} keys")
     keys = []
@@ -182,7 +184,7 @@ def _parse(values: Any) -> KeyRing:
             raise KeyFileError(f"a key has {len(secret)} bytes, expected {KEY_BYTES}")
         keys.append(LinkKey(secret, str(entry["created"])[:40]))
     if len({key.secret for key in keys}) != len(keys):
-        raise KeyFileError("it holds the same key twice")
+        raise KeyFileError("it contains the same key twice")
     return KeyRing(name, tuple(keys))
 
 
@@ -194,16 +196,16 @@ def save_new(ring: KeyRing, path: Path) -> None:
     """
     with _written(ring, path) as draft:
         try:
-            os.link(draft, path)  # fails where the name is taken, unlike a rename
+            os.link(draft, path)  # fails if the name is taken, unlike a rename
         except FileExistsError:
             raise KeyFileError(
-                f"{path} exists already: `dapdee key rotate` replaces its key, or choose another "
+                f"{path} already exists: `dapdee key rotate` replaces its key, or choose another "
                 "name"
             ) from None
 
 
 def save_over(ring: KeyRing, path: Path) -> None:
-    """Replace a key file, whole or not at all.
+    """Replace a key file atomically.
 
     Raises:
         KeyFileError: if it cannot be written.

@@ -1,8 +1,8 @@
-"""Keys of one pair of processes, one for each direction, and what is sealed with them.
+"""The keys of one pair of processes, one per direction, and sealing with them.
 
 Session keys are HKDF-SHA256 (RFC 5869) of the long-term key, salted with both sides' nonces; the
-cipher is ChaCha20-Poly1305 (RFC 8439) with the counter as its nonce. A nonce is drawn once for
-every start of a process, so no two sessions have a key in common, and counters may begin at 1.
+cipher is ChaCha20-Poly1305 (RFC 8439) with the counter as its nonce. A nonce is drawn once per
+start of a process, so no two sessions share a key, and counters may start at 1.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _INTRODUCTION = struct.Struct(f">BB{NONCE_BYTES}s")
 
 
 class Refused(ValueError):
-    """A message that is not accepted.
+    """A message that was refused.
 
     Attributes:
-        kind: what is wrong in a few words, one of a fixed few; the message says more.
+        kind: short reason from a fixed set; the message says more.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -44,7 +44,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class End:
-    """One end of the link as the other one knows it.
+    """One end of the link as known to the other.
 
     Attributes:
         identity: drawn at its start, 64 bits, never 0.
@@ -68,7 +68,7 @@ def read_introduction(sender: int, data: bytes) -> End:
     """The end that introduces itself.
 
     Raises:
-        Refused: if it speaks another version, or the bytes are none.
+        Refused: if it uses another version, or the bytes are not an introduction.
     """
     if len(data) != INTRODUCTION_BYTES or not sender:
         raise Refused("unreadable message", f"an introduction of {len(data)} bytes")
@@ -83,12 +83,12 @@ def read_introduction(sender: int, data: bytes) -> End:
 
 
 def tag(key: bytes, envelope: Envelope, body: bytes) -> bytes:
-    """HMAC-SHA256 of a handshake's message, its header included."""
+    """HMAC-SHA256 of a handshake message, its header included."""
     return hmac.new(key, _header(envelope) + body, hashlib.sha256).digest()
 
 
 def hello_key(key: LinkKey) -> bytes:
-    """The key that vouches for an introduction to everybody."""
+    """The key that authenticates broadcast introductions."""
     return _derived(key, b"", b"hello")
 
 
@@ -124,27 +124,29 @@ class Session:
     def seal(self, channel: str, data: bytes) -> Envelope:
         """Seal a message; each call takes the next counter."""
         if self._sent >= LAST_COUNTER:
-            raise OverflowError("this session's counters are used up; start the process again")
+            raise OverflowError("this session's counters are exhausted; restart the process")
         self._sent += 1
         header = Envelope(self.key_id, self._own, self._peer, self._sent, b"")
         sealed = self._sealing.encrypt(_nonce(self._sent), data, _bound(header, channel))
         return Envelope(self.key_id, self._own, self._peer, self._sent, sealed)
 
     def open(self, channel: str, envelope: Envelope) -> bytes:
-        """What was sealed, if it is authentic and has not come before.
+        """The content, if it is authentic and not a replay.
 
         Raises:
             Refused: if not.
         """
         if not self._window.would_accept(envelope.counter):
-            raise Refused("repeated message", f"number {envelope.counter} on {channel} came before")
+            raise Refused(
+                "repeated message", f"number {envelope.counter} on {channel}, seen before"
+            )
         try:
             data = self._opening.decrypt(
                 _nonce(envelope.counter), envelope.data, _bound(envelope, channel)
             )
         except InvalidTag:
             raise Refused(
-                "forged message", f"{len(envelope.data)} bytes on {channel} do not open"
+                "forged message", f"{len(envelope.data)} bytes on {channel} cannot be opened"
             ) from None
         self._window.accept(envelope.counter)
         return data
@@ -166,5 +168,5 @@ def _header(envelope: Envelope) -> bytes:
 
 
 def _bound(envelope: Envelope, channel: str) -> bytes:
-    """What a sealed message is tied to: its header and the channel that it is on."""
+    """What a sealed message is bound to: its header and its channel."""
     return _header(envelope) + channel.encode()

@@ -50,7 +50,7 @@ def test_a_key_is_made_shown_and_rotated_but_never_printed(folder: Path, capsys:
     ("arguments", "words"),
     [
         (["new", "../car"], "a key's name"),
-        (["new", "car1"], "exists already"),
+        (["new", "car1"], "already exists"),
         (["rotate", "none"], "No such file"),
         (["rotate", "car1", "--finish"], "begin with"),
         (["show", "none"], "No such file"),

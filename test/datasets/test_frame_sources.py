@@ -142,7 +142,7 @@ def test_broken_picture_is_left_out_with_one_warning(
 def test_nothing_but_broken_pictures_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"torn")
     source = open_source("images", path=str(tmp_path), loop=True)
-    with pytest.raises(SourceError, match="none of the pictures"):
+    with pytest.raises(SourceError, match="none of the images"):
         next(source)
 
 
@@ -165,7 +165,7 @@ def beside_each_other(folder: Path) -> str:
         ("video", a_text_file, "cannot be read as a video"),
         ("images", lambda folder: "", "needs a path: that of the folder"),
         ("images", lambda folder: str(folder / "none"), "no folder .*none"),
-        ("images", str, "no pictures in .*one folder a class"),
+        ("images", str, "no images in .*one folder per class"),
         ("images", beside_each_other, "beside class folders"),
         ("radar", str, "expected one of " + ", ".join(SOURCES)),
     ],
@@ -197,7 +197,7 @@ def test_missing_camera_is_named_with_those_that_exist() -> None:
 
 def test_file_that_is_no_camera_is_refused(tmp_path: Path) -> None:
     (tmp_path / "video0").write_text("")
-    with pytest.raises(SourceError, match="gives no picture"):
+    with pytest.raises(SourceError, match="delivers no image"):
         open_source("device", device=str(tmp_path / "video0"))
 
 

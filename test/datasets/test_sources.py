@@ -164,7 +164,7 @@ def test_what_is_passed_over_is_counted_and_named(
         (tmp_path / "a" / name).write_text("?")
     open_data(f"folder:{tmp_path}")
     (said,) = [r.getMessage() for r in caplog.records]
-    assert "4 files are passed over (1 .csv, 2 .heic, 1 README)" in said
+    assert "4 files are skipped (1 .csv, 2 .heic, 1 README)" in said
     assert ".jpg" in said
 
 

@@ -57,7 +57,7 @@ def test_a_secret_is_in_no_text_about_it() -> None:
 def test_a_key_is_not_written_over_by_a_new_one(tmp_path: Path) -> None:
     path = saved(tmp_path)
     before = path.read_bytes()
-    with pytest.raises(KeyFileError, match="exists already: `dapdee key rotate`"):
+    with pytest.raises(KeyFileError, match="already exists: `dapdee key rotate`"):
         save_new(new_ring("car1", NOW), path)
     assert path.read_bytes() == before
     assert [child.name for child in tmp_path.iterdir()] == ["car1.json"]
@@ -76,7 +76,7 @@ def test_a_torn_or_foreign_file_is_refused_without_telling_what_it_holds(tmp_pat
     whole = path.read_bytes()
     for length in range(0, len(whole) - 2, 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(KeyFileError, match="is no key file") as refused:
+        with pytest.raises(KeyFileError, match="is not a key file") as refused:
             load_ring(path)
         assert json.loads(whole)["keys"][0]["secret"] not in str(refused.value)
     values = json.loads(whole)
@@ -96,10 +96,10 @@ def test_a_torn_or_foreign_file_is_refused_without_telling_what_it_holds(tmp_pat
         with pytest.raises(KeyFileError, match=reason):
             load_ring(path)
     path.write_bytes(b"[" * 60_000)
-    with pytest.raises(KeyFileError, match="is no key file"):
+    with pytest.raises(KeyFileError, match="is not a key file"):
         load_ring(path)
     path.write_bytes(whole + b" " * 70_000)
-    with pytest.raises(KeyFileError, match="bytes: that is no key file"):
+    with pytest.raises(KeyFileError, match="bytes: that is not a key file"):
         load_ring(path)
 
 
