@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_the_old_file_and_is_named(tmp_path: Path) -> None:
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for call in (require_folder, require_place, lambda p: write_whole(p, "x")):
-        with pytest.raises(FileError, match=r"file is a file, not a folder: choose another location"):
+        with pytest.raises(FileError, match=r"a file, not a folder: choose another location"):
             call(tmp_path / "file" / "below" / "run.json")
     with pytest.raises(FileError, match=r"cannot write to .*file: it is a file"):
         require_folder(tmp_path / "file")
