@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from dapdee_ros.core.frames import FramePlan
 from dapdee_ros.core.planning_settings import PlanningSettings
@@ -57,8 +58,14 @@ class HeadSettings:
 
     def under(self, plan: FramePlan) -> HeadSettings:
         """The settings that hold for frames of a plan: deadline and window are the plan's."""
-        return replace(
+        return _with(
             self,
-            deadline_s=self.deadline_s if plan.deadline_s is None else plan.deadline_s,
-            max_in_flight=self.max_in_flight if plan.max_in_flight is None else plan.max_in_flight,
+            self.deadline_s if plan.deadline_s is None else plan.deadline_s,
+            self.max_in_flight if plan.max_in_flight is None else plan.max_in_flight,
         )
+
+
+# Asked at every event, while plans that differ in these are few; checking takes 30 microseconds.
+@lru_cache(maxsize=16)
+def _with(settings: HeadSettings, deadline_s: float, max_in_flight: int) -> HeadSettings:
+    return replace(settings, deadline_s=deadline_s, max_in_flight=max_in_flight)
