@@ -74,8 +74,8 @@ class Frames:
         dag = model.runner.dag
         rows: list[list[NDArray[np.float32]]] = [[] for _ in dag.exits]
         for image in split.images:
-            found = model.runner.run({dag.input: torch.from_numpy(image[None])}, dag.exits)
-            for row, sink in zip(rows, dag.exits, strict=True):
+            found = model.runner.run({dag.input: torch.from_numpy(image[None])}, dag.outputs)
+            for row, sink in zip(rows, dag.outputs, strict=True):
                 row.append(found[sink].numpy()[0])
         return cls(model, split, [np.array(row) for row in rows])
 
@@ -115,7 +115,7 @@ def outcome(problem: Problem, plan: Plan, frames: Frames) -> dict[str, float]:
     right = frames.right(plan.exit_number, plan.boundary, plan.codec)
     gate_s = 0.0
     if plan.gate is not None:
-        gate_part = problem.dag.ancestors([problem.dag.exit_sink(plan.gate)])
+        gate_part = problem.dag.exit_part(plan.gate)
         gate_s = sum(problem.car.node_seconds[name] for name in gate_part)
         right = np.where(ended, frames.right(plan.gate, (), ""), right)
     return {

@@ -64,7 +64,7 @@ class TokenExits(nn.Module):
         dag = trace(backbone, torch.zeros(1, 3, size, size)).dag
         blocks = [n for n in bottlenecks(dag) if len(dag.by_name[n].shape) == 3]
         taps = [blocks[len(blocks) * k // (EARLY_EXITS + 1)] for k in range(1, EARLY_EXITS + 1)]
-        self.outputs = [*taps, dag.exits[-1]]
+        self.outputs = [*taps, dag.exit_sink(len(dag.exits))]
         self.normalise = ImageInput(MEAN, STD)
         self.backbone = torchvision.models.feature_extraction.create_feature_extractor(
             backbone, self.outputs
@@ -160,7 +160,7 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
         figures[f"decide_{mode}_us"] = round(decide_s(table, where, mode) * 1e6, 1)
 
     # One exit: the deepest alone, the same graph for both.
-    part = dag.ancestors([dag.exits[-1]])
+    part = dag.exit_part(len(dag.exits))
     alone = ModelDag(tuple(n for n in dag.nodes if n.name in part), (dag.exits[-1],))
     one = CandidateTable.build(alone, car, edge, exit_quality=[0.9])
     graphs = []

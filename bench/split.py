@@ -66,7 +66,7 @@ def seconds(run: Callable[[], Any]) -> float:
 
 def split(runner: GraphRunner, image: Tensor, boundary: tuple[str, ...]) -> Callable[[], float]:
     """A function that runs head and tail and returns their seconds."""
-    given, exits = {runner.dag.input: image}, runner.dag.exits
+    given, exits = {runner.dag.input: image}, runner.dag.outputs
 
     def once() -> float:
         began = time.perf_counter()
@@ -85,7 +85,7 @@ def measure_time(name: str, count: int, rounds: int) -> dict[str, float]:
     """Ratios of head plus tail to eager and to this runner's own unsplit run, over the cuts."""
     model, image = network(name)
     runner = GraphRunner(trace(model, image))
-    given, exits = {runner.dag.input: image}, runner.dag.exits
+    given, exits = {runner.dag.input: image}, runner.dag.outputs
 
     def eager() -> None:
         with torch.inference_mode():
@@ -128,8 +128,8 @@ def run_for_memory(name: str, what: str, count: int) -> None:
         given = {runner.dag.input: image}
         for boundary in boundaries(runner.dag, count):
             head = runner.run(given, boundary)
-            runner.run({n: t.contiguous().clone() for n, t in head.items()}, runner.dag.exits)
-        runner.run(given, runner.dag.exits)
+            runner.run({n: t.contiguous().clone() for n, t in head.items()}, runner.dag.outputs)
+        runner.run(given, runner.dag.outputs)
     # Not getrusage: its peak counts from before exec, so it is never below the parent's size then.
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

@@ -102,7 +102,7 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
     dag, exits = card.dag, len(card.dag.exits)
     cuts: list[tuple[str, ...]] = [(dag.input,)]
     for node in dag.nodes[3::9]:
-        part = dag.ancestors([dag.exit_sink(exits)])
+        part = dag.exit_part(exits)
         if node.name in part:
             boundary = dag.boundary(dag.ancestors([node.name]), exits)
             cuts += [tuple(boundary)] if boundary else []

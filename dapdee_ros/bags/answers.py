@@ -55,9 +55,9 @@ class NetworkAnswers:
         """What an exit says of a frame (counted from 0) if all of it is computed on the car."""
         key = (frame, exit_number)
         if key not in self._on_car:
-            sink = self._network.dag.exit_sink(exit_number)
-            output = self._network.runner.run(self._input(frame), [sink])[sink]
-            self._on_car[key] = self._network.decode(output, exit_number)
+            wanted = self._network.dag.exit_outputs(exit_number)
+            outputs = self._network.runner.run(self._input(frame), wanted)
+            self._on_car[key] = self._network.decode(outputs, exit_number)
             self.computed += 1
         return self._on_car[key]
 
@@ -74,8 +74,7 @@ class NetworkAnswers:
             tail = network.tail_program(exit_number, frozenset(program.boundary))
             arrays = decode(specs, data, codec, tail.expected)
             given = {name: torch.from_numpy(values) for name, values in arrays.items()}
-            output = network.runner.run(given, [tail.sink])[tail.sink]
-            answer = network.decode(output, exit_number)
+            answer = network.decode(network.runner.run(given, tail.outputs), exit_number)
             self._sent[key] = SentAnswer(answer, len(data))
             self.computed += 1
         return self._sent[key]

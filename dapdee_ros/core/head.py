@@ -236,7 +236,7 @@ class HeadCore:
         frame = self._working(event.number)
         program = frame.program
         frame.car_slowdown = self._pace.on_computed(event.spent_s, program.head_profiled_s)
-        if program.sink is not None:
+        if program.outputs:
             self._end_here(frame, event.answer, program.plan.exit_number, now_s)
         elif self._stopped:
             self._give_up(frame.number, SHUTDOWN, DropKind.SHUTDOWN)

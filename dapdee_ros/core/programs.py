@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -23,9 +23,9 @@ class HeadProgram:
 
     Attributes:
         plan: the plan.
-        stages: what to compute, in order: the gate's sink if there is a gate, then the rest.
+        stages: what to compute, in order: the gate's outputs if there is a gate, then the rest.
         boundary: the tensors to send, in topological order; empty if the car finishes alone.
-        sink: the node whose output answers, if the car finishes alone; else None.
+        outputs: the nodes whose tensors answer, if the car finishes alone; else empty.
         kept: tensors from which any exit can still be finished here.
         gate_profiled_s: profiled seconds up to the gate; NaN without a profile or gate.
         head_profiled_s: profiled seconds of the whole head; NaN without a profile.
@@ -36,7 +36,7 @@ class HeadProgram:
     plan: FramePlan
     stages: tuple[tuple[str, ...], ...]
     boundary: tuple[str, ...]
-    sink: str | None
+    outputs: tuple[str, ...]
     kept: tuple[str, ...]
     gate_profiled_s: float
     head_profiled_s: float
@@ -48,12 +48,12 @@ class TailProgram:
     """What the edge has to do for one (exit, boundary), worked out once.
 
     Attributes:
-        sink: the node whose output answers.
+        outputs: the nodes whose tensors answer.
         expected: shape and dtype of each tensor that has to come.
-        profiled_s: profiled seconds from there to the sink; NaN without a profile.
+        profiled_s: profiled seconds from there to the outputs; NaN without a profile.
     """
 
-    sink: str
+    outputs: tuple[str, ...]
     expected: Mapping[str, tuple[tuple[int, ...], str]]
     profiled_s: float
 
@@ -86,25 +86,25 @@ class Programs:
             return math.nan
         return sum(self.profile.node_seconds.get(name, 0.0) for name in names)
 
-    def missing_nodes(self, given: Iterable[str], sink: str) -> frozenset[str]:
-        """Nodes that have to run to get from the given tensors to a sink.
+    def missing_nodes(self, given: Iterable[str], outputs: Sequence[str]) -> frozenset[str]:
+        """Nodes that have to run to get from the given tensors to an exit's outputs.
 
         Raises:
             GraphError: if a given tensor is not needed, or the given tensors do not suffice.
         """
         given = frozenset(given)
-        wanted, used = {sink}, set()
+        wanted, used, answer = {*outputs}, set(), " and ".join(map(repr, outputs))
         for node in reversed(self.dag.nodes):
             if node.name not in wanted:
                 continue
             if node.name in given:
                 used.add(node.name)
             elif not node.inputs:
-                raise GraphError(f"the tensors {sorted(given)} do not suffice to compute {sink!r}")
+                raise GraphError(f"the tensors {sorted(given)} do not suffice to compute {answer}")
             else:
                 wanted.update(node.inputs)
         if unused := given - used:
-            raise GraphError(f"the tensors {sorted(unused)} are of no use to compute {sink!r}")
+            raise GraphError(f"the tensors {sorted(unused)} are of no use to compute {answer}")
         return frozenset(wanted - used)
 
     def head_program(self, plan: FramePlan) -> HeadProgram:
@@ -113,7 +113,7 @@ class Programs:
         Raises:
             GraphError: if the plan does not fit the network; the message says why.
         """
-        sink = self.dag.exit_sink(plan.exit_number)
+        outputs = self.dag.exit_outputs(plan.exit_number)
         if len(plan.boundary) > MOST_TENSORS:
             raise GraphError(f"a boundary of {len(plan.boundary)}, at most {MOST_TENSORS} may be")
         unknown = [name[:80] for name in plan.boundary if name not in self.dag.by_name]
@@ -126,45 +126,48 @@ class Programs:
         _check_bounds("deadline_s", plan.deadline_s, DEADLINE_BOUNDS_S)
         _check_bounds("max_in_flight", plan.max_in_flight, WINDOW_BOUNDS)
         if plan.boundary:
-            self.missing_nodes(plan.boundary, sink)
+            self.missing_nodes(plan.boundary, outputs)
             if plan.codec not in CODEC_NAMES:
                 raise GraphError(
                     f"codec {plan.codec[:40]!r} is unknown; known: {sorted(CODEC_NAMES)}"
                 )
-        head = self.dag.ancestors(plan.boundary or [sink])
+        head = self.dag.ancestors(plan.boundary or outputs)
         order = {node.name: position for position, node in enumerate(self.dag.nodes)}
         boundary = tuple(sorted(plan.boundary, key=order.__getitem__))
         gate_nodes: frozenset[str] = frozenset()
         stages: list[tuple[str, ...]] = []
         if plan.gate is not None:
-            gate_sink = self.dag.exit_sink(plan.gate)
+            gate_outputs = self.dag.exit_outputs(plan.gate)
             if not 0 < plan.gate < plan.exit_number:
                 raise GraphError(f"gate {plan.gate} must be shallower than exit {plan.exit_number}")
             if not 0 <= plan.gate_threshold <= 1:
                 raise GraphError(f"gate threshold {plan.gate_threshold} is not between 0 and 1")
-            gate_nodes = self.dag.ancestors([gate_sink])
-            shared = gate_nodes & self.dag.ancestors([sink])
+            gate_nodes = self.dag.ancestors(gate_outputs)
+            shared = gate_nodes & self.dag.ancestors(outputs)
             if not shared <= head:
                 raise GraphError(f"gate {plan.gate} lies behind the cut {list(boundary)}")
-            stages.append((gate_sink,))
+            stages.append(gate_outputs)
         if boundary:
+            # An exit whose whole part has run has no boundary: its outputs are what is left of it.
             kept = {
-                name for exit_ in self._exits_up_to(plan) for name in self.dag.boundary(head, exit_)
+                name
+                for exit_ in self._exits_up_to(plan)
+                for name in self.dag.boundary(head, exit_) or self.dag.exit_outputs(exit_)
             }
             last = tuple(sorted(kept | set(boundary), key=order.__getitem__))
         else:
-            kept, last = set(), (sink,)
+            kept, last = set(), outputs
         stages.append(last)
         finish = {}
         for exit_ in self._exits_up_to(plan) if boundary else ():
-            rest = self.dag.ancestors([self.dag.exit_sink(exit_)]) - head
+            rest = self.dag.exit_part(exit_) - head
             seconds = self.profiled_s(rest)
             finish[exit_] = 0.0 if math.isnan(seconds) else seconds
         return HeadProgram(
             plan=plan,
             stages=tuple(stages),
             boundary=boundary,
-            sink=None if boundary else sink,
+            outputs=() if boundary else outputs,
             kept=tuple(sorted(kept, key=order.__getitem__)),
             gate_profiled_s=self.profiled_s(gate_nodes) if gate_nodes else math.nan,
             head_profiled_s=self.profiled_s(head | gate_nodes),
@@ -172,14 +175,14 @@ class Programs:
         )
 
     def _tail_program(self, exit_number: int, names: frozenset[str]) -> TailProgram:
-        sink = self.dag.exit_sink(exit_number)
+        outputs = self.dag.exit_outputs(exit_number)
         unknown = sorted(name[:80] for name in names if name not in self.dag.by_name)
         if unknown:
             raise GraphError(f"tensors {unknown[:5]} are not in this model")
-        missing = self.missing_nodes(names, sink)
+        missing = self.missing_nodes(names, outputs)
         by_name = self.dag.by_name
         return TailProgram(
-            sink=sink,
+            outputs=outputs,
             expected={name: (by_name[name].shape, by_name[name].dtype) for name in names},
             profiled_s=self.profiled_s(missing),
         )

@@ -35,7 +35,7 @@ class ModelCard:
         name: its name.
         path: its folder.
         model_id: hash over structure and weights; what travels in messages.
-        dag: the network with batch norms folded, one sink per exit.
+        dag: the network with batch norms folded.
         labels: class names, in the order of the logits.
         input_size: height and width of the network's input in pixels.
         exit_quality: for each exit, shallowest first, the quality on ``quality_data``.
@@ -182,12 +182,12 @@ def _check(card: ModelCard) -> None:
     """
     path = card.path / MODEL_FILE
     exits = card.dag.exits
-    for number, sink in enumerate(exits, start=1):
-        shape = card.dag.by_name[sink].shape
-        if shape != (1, len(card.labels)):
+    for number, outputs in enumerate(exits, start=1):
+        shapes = [card.dag.by_name[name].shape for name in outputs]
+        if shapes != [(1, len(card.labels))]:
             raise ModelFolderError(
-                f"{path} names {len(card.labels)} labels, but exit {number} ({sink!r}) puts out "
-                f"shape {shape}"
+                f"{path} names {len(card.labels)} labels, but exit {number} ({outputs[0]!r}) puts "
+                f"out shape {' and '.join(map(str, shapes))}"
             )
     taps = card.architecture.get("taps", [])
     if len(taps) + 1 != len(exits):

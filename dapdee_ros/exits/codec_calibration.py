@@ -48,13 +48,13 @@ def boundaries_to_measure(dag: ModelDag, most: int = MOST_BOUNDARIES) -> dict[st
         Exit numbers by tensor name, in topological order, the input first.
     """
     chosen = {dag.input}
-    for number, sink in enumerate(dag.exits, start=1):
+    for number in range(1, len(dag.exits) + 1):
         fewest = 2 * dag.nodes[0].output_bytes - 1
         found: list[str] = []
-        part = dag.ancestors([sink])
+        part = dag.exit_part(number)
         for node in dag.nodes[1:]:
             values = math.prod(node.shape)
-            if node.name not in part or node.name == sink or values > fewest:
+            if node.name not in part or node.name in dag.exit_outputs(number) or values > fewest:
                 continue
             if node.inputs == (dag.input,) and values >= math.prod(dag.nodes[0].shape):
                 continue
@@ -77,7 +77,8 @@ def boundaries_to_measure(dag: ModelDag, most: int = MOST_BOUNDARIES) -> dict[st
 def _is_boundary(dag: ModelDag, exit_number: int, name: str) -> bool:
     """Whether this tensor alone is the boundary of a cut of this exit."""
     try:
-        return name != dag.exit_sink(exit_number) and bool(head_of(dag, exit_number, (name,)))
+        outputs = dag.exit_outputs(exit_number)
+        return name not in outputs and bool(head_of(dag, exit_number, (name,)))
     except GraphError:
         return False
 
@@ -120,14 +121,15 @@ def measure_codecs(
     kept = {int(k) for k in np.linspace(0, len(images) - 1, min(SAMPLES, len(images)))}
     samples: dict[str, list[NDArray]] = {name: [] for name in exits}
     network_s: list[float] = []
+    every_sink = [dag.exit_sink(number) for number in range(1, len(dag.exits) + 1)]
     for frame, label in enumerate(labels):
         given = {dag.input: torch.from_numpy(images[frame : frame + 1])}
-        plain = _run(runner, given, [*exits, *dag.exits])
-        right = [plain[sink].argmax() == label for sink in dag.exits]
+        plain = _run(runner, given, [*exits, *every_sink])
+        right = [plain[sink].argmax() == label for sink in every_sink]
         if frame in kept:
             for name in exits:
                 samples[name].append(plain[name])
-            network_s.append(_fastest(runner, given, dag.exits, clock))
+            network_s.append(_fastest(runner, given, every_sink, clock))
         for (codec, name), tally in tallies.items():
             specs, data = encode({name: plain[name]}, codec)
             back = decode(specs, data, codec, {name: expected[name]})

@@ -127,7 +127,7 @@ class MultiExit(nn.Module):
             raise GraphError(
                 f"taps must be named from the input on, each once and at least one, got {self.taps}"
             )
-        sink = dag.exits[-1]
+        sink = dag.exit_sink(len(dag.exits))
         if sink in self.taps:
             raise GraphError(f"{sink!r} is the network's output, already the deepest exit")
         classes = dag.by_name[sink].shape[-1]

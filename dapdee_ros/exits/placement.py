@@ -11,7 +11,7 @@ def bottlenecks(dag: ModelDag) -> tuple[str, ...]:
     A node is one if, with everything up to it on one side, it alone is read by the other side.
     The input and the exit itself are left out.
     """
-    part = dag.ancestors([dag.exits[-1]])
+    part = dag.exit_part(len(dag.exits))
     nodes = [node.name for node in dag.nodes if node.name in part]
     last_reader = {
         name: max((i for i, n in enumerate(nodes) if n in dag.readers[name]), default=-1)
@@ -24,7 +24,7 @@ def bottlenecks(dag: ModelDag) -> tuple[str, ...]:
         if reach <= place:
             passed.append(name)
         reach = max(reach, last_reader[name])
-    return tuple(name for name in passed if name not in (dag.input, dag.exits[-1]))
+    return tuple(name for name in passed if name not in (dag.input, *dag.exits[-1]))
 
 
 def place_taps(dag: ModelDag, count: int) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def place_taps(dag: ModelDag, count: int) -> tuple[str, ...]:
     for node in dag.nodes:
         spent += node.flops
         before[node.name] = spent
-    total = max(before[dag.exits[-1]], 1)
+    total = max(max(before[name] for name in dag.exits[-1]), 1)
     taps: list[str] = []
     for k in range(1, count + 1):
         target = total * k / (count + 1)

@@ -26,8 +26,8 @@ class Cut:
     Attributes:
         exit_number: the exit, 1 is the shallowest.
         nodes: the head: what runs on the car, the input included.
-        boundary: tensors of the head that the tail reads, in topological order; empty if the car
-            finishes alone.
+        boundary: tensors of the head that the tail reads or decodes, in topological order; empty
+            if the car finishes alone.
     """
 
     exit_number: int
@@ -53,7 +53,7 @@ def cuts(dag: ModelDag, exit_number: int, *, limit: int = MAX_CUTS) -> list[Cut]
     >>> conv = Node("conv", "conv2d", ("image",), (1, 8, 8, 8), "float32", 2048, 1000)
     >>> relu = Node("relu", "relu", ("conv",), (1, 8, 8, 8), "float32", 2048, 512)
     >>> add = Node("add", "add", ("conv", "relu"), (1, 8, 8, 8), "float32", 2048, 512)
-    >>> for cut in cuts(ModelDag((image, conv, relu, add), ("add",)), 1):
+    >>> for cut in cuts(ModelDag((image, conv, relu, add), (("add",),)), 1):
     ...     print(len(cut.nodes), cut.boundary)
     1 ('image',)
     2 ('conv',)
@@ -85,7 +85,7 @@ def head_masks(dag: ModelDag, exit_number: int, *, limit: int = MAX_CUTS) -> lis
         GraphError: if there is no such exit.
     """
     index = {node.name: i for i, node in enumerate(dag.nodes)}
-    needed = dag.ancestors([dag.exit_sink(exit_number)])
+    needed = dag.exit_part(exit_number)
     dependents = [1 << i for i in range(len(dag.nodes))]
     for node in reversed(dag.nodes):
         if node.name in needed:
@@ -115,13 +115,13 @@ def head_masks(dag: ModelDag, exit_number: int, *, limit: int = MAX_CUTS) -> lis
 def head_of(dag: ModelDag, exit_number: int, boundary: Sequence[str]) -> frozenset[str]:
     """The head of a boundary: all that its tensors depend on, or the exit's whole part if empty.
 
-    No other head has this boundary: every node of a head lies on a way to the exit, and that way
-    leaves the head at a boundary tensor.
+    No other head has this boundary: every node of a head lies on a way to one of the exit's
+    outputs, and that way leaves the head at a boundary tensor, or ends at an output, which is one.
 
     Raises:
         GraphError: if the names are not exactly the boundary of a legal cut of this exit.
     """
-    part = dag.ancestors([dag.exit_sink(exit_number)])
+    part = dag.exit_part(exit_number)
     if not boundary:
         return part
     head = dag.ancestors(boundary)
@@ -169,7 +169,7 @@ def contract(dag: ModelDag, keep: Iterable[str] = ()) -> Contraction:
     better although it is behind in car seconds and bytes.
 
     Examples are activations, normalisation, dropout, reshaping, concatenation and the float
-    conversion of a uint8 input. The input and the exits' sinks are never merged.
+    conversion of a uint8 input. The input and the exits' outputs are never merged.
 
     Where forms of the input may not be sent (``ModelDag.image_forms``), S without v must not send
     one that S did not: a node that reads such a form without being one is not merged. A node that
@@ -186,7 +186,7 @@ def contract(dag: ModelDag, keep: Iterable[str] = ()) -> Contraction:
     first_allowed = {
         n.name for n in dag.nodes if n.name not in forms and not forms.isdisjoint(n.inputs)
     }
-    protected = {dag.input, *dag.exits, *first_allowed, *keep}
+    protected = {dag.input, *dag.outputs, *first_allowed, *keep}
     block_of: dict[str, str] = {}
     # From the end, so that a run of nodes ends up in one block.
     for node in reversed(dag.nodes):

@@ -1,4 +1,4 @@
-"""The model DAG: operators as nodes, tensors as edges, one sink per exit. No torch in here."""
+"""The model DAG: operators as nodes, tensors as edges, exits as outputs. No torch in here."""
 
 from __future__ import annotations
 
@@ -43,15 +43,17 @@ class ModelDag:
 
     Attributes:
         nodes: all operators in topological order; the first is the input.
-        exits: names of the exits' sink nodes, shallowest first; exit ``n`` is ``exits[n - 1]``.
+        exits: for each exit, shallowest first, the nodes whose tensors are its outputs, in the
+            order in which the task decodes them; exit ``n`` is ``exits[n - 1]``. A classifier's
+            exit has one output, a detector's has several.
 
     Raises:
         GraphError: at construction, if names repeat, a node reads one that does not stand before
-            it, there is not exactly one input, or an exit is missing.
+            it, there is not exactly one input, or an exit or its output is missing.
     """
 
     nodes: tuple[Node, ...]
-    exits: tuple[str, ...]
+    exits: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -71,9 +73,14 @@ class ModelDag:
             seen.add(node.name)
         if not self.exits:
             raise GraphError("a model DAG needs at least one exit")
-        absent = [name for name in self.exits if name not in seen]
-        if absent:
-            raise GraphError(f"exits {absent} are not nodes of the graph")
+        for number, outputs in enumerate(self.exits, start=1):
+            absent = [name for name in outputs if name not in seen]
+            if absent or not outputs:
+                raise GraphError(
+                    f"exit {number} puts out {absent}, which are not nodes of the graph"
+                    if absent
+                    else f"exit {number} has no output"
+                )
 
     @property
     def input(self) -> str:
@@ -109,8 +116,13 @@ class ModelDag:
                 forms.add(node.name)
         return frozenset(forms)
 
-    def exit_sink(self, exit_number: int) -> str:
-        """Name of the sink of exit ``exit_number`` (1 is the shallowest).
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The output nodes of all exits, shallowest exit first, each once."""
+        return tuple(dict.fromkeys(name for outputs in self.exits for name in outputs))
+
+    def exit_outputs(self, exit_number: int) -> tuple[str, ...]:
+        """The output nodes of exit ``exit_number`` (1 is the shallowest), in the task's order.
 
         Raises:
             GraphError: if there is no such exit.
@@ -119,8 +131,27 @@ class ModelDag:
             raise GraphError(f"exit {exit_number} asked for, the model has 1 to {len(self.exits)}")
         return self.exits[exit_number - 1]
 
+    def exit_sink(self, exit_number: int) -> str:
+        """The output node of an exit that has one, as every classifier's.
+
+        Raises:
+            GraphError: if there is no such exit, or it has several outputs.
+        """
+        outputs = self.exit_outputs(exit_number)
+        if len(outputs) > 1:
+            raise GraphError(f"exit {exit_number} has {len(outputs)} outputs, expected one")
+        return outputs[0]
+
+    def exit_part(self, exit_number: int) -> frozenset[str]:
+        """G_n: everything that exit ``exit_number`` depends on, its outputs included.
+
+        Raises:
+            GraphError: if there is no such exit.
+        """
+        return self.ancestors(self.exit_outputs(exit_number))
+
     def ancestors(self, names: Iterable[str]) -> frozenset[str]:
-        """The given nodes and everything they depend on (for an exit's sink: G_n)."""
+        """The given nodes and everything they depend on."""
         wanted: set[str] = set()
         for name in names:
             if name not in self.by_name:
@@ -132,14 +163,17 @@ class ModelDag:
         return frozenset(wanted)
 
     def boundary(self, head: Iterable[str], exit_number: int) -> tuple[str, ...]:
-        """Tensors of ``head`` that some node of the exit's part outside ``head`` reads.
+        """Tensors of ``head`` that whoever has the rest of the exit's part needs to answer.
 
-        Each is named once however many read it; topological order. Empty if ``head`` holds all of
-        the exit's part.
+        Those that some node of the part outside ``head`` reads, and the exit's outputs that
+        ``head`` computes: the answer is decoded from all outputs, in one place. Each is named once
+        however many read it; topological order. Empty if ``head`` holds all of the exit's part.
         """
         head = frozenset(head)
-        needed = self.ancestors([self.exit_sink(exit_number)])
-        read_outside = {
+        needed = self.exit_part(exit_number)
+        if needed <= head:
+            return ()
+        read_outside = {*self.exit_outputs(exit_number)} | {
             name
             for node in self.nodes
             if node.name in needed and node.name not in head
@@ -148,7 +182,10 @@ class ModelDag:
         return tuple(n.name for n in self.nodes if n.name in head and n.name in read_outside)
 
     def to_dict(self) -> dict[str, Any]:
-        """The DAG as plain JSON values; ``from_dict`` reads it back."""
+        """The DAG as plain JSON values; ``from_dict`` reads it back.
+
+        An exit of one output is that node's name, as in earlier versions, which knew no others.
+        """
         return {
             "nodes": [
                 {
@@ -162,7 +199,7 @@ class ModelDag:
                 }
                 for n in self.nodes
             ],
-            "exits": list(self.exits),
+            "exits": [list(o) if len(o) > 1 else o[0] for o in self.exits],
         }
 
     @classmethod
@@ -185,7 +222,10 @@ class ModelDag:
                 )
                 for n in data["nodes"]
             )
-            exits = tuple(str(e) for e in data["exits"])
+            exits = tuple(
+                (e,) if isinstance(e, str) else tuple(str(name) for name in e)
+                for e in data["exits"]
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise GraphError(f"not a model DAG: {type(error).__name__}: {error}") from error
         return cls(nodes, exits)

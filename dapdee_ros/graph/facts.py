@@ -86,8 +86,14 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
 
 def graph_outputs(graph: fx.Graph) -> list[fx.Node]:
     """The nodes that the graph returns, in order."""
+    return [node for outputs in graph_exits(graph) for node in outputs]
+
+
+def graph_exits(graph: fx.Graph) -> list[list[fx.Node]]:
+    """The nodes that the graph returns, those of each exit together, in order."""
     result: Any = graph.output_node().args[0]
-    return list(result) if isinstance(result, tuple | list) else [result]
+    exits = result if isinstance(result, tuple | list) else [result]
+    return [[*e] if isinstance(e, tuple | list) else [e] for e in exits]
 
 
 def graph_input(graph: fx.Graph) -> fx.Node:
@@ -162,4 +168,5 @@ def dag_of(graph: fx.Graph) -> ModelDag:
                 flops=facts.flops + extra_flops.get(node, 0),
             )
         )
-    return ModelDag(tuple(nodes), tuple(facts_of(n).name for n in graph_outputs(graph)))
+    exits = tuple(tuple(facts_of(n).name for n in outputs) for outputs in graph_exits(graph))
+    return ModelDag(tuple(nodes), exits)

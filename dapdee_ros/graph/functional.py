@@ -69,21 +69,29 @@ class _Functionalizer:
         self.graph_module.recompile()
 
     def _spread_outputs(self) -> None:
-        """Make the graph return a tuple of tensors, one an exit."""
+        """Make the graph return a tuple with a tuple of tensors for each exit."""
         output = self.graph.output_node()
-        returned: Any = output.args[0]
-        if isinstance(returned, fx.Node) and isinstance(self.env[returned], tuple | list):
-            pieces = []
-            with self.graph.inserting_before(output):
-                for index, value in enumerate(self.env[returned]):
-                    piece = self.graph.call_function(operator.getitem, (returned, index))
-                    name = self._fresh_name(f"{facts_of(returned).name}.{index}")
-                    self._adopt(piece, value, name, facts_of(returned).kind is Kind.STATIC)
-                    pieces.append(piece)
-            returned = pieces
-        exits = list(returned) if isinstance(returned, tuple | list) else [returned]
+        exits = [self._spread(item) for item in self._spread(output.args[0])]
         _check_exits(exits, self.env)
-        output.args = (tuple(exits),)
+        output.args = (tuple(tuple(outputs) for outputs in exits),)
+
+    def _spread(self, returned: Any) -> list[Any]:
+        """What a tuple, list or dict holds, also where one node gives all of it; else itself."""
+        if isinstance(returned, dict):
+            return [*returned.values()]
+        if not isinstance(returned, fx.Node):
+            return [*returned] if isinstance(returned, tuple | list) else [returned]
+        given = self.env[returned]
+        if not isinstance(given, tuple | list | dict):
+            return [returned]
+        pieces = []
+        with self.graph.inserting_before(self.graph.output_node()):
+            for key, value in given.items() if isinstance(given, dict) else enumerate(given):
+                piece = self.graph.call_function(operator.getitem, (returned, key))
+                name = self._fresh_name(f"{facts_of(returned).name}.{key}")
+                self._adopt(piece, value, name, facts_of(returned).kind is Kind.STATIC)
+                pieces.append(piece)
+        return pieces
 
     def _attach(self, node: fx.Node, kind: Kind) -> None:
         value = self.env[node]
@@ -277,10 +285,10 @@ class _Functionalizer:
         return [n for n in self.graph.nodes if n in wanted and n is not node]
 
 
-def _check_exits(exits: list[Any], values: Mapping[fx.Node, Any]) -> None:
-    if not exits:
+def _check_exits(exits: list[list[Any]], values: Mapping[fx.Node, Any]) -> None:
+    if not all(exits) or not exits:
         raise TraceError("the model returns nothing: expected one tensor or one per exit")
-    for number, node in enumerate(exits, start=1):
+    for number, node in enumerate((node for outputs in exits for node in outputs), start=1):
         value = values[node] if isinstance(node, fx.Node) else node
         if not isinstance(value, torch.Tensor):
             kind = type(value).__name__.removeprefix("immutable_")

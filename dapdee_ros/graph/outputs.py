@@ -1,4 +1,4 @@
-"""What a network returns, as its exits: one tensor, or a tuple of them."""
+"""What a network returns, as its exits: each one tensor, or several."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def takes_anything(module: nn.Module) -> bool:
 def give_exits(module: nn.Module) -> None:
     """Have a module, in place, take one tensor where it takes ``*args``, and return its exits.
 
-    Its class becomes one of its own, below the class that it has. Calls return one tensor, or a
-    tuple or list of what they returned; they raise TraceError if that is no exit.
+    Its class becomes one of its own, below the class that it has. Calls return what ``exits_of``
+    makes of what they returned; they raise TraceError if that is no exit.
     """
     kind = type(module)
     forward: Any = kind.forward
@@ -46,10 +46,11 @@ def give_exits(module: nn.Module) -> None:
 
 
 def exits_of(output: Any, name: str) -> Any:
-    """One tensor or a tuple or list of them, from what a forward returned.
+    """One tensor, or a tuple or list with a tensor or a tuple of tensors for each exit.
 
     A dict or a dataclass that holds one tensor is that tensor, whatever else is in it. One that
-    holds several says nothing of their order.
+    holds several says nothing of the order of exits; within a tuple or list it is one exit, with
+    its tensors in the order of its entries, as a tuple or list there is.
 
     Args:
         output: of tensors, or of what stands for them in a trace.
@@ -68,18 +69,31 @@ def exits_of(output: Any, name: str) -> Any:
             raise TraceError(f"{name} returns a {type(output).__name__} without a tensor")
         raise TraceError(
             f"{name} returns a {type(output).__name__} with {len(tensors)} tensors, and their "
-            "names don't tell which exit is the shallowest. " + _wrapped(tensors)
+            "names don't tell which exit is the shallowest. "
+            + _wrapped(tensors)
+            + f"\nOne exit that has all of them is `return (({', '.join(_read(tensors))}),)`."
         )
-    if isinstance(output, tuple | list) and any(
-        isinstance(item, tuple | list) or _named(item) is not None for item in output
-    ):
-        tensors = [path for path, _ in _tensors(output)]
-        inner = next(i for i in output if not isinstance(i, torch.Tensor | fx.Proxy))
-        raise TraceError(
-            f"{name} returns a {type(inner).__name__} within a {type(output).__name__}: expected "
-            "one tensor, or a tuple or list of tensors, one per exit. " + _wrapped(tensors)
-        )
-    return output
+    if not isinstance(output, tuple | list):
+        return output
+    return tuple(_outputs_of(item, number, output, name) for number, item in enumerate(output, 1))
+
+
+def _outputs_of(item: Any, number: int, output: Any, name: str) -> Any:
+    """The tensor of one exit, or its tensors as a tuple; anything else as it is."""
+    named = _named(item)
+    if named is None and not isinstance(item, tuple | list):
+        return item
+    tensors = tuple(named.values()) if named is not None else tuple(item)
+    if not tensors:
+        raise TraceError(f"{name} returns an empty {type(item).__name__} as exit {number}")
+    for inner in tensors:
+        if isinstance(inner, tuple | list) or _named(inner) is not None:
+            raise TraceError(
+                f"{name} returns a {type(inner).__name__} within a {type(item).__name__} as exit "
+                f"{number}: expected one tensor per exit, or a tuple, list, dict or dataclass of "
+                "them. " + _wrapped([path for path, _ in _tensors(output)])
+            )
+    return tensors
 
 
 def _named(value: Any) -> dict[str, Any] | None:
@@ -104,9 +118,14 @@ def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _tensors(item, path + step)
 
 
+def _read(paths: list[str]) -> list[str]:
+    """How the first outputs are read from what the model returns."""
+    return [f"out{path}" for path in paths[:3]]
+
+
 def _wrapped(paths: list[str]) -> str:
     """What to write around the model, with the names of its own outputs."""
-    shown = ", ".join(f"out{path}" for path in paths[:3])
+    shown = ", ".join(_read(paths))
     return (
         "Wrap it in a module that returns the tensors you want as exits, shallowest first:\n"
         "    def forward(self, x):\n"

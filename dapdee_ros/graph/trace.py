@@ -70,8 +70,10 @@ def trace(
     torch.fx changes how all modules of the process are called.
 
     Args:
-        model: takes one tensor, returns one tensor or a tuple or list of them, one per exit,
-            shallowest first; or a dict or dataclass that holds one tensor.
+        model: takes one tensor, returns one tensor, or a tuple or list with one item per exit,
+            shallowest first. The item of an exit with several outputs, as a detector has them, is
+            a tuple, list, dict or dataclass of tensors; of a network with that one exit too:
+            ``return ((boxes, scores),)``. A dict or dataclass alone has to hold one tensor.
         example: an input of batch size 1, of the shape, dtype and strides that every run will have.
         leaf_modules: classes of modules, or paths of modules, to keep as one node: for what
             can't be traced, or shouldn't be split.
@@ -92,7 +94,7 @@ def trace(
     2 flatten (1, 8) 32
     3 linear (1, 3) 12
     >>> dag.exits
-    ('3',)
+    (('3',),)
     """
     if example.ndim == 0 or example.shape[0] != 1:
         raise TraceError(

@@ -130,7 +130,7 @@ def _warm_up(model: LoadedModel) -> None:
 
     dag = model.card.dag
     image = torch.zeros(dag.by_name[dag.input].shape, dtype=torch.uint8)
-    model.runner.run({dag.input: image}, list(dag.exits))
+    model.runner.run({dag.input: image}, dag.outputs)
 
 
 def _survive_wrong_transitions(node: LifecycleNode) -> None:

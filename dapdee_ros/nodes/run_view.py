@@ -201,7 +201,7 @@ class RunView:
         if self._dag is None:
             return None
         try:
-            whole = self._dag.ancestors([self._dag.exit_sink(exit_number)])
+            whole = self._dag.exit_part(exit_number)
             head = self._dag.ancestors(boundary) & whole
         except GraphError:  # an answer of another model
             return None

@@ -176,7 +176,7 @@ class CostBasis:
 
     def part(self, exit_number: int) -> Bools:
         """G_n: which nodes the exit depends on, ``(nodes,)``."""
-        needed = self.dag.ancestors([self.dag.exit_sink(exit_number)])
+        needed = self.dag.exit_part(exit_number)
         return np.array([node.name in needed for node in self.dag.nodes])
 
     def price(self, exit_number: int, heads: Bools) -> Candidates:
@@ -187,7 +187,7 @@ class CostBasis:
             heads: legal cuts, ``(cuts, nodes)``.
         """
         part = self.part(exit_number)
-        boundaries = self._boundaries(heads, part)
+        boundaries = self._boundaries(exit_number, heads, part)
         car_s = heads.astype(np.float64) @ self.car_s
         edge_s = (part & ~heads).astype(np.float64) @ self.edge_s
         sends = boundaries.any(axis=1)
@@ -219,13 +219,17 @@ class CostBasis:
             )  # fmt: skip
         return Candidates.join(parts)
 
-    def _boundaries(self, heads: Bools, part: Bools) -> Bools:
+    def _boundaries(self, exit_number: int, heads: Bools, part: Bools) -> Bools:
         index = self._index()
         read_behind = np.zeros_like(heads)
         for node, needed in zip(self.dag.nodes, part, strict=True):
             if needed and node.inputs:
                 behind = ~heads[:, index[node.name]]
                 read_behind[:, [index[name] for name in node.inputs]] |= behind[:, None]
+        # What the head computes of the answer is sent too, unless that is all of it.
+        outputs = [index[name] for name in self.dag.exit_outputs(exit_number)]
+        whole = np.asarray((heads | ~part).all(axis=1))
+        read_behind[:, outputs] |= ~whole[:, None]
         return heads & read_behind
 
     def _with_gates(

@@ -81,7 +81,7 @@ class CutPool:
     def _simple_heads(self, exit_number: int) -> Iterator[Head]:
         """The car alone, every boundary of one tensor, every boundary with a loss of its own."""
         dag = self._problem.dag
-        part = dag.ancestors([dag.exit_sink(exit_number)])
+        part = dag.exit_part(exit_number)
         yield part
         boundaries: set[tuple[str, ...]] = {(name,) for name in part}
         for codec in self._problem.codecs:
@@ -110,11 +110,11 @@ class CutPool:
     def _trunks(self, exit_number: int, situation: Situation) -> Iterable[Head]:
         """What has to run on the car: nothing, or a gate's part as far as it is the exit's too."""
         dag = self._problem.dag
-        part = dag.ancestors([dag.exit_sink(exit_number)])
+        part = dag.exit_part(exit_number)
         gates = {o.gate for o in self._problem.gates if o.exit_number == exit_number}
         trunks = {frozenset[str]()}
         if situation.gates:
-            trunks |= {dag.ancestors([dag.exit_sink(gate)]) & part for gate in gates}
+            trunks |= {dag.exit_part(gate) & part for gate in gates}
         return trunks
 
     def _cut(

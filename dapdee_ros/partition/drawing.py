@@ -61,7 +61,7 @@ def draw_plan(
         for name in node.inputs:
             crosses = name in plan.boundary and node.name in part and node.name not in head
             _arrow(axes, place[name], place[node.name], crosses, used)
-        _node(axes, place[node.name], node.name, colour, node.name in dag.exits)
+        _node(axes, place[node.name], node.name, colour, node.name in dag.outputs)
     for name in plan.boundary:
         x, y = place[name]
         axes.text(

@@ -45,6 +45,7 @@ class CutCosts:
         encode_s: seconds to encode it on the car.
         decode_s: seconds to decode it on the edge server.
         rtt_s: round trip, paid once if anything is sent.
+        outputs: the exit's output nodes.
     """
 
     car_s: Mapping[str, float]
@@ -53,6 +54,7 @@ class CutCosts:
     encode_s: Mapping[str, float]
     decode_s: Mapping[str, float]
     rtt_s: float
+    outputs: tuple[str, ...]
 
     @classmethod
     def of(
@@ -66,7 +68,7 @@ class CutCosts:
         load: LoadState,
     ) -> CutCosts:
         """The costs of an exit under a link and a load; an unusable link sends no tensor."""
-        part = dag.ancestors([dag.exit_sink(exit_number)])
+        part = dag.exit_part(exit_number)
         nodes = [node for node in dag.nodes if node.name in part]
         coded = {node.name: codec.tensor(node) for node in nodes} if link.usable else {}
         sent = {name: cost for name, cost in coded.items() if cost is not None}
@@ -77,6 +79,7 @@ class CutCosts:
             {name: load.car_slowdown * cost.encode_s for name, cost in sent.items()},
             {name: load.edge_slowdown * cost.decode_s for name, cost in sent.items()},
             link.rtt_s,
+            dag.exit_outputs(exit_number),
         )
 
     @classmethod
@@ -182,6 +185,7 @@ def minimum_cut(
 
 # Source and sink. Vertices are pairs, so that no node's name can be that of another kind of vertex.
 CAR_SIDE, EDGE_SIDE = ("side", "car"), ("side", "edge")
+_ANSWER = ("answer", "")
 
 
 def cut_graph(
@@ -204,12 +208,17 @@ def cut_graph(
     # no minimum cut holds an arc of this capacity.
     never = 1 + sum(car.values()) + sum(edge.values()) + sum(sent.values())
 
+    # The answer is decoded from all outputs in one place, as if a node read them. The only output
+    # of an exit needs none: it is in the head only if everything is.
+    several = len({*costs.outputs}) > 1
     graph = networkx.DiGraph()
     for name in car:
         vertex = ("node", name)
         graph.add_edge(CAR_SIDE, vertex, capacity=edge[name])
         graph.add_edge(vertex, EDGE_SIDE, capacity=car[name])
         readers = [("node", reader) for reader in dag.readers[name] if reader in car]
+        if name in costs.outputs and several:
+            readers.append(_ANSWER)
         if not readers:
             continue
         tail = vertex

@@ -122,7 +122,7 @@ class HeadMachine:
         plan = program.plan
         if plan.gate is None:
             return self._run_rest(job.number)
-        answer = network.decode(next(held.stages)[program.stages[0][0]], plan.gate)
+        answer = network.decode(next(held.stages), plan.gate)
         sure = network.task.confidence(answer)
         return GateComputed(job.number, sure, answer, self._clock() - loaded_s)
 
@@ -135,8 +135,8 @@ class HeadMachine:
         held.stages = iter(())
         held.values = {name: values[name] for name in {*program.kept, *program.boundary}}
         answer = None
-        if program.sink is not None:
-            answer = self._network.decode(values[program.sink], program.plan.exit_number)
+        if program.outputs:
+            answer = self._network.decode(values, program.plan.exit_number)
         return HeadComputed(number, answer, spent_s)
 
     def _encode(self, number: int) -> Encoded:
@@ -151,6 +151,6 @@ class HeadMachine:
     def _finish(self, job: Finish) -> Finished:
         held, network = self._held[job.number], self._network
         started_s = self._clock()
-        output = network.finish(held.values, held.program, job.exit_number)
-        answer = network.decode(output, job.exit_number)
+        outputs = network.finish(held.values, held.program, job.exit_number)
+        answer = network.decode(outputs, job.exit_number)
         return Finished(job.number, answer, self._clock() - started_s)

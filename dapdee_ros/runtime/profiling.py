@@ -126,7 +126,7 @@ def _measure(
     progress: Progress | None,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], float]:
     """Seconds and processor seconds of each node in each repeat, and seconds of a whole run."""
-    given, exits = {runner.dag.input: example}, list(runner.dag.exits)
+    given, exits = {runner.dag.input: example}, list(runner.dag.outputs)
     clock = time.perf_counter
     started = clock()
     # The first runs allocate memory and let oneDNN prepare its kernels.

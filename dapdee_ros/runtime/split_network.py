@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dapdee_ros.core.programs import HeadProgram, Programs
-from dapdee_ros.tasks.task import task_of
+from dapdee_ros.tasks.task import Task, task_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class SplitNetwork(Programs):
 
     Attributes:
         model: the loaded model.
-        task: what the model's outputs mean.
+        task: what the model's outputs mean; that of its card unless something else was given.
         runner: what computes; the model's own unless something else was given.
     """
 
@@ -43,14 +43,17 @@ class SplitNetwork(Programs):
         model: LoadedModel,
         profile: DeviceProfile | None = None,
         runner: Runner | None = None,
+        task: Task | None = None,
     ) -> None:
         super().__init__(model.card.dag, profile)
         self.model = model
         self.runner: Runner = runner or model.runner
-        self.task = task_of(model.card)
+        self.task = task or task_of(model.card)
 
-    def finish(self, kept: Mapping[str, Tensor], head: HeadProgram, exit_number: int) -> Tensor:
-        """Compute one exit's output from the tensors that a head kept.
+    def finish(
+        self, kept: Mapping[str, Tensor], head: HeadProgram, exit_number: int
+    ) -> dict[str, Tensor]:
+        """Compute one exit's outputs from the tensors that a head kept.
 
         Args:
             kept: the kept tensors by node name.
@@ -58,13 +61,19 @@ class SplitNetwork(Programs):
             exit_number: an exit of ``head.finish_profiled_s``.
 
         Returns:
-            The exit's output, float32, with a first axis of 1.
+            The exit's outputs by name, each with a first axis of 1.
         """
         nodes = self.dag.ancestors(head.boundary)
-        given = {name: kept[name] for name in self.dag.boundary(nodes, exit_number)}
-        sink = self.dag.exit_sink(exit_number)
-        return self.runner.run(given, [sink])[sink]
+        outputs = self.dag.exit_outputs(exit_number)
+        given = {name: kept[name] for name in self.dag.boundary(nodes, exit_number) or outputs}
+        return self.runner.run(given, outputs)
 
-    def decode(self, output: Tensor, exit_number: int) -> Any:
-        """An answer of the model's task from an exit's output, which has a first axis of 1."""
-        return self.task.decode(output.numpy(), exit_number)
+    def decode(self, tensors: Mapping[str, Tensor], exit_number: int) -> Any:
+        """An answer of the model's task from an exit's outputs.
+
+        Args:
+            tensors: by node name, the exit's outputs among them, each with a first axis of 1.
+            exit_number: the exit.
+        """
+        outputs = self.dag.exit_outputs(exit_number)
+        return self.task.decode([tensors[name].numpy() for name in outputs], exit_number)

@@ -38,7 +38,7 @@ class Classifier:
     """Names the classes that an exit's logits make likely.
 
     >>> task = Classifier(("stop", "yield"), (1.0, 2.0))
-    >>> answer = task.decode(np.array([[0.0, 3.0]], np.float32), 2)
+    >>> answer = task.decode([np.array([[0.0, 3.0]], np.float32)], 2)
     >>> answer.class_id, round(task.confidence(answer), 3), answer.top_classes
     (1, 0.818, (1, 0))
     >>> task.misfit(Classification(7, 0.5, (), ()))
@@ -64,8 +64,9 @@ class Classifier:
         self.labels = tuple(labels)
         self._temperatures = tuple(temperatures)
 
-    def decode(self, output: NDArray[np.float32], exit_number: int) -> Classification:
-        """The most likely classes, from logits of shape (1, classes)."""
+    def decode(self, outputs: Sequence[NDArray[np.float32]], exit_number: int) -> Classification:
+        """The most likely classes, from one output: logits of shape (1, classes)."""
+        (output,) = outputs
         probabilities = softmax(output.reshape(-1), self._temperatures[exit_number - 1])
         best = np.argsort(-probabilities, kind="stable")[:TOP_K]
         return Classification(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.exits.card import ModelCard
@@ -12,7 +12,7 @@ from dapdee_ros.tasks.classification import Classifier
 
 
 class Task(Protocol):
-    """Turns an exit's output into an answer, and judges answers.
+    """Turns an exit's outputs into an answer, and judges answers.
 
     An answer is a value of the task's own, immutable; to everybody else it is opaque.
 
@@ -24,11 +24,11 @@ class Task(Protocol):
     name: str
     quality_name: str
 
-    def decode(self, output: NDArray[np.float32], exit_number: int) -> Any:
+    def decode(self, outputs: Sequence[NDArray[Any]], exit_number: int) -> Any:
         """An answer from what an exit computed for one frame.
 
         Args:
-            output: the exit's output, with a first axis of 1.
+            outputs: the exit's outputs in the order of the model, each with a first axis of 1.
             exit_number: which exit it was, 1 is the shallowest.
         """
 

@@ -45,7 +45,7 @@ def small_model(folder: Path) -> str:
             )
             for name, (inputs, size, _) in NODES.items()
         ),
-        ("early", "late"),
+        (("early",), ("late",)),
     )
     architecture = {
         "builder": "none",

@@ -53,8 +53,9 @@ DEADLINE_S = 0.3
 
 
 def alone(exit_number: int, head_s: float) -> HeadProgram:
-    sink = f"exit{exit_number}"
-    return HeadProgram(FramePlan(0, exit_number), ((sink,),), (), sink, (), math.nan, head_s, {})
+    outputs = (f"exit{exit_number}",)
+    plan = FramePlan(0, exit_number)
+    return HeadProgram(plan, (outputs,), (), outputs, (), math.nan, head_s, {})
 
 
 ALONE = [alone(1, 0.01), alone(2, 0.04)]
@@ -65,7 +66,7 @@ def sending(epoch: int = 1, *, gate: int | None = None, remote_s: float = 0.05) 
         epoch, 2, ("stem",), "f32", gate, 0.8, remote_s, deadline_s=DEADLINE_S, max_in_flight=2
     )
     stages = (("exit1",), ("stem",)) if gate else (("stem",),)
-    return HeadProgram(plan, stages, ("stem",), None, ("stem",), 0.01, 0.02, {1: 0.01, 2: 0.04})
+    return HeadProgram(plan, stages, ("stem",), (), ("stem",), 0.01, 0.02, {1: 0.01, 2: 0.04})
 
 
 def new(**changes: Any) -> HeadCore:

@@ -58,7 +58,7 @@ def test_too_many_boundaries_are_thinned_out() -> None:
     for k, name in enumerate(names):
         size = 150 - k
         nodes.append(Node(name, "conv2d", (nodes[-1].name,), (1, size), "float32", 4 * size, 10**6))
-    chosen = list(boundaries_to_measure(ModelDag(tuple(nodes), (names[-1],)), most=5))
+    chosen = list(boundaries_to_measure(ModelDag(tuple(nodes), ((names[-1],),)), most=5))
     assert len(chosen) == 6
     assert (chosen[0], chosen[1], chosen[-1]) == ("image", names[0], names[-2])
 
@@ -71,12 +71,12 @@ def test_answers_that_change_are_counted_frame_by_frame(
     changes = {number: [0, 0] for number in range(1, 6)}
     sizes = []
     for image, label in zip(*frames, strict=True):
-        plain = model.runner.run({dag.input: torch.from_numpy(image[None])}, [name, *dag.exits])
+        plain = model.runner.run({dag.input: torch.from_numpy(image[None])}, [name, *dag.outputs])
         specs, data = encode({name: plain[name].numpy()}, "u4")
         sizes.append(len(encode({name: plain[name].numpy()}, "u4z")[1]) + 8)
         back = decode(specs, data, "u4", {name: (node.shape, node.dtype)})
-        coded = model.runner.run({name: torch.from_numpy(back[name])}, dag.exits)
-        for number, sink in enumerate(dag.exits, start=1):
+        coded = model.runner.run({name: torch.from_numpy(back[name])}, dag.outputs)
+        for number, sink in enumerate(dag.outputs, start=1):
             before, after = (int(run[sink].argmax()) == label for run in (plain, coded))
             changes[number][0] += before and not after
             changes[number][1] += after and not before

@@ -38,10 +38,10 @@ def test_what_is_loaded_is_what_was_saved(saved: ModelCard) -> None:
     assert card.calibration is None
     _, module = load_module(saved.path)
     image = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
-    came = loaded.runner.run({"image": image}, card.dag.exits)
+    came = loaded.runner.run({"image": image}, card.dag.outputs)
     with torch.inference_mode():
         expected = module(image)
-    for sink, logits in zip(card.dag.exits, expected, strict=True):
+    for sink, logits in zip(card.dag.outputs, expected, strict=True):
         assert torch.allclose(came[sink], logits, rtol=1e-3, atol=1e-4)
     assert all(p.dtype is torch.float32 for p in module.parameters())
 

@@ -51,12 +51,14 @@ def test_every_exit_has_its_sink(builder: str, side: int, taps: int | None, exit
     assert dag.nodes[1].name == "normalise"
     assert len(dag.exits) == exits
     # Each exit needs more of the backbone than the one before.
-    parts = [{n for n in dag.ancestors([sink]) if n.startswith("backbone.")} for sink in dag.exits]
+    parts = [
+        {n for n in dag.ancestors([sink]) if n.startswith("backbone.")} for sink in dag.outputs
+    ]
     assert all(a < b for a, b in pairwise(parts))
     with torch.inference_mode():
         expected = model(image)
-        came = runner.run({"image": image}, dag.exits)
-    for sink, logits in zip(dag.exits, expected, strict=True):
+        came = runner.run({"image": image}, dag.outputs)
+    for sink, logits in zip(dag.outputs, expected, strict=True):
         assert logits.shape == (1, 7)
         assert torch.allclose(came[sink], logits, rtol=1e-3, atol=1e-4)
 

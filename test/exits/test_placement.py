@@ -11,7 +11,7 @@ def _dag(*nodes: tuple[str, tuple[str, ...], int, int]) -> ModelDag:
             Node(name, "op", inputs, (1, size // 4, 1, 1), "float32", size, flops)
             for name, inputs, size, flops in nodes
         ),
-        (nodes[-1][0],),
+        ((nodes[-1][0],),),
     )
 
 

@@ -102,7 +102,7 @@ def some_boundaries(dag: ModelDag, exit_number: int, sample: int = SAMPLE) -> li
 def _random_boundaries(dag: ModelDag, exit_number: int, count: int) -> list[tuple[str, ...]]:
     """Boundaries of random down-sets: prefixes of random orders in which the nodes could run."""
     chance = random.Random(0)
-    part = dag.ancestors([dag.exit_sink(exit_number)])
+    part = dag.exit_part(exit_number)
     nodes = [node for node in dag.nodes if node.name in part]
     found = {dag.boundary([dag.input], exit_number): None}
     while len(found) < count:

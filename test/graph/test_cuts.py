@@ -16,7 +16,7 @@ def network(reads: dict[str, str], exits: str, sizes: dict[str, int] | None = No
         Node(name, "op", tuple(inputs.split()), (1,), "float32", (sizes or {}).get(name, 4), 1)
         for name, inputs in reads.items()
     )
-    return ModelDag(tuple(nodes), tuple(exits.split()))
+    return ModelDag(tuple(nodes), tuple(tuple(outputs.split("+")) for outputs in exits.split()))
 
 
 def random_network(rng: random.Random) -> ModelDag:
@@ -27,7 +27,11 @@ def random_network(rng: random.Random) -> ModelDag:
         reads[f"n{i}"] = " ".join(f"n{j}" for j in inputs)
     sizes = {name: rng.randint(1, 9) for name in reads}
     exits = sorted({rng.randrange(1, count), count - 1})
-    return network(reads, " ".join(f"n{i}" for i in exits), sizes)
+    # Half of the exits have a second output.
+    more = random.Random(sum(sizes.values()))
+    outputs = [(f"n{i}+n{more.randrange(1, i)}", f"n{i}") for i in exits if i > 1]
+    chosen = [more.choice(of) for of in outputs] or ["n1"]
+    return network(reads, " ".join(chosen), sizes)
 
 
 def test_chain_has_one_cut_a_node_from_edge_only_to_device_only() -> None:
@@ -52,12 +56,30 @@ def test_only_the_part_that_the_exit_needs_is_cut() -> None:
     assert all("early" not in cut.nodes for cut in cuts(dag, 2))
 
 
+def test_outputs_that_the_head_computes_are_sent_unless_they_are_all() -> None:
+    dag = network(
+        {"image": "", "stem": "image", "boxes": "stem", "more": "stem", "scores": "more"},
+        "boxes boxes+scores",
+    )
+    assert [(sorted(cut.nodes), cut.boundary) for cut in cuts(dag, 2)] == [
+        (["image"], ("image",)),
+        (["image", "stem"], ("stem",)),
+        (["boxes", "image", "stem"], ("stem", "boxes")),
+        (["image", "more", "stem"], ("stem", "more")),
+        (["boxes", "image", "more", "stem"], ("boxes", "more")),
+        (["image", "more", "scores", "stem"], ("stem", "scores")),
+        (["boxes", "image", "more", "scores", "stem"], ()),
+    ]
+    with pytest.raises(GraphError, match="not a boundary"):
+        head_of(dag, 2, ["boxes", "scores"])
+
+
 def test_cuts_are_exactly_the_closed_sets() -> None:
     rng = random.Random(11)
     for _ in range(200):
         dag = random_network(rng)
         for number in range(1, len(dag.exits) + 1):
-            part = dag.ancestors([dag.exit_sink(number)]) - {dag.input}
+            part = dag.exit_part(number) - {dag.input}
             closed = {
                 frozenset({dag.input, *chosen})
                 for size in range(len(part) + 1)
@@ -134,7 +156,7 @@ def test_contraction_loses_no_lowest_latency_while_the_edge_is_no_slower() -> No
             for n in dag.nodes
         }
         for number in range(1, len(dag.exits) + 1):
-            part = dag.ancestors([dag.exit_sink(number)])
+            part = dag.exit_part(number)
 
             def latency(
                 head: frozenset[str],

@@ -9,7 +9,7 @@ def _dag(**nodes: tuple[str, tuple[int, ...]]) -> ModelDag:
         Node(name, "op", tuple(reads.split()), shape, "float32", 4 * prod(shape), 1)
         for name, (reads, shape) in nodes.items()
     )
-    return ModelDag(made, (made[-1].name,))
+    return ModelDag(made, ((made[-1].name,),))
 
 
 def test_the_image_in_another_form_is_known_as_it() -> None:

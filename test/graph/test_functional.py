@@ -66,9 +66,9 @@ def unsplit_and_every_cut(model: nn.Module, image: Tensor, most: int = 20000) ->
         runner = GraphRunner(traced, fold_batch_norm=fold)
         dag = runner.dag
         untouched = image.clone()
-        unsplit = runner.run({dag.input: image}, dag.exits)
+        unsplit = runner.run({dag.input: image}, dag.outputs)
         assert torch.equal(image, untouched)
-        for number, sink in enumerate(dag.exits, start=1):
+        for number, sink in enumerate(dag.outputs, start=1):
             if not fold:
                 assert torch.equal(unsplit[sink], expected[number - 1])
             torch.testing.assert_close(unsplit[sink], expected[number - 1])
@@ -255,7 +255,7 @@ def test_a_leaf_that_changes_its_input() -> None:
     traced = trace(Around(), image, leaf_modules=[Leaf])
     assert sum(node.op == "leaf" for node in traced.dag.nodes) <= 1
     runner = GraphRunner(traced)
-    (sink,) = runner.dag.exits
+    (sink,) = runner.dag.outputs
     y = image - 1
     assert torch.equal(runner.run({"x": image}, [sink])[sink], (y + 1) * 2 + (y + 1))
 
@@ -290,7 +290,7 @@ def test_numbers_taken_from_the_data_are_recomputed() -> None:
 
     runner = unsplit_and_every_cut(Item(), example(1, 6))
     other = example(1, 6) * 3
-    (sink,) = runner.dag.exits
+    (sink,) = runner.dag.outputs
     assert torch.equal(runner.run({"x": other}, [sink])[sink], other * other.max())
 
 

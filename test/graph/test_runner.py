@@ -68,10 +68,10 @@ def test_runs_exactly_what_is_needed(ladder: GraphRunner) -> None:
 
 def test_stages_keep_what_later_ones_need(ladder: GraphRunner) -> None:
     x = torch.randn(1, 6)
-    whole = ladder.run({"x": x}, ladder.dag.exits)
+    whole = ladder.run({"x": x}, ladder.dag.outputs)
     calls = 0
     for step in ("steps.0", "steps.1", "steps.2"):
-        assert step in names_run(ladder, {"x": x}, list(ladder.dag.exits))
+        assert step in names_run(ladder, {"x": x}, list(ladder.dag.outputs))
     stages = ladder.run_stages({"x": x}, [["heads.0"], ["relu", "heads.0"], ["heads.1", "heads.2"]])
     for result, expected in zip(
         stages, [["heads.0"], ["relu", "heads.0"], ["heads.1", "heads.2"]], strict=True
@@ -146,14 +146,14 @@ def test_given_tensors_are_never_changed() -> None:
     assert torch.equal(image, before)
     copies = {name: tensor.clone() for name, tensor in tensors.items()}
     for name, after in pairwise(names):
-        runner.run({"x": image, name: tensors[name]}, [after, *runner.dag.exits])
+        runner.run({"x": image, name: tensors[name]}, [after, *runner.dag.outputs])
     assert all(torch.equal(copies[name], tensors[name]) for name in names)
 
 
 def test_in_place_forms_are_used_where_nobody_can_tell() -> None:
     model, image = build("resnet18")
     runner = GraphRunner(trace(model, image))
-    plan = runner._plan(("x",), (runner.dag.exits,))
+    plan = runner._plan(("x",), (runner.dag.outputs,))
     overwriting = {
         step.name
         for step in plan.stages[0]
@@ -170,7 +170,7 @@ def test_one_copy_of_the_weights() -> None:
     model, image = build("squeezenet1_1")
     runner = GraphRunner(trace(model, image))
     for boundary in ("features.2", "features.7.cat"):
-        runner.run(runner.run({"x": image}, [boundary]), runner.dag.exits)
+        runner.run(runner.run({"x": image}, [boundary]), runner.dag.outputs)
     pointers = {p.data_ptr() for p in model.parameters()}
     gc.collect()
     copies = [
@@ -220,7 +220,7 @@ def test_a_size_taken_from_the_data_is_noticed() -> None:
             return x[:, : x[0, 0].item()].float()
 
     runner = GraphRunner(trace(Cropping(), torch.tensor([[2, 1, 1]])))
-    (sink,) = runner.dag.exits
+    (sink,) = runner.dag.outputs
     assert runner.run({"x": torch.tensor([[2, 5, 6]])}, [sink])[sink].tolist() == [[2, 5]]
     with pytest.raises(GraphError, match="depends on the data"):
         runner.run({"x": torch.tensor([[1, 5, 6]])}, [sink])
@@ -310,6 +310,6 @@ def test_folding_leaves_alone_what_others_read() -> None:
         "x", "conv", "read_twice", "norm", "norm_1", "add", "add_1",
         "twice", "other", "twice_1", "norm_2", "add_2",
     ]  # fmt: skip
-    out = runner.run({"x": image}, runner.dag.exits)
+    out = runner.run({"x": image}, runner.dag.outputs)
     with torch.no_grad():
         assert all(torch.equal(a, b) for a, b in zip(out.values(), model(image), strict=True))

@@ -19,10 +19,10 @@ def one_thread() -> None:
 def check_every_cut(runner: GraphRunner, image: Tensor) -> int:
     """Run head, wire and tail for each boundary of each exit; returns how many."""
     dag = runner.dag
-    unsplit = runner.run({dag.input: image}, dag.exits)
-    other = runner.run({dag.input: torch.flip(image, (-1,)) * 0.5}, dag.exits)
+    unsplit = runner.run({dag.input: image}, dag.outputs)
+    other = runner.run({dag.input: torch.flip(image, (-1,)) * 0.5}, dag.outputs)
     checked = 0
-    for number, sink in enumerate(dag.exits, start=1):
+    for number, sink in enumerate(dag.outputs, start=1):
         # Otherwise equality would show nothing.
         assert torch.isfinite(unsplit[sink]).all()
         assert not torch.equal(unsplit[sink], other[sink])
@@ -42,9 +42,11 @@ def test_tail_of_head_is_the_unsplit_network(name: str) -> None:
     with torch.inference_mode():
         eager = model(image)
     # Without folding nothing at all may change; folding may change the rounding.
-    assert torch.equal(unfolded.run({"x": image}, unfolded.dag.exits)[unfolded.dag.exits[0]], eager)
+    assert torch.equal(
+        unfolded.run({"x": image}, unfolded.dag.outputs)[unfolded.dag.exit_sink(1)], eager
+    )
     runner = GraphRunner(traced)
     del model, traced, unfolded
-    folded = runner.run({"x": image}, runner.dag.exits)[runner.dag.exits[0]]
+    folded = runner.run({"x": image}, runner.dag.outputs)[runner.dag.exit_sink(1)]
     torch.testing.assert_close(folded, eager, rtol=1e-4, atol=1e-4 * float(eager.abs().max()))
     assert check_every_cut(runner, image) >= 12

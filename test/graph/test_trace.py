@@ -33,7 +33,7 @@ def test_shapes_bytes_and_operations_of_a_small_network() -> None:
         nn.Linear(64, 10),
     )
     dag = trace(model, torch.randn(1, 3, 8, 8)).dag
-    assert dag.exits == ("5",)
+    assert dag.exits == (("5",),)
     rows = [(n.op, n.inputs, n.shape, n.output_bytes, n.flops) for n in dag.nodes]
     assert rows == [
         ("input", (), (1, 3, 8, 8), 768, 0),
@@ -94,7 +94,7 @@ class TwoExits(nn.Module):
 
 def test_exits_in_order_and_nothing_that_no_exit_needs() -> None:
     dag = trace(TwoExits(), torch.zeros(1, 8, 8, 3, dtype=torch.uint8)).dag
-    assert dag.exits == ("early", "late")
+    assert dag.exits == (("early",), ("late",))
     assert dag.input == "image"
     assert (dag.nodes[0].dtype, dag.nodes[0].output_bytes) == ("uint8", 192)
     assert "unused" not in dag.by_name
@@ -114,7 +114,7 @@ def test_sizes_may_steer_the_forward() -> None:
 
     image = torch.randn(1, 3, 6, 5)
     runner = GraphRunner(trace(BySize(), image))
-    (sink,) = runner.dag.exits
+    (sink,) = runner.dag.outputs
     assert torch.equal(runner.run({"x": image}, [sink])[sink], BySize()(image))
 
 
@@ -226,7 +226,7 @@ def test_forwards_as_other_projects_write_them(kind: type[Classifier]) -> None:
     names = [node.name for node in runner.dag.nodes]
     first = "pixel_values" if kind is LikeAVisionTransformer else "x"
     assert names[:3] in ([first, "conv", "relu"], ["x", "conv", "relu"])
-    assert runner.dag.exits == ("head",)
+    assert runner.dag.exits == (("head",),)
     other = torch.randn(1, 3, 8, 8)
     with torch.no_grad():
         expected = Classifier.forward(model, other)
@@ -251,7 +251,12 @@ class Plain(nn.Module):
         (lambda x: {"aux": x, "out": x * 2}, r"dict with 2 .*return out\['aux'\], out\['out'\]"),
         (lambda x: {"mask": 3}, "returns a dict without a tensor"),
         (lambda x: Found(x * 2, [x]), r"Found with 2 .*return out.logits, out.hidden\[0\]"),
-        (lambda x: (x * 2, [x + 1]), r"a list within a tuple.*return out\[0\], out\[1\]\[0\]"),
+        (
+            lambda x: (x * 2, ([x + 1],)),
+            r"a list within a tuple as exit 2.*return out\[0\], out\[1\]\[0\]\[0\]",
+        ),
+        (lambda x: (x * 2, ()), "an empty tuple as exit 2"),
+        (lambda x: (x * 2, (x + 1, 3)), "output 3 of the model is a int"),
         (lambda x: nn.Linear(4, 2)(x), "forward makes a Linear .* weight and bias .*__init__"),
         (lambda x: nn.BatchNorm1d(4)(x.repeat(2, 1)), "forward makes a BatchNorm1d .*__init__"),
         (lambda x: nn.Dropout(0.5)(x), "random numbers"),

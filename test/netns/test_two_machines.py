@@ -46,7 +46,7 @@ def test_two_commands_and_the_transfer_takes_what_the_rate_says(
     exits = len(CARD.dag.exits)
     # A large tensor, so that its bytes and not the answers make the time; and a pause between
     # frames, so that none waits for the one before it.
-    part = CARD.dag.ancestors([CARD.dag.exit_sink(exits)])
+    part = CARD.dag.exit_part(exits)
     boundary = next(
         node.name
         for node in CARD.dag.nodes

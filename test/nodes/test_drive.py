@@ -80,7 +80,7 @@ def test_camera_to_inference_with_the_plan_changing_on_the_way(ros: RosWorld) ->
         "ten results from the edge",
     )
     assert any(link.connected and link.rtt_s > 0 for link in links)
-    shallow = CARD.dag.ancestors([CARD.dag.exit_sink(1)])
+    shallow = CARD.dag.exit_part(1)
     inside = [n.name for n in CARD.dag.nodes if n.name in shallow][3]
     set_parameter(ros, "partition_manager", "pinned_plan", pinned(1, inside))
     ros.spin_until(lambda: len(under(1, inside)) >= 10, START_S, "results of the new plan")

@@ -69,7 +69,7 @@ def test_a_forged_plan_gets_no_image_out_of_a_car_that_keeps_it(ros: RosWorld) -
     assert {(r.plan_epoch, r.place) for r in results} == {(0, msg.InferenceResult.PLACE_CAR)}
 
     # A plan that sends something else is followed, and stays when a forged one comes after it.
-    shallow = CARD.dag.ancestors([CARD.dag.exit_sink(1)])
+    shallow = CARD.dag.exit_part(1)
     inside = [n.name for n in CARD.dag.nodes if n.name in shallow][-2]
     boundary = list(CARD.dag.boundary(CARD.dag.ancestors([inside]), exits))
     assert CARD.dag.image_forms.isdisjoint(boundary)

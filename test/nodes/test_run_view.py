@@ -23,7 +23,7 @@ def chain(flops: list[int]) -> ModelDag:
         Node(names[i], "op", (names[i - 1],) if i else (), (1, 4), "float32", 16, count)
         for i, count in enumerate(flops)
     ]
-    return ModelDag(tuple(nodes), (names[2], names[len(flops) - 1]))
+    return ModelDag(tuple(nodes), ((names[2],), (names[len(flops) - 1],)))
 
 
 def picture(value: int, height: int = 8, width: int = 8) -> np.ndarray:

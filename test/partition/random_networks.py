@@ -9,7 +9,10 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 
 
 def random_dag(rng: random.Random, *, most_nodes: int = 14) -> ModelDag:
-    """A DAG with several readers a tensor and one to three exits; every node feeds an exit."""
+    """A DAG with several readers a tensor and one to three exits; every node feeds an exit.
+
+    A third of the exits have two or three outputs.
+    """
     count = rng.randint(3, most_nodes)
     exits = rng.randint(1, min(3, count - 1))
     reads: list[list[int]] = [[]]
@@ -31,7 +34,14 @@ def random_dag(rng: random.Random, *, most_nodes: int = 14) -> ModelDag:
         )
         for i in range(count)
     ]
-    return ModelDag(tuple(nodes), tuple(f"n{i}" for i in sinks))
+    more = random.Random(sum(values))
+    outputs = [
+        (i, *more.sample(range(1, i), more.randint(1, 2)))
+        if i > 2 and more.random() < 0.34
+        else (i,)
+        for i in sinks
+    ]
+    return ModelDag(tuple(nodes), tuple(tuple(f"n{i}" for i in of) for of in outputs))
 
 
 def random_profile(rng: random.Random, dag: ModelDag, device: str, scale: float) -> DeviceProfile:
@@ -75,4 +85,4 @@ def chain_of_design() -> tuple[ModelDag, DeviceProfile, DeviceProfile, float]:
             "chain", device, 1, dict(zip(names, seconds, strict=True)), "2026-11-20T00:00:00"
         )
 
-    return ModelDag(nodes, ("z",)), profile("car", car), profile("edge", edge), 8 * 1000.0
+    return ModelDag(nodes, (("z",),)), profile("car", car), profile("edge", edge), 8 * 1000.0

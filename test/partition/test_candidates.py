@@ -25,7 +25,7 @@ def trunk_with_early_exit() -> tuple[ModelDag, DeviceProfile, DeviceProfile]:
     seconds = {"image": 0.0, "a": 1.0, "early": 0.5, "b": 2.0, "late": 4.0}
     dag = ModelDag(
         tuple(Node(n, "op", r, (1,), "float32", sizes[n], 1) for n, r in reads.items()),
-        ("early", "late"),
+        (("early",), ("late",)),
     )
     car = DeviceProfile("two", "car", 1, seconds, "now")
     edge = DeviceProfile("two", "edge", 1, {n: s / 10 for n, s in seconds.items()}, "now")

@@ -94,7 +94,7 @@ class Boaster:
 
 def test_a_plans_own_claim_is_not_believed() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(ModelDag(dag.nodes, ("x", "z")), car, edge, [0.6, 0.9])
+    problem = Problem(ModelDag(dag.nodes, (("x",), ("z",))), car, edge, [0.6, 0.9])
     situation = Situation(LinkState(rate), LoadState(), 100.0, quality_floor=0.8)
     with pytest.raises(ConditionError, match=r"quality_floor: its quality is 0\.6, less than 0\.8"):
         ask(Boaster(problem), situation, problem)

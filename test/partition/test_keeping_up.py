@@ -87,7 +87,7 @@ def test_where_the_window_limits_a_shorter_latency_gives_more_frames() -> None:
         DeviceProfile("m", device, 1, dict(zip(names, seconds, strict=True)), "2026-11-21T00:00:00")
         for device, seconds in (("car", (0.0, 7e-3, 0.05)), ("edge", (0.0, 3e-3, 3e-3)))
     )
-    table = CandidateTable.build(ModelDag(nodes, ("back",)), car, edge, exit_quality=[0.9])
+    table = CandidateTable.build(ModelDag(nodes, (("back",),)), car, edge, exit_quality=[0.9])
     link = LinkState(100e6, rtt_s=0.02)
     wide = table.decide(Situation(link, LoadState(), 1.0, "throughput"))
     narrow = table.decide(Situation(replace(link, window=3), LoadState(), 1.0, "throughput"))

@@ -44,8 +44,8 @@ def priced_by_hand(
     """Exit, T, P and E of every legal split, from the definitions alone."""
     link, load, prices = situation.link, situation.load, situation.energy
     found = []
-    for number, sink in enumerate(dag.exits, start=1):
-        part = {sink}
+    for number, outputs in enumerate(dag.exits, start=1):
+        part = {*outputs}
         for node in reversed(dag.nodes):
             if node.name in part:
                 part |= set(node.inputs)
@@ -57,6 +57,7 @@ def priced_by_hand(
             car_s = load.car_slowdown * sum(car.node_seconds[v] for v in head)
             edge_s = load.edge_slowdown * sum(edge.node_seconds[v] for v in tail)
             sent = {u for v in tail for u in dag.by_name[v].inputs} & head
+            sent |= {*outputs} & head if tail else set()
             sent_bytes = sum(dag.by_name[u].output_bytes for u in sent)
             on_air_s = 8 * sent_bytes / link.uplink_bps
             latency_s = car_s + edge_s + (link.rtt_s + on_air_s if tail else 0.0)

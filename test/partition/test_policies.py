@@ -130,7 +130,7 @@ def test_eddi_cuts_through_a_block() -> None:
             Node(name, "conv2d", reads[name], (1, size), "uint8", size, 1)
             for name, size in sizes.items()
         ),
-        ("out",),
+        (("out",),),
     )
     cheap = {"in": 0.0, "stem": 0.1, "left": 0.0, "right": 9.0, "sum": 9.0, "out": 0.0}
     car = DeviceProfile("block", "car", 1, cheap, "now")
@@ -147,7 +147,7 @@ def test_eddi_cuts_through_a_block() -> None:
 @pytest.mark.parametrize("name", ["edgent", "eddi", "dapdee", "exact"])
 def test_a_looser_deadline_leads_to_a_deeper_exit(name: str) -> None:
     chain, _, _, _ = chain_of_design()
-    dag = ModelDag(chain.nodes, ("x", "y", "z"))
+    dag = ModelDag(chain.nodes, (("x",), ("y",), ("z",)))
     car = DeviceProfile("steps", "car", 1, {"in": 0.0, "x": 1.0, "y": 1.0, "z": 1.0}, "now")
     problem = Problem(dag, car, car, [0.7, 0.8, 0.9])
     policy = make_policy(name, problem, **options(name))
@@ -186,7 +186,7 @@ def test_exact_falls_back_to_minimum_cuts_where_cuts_explode() -> None:
     nodes = [Node("image", "input", (), (1,), "uint8", 8_000, 0)]
     nodes += [Node(b, "conv2d", ("image",), (1,), "float32", 400, 1) for b in branches]
     nodes += [Node("sum", "add", tuple(branches), (1,), "float32", 400, 1)]
-    dag = ModelDag(tuple(nodes), ("sum",))
+    dag = ModelDag(tuple(nodes), (("sum",),))
     rng = random.Random(2)
     car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
     problem = Problem(dag, car, edge, [0.9])

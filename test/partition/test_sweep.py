@@ -19,7 +19,7 @@ def test_a_faster_link_moves_the_cut_towards_more_bytes_and_less_work() -> None:
     moves = 0
     for _ in range(60):
         whole = random_dag(rng)
-        part = whole.ancestors([whole.exits[-1]])
+        part = whole.exit_part(len(whole.exits))
         dag = ModelDag(tuple(n for n in whole.nodes if n.name in part), whole.exits[-1:])
         problem = Problem(
             dag, random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.01), [0.9]
@@ -37,7 +37,7 @@ def test_a_faster_link_moves_the_cut_towards_more_bytes_and_less_work() -> None:
 def test_a_deeper_exit_can_move_the_cut_towards_the_car() -> None:
     """With a fixed deadline, a faster link makes the deeper exit possible, by a longer head."""
     chain = chain_of_design()[0]
-    dag = ModelDag(chain.nodes, ("x", "z"))  # x answers after 1 s, z after 10 s on the car
+    dag = ModelDag(chain.nodes, (("x",), ("z",)))  # x answers after 1 s, z after 10 s on the car
     car = DeviceProfile("two", "car", 1, {"in": 0.0, "x": 1.0, "y": 2.0, "z": 7.0}, "now")
     edge = DeviceProfile("two", "edge", 1, {"in": 0.0, "x": 0.1, "y": 0.2, "z": 0.7}, "now")
     problem = Problem(dag, car, edge, [0.7, 0.9])

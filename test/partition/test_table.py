@@ -38,7 +38,7 @@ def test_contraction_keeps_the_cuts_that_send_no_image() -> None:
         Node("stem", "conv2d", ("image",), (1, 12, 16, 16), "float32", 12_288, 1),
         Node("body", "conv2d", ("stem",), (1, 10), "float32", 40, 1),
     )
-    dag = ModelDag(nodes, ("body",))
+    dag = ModelDag(nodes, (("body",),))
     assert dag.image_forms == {"image"}
     car = DeviceProfile("m", "car", 1, {"image": 0.0, "stem": 0.008, "body": 0.5}, "now")
     edge = DeviceProfile("m", "edge", 1, {"image": 0.0, "stem": 0.001, "body": 0.035}, "now")
@@ -117,8 +117,8 @@ def brute_force(
 ) -> tuple[bool, float, float]:
     """Late, quality and objective of the best plan, from the definitions alone."""
     options = []
-    for number, sink in enumerate(dag.exits):
-        part = {sink}
+    for number, outputs in enumerate(dag.exits):
+        part = {*outputs}
         for node in reversed(dag.nodes):
             if node.name in part:
                 part |= set(node.inputs)
@@ -131,6 +131,7 @@ def brute_force(
             t_d = load.car_slowdown * sum(car.node_seconds[v] for v in head)
             t_e = load.edge_slowdown * sum(edge.node_seconds[v] for v in tail)
             sent = {u for v in tail for u in dag.by_name[v].inputs} & head
+            sent |= {*outputs} & head if tail else set()
             air = 8 * sum(dag.by_name[u].output_bytes for u in sent) / link.uplink_bps
             latency = t_d + t_e + (link.rtt_s + air if tail else 0.0)
             objective = latency if mode == "latency" else max(t_d, air, t_e)
@@ -219,7 +220,7 @@ def test_what_holds_the_input_makes_nothing_superfluous_that_does_not() -> None:
     )
     small = MeasuredCodec("small", {"wide": TensorCost(5)}, default_loss=0.0)
     table = CandidateTable.build(
-        ModelDag(nodes, ("exit",)), car, edge, exit_quality=[0.9], codecs=[AsIs(), small]
+        ModelDag(nodes, (("exit",),)), car, edge, exit_quality=[0.9], codecs=[AsIs(), small]
     )
     link = LinkState(1e3)
     assert table.decide(Situation(link, LoadState(), 200, "latency")).boundary == ("wide",)

@@ -124,7 +124,7 @@ def parallel_branches(count: int = 16) -> ModelDag:
     nodes = [Node("image", "input", (), (1, 64, 64, 3), "uint8", 12_288, 0)]
     nodes += [Node(b, "conv2d", ("image",), (1, 4, 8, 8), "float32", 1024, 1) for b in branches]
     nodes += [Node("sum", "add", tuple(branches), (1, 10), "float32", 40, 1)]
-    return ModelDag(tuple(nodes), ("sum",))
+    return ModelDag(tuple(nodes), (("sum",),))
 
 
 @pytest.mark.parametrize("name", ["exact", "oracle"])

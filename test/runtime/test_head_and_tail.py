@@ -337,7 +337,7 @@ def test_a_confident_gate_ends_the_frame_on_the_car(
 ) -> None:
     exits = len(model.card.dag.exits)
     dag = model.card.dag
-    trunk = dag.ancestors([dag.exit_sink(1)]) & dag.ancestors([dag.exit_sink(exits)])
+    trunk = dag.exit_part(1) & dag.exit_part(exits)
     boundary = dag.boundary(trunk, exits)
     pair.head.set_plan(FramePlan(1, exits, boundary, "f32", gate=1, gate_threshold=0.0))
     pair.head.accept(frames[0])

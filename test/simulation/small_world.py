@@ -28,7 +28,7 @@ def dag() -> ModelDag:
             Node(name, "conv2d", READS[name], (1, size // 4), "float32", size, 1)
             for name, size in BYTES.items()
         ),
-        ("early", "final"),
+        (("early",), ("final",)),
     )
 
 

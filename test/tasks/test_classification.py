@@ -18,7 +18,7 @@ GOOD = Classification(2, 0.5, (2, 1), (0.5, 0.25))
 
 def test_the_five_likeliest_classes_come_best_first_under_the_exits_temperature() -> None:
     logits = np.array([[0.0, 5.0, 1.0, 4.0, 3.0, 2.0, -1.0, -2.0]], np.float32)
-    sharp, soft = TASK.decode(logits, 1), TASK.decode(logits, 2)
+    sharp, soft = TASK.decode([logits], 1), TASK.decode([logits], 2)
     assert sharp.top_classes == soft.top_classes == (1, 3, 4, 5, 2)
     assert sharp.score > soft.score > 1 / 8
     assert soft.score == pytest.approx(math.exp(5 / 3) / np.exp(logits / 3).sum())
@@ -54,4 +54,4 @@ def test_a_cards_task_has_its_labels_and_its_calibrated_temperatures() -> None:
     assert card.calibration is not None
     heat = card.calibration.temperatures[0]
     wanted = np.exp(2.0 / heat) / (np.exp(2.0 / heat) + len(card.labels) - 1)
-    assert task.confidence(task.decode(logits, 1)) == pytest.approx(wanted)
+    assert task.confidence(task.decode([logits], 1)) == pytest.approx(wanted)
