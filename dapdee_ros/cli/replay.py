@@ -21,7 +21,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from dapdee_ros.bags.reader import IMAGE_KINDS, Bag
-    from dapdee_ros.bags.result_bag import write_result_bag
+    from dapdee_ros.exits.card import find_model, read_card
     from dapdee_ros.files import require_folder
 
     if args.frames is not None and args.frames < 1:
@@ -87,18 +87,22 @@ def _run(args: argparse.Namespace) -> int:
         # Before anything that takes long.
         _check_free(out, names)
         require_folder(out)
-        model = _load(args.model)
-        car, edge = (_profile(args, bag, side, model) for side in ("car", "edge"))
-        store = _frames(bag, topic, model.card, args.frames)
+        card = read_card(find_model(args.model))
+        # Loading takes a second, and whatever is wrong with the arguments is known without it.
+        load = cache(partial(_load, card))
+        car, edge = (_profile(args, bag, side, card, load) for side in ("car", "edge"))
+        store = _frames(bag, topic, card, args.frames)
         arrivals_s = _arrivals_s(args, store)
-        scenario = _scenario(args, bag, topic.name, model.card, (car, edge), store, arrivals_s)
+        scenario = _scenario(args, bag, topic.name, card, (car, edge), store, arrivals_s)
         runs: dict[str, ReplayedRun] = {}
         files: dict[str, tuple[Path, Path]] = {}
-        for name, of_policy in _replays(names, scenario, model, arrivals_s, store):
+        for name, of_policy in _replays(names, scenario, load, arrivals_s, store):
+            from dapdee_ros.bags.result_bag import write_result_bag
+
             runs[name] = of_policy
             # At once: whoever stops this keeps what is done.
             bag_path, log_path = out / _stem(name), out / f"{_stem(name)}.json"
-            write_result_bag(bag_path, args.storage, of_policy, model.card, store, arrivals_s)
+            write_result_bag(bag_path, args.storage, of_policy, card, store, arrivals_s)
             of_policy.log.save(log_path)
             files[name] = (bag_path, log_path)
     report = _report(out, files)
@@ -122,14 +126,13 @@ def _list(bag: Bag, as_json: bool) -> int:
     return 0
 
 
-def _load(name: str) -> LoadedModel:
+def _load(card: ModelCard) -> LoadedModel:
     import torch
 
-    from dapdee_ros.exits.card import find_model
     from dapdee_ros.exits.model_folder import load_model
 
     torch.set_num_threads(1)
-    return load_model(find_model(name))
+    return load_model(card.path)
 
 
 def _frames(bag: Bag, topic: Topic, card: ModelCard, most: int | None) -> FrameStore:
@@ -139,7 +142,9 @@ def _frames(bag: Bag, topic: Topic, card: ModelCard, most: int | None) -> FrameS
         return read_frames(bag, topic, card.input_size, card.labels, most=most, progress=tell)
 
 
-def _profile(args: argparse.Namespace, bag: Bag, side: str, model: LoadedModel) -> DeviceProfile:
+def _profile(
+    args: argparse.Namespace, bag: Bag, side: str, card: ModelCard, load: Callable[[], LoadedModel]
+) -> DeviceProfile:
     """The profile given, else the recorded one, else a sample, else one measured here.
 
     Raises:
@@ -147,17 +152,18 @@ def _profile(args: argparse.Namespace, bag: Bag, side: str, model: LoadedModel) 
     """
     from dapdee_ros.bags.recorded_profiles import read_profile
     from dapdee_ros.partition.from_card import choose_profiles, sample_profiles
-    from dapdee_ros.runtime.own_profile import own_profile
 
     path = getattr(args, f"{side}_profile")
     if not path:
-        recorded = read_profile(bag, side, model.card)
+        recorded = read_profile(bag, side, card)
         if recorded is not None:
             return recorded
-        if not sample_profiles(model.card.model_id):
+        if not sample_profiles(card.model_id):
+            from dapdee_ros.runtime.own_profile import own_profile
+
             with _Progress(f"no profile of the {side}: measuring here", "run") as tell:
-                return own_profile(model, 1, tell)
-    car, edge = choose_profiles(model.card, path, path)
+                return own_profile(load(), 1, tell)
+    car, edge = choose_profiles(card, path, path)
     return car if side == "car" else edge
 
 
@@ -228,19 +234,21 @@ def _scenario(
 def _replays(
     names: list[str],
     scenario: Scenario,
-    model: LoadedModel,
+    load: Callable[[], LoadedModel],
     arrivals_s: NDArray[np.float64],
     store: FrameStore,
 ) -> Iterator[tuple[str, ReplayedRun]]:
     """Replay one policy after another."""
-    from dapdee_ros.bags.answers import NetworkAnswers
-    from dapdee_ros.bags.replayed_run import replay
     from dapdee_ros.partition.policy import make_policy
-    from dapdee_ros.runtime.split_network import SplitNetwork
 
     # All at first: a name that does not exist is known before anything is run.
     policies = {name: make_policy(name, scenario.problem) for name in names}
-    answers = NetworkAnswers(SplitNetwork(model), store.images)
+
+    from dapdee_ros.bags.answers import NetworkAnswers
+    from dapdee_ros.bags.replayed_run import replay
+    from dapdee_ros.runtime.split_network import SplitNetwork
+
+    answers = NetworkAnswers(SplitNetwork(load()), store.images)
     for name, policy in policies.items():
         with _Progress(name, "s") as tell:
 
