@@ -100,7 +100,7 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
         share = 0.5 if not high > low else (bars.line[0] - low) / (high - low)
         axes.set_title(
             bars.line[1], fontsize=10, color=palette["muted"], pad=3,
-            loc="right" if share > 0.5 or bars.log else "left",
+            loc="right" if share > 0.5 or bars.log else "left", y=1.0,
         )  # fmt: skip
     if bars.log:
         log_ticks(axes)

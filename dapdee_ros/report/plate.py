@@ -42,14 +42,20 @@ class Plate:
         title: heading, plain text.
         caption: what it shows, in a sentence or two, plain text.
         drawings: SVG for a page by who is to see it: ``wide``, ``narrow`` or ``any``.
-        file: SVG for a file of its own.
+        drawn: matplotlib's SVG of the first of them.
     """
 
     name: str
     title: str
     caption: str
     drawings: dict[str, str]
-    file: str
+    drawn: str
+
+    @property
+    def file(self) -> str:
+        """SVG for a file of its own."""
+        identity = f"{self.name}-{next(iter(self.drawings))}"
+        return finished_svg(self.drawn, identity, self.title, self.caption, in_page=False)
 
 
 def make_plate(
@@ -57,14 +63,14 @@ def make_plate(
 ) -> Plate:
     """Draw a figure, twice where a phone needs another drawing than a desktop (``widths``)."""
     sizes = {"wide": WIDE_PX, "narrow": NARROW_PX} if widths else {"any": NARROW_PX}
-    drawings, file = {}, ""
+    drawings, drawn = {}, ""
     for who, width_px in sizes.items():
         with drawing_style():
             svg = _saved(draw(width_px))
         identity = f"{name}-{who}"
         drawings[who] = palette.themed(finished_svg(svg, identity, title, caption, in_page=True))
-        file = file or finished_svg(svg, identity, title, caption, in_page=False)
-    return Plate(name, title, caption, drawings, file)
+        drawn = drawn or svg
+    return Plate(name, title, caption, drawings, drawn)
 
 
 @contextmanager
@@ -153,7 +159,8 @@ def style_axes(axes: Axes, palette: Palette, title: str = "", *, grid: str = "bo
     axes.grid(axis=grid, color=palette["rule"], linewidth=0.6, alpha=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     if title:
-        axes.set_title(title, loc="left", color=palette["ink"], pad=5)
+        # Nothing stands between axes and title; to find that out, matplotlib measures all ticks.
+        axes.set_title(title, loc="left", color=palette["ink"], pad=5, y=1.0)
 
 
 def log_ticks(axes: Axes) -> None:
