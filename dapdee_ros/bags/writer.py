@@ -64,7 +64,7 @@ def check_new_bag(path: Path, storage: str) -> None:
     if storage not in STORAGES:
         raise BagError(f"storage {storage!r} is unknown; expected {' or '.join(STORAGES)}")
     if path.exists():
-        raise BagError(f"{path} exists already and is not overwritten: give another name")
+        raise BagError(f"{path} already exists and is not overwritten: give another name")
     if not path.name:
         raise BagError(f"{str(path)!r} is no name for a bag: give the name of a new folder")
 

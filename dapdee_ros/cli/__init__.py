@@ -1,1 +1,1 @@
-"""The ``dapdee`` command: one module a subcommand, loaded only when it is asked for."""
+"""The ``dapdee`` command: one module per subcommand, imported only when needed."""

@@ -1,9 +1,9 @@
 """Measure a model's exits, gates and codecs on held-out frames and write its calibration.json.
 
-For each exit: its accuracy and the temperature that makes its confidence mean what it says. For
-each gate exit, each later exit and each threshold: the share of frames that stop at the gate, and
-the accuracy over all frames when those that stop end there and the others at the later exit. For
-each codec and each boundary worth sending: coded bytes, time, and how many answers it changes.
+Per exit: its accuracy and the temperature that calibrates its confidence. Per gate exit, later exit
+and threshold: the share of frames that stop at the gate, and the accuracy over all frames when
+those end there and the others at the later exit. Per codec and boundary worth sending: encoded
+bytes, time, and how many answers it changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, help="a model folder, or the name of a model")
     add("--data", required=True, help="roadsigns, cifar10:DIR or folder:DIR")
     add("--frames", type=int, default=10_000, help="for roadsigns (default 10000)")
-    add("--max-loss", type=float, default=0.005, help="accuracy the table may lose (default 0.005)")
+    add(
+        "--max-loss",
+        type=float,
+        default=0.005,
+        help="accuracy loss that the table allows (default 0.005)",
+    )
     add(
         "--codec-frames",
         type=int,
@@ -39,7 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="how many of the frames to measure codecs on, one thread; 0: none (default 1000)",
     )
     add(
-        "--codecs", help="codecs to measure, with commas between (default: all but those a channel)"
+        "--codecs",
+        help="codecs to measure, comma-separated (default: all but the per-channel ones)",
     )
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
 
@@ -72,14 +78,15 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     try:
         folder = require_folder(find_model(args.model))
-        # A calibration of other weights is what this command is there to replace.
+        # Replacing a calibration of other weights is the purpose of this command.
         card, model = load_module(folder, with_calibration=False)
         source = open_data(args.data, size=card.input_size, held_out_frames=args.frames)
     except (DataError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
     if source.labels != card.labels or source.size != card.input_size:
         raise CommandError(
-            f"{folder} tells {len(card.labels)} classes {card.labels[:3]}... in {card.input_size} "
+            f"{folder} distinguishes {len(card.labels)} classes {card.labels[:3]}... in "
+            f"{card.input_size} "
             f"frames, {args.data} has {len(source.labels)} {source.labels[:3]}... in {source.size}"
         )
     frames = source.calibration()

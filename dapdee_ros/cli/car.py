@@ -1,4 +1,4 @@
-"""Run the car's side here: camera, head, and the manager with its monitors.
+"""Run the car's side on this machine: camera, head, and the manager with its monitors.
 
 The same processes as `ros2 launch dapdee_ros car.launch.py`, for machines without the ros2 command.
 On the other machine run `dapdee edge` with the same model, namespace and ROS domain.

@@ -1,8 +1,8 @@
-"""Run the whole system on this machine: camera, head, link, edge, result, live picture.
+"""Run the whole system on this machine: camera, head, link, edge, results, live view.
 
-Starts every node as a process of its own over real DDS, with a ROS domain to itself, prints what
-happens, and leaves a folder with the log of the run, a report of it (open report.html in a
-browser), its timeline and the last live picture.
+Starts every node as a separate process over real DDS, in a ROS domain of its own, prints events as
+they happen, and leaves a folder with the run's log, a report (open report.html in a browser), its
+timeline and the last annotated image.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     )
     say(f"  results in {out}")
     if values["http_port"]:
-        say(f"  live picture: http://127.0.0.1:{values['http_port']} (or as viewer.log says)")
+        say(f"  live view: http://127.0.0.1:{values['http_port']} (or as viewer.log says)")
     processes = Processes(
         out,
         with_link(
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 **os.environ,
                 "ROS_DOMAIN_ID": str(domain),
                 "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-                # One small machine plays two: more threads would only get in each other's way.
+                # One small machine acts as two: more threads would only compete.
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
             },
@@ -109,9 +109,9 @@ def run(args: argparse.Namespace) -> int:
         _watch(processes, args)
     finally:
         processes.stop(["camera"], within_s=5.0)
-        # What is on its way is answered or finished by the car within the deadline.
+        # Frames in flight are answered or finished by the car within the deadline.
         time.sleep(values["deadline_s"] + _SETTLE_S)
-        # The picture first, or it would show how the answers stay away.
+        # The viewer first, or its last image would show missing answers.
         processes.stop(["viewer"], within_s=5.0)
         processes.stop(["head"], within_s=5.0)
         time.sleep(_SETTLE_S)
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(values: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What the log says about how the run was made."""
+    """The run's settings for its log."""
     return {
         **values,
         "camera": values["source"],
@@ -131,7 +131,7 @@ def _settings(values: dict[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def _watch(processes: Processes, args: argparse.Namespace) -> None:
-    """Wait until the time is over; start again what dies."""
+    """Wait until the time is over; restart what dies."""
     end_s = time.monotonic() + _LONGEST_START_S
     first = False
     while time.monotonic() < end_s:
@@ -173,6 +173,6 @@ def _conclude(args: argparse.Namespace, out: Path, say: Any) -> int:
     if args.json:
         print(json.dumps(summary))
     if not summary["balanced"] or summary["in_flight"]:
-        print("dapdee demo: the ledger is not balanced: a defect", file=sys.stderr)
+        print("dapdee demo: the ledger is not balanced: this is a bug", file=sys.stderr)
         return 1
     return 0 if summary["results"] else 1

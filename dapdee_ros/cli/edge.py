@@ -1,4 +1,4 @@
-"""Run the edge server's side here: it finishes the frames that a car's head began.
+"""Run the edge server's side on this machine: it finishes the frames that a car's head started.
 
 The same processes as `ros2 launch dapdee_ros edge.launch.py`, for machines without the ros2
 command.

@@ -1,11 +1,11 @@
 """Keys that seal the link between a car and its edge.
 
-  dapdee key new car1            make a key; then copy the file that it names to the other machine
+  dapdee key new car1            create a key; then copy the file it names to the other machine
   dapdee key show                ids and dates of the keys here, never the keys themselves
   dapdee key rotate car1         add a new key beside the old one; copy the file again
   dapdee key rotate car1 --finish   when both machines have it: drop the old one
 
-Running nodes take up a changed file by themselves, so a rotation costs no frame.
+Running nodes reload a changed file by themselves, so a rotation costs no frame.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SUMMARY = "keys that seal the link between a car and its edge"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    make = actions.add_parser("new", help="make a key")
-    make.add_argument("name", metavar="NAME", help="what to call the pair of car and edge")
+    make = actions.add_parser("new", help="create a key")
+    make.add_argument("name", metavar="NAME", help="name for the pair of car and edge")
     show = actions.add_parser("show", help="show ids and dates, never the keys themselves")
     show.add_argument("name", nargs="?", metavar="NAME", help="which one (default: all)")
     rotate = actions.add_parser("rotate", help="replace a key without stopping the car")
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make, show or rotate."""
+    """Create, show or rotate."""
     folder = args.folder or keys_folder(os.environ)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     try:
@@ -70,16 +70,16 @@ def _new(folder: Path, name: str, now: str) -> int:
     path = folder / f"{name}{SUFFIX}"
     save_new(ring, path)
     print(_described(ring))
-    print(f"It lies in {path}. Copy it to the same folder on the other machine, such as")
+    print(f"It is in {path}. Copy it to the same folder on the other machine, for example")
     print(f"  scp -p {path} OTHER:.ros/dapdee/keys/")
-    print("and start both sides again. On each machine with one key only, that one is used.")
+    print("and restart both sides. On a machine with only one key, that one is used.")
     return 0
 
 
 def _show(folder: Path, name: str | None) -> int:
     paths = [folder / f"{name}{SUFFIX}"] if name else sorted(folder.glob(f"*{SUFFIX}"))
     if not paths:
-        print(f"no keys in {folder}: make one with dapdee key new NAME")
+        print(f"no keys in {folder}: create one with dapdee key new NAME")
     for path in paths:
         print(_described(load_ring(path)))
     return 0
@@ -91,7 +91,10 @@ def _rotate(folder: Path, name: str, now: str, *, finish: bool) -> int:
     save_over(ring, path)
     print(_described(ring))
     if finish:
-        print("The old key is void here. Do the same on the other machine, or copy the file.")
+        print(
+            "The old key is no longer valid here. Do the same on the other machine, or copy "
+            "the file."
+        )
     else:
         print(f"Both keys are valid now. Copy {path} to the other machine; then, on either,")
         print(f"  dapdee key rotate {name} --finish   and copy it once more")

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked = next((a for a in arguments if not a.startswith("-")), None)
     for name, summary in commands.items():
-        # Only the command that is asked for is imported; the others show their summary.
+        # Only the requested command is imported; the others show their summary.
         module = (
             importlib.import_module(f"dapdee_ros.cli.{name.replace('-', '_')}")
             if name == asked
@@ -74,11 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dapdee {args.command}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # Whoever read has enough (`| head`). What is still in the buffer goes nowhere.
+        # The reader has closed the pipe (`| head`). Discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        # A file that the code below knew nothing to say about.
+        # A file error without a message of its own.
         if error.filename is None or isinstance(error, ConnectionError):
             raise
         print(f"dapdee {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)

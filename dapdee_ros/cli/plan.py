@@ -1,12 +1,12 @@
 """Plan a model for a link and a deadline: which exit, which cut, which codec, which gate.
 
 Needs no hardware and no torch: profiles of car and edge server come from `dapdee profile`, or from
-the samples in config/profiles. --sweep shows how the plan moves over the link's rate or the
+the samples in config/profiles. --sweep shows how the plan changes with the link's rate or the
 deadline, --draw shows the network with its two sides; both write a PNG and an SVG.
 
   dapdee plan roadsigns --link 3g --deadline-s 0.2
   dapdee plan roadsigns --link 3g --policy neurosurgeon+u8 --json
-  dapdee plan roadsigns --link 4g --sweep deadline --draw --out pictures/roadsigns
+  dapdee plan roadsigns --link 4g --sweep deadline --draw --out drawings/roadsigns
 """
 
 from __future__ import annotations
@@ -47,19 +47,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--rate-hz",
         type=float,
-        help="frames a second to keep up with (default: any plan in time is good enough)",
+        help="frames per second to keep up with (default: any plan that meets the deadline will "
+        "do)",
     )
     add("--load-score", type=float, default=0.0, help="0 idle to 1; heavy from 0.4 (default 0)")
-    add("--car-slowdown", type=float, default=1.0, help="now over profiled time (default 1)")
+    add("--car-slowdown", type=float, default=1.0, help="current over profiled time (default 1)")
     add("--edge-slowdown", type=float, default=1.0, help="the same for the edge (default 1)")
     add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
     add("--edge-profile", help="the same for the edge server (default: a sample)")
     add("--codecs", help="codecs to consider, a,b,c (default: all that can be planned with)")
     add_settings(parser, PlanningSettings, _PLANNING)
     add("--best", type=int, default=5, help="how many of the best plans to show (default 5)")
-    add("--sweep", choices=("link", "deadline"), help="draw how the plan moves over it")
+    add("--sweep", choices=("link", "deadline"), help="draw how the plan changes with it")
     add("--draw", action="store_true", help="draw the network with the plan's two sides")
-    add("--out", type=Path, help="beginning of the pictures' names (default plan-MODEL)")
+    add("--out", type=Path, help="prefix of the drawings' file names (default plan-MODEL)")
     add("--json", action="store_true", help="one JSON object instead of text")
 
 
@@ -90,13 +91,13 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
 
     if args.out and not (args.sweep or args.draw):
         raise CommandError(
-            f"--out {args.out} names pictures, and none is asked for: add --sweep link, "
-            "--sweep deadline or --draw, or leave --out away"
+            f"--out {args.out} names drawings, but none is requested: add --sweep link, --sweep "
+            "deadline or --draw, or omit --out"
         )
     if args.best < 1:
         raise CommandError(f"--best is {args.best}; expected 1 or more")
     if args.rate_hz is not None and not args.rate_hz > 0:
-        raise CommandError(f"--rate-hz is {args.rate_hz}; expected more than 0 frames a second")
+        raise CommandError(f"--rate-hz is {args.rate_hz}; expected more than 0 frames per second")
     stem = args.out or Path(f"plan-{card.name}")
     if args.sweep or args.draw:
         require_folder(stem.parent)
@@ -155,10 +156,10 @@ def _link(text: str, rtt_s: float, spread: float) -> LinkState:
 
 
 def _others(problem: Problem, situation: Situation, plan: Plan, count: int) -> list[Plan]:
-    """The best plans that are not the one chosen; none where they are too many to list.
+    """The best plans apart from the chosen one; none if they are too many to list.
 
-    Of neighbouring cuts that send as much and take as long (to a tenth of a millisecond) only the
-    first is shown: it says nothing to see an activation moved from one side to the other.
+    Of neighbouring cuts that send the same bytes in the same time (to a tenth of a millisecond)
+    only the first is shown: moving an activation from one side to the other makes no difference.
     """
     from dapdee_ros.graph.cuts import TooManyCuts
 
@@ -196,7 +197,7 @@ def _named(stem: Path, what: str) -> Path:
 
 
 def _ms(time_s: float) -> str:
-    """A time for a column of 8, in ms; ``never`` where nothing comes through."""
+    """A time for a column of 8, in ms; ``never`` if nothing can be transferred."""
     return f"{1e3 * time_s:>6.1f}ms" if math.isfinite(time_s) else f"{'never':>8}"
 
 

@@ -1,11 +1,11 @@
 """Measure how long each node of a model takes on this machine, and write it as JSON.
 
-Planning without hardware (`dapdee plan`) needs a profile of the car and one of the edge server:
-run this on each. The nodes do the same by themselves when they start.
+Planning without hardware (`dapdee plan`) needs a profile of the car and one of the edge server: run
+this on each. The nodes measure their own when they start.
 
     dapdee profile roadsigns --out car.json
     dapdee profile models/mine --threads 2 --note "Pi 4, fan on" --json
-    sudo dapdee profile roadsigns --quota 0.1 --out pi_like.json    # play a slower processor
+    sudo dapdee profile roadsigns --quota 0.1 --out pi_like.json    # emulate a slower processor
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget-s", type=float, default=10.0, help="seconds to measure at most (default 10)"
     )
-    parser.add_argument("--device", help="this machine in words (default: its processor)")
+    parser.add_argument("--device", help="description of this machine (default: its processor)")
     parser.add_argument("--note", default="", help="anything a reader should know, such as cooling")
     parser.add_argument(
         "--quota",
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, write, and say what takes longest."""
+    """Measure, write, and print the slowest nodes."""
     if args.threads < 1 or args.repeats < 1 or not args.budget_s > 0:
         raise CommandError("--threads, --repeats and --budget-s must be greater than 0")
     if args.quota is not None and not 0.01 <= args.quota <= args.threads:
@@ -101,10 +101,10 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _quota(share: float | None) -> Iterator[None]:
-    """Have this process under a CPU quota for a while; None leaves it alone.
+    """Put this process under a CPU quota for a while; None changes nothing.
 
     Raises:
-        CommandError: if this system does not let it.
+        CommandError: if this system does not allow it.
     """
     if share is None:
         yield
@@ -122,20 +122,20 @@ def _quota(share: float | None) -> Iterator[None]:
         group.write_text(own)
     except (CpuQuotaError, OSError) as error:
         raise CommandError(
-            f"no CPU quota can be set ({error}): --quota needs root and the kernel's CPU groups; "
+            f"no CPU quota can be set ({error}): --quota needs root and cgroups; "
             "measure without it, or on the slow machine itself"
         ) from error
     try:
         yield
     finally:
         groups.limit("profile", None)
-        # Before the groups are closed, which ends whatever is still in them.
+        # Before the cgroups are closed, which ends whatever is still in them.
         home.write_text(own)
         groups.close()
 
 
 def _group_of_this_process(version: int) -> str:
-    """Path of the CPU group that this process is in, relative to the hierarchy's root."""
+    """Path of this process's cgroup, relative to the hierarchy's root."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         number, controllers, path = line.split(":", 2)
         if (version == 2 and number == "0") or (version == 1 and "cpu" in controllers.split(",")):

@@ -1,7 +1,7 @@
-"""Record topics of a live run into a rosbag2, where rosbag2 itself is not installed.
+"""Record topics of a live run into a rosbag2, without rosbag2 itself.
 
-Writes every message as it is on the wire, also of types that are not this package's, until Ctrl-C
-or --seconds. `ros2 bag play`, Foxglove and `dapdee replay` read the result.
+Writes every message in its serialised form, including other packages' types, until Ctrl-C or
+--seconds. `ros2 bag play`, Foxglove and `dapdee replay` read the result.
 
     dapdee record                                  everything
     dapdee record image_raw link_quality truth     what a replay can use
@@ -33,14 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, help="the bag's folder (default: bag-<time>, here)")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (default mcap)")
     add("--compress", action="store_true", help="compress with zstd (mcap)")
-    add("--seconds", type=float, default=0.0, help="end after so long; 0: at Ctrl-C (default)")
+    add("--seconds", type=float, default=0.0, help="end after this long; 0: at Ctrl-C (default)")
     add("--domain", type=int, help="ROS domain id (default: the environment's)")
     add("--use-sim-time", action="store_true", help="stamp messages with the time of /clock")
     add("--json", action="store_true", help="print what was recorded as one JSON line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record, and say what."""
+    """Record, and print a summary."""
     import os
 
     from dapdee_ros.cli.roles import require_ros
@@ -81,13 +81,13 @@ def _show(recording: Recording, path: Path, as_json: bool) -> None:
         return
     width = max((len(topic.name) for topic in recording.topics), default=0)
     for topic in recording.topics:
-        lost = f"  ({topic.lost} lost before they came here)" if topic.lost else ""
+        lost = f"  ({topic.lost} lost in transit)" if topic.lost else ""
         print(f"{topic.name:<{width}}  {topic.count:>7}  {topic.kind}{lost}")
     for complaint in recording.complaints:
         print(f"not recorded: {complaint}")
     for topic_name in recording.missing:
-        print(f"never came: {topic_name}")
+        print(f"never seen: {topic_name}")
     if messages:
         print(f"{messages} messages in {recording.seconds:.1f} s: {path}")
     else:
-        print("no message came: no bag was written")
+        print("no message received: no bag was written")

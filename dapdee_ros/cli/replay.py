@@ -1,17 +1,17 @@
-"""Run the real network on a recording, once for every policy, over a link of your choice.
+"""Run the real network on a recording, once per policy, over a link of your choice.
 
 Frames come from a rosbag2 (mcap or sqlite3, compressed or not; Image or CompressedImage) at the
-times at which they were recorded. Every answer is the network's own, cut where the policy cuts it
-and with the codec applied; seconds come from profiles and the link, as in `dapdee simulate`. Writes
-for every policy a bag with results, plans and link quality, under the frames' own stamps, and the
-run's log, and over all of them a report (report.html).
+times at which they were recorded. Answers come from the real network, cut as the policy decides and
+with the codec applied; times come from profiles and the link, as in `dapdee simulate`. Writes, per
+policy, a bag with results, plans and link quality under the frames' own stamps, and the run's log;
+and a report on all of them (report.html).
 
-    dapdee replay drive/                                    what is in it
+    dapdee replay drive/                                    list its contents
     dapdee replay drive/ --link 4g --policy exact --policy neurosurgeon --policy device-only
     dapdee replay drive/ --topic front/image_raw --link bag --deadline-s 0.2 --car-slowdown 10
 
---link is what `dapdee simulate` takes, or bag (bag:TOPIC) for the LinkQuality messages recorded
-with the frames.
+--link takes the same as for `dapdee simulate`, or bag (bag:TOPIC) for the LinkQuality messages
+recorded with the frames.
 """
 
 from __future__ import annotations
@@ -53,8 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--model", default="roadsigns", help="model folder or name (default roadsigns)")
     add("--link", help="4g, 8.5mbit, drive, steps:..., a trace, or bag; without it: list topics")
     add("--rtt-s", type=float, help="round trip of an empty message (default: the bag's, or 0.02)")
-    add("--rate-hz", help="frames a second, or max: as fast as they are taken (default: the bag's)")
-    add("--frames", type=int, help="stop after so many frames")
+    add(
+        "--rate-hz",
+        help="frames per second, or max: as fast as they are taken (default: the bag's)",
+    )
+    add("--frames", type=int, help="stop after this many frames")
     scenario_options.declare(
         parser,
         codecs_help="f32, all, or codecs a,b,c (default all)",
@@ -84,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
         topic = bag.choose(IMAGE_KINDS, args.topic, "--topic", "image topic")
         names = scenario_options.policy_names(args)
         out = args.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-replay"
-        # Before anything that takes long.
+        # Before any slow work.
         _check_free(out, names)
         require_folder(out)
         card = read_card(find_model(args.model))
@@ -100,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
             from dapdee_ros.bags.result_bag import write_result_bag
 
             runs[name] = of_policy
-            # At once: whoever stops this keeps what is done.
+            # At once: results so far are kept if this is interrupted.
             bag_path, log_path = out / _stem(name), out / f"{_stem(name)}.json"
             write_result_bag(bag_path, args.storage, of_policy, card, store, arrivals_s)
             of_policy.log.save(log_path)
@@ -116,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _list(bag: Bag, as_json: bool) -> int:
-    """Say what is in the bag: all that can be done without knowing the link."""
+    """List the bag's contents: all that can be done without a link."""
     if as_json:
         topics = [vars(topic) for topic in bag.topics.values()]
         print(json.dumps({"bag": str(bag.path), "seconds": bag.duration_s, "topics": topics}))
@@ -148,7 +151,7 @@ def _profile(
     """The profile given, else the recorded one, else a sample, else one measured here.
 
     Raises:
-        ProfileError: if the one given is none, or measuring failed.
+        ProfileError: if the given file is not a profile, or measuring failed.
     """
     from dapdee_ros.bags.recorded_profiles import read_profile
     from dapdee_ros.partition.from_card import choose_profiles, sample_profiles
@@ -241,7 +244,7 @@ def _replays(
     """Replay one policy after another."""
     from dapdee_ros.partition.policy import make_policy
 
-    # All at first: a name that does not exist is known before anything is run.
+    # All of them first: an unknown name is reported before anything is run.
     policies = {name: make_policy(name, scenario.problem) for name in names}
 
     from dapdee_ros.bags.answers import NetworkAnswers
@@ -264,7 +267,7 @@ def _check_free(out: Path, names: list[str]) -> None:
 
     for path in (p for name in names for p in (out / _stem(name), out / f"{_stem(name)}.json")):
         if path.exists():
-            raise BagError(f"{path} exists already and is not overwritten: give another --out")
+            raise BagError(f"{path} already exists and is not overwritten: give another --out")
 
 
 def _stem(policy: str) -> str:
@@ -277,14 +280,14 @@ def _report(out: Path, files: dict[str, tuple[Path, Path]]) -> Path:
     from dapdee_ros.report.run_log import RunLog
 
     path = out / "report.html"
-    # As they were written: what the report shows is what another report would find.
+    # Read back what was written, so that a later report shows the same.
     logs = [Run(log_path, RunLog.load(log_path)) for _, log_path in files.values()]
     write_report(logs, path, None)
     return path
 
 
 class _Progress:
-    """A progress bar on the terminal's error output, which takes what is done and what there is."""
+    """A progress bar on standard error; call it with the number done and the total."""
 
     def __init__(self, what: str, unit: str) -> None:
         from tqdm import tqdm

@@ -1,11 +1,11 @@
-"""Write a report of one or several runs: one HTML file that needs nothing but itself.
+"""Write a report of one or several runs: one self-contained HTML file.
 
 RUN is a log (run.json of `dapdee demo`, or one that the testbed, the simulator or a replay wrote)
-or a folder with logs; of a run that was broken off, its journal (run.json.journal). The report
-shows latency over time with exit, cut and link under it, latency as a whole, throughput, bytes,
-quality, deadline misses, the share of every exit and place, drops with their reasons, and the
-settings. Runs of the same scenario are set side by side, and against the oracle where its run is
-among them. Opens in any browser, also on a phone, without a network.
+or a folder with logs; for an interrupted run, its journal (run.json.journal). The report shows
+latency over time with exit, cut and link below, the latency distribution, throughput, bytes,
+quality, deadline misses, the share of every exit and finishing site, drops with their reasons, and
+the settings. Runs of the same scenario are compared with each other, and with the oracle if its run
+is among them. Opens in any browser, also on a phone, without a network.
 
   dapdee report runs/20260101-120000
   dapdee report exact.json dads.json oracle.json --out comparison.html
@@ -50,13 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=24,
         metavar="N",
-        help="draw so many runs over time, the first ones (default 24)",
+        help="draw this many runs over time, the first ones (default 24)",
     )
     add("--json", action="store_true", help="print the numbers of all runs as one JSON line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the logs, write the report, name its path."""
+    """Read the logs, write the report, print its path."""
     from dapdee_ros.files import require_place
     from dapdee_ros.report.page import write_report
     from dapdee_ros.report.run_log import plain
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _beside(given: list[Path], runs: list[Run]) -> Path:
-    """The folder that was named, or that all logs lie in; else the current one."""
+    """The given folder, or the one that contains all logs; else the current one."""
     if len(given) == 1 and given[0].is_dir():
         return given[0]
     folders = {run.path.parent for run in runs}
@@ -93,10 +93,10 @@ def _beside(given: list[Path], runs: list[Run]) -> Path:
 def read_runs(given: list[Path]) -> list[Run]:
     """All logs that these paths name, each once.
 
-    In a folder, JSON files that are no logs are passed over and named on standard error.
+    In a folder, JSON files that are not logs are skipped and named on standard error.
 
     Raises:
-        CommandError: if a file is no log, or a folder has none.
+        CommandError: if a file is not a log, or a folder has none.
     """
     from dapdee_ros.report.comparison import Run
     from dapdee_ros.report.journal import read_log
@@ -113,10 +113,10 @@ def read_runs(given: list[Path]) -> list[Run]:
             except RunLogError as error:
                 if not path.is_dir():
                     raise CommandError(str(error)) from error
-                print(f"dapdee report: passed over: {error}", file=sys.stderr)
+                print(f"dapdee report: skipped: {error}", file=sys.stderr)
         if not found:
             names = ", ".join(sorted(entry.name for entry in path.iterdir())[:20]) or "nothing"
-            raise CommandError(f"{path} holds no log of a run; there is {names}")
+            raise CommandError(f"{path} holds no log of a run, only {names}")
     return list(runs.values())
 
 
@@ -127,6 +127,6 @@ def _logs_in(folder: Path) -> list[Path]:
     for path in (usual, journal_of(usual)):
         if path.exists():
             return [path]
-    # A journal without its log is all that is left of a run.
+    # A journal without its log is all that remains of a run.
     journals = [p for p in folder.rglob(f"*{SUFFIX}") if not p.with_suffix("").exists()]
     return sorted([*folder.rglob("*.json"), *journals])

@@ -1,4 +1,4 @@
-"""What runs on which side: the same processes as in the launch files, without ``ros2 launch``."""
+"""The processes of each side, as in the launch files, without ``ros2 launch``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dapdee_ros.sealing.key_file import KeyFileError, id_text, load_ring
 
 DEFAULT_MODEL = "roadsigns"
 WATCH_PERIOD_S = 0.05
-"""Seconds between two looks at whether a process has died."""
+"""Seconds between checks for dead processes."""
 
 
 def require_ros() -> None:
@@ -43,7 +43,7 @@ def require_ros() -> None:
 
 
 def check_model(name: str) -> None:
-    """Raise CommandError if there is no such model, or its folder is not in order."""
+    """Raise CommandError if there is no such model, or its folder is invalid."""
     from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 
     try:
@@ -76,10 +76,10 @@ def add_arguments(
 
 
 def read_arguments(args: argparse.Namespace, arguments: Sequence[Argument]) -> dict[str, Any]:
-    """The values of the table's arguments; None where the parameter files decide.
+    """The values of the table's arguments; None if left to the parameter files.
 
     Raises:
-        CommandError: if one makes no sense.
+        CommandError: if one is invalid.
     """
     try:
         values = {a.name: a.read(getattr(args, a.name)) for a in arguments}
@@ -97,23 +97,23 @@ def read_arguments(args: argparse.Namespace, arguments: Sequence[Argument]) -> d
 
 
 def add_side_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what ``dapdee car`` and ``dapdee edge`` share beside the process table."""
+    """Declare the options that ``dapdee car`` and ``dapdee edge`` share besides the table's."""
     parser.add_argument("--namespace", default="", help="the car's namespace, on both sides")
     parser.add_argument("--domain", type=int, help="ROS domain id (default: the environment's)")
     parser.add_argument(
-        "--seconds", type=float, default=0.0, help="stop after so long; 0: at Ctrl-C (default)"
+        "--seconds", type=float, default=0.0, help="stop after this long; 0: at Ctrl-C (default)"
     )
 
 
 def with_link(environment: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
-    """The environment of a side's processes, with what seals its link.
+    """The environment of a side's processes, with the settings that seal its link.
 
     Args:
         environment: theirs so far, with ``ROS_DOMAIN_ID``.
-        values: read values of the side's arguments.
+        values: parsed values of the side's arguments.
 
     Raises:
-        CommandError: if the key that is asked for cannot be used.
+        CommandError: if the requested key cannot be used.
     """
     whole = {**environment, **link_environment(values)}
     try:
@@ -129,7 +129,7 @@ def with_link(environment: Mapping[str, str], values: Mapping[str, Any]) -> dict
 
 
 def side_processes(args: argparse.Namespace, side: str, values: Mapping[str, Any]) -> Processes:
-    """A place for one side's processes, with their output on the terminal as well."""
+    """One side's processes, with their output also on the terminal."""
     require_ros()
     folder = ros_home() / "dapdee" / "log" / f"{datetime.now():%Y%m%d-%H%M%S}-{side}"
     make_folder(folder)
@@ -142,9 +142,9 @@ def side_processes(args: argparse.Namespace, side: str, values: Mapping[str, Any
 
 
 def run_until_told(processes: Processes, seconds: float) -> int:
-    """Watch the processes until Ctrl-C, SIGTERM, the time is over, or all have ended in order.
+    """Monitor the processes until Ctrl-C, SIGTERM, the time is over, or all have ended normally.
 
-    What dies is started again.
+    What dies is restarted.
 
     Raises:
         CommandError: if a process has failed for good.
@@ -164,6 +164,6 @@ def run_until_told(processes: Processes, seconds: float) -> int:
 
 
 def new_run_folder(asked: Path | None) -> Path:
-    """The folder for a run's results, made."""
+    """Create the folder for a run's results."""
     folder = asked or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
     return make_folder(folder)

@@ -1,4 +1,4 @@
-"""The options that `dapdee simulate` and `dapdee replay` share: who plans, for what, on what."""
+"""Options shared by `dapdee simulate` and `dapdee replay`: policies, planning, machines."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PLANNING = (
 
 
 def declare(parser: argparse.ArgumentParser, *, codecs_help: str, profile_help: str) -> None:
-    """Declare the options, with the command's own words where it differs."""
+    """Declare the options, with the command's own help texts where they differ."""
     add = parser.add_argument
     add(
         "--policy",
         action="append",
-        help="who plans, given once or more: exact, oracle, dapdee, dads, neurosurgeon, edgent, "
+        help="a policy, may be repeated: exact, oracle, dapdee, dads, neurosurgeon, edgent, "
         "eddi, branchynet, device-only, edge-only, or package.module:Class; +codec or +any behind "
         "the name for those that send plain tensors (default exact)",
     )
@@ -37,12 +37,12 @@ def declare(parser: argparse.ArgumentParser, *, codecs_help: str, profile_help: 
 
 
 def policy_names(args: argparse.Namespace) -> list[str]:
-    """The policies asked for, each once."""
+    """The requested policies, each once."""
     return list(dict.fromkeys(args.policy or [PlanningSettings.policy]))
 
 
 def codec_names(args: argparse.Namespace) -> tuple[str, ...]:
-    """The codecs asked for."""
+    """The requested codecs."""
     from dapdee_ros.codec import CODEC_NAMES
 
     return tuple(CODEC_NAMES) if args.codecs == "all" else tuple(args.codecs.split(","))
@@ -52,12 +52,12 @@ def scenario_parts(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``Scenario`` that these options give.
 
     Raises:
-        LoadTraceError, SettingError: for values that make no sense.
+        LoadTraceError, SettingError: for invalid values.
     """
     from dapdee_ros.simulation.load_trace import parse_load
 
     return {
-        # Who plans is the run's own.
+        # Each run has its own policy.
         "planning": settings_from(args, PlanningSettings, policy=PlanningSettings.policy),
         "car_load": parse_load(args.car_slowdown),
         "edge_load": parse_load(args.edge_slowdown),
@@ -66,7 +66,7 @@ def scenario_parts(args: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def mendable_errors() -> Iterator[None]:
-    """Turn what a user can mend into a message.
+    """Turn errors that a user can fix into a message.
 
     Raises:
         CommandError: for every error of models, plans, links, bags and scenarios.

@@ -1,4 +1,4 @@
-"""Options of the command line from settings: name, default, range and words are the field's."""
+"""Command-line options from settings: name, default, range and help come from the field."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Settings = TypeVar("Settings")
 
 
 def add_settings(parser: argparse.ArgumentParser, cls: type, names: Sequence[str]) -> None:
-    """Declare an option for each of some settings of a class.
+    """Declare an option for each of these settings of a class.
 
-    A switch that is off becomes ``--name``, one that is on ``--no-name``.
+    A boolean that is off by default becomes ``--name``, one that is on ``--no-name``.
     """
     known = {one.name: one for one in settings_of(cls)}
     for name in names:
         one = known[name]
         words = name.replace("_", "-")
-        # argparse takes a % for the beginning of a format.
+        # argparse interprets % as a format.
         text = one.words.replace("%", "%%")
         if one.kind is bool:
             off = "" if not one.default else "no-"
@@ -43,7 +43,7 @@ def settings_from(args: argparse.Namespace, cls: type[Settings], **others: Any) 
     """Settings of a class from the options that were declared, ``others`` and defaults.
 
     Raises:
-        SettingError: for a value that makes no sense.
+        SettingError: for an invalid value.
     """
     given = {one.name: getattr(args, one.name, one.default) for one in settings_of(cls)}
     return cls(**(given | others))

@@ -1,14 +1,15 @@
-"""Run one or more policies over a link in simulated time: identical input, thousands of frames a second.
+"""Run one or more policies over a link in simulated time: identical input, thousands of frames per
+second.
 
-Car, link and edge are a pipeline with the rules of the real ones; planner, plan keeper, link
-estimator and ledger are the real ones themselves. A model's profiles come from `dapdee profile` or
-from the samples in config/profiles; --blocks takes a network that was measured elsewhere in blocks
-(CSV with the columns device, model, first_layer, last_layer, seconds, output_bytes).
+Car, link and edge form a pipeline that follows the real rules; planner, plan keeper, link estimator
+and ledger are the real code. A model's profiles come from `dapdee profile` or from the samples in
+config/profiles; --blocks takes a network whose blocks were measured elsewhere (CSV with the columns
+device, model, first_layer, last_layer, seconds, output_bytes).
 
   dapdee simulate roadsigns --link drive --policy exact --policy neurosurgeon --policy oracle
   dapdee simulate roadsigns --link 4g --load heavy --car-slowdown 1@0,3@20
   dapdee simulate --blocks times.csv --model vgg16 --car-device pi4 --edge-device pc --link wifi
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="light",
         help="light: --rate-hz; heavy: frames come as fast as they can be taken (default light)",
     )
-    add("--rate-hz", type=float, default=10.0, help="frames a second (default 10)")
+    add("--rate-hz", type=float, default=10.0, help="frames per second (default 10)")
     add("--jitter", type=float, default=0.0, help="of their times, share of the interval, to 0.5")
     add("--seed", type=int, default=0, help="of jitter and of the frames' difficulty (default 0)")
     scenario_options.declare(
@@ -57,7 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         codecs_help="f32, all, or codecs a,b,c; with --blocks raw, f32 or u8",
         profile_help="default: a sample",
     )
-    add("--car-overhead-s", type=float, default=0.0, help="a frame, beside the network (default 0)")
+    add(
+        "--car-overhead-s",
+        type=float,
+        default=0.0,
+        help="per frame, outside the network (default 0)",
+    )
     add("--edge-overhead-s", type=float, default=0.0, help="the same on the edge (default 0)")
     add("--queue-bytes", type=int, default=100_000_000, help="that may wait for the link")
     add("--bare-wire", action="store_true", help="count data only, no headers and no answers")
@@ -89,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
             f"--warm-up-s is {args.warm_up_s}; expected 0 or more, and less than the "
             f"{scenario.seconds:g} s that are simulated"
         )
-    # All at first: a name that does not exist is known before anything is run.
+    # All of them first: an unknown name is reported before anything is run.
     policies = {name: make_policy(name, scenario.problem) for name in names}
     runs: dict[str, SimulatedRun] = {}
     files: dict[str, Path] = {}
@@ -97,7 +103,8 @@ def _run(args: argparse.Namespace) -> int:
         work = partial(simulate, scenario, name, made=policy)
         began_s = time.monotonic()
         runs[name] = _with_progress(scenario, name, work)
-        # At once: policies take seconds to minutes, and whoever stops this keeps what is done.
+        # At once: policies take seconds to minutes, and results so far are kept if this is
+        # interrupted.
         if out:
             files[name] = out / f"{name.replace(':', '.').replace('/', '-')}.json"
             runs[name].log.save(files[name])
@@ -113,7 +120,9 @@ def _run(args: argparse.Namespace) -> int:
         _show(scenario, runs, found, files)
     unbalanced = [n for n, r in runs.items() if not _balanced(r)]
     if unbalanced:
-        print(f"the ledger of {', '.join(unbalanced)} is not balanced: a defect", file=sys.stderr)
+        print(
+            f"the ledger of {', '.join(unbalanced)} is not balanced: this is a bug", file=sys.stderr
+        )
     return 1 if unbalanced else 0
 
 
@@ -172,7 +181,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
 def _with_progress(
     scenario: Scenario, name: str, work: Callable[..., SimulatedRun]
 ) -> SimulatedRun:
-    """Do it, with a progress bar if it takes longer than a moment."""
+    """Simulate, with a progress bar if it takes a while."""
     if scenario.rate_hz is None or scenario.seconds * scenario.rate_hz < _LONG_RUN_FRAMES:
         return work()
     from tqdm import tqdm

@@ -1,8 +1,8 @@
-"""Run car and edge server on this machine as on two: over a real, shaped link, with a slow car.
+"""Run car and edge server on this machine as if on two: over a real, shaped link, with a slow car.
 
-Real nodes talk over real DDS between two network namespaces. The link between them is shaped by the
-kernel, as a fixed rate, in steps or as a trace says; the car's processes have a CPU quota that
-makes them a Raspberry Pi. Needs root.
+Real nodes communicate over real DDS between two network namespaces. The kernel shapes the link
+between them, with a fixed rate, steps or a trace; a CPU quota makes the car's processes as slow as
+on a Raspberry Pi. Needs root.
 
     dapdee testbed --link 4g --car pi4
     dapdee testbed --model vgg16-cifar10 --policy dads --load heavy --link wifi
@@ -30,21 +30,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     usual = TestbedSettings()
     add = parser.add_argument
     add("--model", default=usual.model, help="model name or folder (default %(default)s)")
-    add("--policy", default=usual.policy, help="who plans (default %(default)s)")
+    add("--policy", default=usual.policy, help="policy (default %(default)s)")
     add("--link", default=usual.link, help=f"{LINK_TEXT_HELP} (default %(default)s)")
     add("--car", default=usual.car, help=f"{CAR_TEXT_HELP} (default %(default)s)")
     add(
         "--load",
         choices=LOADS,
         default=usual.load,
-        help="light: lowest latency at 10 frames/s; heavy: more frames than can be answered, and "
-        "most answers (default %(default)s)",
+        help="light: lowest latency at 10 frames/s; heavy: more frames than can be answered, for "
+        "highest throughput (default %(default)s)",
     )
     add(
         "--codecs",
         choices=tuple(CODECS),
         default=usual.codecs,
-        help="what boundaries may be sent with (default %(default)s)",
+        help="codecs for boundaries (default %(default)s)",
     )
     add("--deadline-s", type=float, help="seconds to a result (default 0.3 light, 1 heavy)")
     add("--rate", type=float, help="frames per second (default 10 light, 60 heavy)")
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(summary))
     if not summary["balanced"] or summary["in_flight"]:
-        print("dapdee testbed: the ledger is not balanced: a defect", file=sys.stderr)
+        print("dapdee testbed: the ledger is not balanced: this is a bug", file=sys.stderr)
         return 1
     return 0 if summary["recorded"] else 1
 

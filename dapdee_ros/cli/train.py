@@ -3,14 +3,14 @@
 Frames come from the road-sign renderer (roadsigns), CIFAR-10 (cifar10:DIR, torchvision's layout or
 folders of images) or any folder of images (folder:DIR, with train/<class>/ and test/<class>/, or
 <class>/ alone). The folder named by --out holds the checkpoint while the training runs and the
-model at the end. Started again with the same options, a stopped training goes on where it was;
+model at the end. Run again with the same options, an interrupted training resumes where it stopped;
 Ctrl-C saves first.
 
 Examples:
   dapdee train --model roadsigns --data roadsigns --out my_signs
   dapdee train --model vgg16-cifar --data cifar10:DIR --epochs 60 --out vgg16-cifar10
   dapdee train --model resnet18 --exits 4 --data folder:DIR --size 128x128 --out my_resnet
-The backbone alone, to compare with: the same command with --exit-weights 0,0,0,1.
+To train only the backbone, for comparison: the same command with --exit-weights 0,0,0,1.
 """
 
 from __future__ import annotations
@@ -44,19 +44,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, help="roadsigns, vgg16-cifar, alexnet-cifar or a torchvision name"
     )
     add("--data", required=True, help="roadsigns, cifar10:DIR or folder:DIR")
-    add("--out", required=True, type=Path, help="the model folder to make")
+    add("--out", required=True, type=Path, help="the model folder to create")
     add("--name", help="the model's name (default: that of the folder)")
     add("--epochs", type=int, default=30, help="epochs (default 30)")
-    add("--batch-size", type=int, default=128, help="frames a step (default 128)")
+    add("--batch-size", type=int, default=128, help="frames per step (default 128)")
     add("--optimiser", choices=("sgd", "adamw"), default="sgd", help="(default sgd)")
     add("--learning-rate", type=float, default=0.1, help="highest of the cycle (default 0.1)")
     add("--weight-decay", type=float, default=5e-4, help="(default 0.0005)")
     add("--label-smoothing", type=float, default=0.05, help="(default 0.05)")
     add("--argument", action="append", default=[], help="for the network's builder: NAME=VALUE")
-    add("--taps", help="nodes that carry the exits before the deepest, from the input on: a,b,c")
+    add("--taps", help="nodes with the exits before the deepest, from the input on: a,b,c")
     add("--exits", type=int, help="place this many exits automatically, the deepest included")
     add("--branch-width", type=int, default=32, help="channels in the exits (default 32)")
-    add("--branch-grid", type=int, default=2, help="map side the exits classify (default 2)")
+    add(
+        "--branch-grid",
+        type=int,
+        default=2,
+        help="side of the feature maps that exits classify (default 2)",
+    )
     add("--exit-weights", help="weights of the exits' losses: w1,w2,... (default 0.3 to 1)")
     add("--uncertainty", action="store_true", help="learn the weights from each exit's uncertainty")
     add("--distillation", type=float, default=0.0, help="weight of learning from the deepest exit")
@@ -72,18 +77,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="begin with the weights of this model folder; of several, with their mean",
+        help="start with the weights of this model folder; of several, with their mean",
     )
     add(
         "--exits-only",
         action="store_true",
-        help="train the early exits alone: the backbone stays as --start-from has it",
+        help="train only the early exits: the backbone stays as in --start-from",
     )
     add(
         "--start-scale",
         type=float,
         default=1.0,
-        help="begin with frames shrunk to this share of their side, which is faster: full frames "
+        help="start with frames shrunk to this share of their side, which is faster: full frames "
         "come after 60 %% of the steps (default 1; the network must take smaller frames)",
     )
     add(
@@ -116,7 +121,7 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise CommandError(f"{option} expects numbers with commas between, got {text!r}") from None
+        raise CommandError(f"{option} expects comma-separated numbers, got {text!r}") from None
 
 
 def _builder_arguments(texts: list[str]) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def _builder_arguments(texts: list[str]) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, go on with a training, or say what is in the way."""
+    """Train, resume a training, or say what prevents it."""
     import torch
 
     from dapdee_ros.datasets.sources import open_data
@@ -174,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--exits-only needs a trained backbone: name its model by --start-from")
     if args.exits_only and args.cycles > 1:
         raise CommandError(
-            "--exits-only leaves the backbone's batch norms alone, --cycles measures them anew: "
+            "--exits-only leaves the backbone's batch norms alone, --cycles measures them again: "
             "choose one"
         )
     if args.taps and args.exits:
@@ -203,7 +208,7 @@ def run(args: argparse.Namespace) -> int:
     data = Path(folder).expanduser().resolve()
     if folder and data in (args.out.resolve(), *args.out.resolve().parents):
         raise CommandError(
-            f"--out {args.out} would lie among the images of {args.data}: choose a folder outside"
+            f"--out {args.out} would be among the images of {args.data}: choose a folder outside"
         )
     require_folder(args.out)
     checkpoint = args.out / CHECKPOINT_FILE
@@ -259,15 +264,15 @@ def run(args: argparse.Namespace) -> int:
     except (DataError, BuilderError, GraphError, CheckpointError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
     if training.step:
-        print(f"going on at step {training.step} of {training.steps}", file=sys.stderr)
+        print(f"resuming at step {training.step} of {training.steps}", file=sys.stderr)
     try:
         if not _train(training, source):
-            print(f"saved {checkpoint}; the same command goes on from there", file=sys.stderr)
+            print(f"saved {checkpoint}; the same command resumes from there", file=sys.stderr)
             return 130
         _finish(args, training, source, architecture, recipe, began)
     except DivergedError as error:
         kept = (
-            f"; {checkpoint} stays as the last good epoch left it, and --restart begins anew"
+            f"; {checkpoint} stays as the last good epoch left it, and --restart starts over"
             if checkpoint.exists()
             else ""
         )
@@ -281,7 +286,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Stopper:
-    """Turns Ctrl-C and a polite kill into a question that the training asks between steps."""
+    """Turns Ctrl-C and SIGTERM into a flag that the training checks between steps."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -309,7 +314,7 @@ def _train(training: Training, source: DataSource) -> bool:
     from dapdee_ros.exits.training import exit_accuracies
 
     held_out = source.held_out()
-    # Enough to see how it goes; the finished model is judged by all of them.
+    # Enough to follow the progress; the finished model is evaluated on all of them.
     watched = Split(held_out.images[::5], held_out.labels[::5], held_out.description)
     with (
         _Stopper() as stopper,
@@ -368,7 +373,7 @@ def _finish(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "recipe": asdict(recipe),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "trained_on": f"{source.frames_per_epoch()} frames an epoch, {args.data}",
+            "trained_on": f"{source.frames_per_epoch()} frames per epoch, {args.data}",
             **began,
         },
     )

@@ -1,4 +1,4 @@
-"""The files in config/ and the page docs/settings.md, written from the settings' fields.
+"""Generates the files in config/ and the page docs/settings.md from the settings' fields.
 
 python -m dapdee_ros.nodes.parameter_files        writes them, from the source folder
 """
@@ -27,7 +27,7 @@ from dapdee_ros.nodes.process_settings import (
     ViewerSettings,
 )
 
-_OVERRIDE = "Launch arguments override what stands here."
+_OVERRIDE = "Launch arguments override these values."
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Section:
 
     Attributes:
         node: its name.
-        classes: where its settings stand, in order.
-        values: what the file says where that is not the default.
-        left_out: settings that are not for a file.
+        classes: the classes of its settings, in order.
+        values: the file's values that differ from the defaults.
+        left_out: settings that do not belong in a file.
     """
 
     node: str
@@ -54,7 +54,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ParameterFile:
-    """A file in config/, by its name there without .yaml, and what it is for."""
+    """A file in config/, by its name without .yaml, and its purpose."""
 
     name: str
     purpose: str
@@ -63,9 +63,12 @@ class ParameterFile:
     @property
     def text(self) -> str:
         """The file."""
-        lines = [f"# {self.purpose} {_OVERRIDE}", "# Written from the code; see docs/settings.md."]
+        lines = [
+            f"# {self.purpose} {_OVERRIDE}",
+            "# Generated from the code; see docs/settings.md.",
+        ]
         for section in self.sections:
-            # A wildcard, so that the file also fits a node in a namespace.
+            # A wildcard, so that the file also applies to a node in a namespace.
             lines += [f"/**/{section.node}:", "  ros__parameters:"]
             for one in section.settings:
                 if one.name not in section.left_out:
@@ -92,7 +95,7 @@ FILES = (
     ),
     ParameterFile(
         "edge",
-        "The edge's processes: inference and the load monitor beside it.",
+        "The edge's processes: inference and its load monitor.",
         (
             Section("edge", (ModelSettings, ServedCars)),
             Section("edge_load_monitor", (LoadMonitorSettings, ServedCars), {"machine": "edge"}),
@@ -100,12 +103,12 @@ FILES = (
     ),
     ParameterFile(
         "link_emulator",
-        "The emulated radio link, where there is no real one.",
+        "The emulated radio link.",
         (Section("link_emulator", (LinkEmulatorSettings,), left_out=("far_prefix",)),),
     ),
     ParameterFile(
         "viewer",
-        "The live picture.",
+        "The live view.",
         (Section("viewer", (ViewerSettings,), {"model": "roadsigns"}),),
     ),
 )
@@ -115,11 +118,12 @@ def page() -> str:
     """docs/settings.md: every setting of every node."""
     parts = [
         "# Settings",
-        "Every parameter of every node: its default, what it may be, and when a new value takes "
-        "effect (`ros2 param set`). Parameter files in `config/` and launch arguments set them at "
-        "the start ([launch.md](launch.md)). Options of `dapdee simulate`, `replay` and `plan` for "
+        "Every parameter of every node: its default, its range, and when a new value takes "
+        "effect (`ros2 param set`). Parameter files in `config/` and launch arguments set them "
+        "at startup ([launch.md](launch.md)). Options of `dapdee simulate`, `replay` and `plan` "
+        "for "
         "the same settings have the same names (`--deadline-s`) and defaults.",
-        "This page and the files in `config/` are written from the fields of the classes named "
+        "This page and the files in `config/` are generated from the fields of the classes named "
         "below, by `python -m dapdee_ros.nodes.parameter_files`.",
     ]
     alone = ParameterFile("", "", (Section("run_recorder", (RunRecorderSettings,)),))
@@ -159,7 +163,7 @@ def _table(cls: type, section: Section) -> str:
     rows = [
         f"`{cls.__module__}.{cls.__name__}`",
         "",
-        "| parameter | default | may be | takes effect | |",
+        "| parameter | default | range | takes effect | meaning |",
         "| --- | --- | --- | --- | --- |",
     ]
     for one in settings_of(cls):

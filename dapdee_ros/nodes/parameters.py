@@ -1,4 +1,4 @@
-"""Declaring parameters so that ``ros2 param describe`` explains every one."""
+"""Declares parameters so that ``ros2 param describe`` explains each of them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def declare_settings(node: Node, cls: type[Settings], **defaults: Any) -> Settin
     Args:
         node: the node.
         cls: the settings' class.
-        defaults: defaults by name, where the node has others than the class.
+        defaults: defaults by name, if the node's differ from the class's.
 
     Returns:
-        The settings as they were given at the start.
+        The settings as given at startup.
 
     Raises:
-        ParameterError: if a value given at the start is of another type, out of bounds or no
-            choice.
+        ParameterError: if a value given at startup has the wrong type, is out of bounds or not one
+            of the choices.
     """
     values = {s.name: _declare(node, s, defaults.get(s.name, s.default)) for s in settings_of(cls)}
     try:
@@ -52,7 +52,7 @@ def declare_settings(node: Node, cls: type[Settings], **defaults: Any) -> Settin
 def _declare(node: Node, one: Setting, default: Any) -> Any:
     former = FORMER.get(one.name)
     if former is not None and former in node._parameter_overrides:
-        # ROS would drop it without a word.
+        # ROS would ignore it silently.
         raise ParameterError(f"parameter {former} is now called {one.name}: rename it")
     description = one.help
     if one.choices:
@@ -60,7 +60,7 @@ def _declare(node: Node, one: Setting, default: Any) -> Any:
     if one.live:
         description += " Takes effect at once when set."
     if one.on_configure:
-        description += " When set, takes effect as the node is configured again."
+        description += " When set, takes effect when the node is configured again."
     descriptor = ParameterDescriptor(
         name=one.name,
         description=description,
@@ -78,7 +78,7 @@ def _declare(node: Node, one: Setting, default: Any) -> Any:
     try:
         value = node.declare_parameter(one.name, default, descriptor).value
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        # Numbers with a fraction are not taken from 5, only from 5.0.
+        # ROS does not accept 5 for a double, only 5.0.
         raise ParameterError(f"{error}; expected a value such as {default!r}") from error
     if one.choices and value not in one.choices:
         raise ParameterError(f"parameter {one.name} is {value!r}, expected {one.expected}")
@@ -86,13 +86,13 @@ def _declare(node: Node, one: Setting, default: Any) -> Any:
 
 
 class ParameterError(ValueError):
-    """A parameter's value that makes no sense; the message says what was expected."""
+    """An invalid value of a parameter; the message says what was expected."""
 
 
 def on_change(node: Node, apply: Callable[[dict[str, Any]], None]) -> None:
     """Call ``apply`` with the parameters that are being set, name to value.
 
-    ``apply`` raises ValueError to refuse them; the message reaches whoever set them.
+    ``apply`` raises ValueError to refuse them; the message reaches the caller.
     """
 
     def callback(parameters: list[Parameter]) -> SetParametersResult:
@@ -106,11 +106,10 @@ def on_change(node: Node, apply: Callable[[dict[str, Any]], None]) -> None:
 
 
 def warn_of_unknown(nodes: Sequence[Node]) -> None:
-    """Log the parameters that were given at the start and that no node of this process has.
+    """Log the parameters that were given at startup and that no node of this process has.
 
-    ROS drops those without a word, and a misspelt one is as if it had never been set. A file's
-    section for all nodes reaches every process: what another one of this package takes is left
-    out.
+    ROS ignores those silently, so a misspelt one has no effect. A file's section for all nodes
+    reaches every process: parameters of this package's other processes are not reported.
     """
     declared = {name for node in nodes for name in node._parameters}
     given = {name: node for node in nodes for name in node._parameter_overrides}
@@ -124,8 +123,8 @@ def warn_of_unknown(nodes: Sequence[Node]) -> None:
         if name in elsewhere:
             continue
         like = get_close_matches(name, declared, 1)
-        meant = f": do you mean {like[0]}?" if like else f"; ros2 param list {node.get_name()}"
-        node.get_logger().warning(f"parameter {name} is unknown here and changes nothing{meant}")
+        meant = f": did you mean {like[0]}?" if like else f"; ros2 param list {node.get_name()}"
+        node.get_logger().warning(f"parameter {name} is unknown here and has no effect{meant}")
 
 
 def _of_this_package() -> set[str]:

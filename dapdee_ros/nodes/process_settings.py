@@ -1,4 +1,4 @@
-"""What of the processes can be set, beside the rules' own settings in ``core/``."""
+"""The processes' settings, in addition to those of the rules in ``core/``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MOST_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Of a process that computes: head and edge."""
+    """Settings of the processes that compute: head and edge."""
 
     model: str = setting(
         "roadsigns",
-        "Model to run: the name of one that is installed, or the path of a model folder. "
-        "Car and edge need the same one.",
+        "Model to run: an installed one's name, or the path of a model folder. Car and edge need "
+        "the same one.",
         on_configure=True,
         note="a name, or a model folder; the same for head, manager and edge",
     )
-    autostart: bool = setting(True, "Configure and activate without being told to.")
+    autostart: bool = setting(True, "Configure and activate automatically.")
     threads: int = setting(
         0,
         "Threads that compute the network; 0 takes half of the cores.",
@@ -34,42 +34,42 @@ class ModelSettings:
     )
     reliable: bool = setting(
         True,
-        "Send tensors reliably, so that lost packets are sent again; false: best effort. Both "
-        "sides must agree.",
-        note="send lost packets of a tensor again; the same on both sides",
+        "Send tensors reliably, so that lost packets are resent; false: best effort. Both sides "
+        "must agree.",
+        note="resend lost packets of a tensor; the same on both sides",
     )
     emulated_slowdown: float = setting(
         1.0,
-        "Emulate a processor so many times slower than this one, by waiting after every "
-        "computation; 1 is off. For trying things without the slow machine.",
+        "Emulate a processor this many times slower than this one, by waiting after every "
+        "computation; 1 is off. For experiments without the slow machine.",
         bounds=(1.0, MOST_SLOWDOWN),
         on_configure=True,
-        note="emulate a processor so many times slower; 1: off",
+        note="emulate a processor this many times slower; 1: off",
     )
 
 
 @dataclass(frozen=True)
 class HeadNodeSettings:
-    """Of the head's process, beside ``ModelSettings`` and ``HeadSettings``."""
+    """Settings of the head's process, in addition to ``ModelSettings`` and ``HeadSettings``."""
 
     keep_raw_on_car: bool = setting(
         False,
-        "Refuse every plan that sends the image itself, or a tensor that it could be computed "
-        "back from, whoever made it.",
-        note="refuse every plan that sends the image itself, whoever made it",
+        "Refuse every plan that sends the image itself, or a tensor from which it could be "
+        "reconstructed, whoever made the plan.",
+        note="refuse every plan that sends the image itself, whoever made the plan",
     )
     quality_floor: float = setting(
         0.0,
-        "Refuse every plan whose quality, by the model's calibration, is less or not known.",
+        "Refuse every plan whose quality, by the model's calibration, is lower or unknown.",
         bounds=(0.0, 1.0),
-        note="refuse every plan whose quality is less",
+        note="refuse every plan whose quality is lower",
     )
     image_reliability: str = setting(
         "auto",
-        "How images are subscribed to: reliable (lost parts are sent again; a best-effort "
-        "publisher is not heard), best_effort, or auto: as their publishers offer them.",
+        "QoS of the image subscription: reliable (lost fragments are resent; incompatible with a "
+        "best-effort publisher), best_effort, or auto: as the publishers offer.",
         choices=("auto", "reliable", "best_effort"),
-        note="auto: as the images' publishers offer them; reliable, best_effort",
+        note="auto: as the images' publishers offer; reliable, best_effort",
     )
     ledger_period_s: float = setting(
         1.0,
@@ -81,36 +81,36 @@ class HeadNodeSettings:
 
 @dataclass(frozen=True)
 class ServedCars:
-    """Of what runs on the edge server."""
+    """Settings of the edge server's processes."""
 
     cars: tuple[str, ...] = setting(
         ("",),
         "Namespaces of the cars to serve, such as ['car1', 'car2']; an empty one is the node's "
-        "own. With a sealed link every car has a key of its own (docs/security.md).",
+        "own. With a sealed link every car has its own key (docs/security.md).",
         note='namespaces of the cars to serve, such as [car1, car2]; "": the edge\'s own',
     )
 
 
 @dataclass(frozen=True)
 class ManagerNodeSettings:
-    """Of the partition manager, beside ``PlanningSettings``."""
+    """Settings of the partition manager, in addition to ``PlanningSettings``."""
 
     model: str = setting(
         "roadsigns",
         "Model to plan for: a name, or a model folder's path.",
-        note="a name, or a model folder; as head and edge have it",
+        note="a name, or a model folder; the same for head, manager and edge",
     )
     codecs: tuple[str, ...] = setting(
         ("f32", "f16", "u8", "u8z", "u4z", "jpeg"),
-        "Codecs that a plan may use for what it sends. Other than f32 they are used only where "
-        "the model's calibration says what they cost.",
-        note="what may be sent with; see dapdee calibrate",
+        "Codecs that a plan may use. All but f32 are used only where the model's calibration has "
+        "measured what they lose.",
+        note="codecs that plans may use; see dapdee calibrate",
     )
 
 
 @dataclass(frozen=True)
 class LoadMonitorSettings:
-    """Of a load monitor."""
+    """Settings of a load monitor."""
 
     machine: str = setting(
         "car",
@@ -122,13 +122,13 @@ class LoadMonitorSettings:
         1.0, "Seconds between two measurements.", unit="s", bounds=(0.1, 60.0)
     )
     reliable: bool = setting(
-        True, "Answers come reliably; as set for head and edge.", note="as set for head and edge"
+        True, "Reliable QoS for answers; as set for head and edge.", note="as set for head and edge"
     )
 
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """Of the camera."""
+    """Settings of the camera."""
 
     source: str = setting(
         "roadsigns",
@@ -138,7 +138,7 @@ class CameraSettings:
     )
     rate_hz: float = setting(
         USUAL_RATE_HZ,
-        f"Frames per second. 0: the source's own rate, or {USUAL_RATE_HZ:g} where it has none.",
+        f"Frames per second. 0: the source's own rate, or {USUAL_RATE_HZ:g} if it has none.",
         unit="Hz",
         bounds=(0.0, 240.0),
         live=True,
@@ -165,15 +165,15 @@ class CameraSettings:
         "network camera.",
         note="camera of source device: path, number in quotes, or http:// or rtsp:// address",
     )
-    loop: bool = setting(True, "Begin a video or folder again at its end.")
+    loop: bool = setting(True, "Restart a video or folder at its end.")
     wait_for_subscriber: bool = setting(
         True,
-        "Publish nothing until somebody subscribes to image_raw, so that the first frames are "
-        "not lost on a network that is still loading.",
-        note="publish nothing until somebody subscribes to image_raw",
+        "Publish nothing until there is a subscription to image_raw, so that the first frames "
+        "are not lost while the network is still loading.",
+        note="publish nothing until there is a subscription to image_raw",
     )
     exit_at_end: bool = setting(False, "End the process when a source without loop ends.")
-    # The default model was trained on the scenes of seed 1 and is judged by others.
+    # The default model was trained on the scenes of seed 1 and is evaluated on others.
     seed: int = setting(
         7,
         "Seed of source roadsigns, and of the order of labelled images.",
@@ -182,29 +182,29 @@ class CameraSettings:
     )
     labels: tuple[str, ...] = setting(
         ("",),
-        "Class folders of source images in the order that numbers them. Empty: by name.",
-        note='class folders in the order that numbers them; [""]: by name',
+        "Class folders of source images, in the order of their class numbers. Empty: by name.",
+        note='class folders in the order of their class numbers; [""]: by name',
     )
     frame_id: str = setting("camera", "Coordinate frame in the images' headers.")
 
 
 @dataclass(frozen=True)
 class LinkEmulatorSettings:
-    """Of the emulated link."""
+    """Settings of the emulated link."""
 
     link: str = setting(
         "drive",
         "The link: cat1, 3g, 4g, wifi; a rate such as 8.5mbit; drive or drive:seed=7 (a "
         "synthetic drive with handovers and a tunnel); steps:5.85@0,1.1@10,0@20 (Mbit/s at "
-        "seconds); or the path of a trace in Mahimahi's format. Its time 0 is the first "
-        "result; until then it stays as it begins.",
+        "seconds); or the path of a trace in Mahimahi's format. Its time 0 is the first result; "
+        "until then it keeps its initial rate.",
         note="cat1, 3g, 4g, wifi, 8.5mbit, drive, steps:5.85@0,1.1@10, or a trace file; its time 0 "
         "is the first result",
     )
     downlink: str = setting(
         "",
-        "The way back, in the same words as link; empty: as the uplink.",
-        note="the way back; empty: as the uplink",
+        "The downlink, in the same format as link; empty: as the uplink.",
+        note="empty: as the uplink",
     )
     delay_s: float = setting(
         0.01,
@@ -214,13 +214,13 @@ class LinkEmulatorSettings:
     )
     queue_bytes: int = setting(
         100_000,
-        "Bytes that may wait for the link in each direction; what does not fit is dropped.",
+        "Bytes that may be queued in each direction; what does not fit is dropped.",
         unit="bytes",
         bounds=(1500, 100_000_000),
-        note="what may wait in each direction; more is dropped",
+        note="bytes that may be queued in each direction; more is dropped",
     )
     loss_ratio: float = setting(
-        0.0, "Share of the messages that are lost on the way.", bounds=(0.0, 1.0)
+        0.0, "Share of messages that are lost in transit.", bounds=(0.0, 1.0)
     )
     seed: int = setting(0, "Seed of the random losses.", bounds=(0, MOST_SEED))
     far_prefix: str = setting("emulated", "Prefix of the topics on the edge's side of the link.")
@@ -231,13 +231,13 @@ class LinkEmulatorSettings:
 
 @dataclass(frozen=True)
 class ViewerSettings:
-    """Of the live picture."""
+    """Settings of the live view."""
 
     http_port: int = setting(
         8080,
-        "Port of the page with the live picture; if it is taken one of the next 20. 0: none.",
+        "Port of the live view's page; if it is taken, one of the next 20. 0: none.",
         bounds=(0, 65535),
-        note="the page; if the port is taken one of the next 20; 0: none",
+        note="port of the page; if it is taken, one of the next 20; 0: none",
     )
     http_host: str = setting(
         "127.0.0.1",
@@ -247,39 +247,39 @@ class ViewerSettings:
     )
     model: str = setting(
         "",
-        "Model of the run, by name or folder, to show where it is cut. Empty: unknown.",
+        "Model of the run, by name or folder, to show its cut. Empty: unknown.",
         note="to show where in the network the cut lies",
     )
     deadline_s: float = setting_like(
         PlanningSettings,
         "deadline_s",
-        "Deadline in seconds that is shown until a plan names one.",
+        "Deadline in seconds to show until a plan has one.",
         live=False,
-        note="shown until a plan names one",
+        note="shown until a plan has one",
     )
     max_rate_hz: float = setting(
         15.0,
-        "Most pictures drawn per second.",
+        "Most images drawn per second.",
         unit="Hz",
         bounds=(0.2, 120.0),
     )
     snapshot_path: str = setting(
         "",
-        "File (PNG) to which the last picture is written at the end. Empty: none.",
-        note="PNG file for the last picture",
+        "PNG file to which the last image is written at the end. Empty: none.",
+        note="PNG file for the last image",
     )
 
 
 @dataclass(frozen=True)
 class RunRecorderSettings:
-    """Of the run recorder."""
+    """Settings of the run recorder."""
 
     path: str = setting("runs/run.json", "File to write the log to.")
     model: str = setting("roadsigns", "Model of the run, for its class names.")
-    settings: str = setting("{}", "What was run, as a JSON object, to be kept with the log.")
+    settings: str = setting("{}", "The run's settings, as a JSON object, to store in the log.")
     seconds: float = setting(
         0.0,
-        "Seconds after the first result at which the process ends; 0: when told to.",
+        "Seconds after the first result at which the process ends; 0: on a signal.",
         unit="s",
         bounds=(0.0, 1e6),
     )

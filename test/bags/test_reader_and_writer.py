@@ -98,7 +98,7 @@ def test_nothing_remains_of_a_bag_whose_writing_failed(tmp_path: Path) -> None:
 
 def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:
     make_drive(tmp_path / "drive", frames=1)
-    with pytest.raises(BagError, match="exists already"):
+    with pytest.raises(BagError, match="already exists"):
         BagWriter(tmp_path / "drive")
     with Bag(tmp_path / "drive") as bag:
         assert bag.topics["/image_raw"].count == 1

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_key_is_made_shown_and_rotated_but_never_printed(folder: Path, capsys: Captured) -> None:
     path = folder / "car1.json"
     assert main(["key", "show"]) == 0
-    assert "make one with dapdee key new" in capsys.readouterr().out
+    assert "create one with dapdee key new" in capsys.readouterr().out
     secrets = []
     for arguments, keys in (
         (["new", "car1"], 1),

@@ -149,7 +149,7 @@ def test_chosen_topics_of_a_namespace_for_a_time(ros: RosWorld, tmp_path: Path) 
         publisher.publish(String(data=publisher.topic_name))
     status, out, err = recorder.end()
     assert status == 0, err
-    assert "never came: /car1/never" in out
+    assert "never seen: /car1/never" in out
     with Bag(tmp_path / "bag") as bag:
         assert list(bag.topics) == ["/car1/wanted"]
         ((_, _, message),) = bag.messages(*bag.topics.values())
@@ -210,7 +210,7 @@ def test_a_clock_that_is_set_leaves_no_jump_in_the_bag(
 def test_no_message_leaves_no_bag(ros: RosWorld, tmp_path: Path) -> None:
     status, out, _ = Recorder("nothing", "--seconds", "1", "--out", str(tmp_path / "bag")).end()
     assert status == 1
-    assert "never came: /nothing" in out
+    assert "never seen: /nothing" in out
     assert "no bag was written" in out
     assert [p.name for p in tmp_path.iterdir() if p.name != "ros_log"] == []
 
@@ -230,7 +230,7 @@ def test_wrong_places_are_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["record", "--out", str(tmp_path)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["record", "--seconds", "-1", "--out", str(tmp_path / "bag")]) == 2
     assert "--seconds is -1.0" in capsys.readouterr().err
     assert main(["record", "--storage", "sqlite3", "--compress", "--out", str(tmp_path / "b")]) == 2

@@ -167,7 +167,7 @@ def test_results_that_are_there_are_not_overwritten(tmp_path: Path, replay: Repl
     (tmp_path / "out" / "exact").mkdir(parents=True)
     status, _, err = replay(tmp_path / "drive", "--link", "4g")
     assert status == 2
-    assert "exists already" in err
+    assert "already exists" in err
 
 
 def test_frames_recorded_all_at_once_need_a_rate(tmp_path: Path, replay: Replay) -> None:

@@ -65,10 +65,10 @@ def test_killed_interrupted_and_started_again_gives_the_same_model(tmp_path: Pat
     # Once with Ctrl-C, as soon as it has gone on.
     process = _start(broken, "--epochs", "3")
     assert process.stderr is not None
-    assert "going on at step" in process.stderr.readline()
+    assert "resuming at step" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    if process.returncode == 130 and "the same command goes on from there" in said:
+    if process.returncode == 130 and "the same command resumes from there" in said:
         assert checkpoint.stat().st_mtime_ns > first
     if process.returncode != 0:  # otherwise it was done before the signal came
         process = _start(broken, "--epochs", "3")

@@ -104,7 +104,7 @@ def test_a_loss_in_per_cent(complaint: Said) -> None:
 def test_a_model_in_its_own_data(tmp_path: Path, complaint: Said) -> None:
     for place in ("data", "data/model"):
         said = complaint(*TRAIN[:3], "--data", f"folder:{tmp_path}/data", "--out", tmp_path / place)
-        assert "would lie among the images" in said
+        assert "would be among the images" in said
     assert not (tmp_path / "data").exists()
 
 

@@ -109,7 +109,7 @@ def test_unknown_names_in_a_parameter_file_are_warned_of(ros: RosWorld, tmp_path
     camera = ros.start("camera", {"source": "none"}, "--params-file", str(own))
     manager = ros.start("manager", {}, "--params-file", str(own))
     ros.spin_until(lambda: "zzz" in camera.output() and "zzz" in manager.output(), START_S)
-    assert "parameter rate_hs is unknown here and changes nothing: do you mean" in camera.output()
+    assert "parameter rate_hs is unknown here and has no effect: did you mean" in camera.output()
     # Others of this package take it, so for all nodes it may be said.
     assert "deadline_s is unknown" not in camera.output() + manager.output()
     assert camera.stop() == manager.stop() == 0
