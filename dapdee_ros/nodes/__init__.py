@@ -1,1 +1,1 @@
-"""Thin rclpy nodes: parameters, QoS, conversion, one call into the packages beside this one."""
+"""Thin rclpy nodes: parameters, QoS, conversion, and calls into the other packages."""

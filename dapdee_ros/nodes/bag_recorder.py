@@ -1,4 +1,4 @@
-"""The node that writes topics into a bag as they come, whatever their types."""
+"""The node that records topics of any type into a bag."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from dapdee_ros.nodes.timers import every
 from dapdee_ros.runtime.system_clock import SystemClock, both_clocks_ns
 
 _LOOK_PERIOD_S = 0.25
-_LEAST_DEPTH = 100  # messages that may wait while the disk is busy
+_LEAST_DEPTH = 100  # messages that may be queued while the disk is busy
 _MOST_DEPTH = 10_000
 
 
 @dataclass(frozen=True)
 class RecordingSettings:
-    """What to record, and where to.
+    """What to record, and where.
 
     Attributes:
         path: the bag's folder, which must not exist.
@@ -40,7 +40,7 @@ class RecordingSettings:
         namespace: the namespace, such as ``/car1``; ``/`` for everything.
         storage: ``mcap`` or ``sqlite3``.
         compress: compress (mcap only).
-        seconds: end after so long; 0: when told to.
+        seconds: end after this long; 0: on a signal.
         use_sim_time: stamp messages with the time of ``/clock``.
     """
 
@@ -55,7 +55,7 @@ class RecordingSettings:
 
 @dataclass(frozen=True)
 class RecordedTopic:
-    """What became of one topic: its type, messages written, messages lost on the way here."""
+    """One recorded topic: its type, messages written, messages lost in transit."""
 
     name: str
     kind: str
@@ -69,8 +69,8 @@ class Recording:
 
     Attributes:
         topics: what was recorded.
-        complaints: what was not, and why.
-        missing: topics that were asked for and never came.
+        complaints: what was not recorded, and why.
+        missing: requested topics that never appeared.
         seconds: how long it took.
     """
 
@@ -81,7 +81,7 @@ class Recording:
 
 
 class BagRecorder(Node):
-    """Looks out for topics, subscribes to them as their publishers offer them, writes the bytes.
+    """Discovers topics, subscribes with the QoS that their publishers offer, writes the bytes.
 
     Attributes:
         recording: the outcome, once the node is destroyed.
@@ -113,7 +113,7 @@ class BagRecorder(Node):
         return topic if topic.startswith("/") else self._prefix + topic
 
     def _look(self) -> None:
-        """Subscribe to what has come into being."""
+        """Subscribe to topics that have appeared."""
         s = self._settings
         if s.seconds and time.monotonic() - self._started_s >= s.seconds:
             raise StopProcess
@@ -130,7 +130,7 @@ class BagRecorder(Node):
     def _is_wanted(self, topic: str) -> bool:
         if self._wanted:
             return topic in self._wanted
-        # What begins with an underscore is hidden: the business of tools.
+        # Names starting with an underscore are hidden topics, used by tools.
         hidden = any(part.startswith("_") for part in topic.split("/"))
         return topic.startswith(self._prefix) and not hidden
 
@@ -143,7 +143,7 @@ class BagRecorder(Node):
                 known[0].durability,
             ):
                 return
-            # Another publisher has come that offers less: what both offer reaches us from both.
+            # Another publisher with a weaker QoS has appeared: the common QoS receives from both.
             self._drop(topic, known[1])
             del self._subscriptions_by_topic[topic]
         try:
@@ -171,7 +171,7 @@ class BagRecorder(Node):
             self.get_logger().info(f"recording {topic} ({kind})")
 
     def _drop(self, topic: str, subscription: Any) -> None:
-        """End a subscription after what has already come over it."""
+        """End a subscription after its pending messages."""
         while True:
             with subscription.handle:
                 taken = subscription.handle.take_message(subscription.msg_type, True)
@@ -192,10 +192,10 @@ class BagRecorder(Node):
             raise StopProcess(1) from error
 
     def _log_ns(self, received_ns: int) -> int:
-        """The time to note for a message: when it came, not when it is its callback's turn."""
+        """The receive time of a message: its arrival, not the start of its callback."""
         if self._settings.use_sim_time:
             return self.get_clock().now().nanoseconds
-        # As the clock was at the start: where it is set meanwhile, the bag has no jump.
+        # Relative to the clock at the start, so that setting the clock makes no jump in the bag.
         into_s = self._system_clock.arrival_s(received_ns) - self._started_s
         return self._started_ns + round(1e9 * into_s)
 
@@ -229,9 +229,9 @@ class BagRecorder(Node):
 
 
 def common_profile(offered: Sequence[QoSProfile]) -> QoSProfile:
-    """The strongest QoS that every one of some publishers meets.
+    """The strongest QoS that all of these publishers offer.
 
-    A subscription that asks for more than a publisher offers hears nothing from it.
+    A subscription that requests more than a publisher offers receives nothing from it.
     """
     reliable = all(p.reliability == ReliabilityPolicy.RELIABLE for p in offered)
     latched = all(p.durability == DurabilityPolicy.TRANSIENT_LOCAL for p in offered)
@@ -245,14 +245,14 @@ def common_profile(offered: Sequence[QoSProfile]) -> QoSProfile:
 
 
 def record(settings: RecordingSettings) -> tuple[Recording | None, str]:
-    """Record until told to stop.
+    """Record until stopped.
 
     Returns:
-        What was recorded (None if the node could not start), and why the bag is not complete
-        (empty if it is).
+        What was recorded (None if the node could not start), and why the bag is incomplete (empty
+        if it is complete).
 
     Raises:
-        BagError: if the bag cannot be made at that place.
+        BagError: if the bag cannot be created there.
     """
     check_new_bag(settings.path, settings.storage)
     made: list[BagRecorder] = []
@@ -272,7 +272,7 @@ def record(settings: RecordingSettings) -> tuple[Recording | None, str]:
 
 
 def _noted_qos(offered: Sequence[QoSProfile]) -> Any:
-    """What a player of the bag shall offer: the same."""
+    """The QoS that a player of the bag should offer: the same."""
     profile = common_profile(offered)
     return offered_qos(
         max(p.depth for p in offered) or 10,
@@ -284,7 +284,7 @@ def _noted_qos(offered: Sequence[QoSProfile]) -> Any:
 def _message_type(kind: str) -> type:
     """The Python class of ``package/msg/Name``."""
     package, group, name = kind.split("/")
-    # Whoever publishes the topic names the type: only what is a package of messages is imported.
+    # The publisher names the type, so only packages of messages are imported.
     if group != "msg" or not any((Path(f) / group).is_dir() for f in _package_folders(package)):
         raise BagError(f"its type {kind} is not installed here: source the workspace that has it")
     try:
@@ -296,7 +296,7 @@ def _message_type(kind: str) -> type:
 
 
 def _package_folders(package: str) -> Sequence[str]:
-    """Where a package's modules lie; it is not imported for that."""
+    """The folder of a package's modules, found without importing it."""
     if package in sys.modules:
         return list(getattr(sys.modules[package], "__path__", ()))
     found = importlib.util.find_spec(package)

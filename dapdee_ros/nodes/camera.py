@@ -1,4 +1,4 @@
-"""The camera: publishes frames of a source as ``image_raw`` and what they show as ``truth``."""
+"""The camera: publishes frames of a source as ``image_raw`` and their labels as ``truth``."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ class CameraNode(Node):
             (InferenceResult, "inference", qos.RESULT),
             (FrameLedger, "ledger", qos.LATCHED),
         ):
-            # The bytes will do: that they come is all that is wanted.
+            # Raw bytes will do: only their arrival matters.
             listen_to(self, kind, topic, self._hear_head, profile, raw=True)
         self._truths = self.create_publisher(SceneTruth, "truth", qos.RESULT)
         period_s = self._period_s(settings.rate_hz)
         self._timer = every(self, period_s, partial(self._tick, self._source))
         on_change(self, self._set_rate)
-        start = ", as soon as somebody subscribes to image_raw" if self._waiting else ""
+        start = ", once there is a subscription to image_raw" if self._waiting else ""
         self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s{start}")
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks camera and head: whether the head that took its images still lives."""
+        """Tasks camera and head: whether the head that took its images is still running."""
         if self._source is None:
             return {"camera": Health(Level.OK, "another driver publishes image_raw", {})}
         return {
@@ -120,7 +120,7 @@ class CameraNode(Node):
             return
         stamp = self.get_clock().now().to_msg()
         if frame.label is not None:
-            # Before the image, so that whoever scores a result already knows the truth.
+            # Before the image, so that subscribers know the truth when the result arrives.
             truth = SceneTruth(class_id=frame.label, label=source.labels[frame.label])
             truth.header.stamp = stamp
             truth.header.frame_id = self._frame_id
@@ -140,7 +140,7 @@ class CameraNode(Node):
             raise StopProcess(1 if failed else 0)
 
     def destroy_node(self) -> None:
-        """Give back the device or file, and end."""
+        """Release the device or file, and end."""
         if self._source is not None:
             self._source.close()
         super().destroy_node()

@@ -1,4 +1,4 @@
-"""Which car a node belongs to, or which cars it serves."""
+"""The car that a node belongs to, or the cars that it serves."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dapdee_ros.nodes.parameters import ParameterError, declare_settings
 from dapdee_ros.nodes.process_settings import ServedCars
 
 NO_NAMESPACE = "car"
-"""Id of a car that runs in no namespace."""
+"""Id of a car without a namespace."""
 
 _LONGEST_ID = 64
 
 
 @dataclass(frozen=True)
 class Car:
-    """A car as others see it.
+    """A car as seen by others.
 
     Attributes:
         namespace: the namespace of its topics, with its first slash; ``/`` for none.
@@ -29,7 +29,7 @@ class Car:
 
     @property
     def car_id(self) -> str:
-        """What messages name it by."""
+        """The id that messages use."""
         return self.namespace.strip("/")[:_LONGEST_ID] or NO_NAMESPACE
 
     def topic(self, name: str) -> str:
@@ -37,7 +37,7 @@ class Car:
         return f"{self.namespace.rstrip('/')}/{name}"
 
     def mismatch(self, car_id: str) -> str:
-        """Why a message cannot be this car's, in words; empty if it names the car, or none."""
+        """Why a message is not this car's, as text; empty if it names the car, or none."""
         if car_id in ("", self.car_id):
             return ""
         return f"it names the car {car_id[:_LONGEST_ID]!r} on a topic of {self.car_id!r}"
@@ -49,22 +49,22 @@ def car_of(node: Node) -> Car:
 
 
 def declare_cars(node: Node) -> list[Car]:
-    """Declare the parameter ``cars`` of a node that serves several, and read it.
+    """Declare and read the parameter ``cars`` of a node that serves several.
 
     Raises:
-        ParameterError: if one is no namespace, stands there twice, or cannot be told from another.
+        ParameterError: if one is not a namespace, is listed twice, or is ambiguous.
     """
     given = declare_settings(node, ServedCars).cars
     cars = [_car(node, name) for name in given or [""]]
     if len({car.namespace for car in cars}) < len(cars):
-        raise ParameterError(f"parameter cars is {list(given)}: a car stands there twice")
+        raise ParameterError(f"parameter cars is {list(given)}: a car is listed twice")
     if long := [car.namespace for car in cars if len(car.namespace.strip("/")) > _LONGEST_ID]:
         raise ParameterError(
             f"parameter cars: {long[0]!r} may have at most {_LONGEST_ID} characters"
         )
     names: dict[str, Car] = {}
     for car in cars:
-        # Messages name a car by its id, and key files by its id without slashes.
+        # Messages use a car's id, key files its id without slashes.
         other = names.setdefault(car.car_id.replace("/", "_"), car)
         if other is not car:
             raise ParameterError(
@@ -81,5 +81,5 @@ def _car(node: Node, name: str) -> Car:
     try:
         validate_namespace(namespace)
     except InvalidNamespaceException as error:
-        raise ParameterError(f"parameter cars: {name!r} is no namespace: {error}") from error
+        raise ParameterError(f"parameter cars: {name!r} is not a namespace: {error}") from error
     return Car(namespace)

@@ -1,4 +1,4 @@
-"""Messages to the runtime's types and back; nothing is decided here."""
+"""Converts messages to the runtime's types and back; nothing is decided here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLACES = {place.value: place for place in Place}
 
 
 def head_frame_to_message(frame: HeadFrame, header: Header, car_id: str = "") -> msg.HeadTensor:
-    """A frame as it goes to the edge, under its image's header."""
+    """The message that sends a frame to the edge, with its image's header."""
     tensors = [
         msg.TensorSpec(
             name=spec.name,
@@ -60,7 +60,7 @@ def head_frame_to_message(frame: HeadFrame, header: Header, car_id: str = "") ->
 
 
 def message_to_head_frame(message: msg.HeadTensor) -> HeadFrame:
-    """A frame as it came; nothing in it is trusted yet. The data is not copied."""
+    """A received frame; nothing in it is trusted yet. The data is not copied."""
     return HeadFrame(
         number=message.frame_number,
         session=message.session,
@@ -87,7 +87,7 @@ def message_to_head_frame(message: msg.HeadTensor) -> HeadFrame:
 
 
 def _within(text: str, most: int) -> str:
-    """A text cut to the bound that its field has in ``msg/``: a longer one nobody would take."""
+    """A string cut to its field's bound in ``msg/``: receivers would refuse a longer one."""
     return text if len(text) <= most else text[: most - 4] + " ..."
 
 
@@ -129,7 +129,7 @@ def tail_answer_to_message(
 
 
 def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
-    """An answer as it came from the edge."""
+    """A received answer of the edge."""
     known = message.status in Status._value2member_map_
     ok = message.status == Status.OK and message.class_id >= 0
     return TailAnswer(
@@ -189,10 +189,10 @@ def frame_result_to_message(
 def plan_to_message(
     told: TellPlan, *, stamp: Time, model_id: str, car_id: str = ""
 ) -> msg.PartitionPlan:
-    """A decided plan as the head gets it."""
+    """The message that sends a plan to the head."""
     plan = told.plan
-    # The message layer ends the process on an int or NumPy scalar where a float belongs, and plans
-    # may come from anybody's policy.
+    # The message layer aborts the process on an int or NumPy scalar in a float field, and plans may
+    # come from any policy.
     return msg.PartitionPlan(
         header=Header(stamp=stamp),
         car_id=car_id,
@@ -210,8 +210,8 @@ def plan_to_message(
         deadline_s=float(told.deadline_s),
         max_in_flight=int(told.max_in_flight),
         predicted_head_s=float(plan.head_s),
-        # A plan that is pinned before there is a link waits for ever in theory; to the head, which
-        # refuses what makes no sense, that it is unknown is the truth.
+        # A plan that is pinned before there is a link has an infinite predicted latency; the head,
+        # which refuses implausible values, is told that it is unknown.
         predicted_transfer_s=float(plan.transfer_s) if math.isfinite(plan.transfer_s) else math.nan,
         predicted_tail_s=float(plan.edge_s),
         predicted_latency_s=float(plan.expected_latency_s),
@@ -234,7 +234,7 @@ def objective_words(message: msg.PartitionPlan) -> str:
 
 
 def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
-    """What of a plan the head acts on; whether it fits the model is checked there."""
+    """The parts of a plan that the head acts on; it checks whether they fit the model."""
     return FramePlan(
         epoch=message.epoch,
         exit_number=message.exit,
@@ -249,7 +249,7 @@ def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
 
 
 def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
-    """What the manager learns from a result."""
+    """The information that the manager takes from a result."""
     return ResultCame(
         message.plan_epoch,
         _PLACES.get(message.place, Place.CAR_FALLBACK),
@@ -263,7 +263,7 @@ def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
 
 
 def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") -> msg.DeviceProfile:
-    """A profile to be latched."""
+    """The message of a profile, to be latched."""
     return msg.DeviceProfile(
         header=Header(stamp=stamp),
         car_id=car_id,
@@ -277,14 +277,14 @@ def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") ->
 
 
 def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
-    """A profile as it came.
+    """A received profile.
 
     Raises:
-        ProfileError: if it makes no sense.
+        ProfileError: if it is invalid.
     """
     names, seconds = message.node_names, message.node_seconds
     if len(names) != len(seconds):
-        raise ProfileError(f"{len(names)} nodes came with the seconds of {len(seconds)}")
+        raise ProfileError(f"{len(names)} nodes with the seconds of {len(seconds)}")
     node_seconds = dict(zip(names, seconds, strict=True))
     if len(node_seconds) < len(names):
         raise ProfileError("a node is named twice")
@@ -300,7 +300,7 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
 
 
 def ledger_to_message(summary: LedgerSummary, session: int, stamp: Time) -> msg.FrameLedger:
-    """The ledger, to be published."""
+    """The message of the ledger."""
     places = summary.places
     result = msg.InferenceResult
     return msg.FrameLedger(

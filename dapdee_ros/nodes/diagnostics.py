@@ -1,7 +1,7 @@
-"""What the nodes of a process say of themselves on ``/diagnostics``, once a second.
+"""Publishes the state of a process's nodes on ``/diagnostics``, once a second.
 
-ROS's own diagnostic_updater does the same for one node and one publisher each. Here all nodes of a
-process share one publisher, one timer and one message: on the car every message costs something.
+ROS's own diagnostic_updater does the same with one publisher per node. Here all nodes of a process
+share one publisher, one timer and one message, since every message costs CPU time on the car.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _LEVELS = {level: bytes([level]) for level in Level}
 
 @runtime_checkable
 class Diagnosed(Protocol):
-    """A node that can say how well its parts are."""
+    """A node that can report the health of its parts."""
 
     def diagnose(self, now_s: float) -> Mapping[str, Health]:
-        """How well each task is.
+        """The health of each task.
 
         Args:
             now_s: ``time.monotonic()``.
@@ -42,13 +42,13 @@ class Diagnosed(Protocol):
 
 
 class Reporter:
-    """Publishes what the nodes of this process say, and how the process itself is."""
+    """Publishes the health of this process's nodes and of the process itself."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        """Begin to report.
+        """Start reporting.
 
         Args:
-            nodes: those of this process; the first one publishes for all.
+            nodes: this process's nodes; the first one publishes for all.
         """
         self._nodes = nodes
         self._host = platform.node()
@@ -59,7 +59,7 @@ class Reporter:
 
     def _report(self) -> None:
         now_s = time.monotonic()
-        # Also when nobody listens: what is judged over the last seconds has to be looked at.
+        # Also without subscribers: counters over the last seconds have to be sampled.
         said = {
             f"{node.get_fully_qualified_name()}: {task}": health
             for node in self._nodes
@@ -83,7 +83,7 @@ class Reporter:
         return Health(Level.OK, message, values)
 
     def _status(self, name: str, health: Health) -> DiagnosticStatus:
-        # The same objects again and again: making messages is most of what this costs.
+        # Reuses the same objects: creating messages is most of the cost.
         status = self._statuses.get(name)
         if status is None:
             status = DiagnosticStatus(name=name, hardware_id=self._host)
@@ -99,7 +99,7 @@ class Reporter:
 
 
 def resident_bytes(process: int | str = "self") -> int:
-    """Resident memory of a process in bytes; 0 where the system does not tell."""
+    """Resident memory of a process in bytes; 0 if the system does not report it."""
     try:
         pages = Path(f"/proc/{process}/statm").read_text().split()[1]
     except OSError:

@@ -1,4 +1,4 @@
-"""What the live picture is drawn with: colours, smooth shapes from OpenCV, text from Pillow."""
+"""Drawing for the live view: colours, anti-aliased shapes from OpenCV, text from Pillow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FOLDERS = ("/usr/share/fonts/truetype/dejavu", "/usr/share/fonts/dejavu")
 
 @lru_cache(maxsize=32)
 def font(size: int, bold: bool = False) -> Any:
-    """DejaVu Sans, which comes with Matplotlib and most systems; else what Pillow brings along."""
+    """DejaVu Sans, which comes with Matplotlib and most systems; else Pillow's default font."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     found = importlib.util.find_spec("matplotlib")
     folders = [Path(folder) for folder in _FOLDERS]
@@ -41,7 +41,7 @@ def font(size: int, bold: bool = False) -> Any:
         folders.insert(0, Path(found.origin).parent / "mpl-data" / "fonts" / "ttf")
     for folder in folders:
         if (folder / name).is_file():
-            # The other engine shapes scripts that are not used here, and takes longer.
+            # The other layout engine supports scripts that are not used here, and is slower.
             return ImageFont.truetype(
                 str(folder / name), size, layout_engine=ImageFont.Layout.BASIC
             )
@@ -72,7 +72,7 @@ def _blank(height: int, width: int, colour: Colour) -> Picture:
 
 @dataclass
 class Canvas:
-    """A picture that is being drawn.
+    """An image being drawn.
 
     Shapes are drawn at once; text is collected and drawn over everything by ``finish``, because
     each change between the two libraries costs a copy.
@@ -90,7 +90,7 @@ class Canvas:
         return cls(_blank(height, width, colour).copy())
 
     def box(self, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
-        """A filled rectangle; right and bottom are not part of it."""
+        """A filled rectangle; right and bottom are excluded."""
         if right > left and bottom > top:
             self.pixels[max(top, 0) : bottom, max(left, 0) : right] = colour
 
@@ -118,7 +118,7 @@ class Canvas:
     def stacked(
         self, left: int, top: int, right: int, bottom: int, parts: list[tuple[float, Colour]]
     ) -> None:
-        """A bar of coloured parts, each a share (0 to 1) of the whole; what is over is cut off."""
+        """A bar of coloured parts, each a share (0 to 1) of the whole; any excess is cut off."""
         self.box(left, top, right, bottom, TRACK)
         done = 0.0
         for share, colour in parts:
@@ -151,7 +151,7 @@ class Canvas:
         self._texts.append((x, y, text, size, bold, colour, anchor))
 
     def finish(self) -> Picture:
-        """The picture with its text."""
+        """The image with its text."""
         image = Image.fromarray(self.pixels)
         pen = ImageDraw.Draw(image)
         for x, y, text, size, bold, colour, anchor in self._texts:
@@ -172,7 +172,7 @@ def in_words(value: float, unit: str) -> str:
 
 
 def short_name(node: str) -> str:
-    """The end of a model node's name, without what every name in the model begins with.
+    """The end of a model node's name, without the common prefix.
 
     ``backbone.layer2.1.relu`` becomes ``layer2.1.relu``.
     """

@@ -1,4 +1,4 @@
-"""The edge's node: finishes what the heads of one or several cars began."""
+"""The edge's node: finishes the frames of one or several cars."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dapdee_ros.sealing.channels import Role
 
 
 class _Port:
-    """What the edge hears of one car and says to it."""
+    """The edge's subscriptions and publishers for one car."""
 
     def __init__(self, link: LinkEnd, rejections: Rejections) -> None:
         self.car, self._link, self._rejections = link.car, link, rejections
@@ -37,8 +37,8 @@ class _Port:
         link.listen("probe", msg.Probe, self._echo, qos.PROBE, rejections)
 
     def open(self, runtime: TailRuntime, reliable: bool) -> None:
-        """Begin to take frames."""
-        # The load monitor on this machine listens as well.
+        """Start taking frames."""
+        # The load monitor on this machine subscribes as well.
         self._results = self._link.publisher(
             "edge_result", msg.InferenceResult, qos.tensor_qos(reliable, 10), here_too=True
         )
@@ -48,13 +48,13 @@ class _Port:
         )
 
     def close_frames(self) -> None:
-        """Take no more frames; answers still go out."""
+        """Stop taking frames; answers are still sent."""
         if self._frames is not None:
             self._link.end_subscription(self._frames)
         self._frames = self._runtime = None
 
     def close(self) -> None:
-        """Say no more."""
+        """Stop publishing."""
         if self._results is not None:
             self._link.end_publisher(self._results)
         self._results = None
@@ -72,20 +72,20 @@ class _Port:
         return bool(fault)
 
     def _take(self, message: msg.HeadTensor) -> None:
-        runtime = self._runtime  # the link's thread may bring this while another one stops it
+        runtime = self._runtime  # the link's thread may deliver this while another thread stops it
         if runtime is not None and not self._refused("frame of another car", message.car_id):
             frame = message_to_head_frame(message)
             runtime.submit(replace(frame, car_id=self.car.car_id, context=(self, message.header)))
 
     def _echo(self, probe: msg.Probe) -> None:
         if self._runtime is None or self._refused("probe of another car", probe.car_id):
-            return  # a link to an edge that takes no frames is of no use to the planner
+            return  # the planner cannot use a link to an edge that takes no frames
         probe.padding = b""
         self._echoes.publish(probe)
 
 
 class Edge(ModelLifecycleNode):
-    """Subscribes head_tensor and probe of every car, publishes edge_result and probe_echo."""
+    """Subscribes to head_tensor and probe of every car, publishes edge_result and probe_echo."""
 
     def __init__(self) -> None:
         super().__init__("edge", "edge/profile", Role.EDGE)
@@ -95,7 +95,7 @@ class Edge(ModelLifecycleNode):
 
     def _cars(self) -> list[Car | None]:
         own = car_of(self)
-        # Names of its own namespace stay relative, so that they can be remapped.
+        # Names in its own namespace stay relative, so that they can be remapped.
         return [None if car == own else car for car in declare_cars(self)]
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -129,7 +129,7 @@ class Edge(ModelLifecycleNode):
                 port.close()
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks edge, refused, and seal (of each car, where there are several)."""
+        """Tasks edge, refused, and seal (per car, if there are several)."""
         common = {"refused": self.rejections.health(now_s)}
         for link in self.links:
             of_car = f" of {link.car.car_id}" if len(self.links) > 1 else ""
@@ -159,5 +159,5 @@ class Edge(ModelLifecycleNode):
 
 
 def main() -> int:
-    """Run the edge node until it is told to stop."""
+    """Run the edge node until it is stopped."""
     return run_nodes(lambda: [Edge()])

@@ -1,4 +1,4 @@
-"""How a process of nodes ends, and with which exit status: 0 only where it was meant to end."""
+"""How a node process ends, and with which exit status: 0 only if it was meant to end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TWICE_S = 1.0
 
 
 class StopProcess(Exception):
-    """Raised in a callback to end the process in order, with an exit status."""
+    """Raised in a callback to end the process cleanly, with an exit status."""
 
     def __init__(self, status: int = 0) -> None:
         super().__init__(status)
@@ -22,11 +22,11 @@ class StopProcess(Exception):
 
 
 class Ending:
-    """Hears of everything that ends this process; what comes first decides on the status.
+    """Handles everything that ends this process; the first cause determines the status.
 
-    A signal ends it in order. So does a thread, whichever it is, that anything but an end of its
-    own has ended: a process without its inference thread looks alive and answers nothing. That
-    includes ``SystemExit``, of which Python's threads say nothing at all.
+    A signal ends it cleanly. So does any thread that dies unexpectedly: a process without its
+    inference thread would look healthy and answer nothing. That includes ``SystemExit``, which
+    Python's threads swallow silently.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Ending:
         self._signalled_s = -math.inf
 
     def take_signals(self) -> None:
-        """Have SIGINT and SIGTERM end the process in order.
+        """Have SIGINT and SIGTERM end the process cleanly.
 
         Until ``started`` they raise KeyboardInterrupt: loading a model may take long.
         """
@@ -44,11 +44,11 @@ class Ending:
             signal.signal(number, self._take_signal)
 
     def started(self) -> None:
-        """From now on somebody waits: signals no longer break off what the main thread does."""
+        """From now on the main thread waits: signals no longer interrupt it."""
         self._starting = False
 
     def ignore_signals(self) -> None:
-        """Let nothing disturb the end."""
+        """Ignore further signals during shutdown."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
@@ -57,15 +57,15 @@ class Ending:
         threading.excepthook = self._take_thread
 
     def end(self, status: int) -> None:
-        """End the process with this status; one that has been given and is not 0 stays."""
+        """End the process with this status; an earlier one other than 0 is kept."""
         self._status = self._status or status
         self._ended.set()
 
     def fail(self, error: BaseException, where: str) -> None:
-        """End the process because of an error that nobody expected.
+        """End the process because of an unexpected error.
 
-        The status is that of a ``SystemExit``, but never 0: whoever leaves from inside a callback
-        or a thread leaves a process that was to go on.
+        The status is that of a ``SystemExit``, but never 0: an exit from inside a callback or a
+        thread ends a process that should have kept running.
         """
         print(f"{where} ended with {type(error).__name__}:", file=sys.stderr)
         traceback.print_exception(error)
@@ -73,7 +73,7 @@ class Ending:
         self.end(code if isinstance(code, int) and code else 1)
 
     def wait(self, within_s: float) -> bool:
-        """Whether the end has come, waiting for it for so many seconds at most."""
+        """Whether the process is ending; waits for it at most this many seconds."""
         return self._ended.wait(within_s)
 
     @property
@@ -82,9 +82,8 @@ class Ending:
         return self._status
 
     def _take_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        # Ctrl-C often comes twice at once: from an impatient hand, or from a supervisor that
-        # signals both group and process. The second must not break off the orderly end that the
-        # first began.
+        # Ctrl-C often arrives twice: from an impatient user, or from a supervisor that signals both
+        # group and process. The second must not interrupt the shutdown that the first started.
         now_s = time.monotonic()
         if not self._starting:
             self.end(0)
@@ -94,7 +93,7 @@ class Ending:
 
     def _take_thread(self, died: threading.ExceptHookArgs) -> None:
         if self._ended.is_set():
-            # What a thread finds closed under its feet while the process ends is no failure.
+            # An error in a thread because something was closed during shutdown is not a failure.
             threading.__excepthook__(died)
             return
         name = died.thread.name if died.thread else "unknown"

@@ -1,4 +1,4 @@
-"""The car's inference node: runs the head, sends the boundary, publishes one result a frame."""
+"""The car's inference node: runs the head, sends the boundary, publishes one result per frame."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ from dapdee_ros.sealing.channels import Role
 
 
 class Head(ModelLifecycleNode):
-    """Subscribes image_raw, plan and edge_result; publishes head_tensor, inference, ledger."""
+    """Subscribes to image_raw, plan and edge_result; publishes head_tensor, inference, ledger."""
 
     def __init__(self, trace: Trace | None = None) -> None:
         """Create the node.
 
         Args:
-            trace: told every event of the head's core and the actions that followed.
+            trace: called with every event of the head's core and the resulting actions.
         """
         super().__init__("head", "car/profile", Role.HEAD)
         (self.link,) = self.links
@@ -210,7 +210,7 @@ class Head(ModelLifecycleNode):
             self._runtime.accept(image)
 
     def _take_answer(self, message: msg.InferenceResult) -> None:
-        runtime = self._runtime  # the link's thread may bring this while another one stops it
+        runtime = self._runtime  # the link's thread may deliver this while another thread stops it
         if runtime is None:
             return
         if fault := self._car.mismatch(message.car_id):
@@ -219,15 +219,15 @@ class Head(ModelLifecycleNode):
         runtime.answer(message_to_tail_answer(message))
 
     def _tell_unused(self, unused: Unused) -> None:
-        # No result tells of it, but what measures the link wants to know: of frames that were
-        # really sent, and when and how much as it is known here.
+        # There is no result for it, but the link monitor needs to know: about frames that were
+        # really sent, with time and size as recorded here.
         message = unused.answer.context
         message.sent_echo_s, message.sent_bytes = unused.sent_s, unused.sent_bytes
         self._unused_answers.publish(message)
 
     def _hear_manager(self, epoch: UInt32) -> None:
         if epoch.data == 0:
-            # One without a plan, such as one that was started anew, vouches for no plan.
+            # A manager without a plan, such as one just restarted, confirms no plan.
             self._unplanned_s = time.monotonic()
         elif self._runtime is not None:
             self._runtime.hear_manager()
@@ -258,7 +258,7 @@ class Head(ModelLifecycleNode):
 
     def _check_plan(self, plan: FramePlan) -> None:
         """Raise ConditionError if a plan breaks this head's own conditions."""
-        assert self._measured is not None  # it is there before plans are looked at
+        assert self._measured is not None  # it exists before plans are handled
         breaches = self._conditions.breaches(
             self._measured,
             plan.exit_number,
@@ -267,7 +267,7 @@ class Head(ModelLifecycleNode):
             plan.gate,
             plan.gate_threshold,
         )
-        # What was never calibrated is the manager's business: a head knows only what it was told.
+        # Missing calibration is checked by the manager: a head only knows what the plan says.
         own = (Condition.KEEP_RAW_ON_CAR, Condition.QUALITY_FLOOR)
         if broken := tuple(breach for breach in breaches if breach.condition in own):
             raise ConditionError(f"plan {plan.epoch}", broken)
@@ -277,7 +277,7 @@ class Head(ModelLifecycleNode):
             self.get_logger().error(f"a plan is not used: {shortened(reason)}")
 
     def _load(self, image: Image | CompressedImage) -> NDArray[np.uint8]:
-        assert self.network is not None  # the runtime lives no longer than the network
+        assert self.network is not None  # the runtime does not outlive the network
         read = compressed_to_rgb if isinstance(image, CompressedImage) else image_to_rgb
         try:
             return network_input(read(image), self.network.model.card.input_size)
@@ -304,5 +304,5 @@ class Head(ModelLifecycleNode):
 
 
 def main() -> int:
-    """Run the head node until it is told to stop."""
+    """Run the head node until it is stopped."""
     return run_nodes(lambda: [Head()], large_messages=True)

@@ -1,10 +1,10 @@
-"""Images from whatever camera: as its driver offers them, raw or compressed, as whole as can be.
+"""Images from any camera, with its driver's QoS, raw or compressed, as intact as possible.
 
-A reliable subscription hears no best-effort publisher; a best-effort one loses what a reliable
-publisher would have sent again. And of large images from a driver with Fast DDS's usual 512 kB of
-shared memory a best-effort reader gets few: that is full before the image is through. Over sockets
-with room for several images it gets them all. So this looks at who publishes and what comes, and
-subscribes anew where that changes.
+A reliable subscription receives nothing from a best-effort publisher; a best-effort one loses what
+a reliable publisher would have resent. And of large images from a driver with Fast DDS's default
+512 kB of shared memory a best-effort reader gets only a few, since the segment is full before the
+image is complete. Over sockets with room for several images it gets them all. So this monitors
+publishers and arrivals, and resubscribes when they change.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from dapdee_ros.runtime.image_health import ImageHealth
 
 _LOOK_S = 0.5
 _LARGE_BYTES = 250_000
-"""From half of a usual shared memory segment on, images lose parts in it."""
+"""Images above half of a default shared memory segment lose fragments in it."""
 
 _SILENCE_S = 1.0
-"""After so long without an image, a best-effort publisher's are taken to be lost on the way, and so
-are a reliable one's of which none has come."""
+"""After this long without an image, a best-effort publisher's images are assumed lost in transit,
+and so are a reliable one's if none has ever arrived."""
 
 _ROOM_BYTES = 2_000_000
-"""Least room of a socket that is worth it: two images of 640x480."""
+"""Smallest useful socket buffer: two images of 640x480."""
 
 
 class ImageInput:
-    """Subscribes ``image_raw``, or ``image_raw/compressed`` where only that one is published.
+    """Subscribes to ``image_raw``, or to ``image_raw/compressed`` if only that one is published.
 
     Attributes:
-        health: what came, and what was lost on the way.
+        health: what arrived, and what was lost in transit.
     """
 
     def __init__(self, node: Node, take: Callable[[Any], None]) -> None:
         """Prepare; ``open`` subscribes.
 
         Args:
-            node: whose subscription it is; it has the parameter ``image_reliability``.
+            node: owns the subscription; has the parameter ``image_reliability``.
             take: receives every Image or CompressedImage.
         """
         self._node = node
@@ -67,7 +67,7 @@ class ImageInput:
         self._timer: Timer | None = None
 
     def open(self) -> None:
-        """Subscribe, and look again and again whether another subscription would be better."""
+        """Subscribe, and keep checking whether another subscription would be better."""
         self.health = ImageHealth()
         self._look()
         self._timer = every(self._node, _LOOK_S, self._look)
@@ -106,11 +106,11 @@ class ImageInput:
             self._subscribe(topic, reliable)
 
     def _is_lossy(self, now_s: float, reliable: bool) -> bool:
-        """Whether images are too large for a driver's usual memory, or seem to be.
+        """Whether images are too large for a driver's default memory, or seem to be.
 
-        Of a reliable publisher they come whole all the same, but what is sent again comes late.
-        One of which some have come, and none lately, has just paused: to subscribe anew would lose
-        its next.
+        From a reliable publisher they still arrive intact, but what is resent arrives late. A
+        publisher whose images have arrived before, but not lately, has just paused: resubscribing
+        would lose its next one.
         """
         health = self.health
         if health.largest_bytes > _LARGE_BYTES:
@@ -150,7 +150,7 @@ class ImageInput:
 
 
 def _has_room() -> bool:
-    """Whether a socket here may hold several images until they are read."""
+    """Whether a socket here can buffer several images."""
     try:
         return int(Path("/proc/sys/net/core/rmem_max").read_text()) >= _ROOM_BYTES
     except (OSError, ValueError):

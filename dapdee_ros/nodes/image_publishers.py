@@ -10,18 +10,18 @@ from rclpy.node import Node
 from dapdee_ros.estimation.health import Health, Level
 
 _FORGOTTEN_S = 45.0
-"""The middleware counts a killed process for 40 s more, beside the one that took its place."""
+"""The middleware lists a killed process for another 40 s, next to its replacement."""
 
 
 class ImagePublishers:
-    """Names the nodes that publish one topic, where there is more than one."""
+    """Names the nodes that publish a topic, if there is more than one."""
 
     def __init__(self, node: Node, topic: str = "image_raw") -> None:
         self._node, self._topic = node, topic
         self._twice_s = math.inf
 
     def health(self, now_s: float) -> Health:
-        """WARN where two nodes publish: their frames take turns, and fill the window.
+        """WARN if two nodes publish: their frames alternate, and fill the window.
 
         Two of the same name count once they have been there for longer than a killed one would.
         """

@@ -1,8 +1,8 @@
-"""Image messages to arrays and back.
+"""Converts image messages to arrays and back.
 
 Conversions go through ``cv_bridge`` where it is installed, else through rosbags-image. Both get a
-message that has been checked and whose rows lie back to back: rosbags-image ignores ``step``, and
-neither says in words what is wrong with a message.
+validated message without row padding: rosbags-image ignores ``step``, and neither explains what is
+wrong with a message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 Converter = Callable[[Any], NDArray[Any]]
 
-# Bytes per pixel, and the name that both converters know the encoding by.
+# Bytes per pixel, and the encoding's name in both converters.
 _ENCODINGS: dict[str, tuple[int, str]] = {
     "rgb8": (3, "rgb8"),
     "bgr8": (3, "bgr8"),
@@ -43,20 +43,20 @@ _ENCODINGS: dict[str, tuple[int, str]] = {
     "bayer_grbg8": (1, "bayer_grbg8"),
 }
 _HALF_CHROMA = ("nv12", "nv21")
-"""Read as a bag's are: the converters know one of them or none."""
+"""Read as in bags: at most one of the converters supports them."""
 
 _CHROMA_PAIRS = ("yuv422_yuy2", "yuv422")
 
 
 class ImageError(ValueError):
-    """An image message that cannot be made into a picture; the message says why."""
+    """An image message that cannot be decoded; the message says why."""
 
 
 def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
-    """The picture in an image message.
+    """The pixels of an image message.
 
     Args:
-        msg: image of one of the supported encodings, rows padded or not.
+        msg: image in one of the supported encodings, with or without row padding.
 
     Returns:
         uint8 ``(H, W, 3)``, red, green, blue, contiguous. It may share its memory with the
@@ -110,7 +110,7 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
 
 
 def compressed_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
-    """The picture in a compressed image message, a JPEG or PNG.
+    """The pixels of a compressed image message, a JPEG or PNG.
 
     Returns:
         uint8 ``(H, W, 3)``, red, green, blue.
@@ -122,7 +122,7 @@ def compressed_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
 
 
 def _as_in_bags(msg: Image | CompressedImage) -> NDArray[np.uint8]:
-    # Here, not above: it brings OpenCV with the first such message.
+    # Here, not above: it imports OpenCV with the first such message.
     from dapdee_ros.bags.pictures import PictureError, picture
 
     try:
@@ -132,7 +132,7 @@ def _as_in_bags(msg: Image | CompressedImage) -> NDArray[np.uint8]:
 
 
 def rgb_to_image(rgb: NDArray[np.uint8], stamp: Time, frame_id: str) -> Image:
-    """An ``rgb8`` image message with a picture in it.
+    """An ``rgb8`` image message.
 
     Args:
         rgb: uint8 ``(H, W, 3)``, red, green, blue.
@@ -147,7 +147,7 @@ def rgb_to_image(rgb: NDArray[np.uint8], stamp: Time, frame_id: str) -> Image:
     msg = Image(height=rgb.shape[0], width=rgb.shape[1], encoding="rgb8", step=rgb.shape[1] * 3)
     msg.header.stamp = stamp
     msg.header.frame_id = frame_id
-    # An array.array is taken over as it is; any other sequence would be checked byte by byte.
+    # An array.array is used directly; any other sequence would be checked byte by byte.
     data = array("B")
     data.frombytes(np.ascontiguousarray(rgb).data.cast("B"))
     msg.data = data
@@ -156,11 +156,11 @@ def rgb_to_image(rgb: NDArray[np.uint8], stamp: Time, frame_id: str) -> Image:
 
 @lru_cache(maxsize=1)
 def _converter() -> Converter:
-    """What turns a checked message into rgb; imported when first needed, for it brings OpenCV."""
+    """Converts a validated message to rgb; imported when first needed, since it imports OpenCV."""
     try:
         from cv_bridge import CvBridge
 
-        # Compiled against one NumPy; where another is installed this import is what fails.
+        # Compiled against one NumPy; with another one this import fails.
         import cv_bridge.boost.cv_bridge_boost  # isort: skip # noqa: F401
     except (ImportError, AttributeError):
         return _rosbags_converter()

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 LinkEnd: TypeAlias = "OpenEnd | SealedEnd"
 
 INSECURE = (
-    "insecure: whoever reaches this ROS domain can read and forge what crosses the link; make a "
-    f"key with dapdee key new and copy it to both sides (docs/security.md; {KEY_VARIABLE} chooses "
-    "one). If the other side has a key already, it hears nothing of this one"
+    "insecure: anyone who reaches this ROS domain can read and forge what crosses the link; "
+    "create a key with dapdee key new and copy it to both sides (docs/security.md; "
+    f"{KEY_VARIABLE} chooses one). If the other side already has a key, it receives nothing from "
+    "this one"
 )
 
 
 class OpenEnd:
-    """The link without a key: whatever the owner's context reaches.
+    """The link without a key: it uses the owner's context.
 
     Attributes:
         car: the car at this end, or at the other one.
@@ -50,7 +51,7 @@ class OpenEnd:
     def publisher(
         self, channel: str, kind: type, profile: QoSProfile, *, here_too: bool = False
     ) -> Any:
-        """Something with ``publish`` that speaks on a channel."""
+        """A publisher on a channel."""
         return publish_on(self._owner, kind, self._named(channel), profile)
 
     def listen(
@@ -61,7 +62,7 @@ class OpenEnd:
         profile: QoSProfile,
         rejections: Rejections,
     ) -> Any:
-        """Hear what is said on a channel; see ``topics.listen_checking`` for ``rejections``."""
+        """Subscribe to a channel; see ``topics.listen_checking`` for ``rejections``."""
         topic = self._named(channel)
         return listen_checking(self._owner, kind, topic, take, profile, rejections)
 
@@ -76,38 +77,41 @@ class OpenEnd:
         check: Callable[[Any], str] | None = None,
         relay: bool = False,
     ) -> Any:
-        """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks."""
+        """As ``listen``; ``take`` also gets the arrival time, on the callbacks' thread."""
         topic = self._named(channel)
         return listen_timed(self._owner, kind, topic, take, profile, rejections, check=check)
 
     def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
-        """Let the processes of this machine hear a channel; here they do so anyway."""
+        """Let this machine's processes receive a channel; without a key they do so anyway."""
 
     def end_publisher(self, publisher: Any) -> None:
-        """Give up a publisher."""
+        """Destroy a publisher."""
         self._owner.destroy_publisher(publisher)
 
     def end_subscription(self, subscription: Any) -> None:
-        """Give up a subscription."""
+        """Destroy a subscription."""
         self._owner.destroy_subscription(subscription)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Task seal: a warning, unless nothing leaves this machine."""
         if stays_on_this_machine():
-            return {"seal": Health(Level.OK, "no key; this process keeps to this machine", {})}
+            return {
+                "seal": Health(Level.OK, "no key; this process is restricted to this machine", {})
+            }
         return {"seal": Health(Level.WARN, INSECURE, {})}
 
     def close(self) -> None:
-        """End what is not the owner's own."""
+        """Destroy what the owner does not own."""
 
 
 def link_end(owner: Node, role: Role, car: Car | None = None) -> LinkEnd:
     """The link's end of a process, as the environment configures it.
 
     Args:
-        owner: the node that speaks over the link.
-        role: what it is there.
-        car: the car that it speaks to; None: the one in whose namespace it runs.
+        owner: the node that uses the link.
+        role: its role on the link.
+        car: the car that it
+            communicates with; None: the one in whose namespace it runs.
 
     Raises:
         KeyFileError: if a key is configured and cannot be used.
@@ -115,7 +119,7 @@ def link_end(owner: Node, role: Role, car: Car | None = None) -> LinkEnd:
     link = sealed_link(os.environ)
     if link is None:
         return OpenEnd(owner, car)
-    # Here, not above: who has no key needs no cryptography.
+    # Here, not above: without a key there is no need for cryptography.
     from dapdee_ros.nodes.sealed_link import SealedEnd
 
     return SealedEnd(owner, role, link, car)
@@ -132,19 +136,19 @@ def listen_beyond(
     *,
     check: Callable[[Any], str] | None = None,
 ) -> None:
-    """Listen to a topic that crosses the link on some machines, as ``topics.listen_checking`` does.
+    """Subscribe to a topic that crosses the link on some machines, as ``topics.listen_checking``.
 
     Args:
-        link: this process's end of the link. With a key, what crosses is taken from it, and passed
-            on to the other processes of this machine: not from the usual topic, on which every
-            process of this machine could speak. None: somebody else passes it on.
-        node: who listens otherwise.
+        link: this process's end of the link. With a key, messages are taken from it and relayed to
+            the other processes of this machine, and not from the usual topic, on which every
+            process of this machine could publish. None: another process relays them.
+        node: the subscriber otherwise.
         kind: the message's type.
         topic: the topic.
-        take: takes a message, on the thread of the callbacks.
-        profile: how to listen.
-        rejections: where to count what is refused.
-        check: says what is wrong with a message, in words; empty if nothing is.
+        take: called with a message, on the callbacks' thread.
+        profile: QoS of the subscription.
+        rejections: counts what is refused.
+        check: returns what is wrong with a message, as text; empty if nothing is.
     """
     if link is None or topic not in CHANNELS:
         listen_checking(node, kind, topic, take, profile, rejections, check=check)

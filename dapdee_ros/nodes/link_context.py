@@ -1,8 +1,8 @@
-"""The sealed link's own ROS context, and what the other one sees of the network then.
+"""The sealed link's own ROS context, and the usual context's reach next to it.
 
-With a key, a process has two contexts. The usual one keeps to this machine: images, plans, results,
-parameters. The link's has a domain of its own, reaches as far as the user's environment says, and
-offers no parameters and no log, only topics of type ``Sealed``.
+With a key, a process has two contexts. The usual one is restricted to this machine: images, plans,
+results, parameters. The link's has its own domain, reaches as far as the user's environment allows,
+and offers no parameters and no log, only topics of type ``Sealed``.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from dapdee_ros.sealing.configured import SealedLink, sealed_link
 
 _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _REACH = (_RANGE, "ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")
-"""Variables that say how far a context reaches; the middleware reads them as it is initialised."""
+"""Variables that control how far a context reaches; read when the middleware is initialised."""
 
 
 @dataclass
 class _Inside:
-    """How the usual context is kept on this machine, once it is.
+    """How the usual context is restricted to this machine, if it is.
 
     Attributes:
         users: the variables' values as the user set them.
         large_messages: as for ``keep_inside``.
-        loopback_only: whether its sockets are those of the loopback interface.
+        loopback_only: whether its sockets use only the loopback interface.
     """
 
     users: dict[str, str]
@@ -46,9 +46,9 @@ _open: list[LinkContext] = []
 
 
 def keep_inside(*, large_messages: bool = False) -> SealedLink | None:
-    """Keep this process's usual context on this machine if the link is sealed.
+    """Restrict this process's usual context to this machine if the link is sealed.
 
-    Has to come before ``rclpy.init``.
+    Must be called before ``rclpy.init``.
 
     Args:
         large_messages: whether images or tensors are published from here.
@@ -57,7 +57,7 @@ def keep_inside(*, large_messages: bool = False) -> SealedLink | None:
         The sealed link, None if it is open.
 
     Raises:
-        KeyFileError: if the environment asks for one that cannot be.
+        KeyFileError: if the environment specifies one that cannot be used.
     """
     global _inside
     link = sealed_link(os.environ)
@@ -71,7 +71,7 @@ def keep_inside(*, large_messages: bool = False) -> SealedLink | None:
 
 
 def inner_topics_are_safe() -> bool:
-    """Whether nobody outside this machine reaches the usual context, whatever he tries."""
+    """Whether the usual context is unreachable from outside this machine."""
     return _inside is None or _inside.loopback_only
 
 
@@ -95,7 +95,7 @@ def _users_reach() -> Iterator[None]:
 
 
 def stays_on_this_machine() -> bool:
-    """Whether the user's environment keeps all of ROS on this machine."""
+    """Whether the user's environment restricts all of ROS to this machine."""
     values = os.environ if _inside is None else _inside.users
     if values.get("ROS_STATIC_PEERS") or values.get("ROS_DISCOVERY_SERVER"):
         return False
@@ -104,23 +104,23 @@ def stays_on_this_machine() -> bool:
 
 
 class LinkContext:
-    """A node in the link's context, whose callbacks run on a thread of their own.
+    """A node in the link's context, whose callbacks run on a separate thread.
 
     Attributes:
         node: the node, for topics only.
     """
 
     def __init__(self, owner: Node, domain_id: int, namespace: str) -> None:
-        """Make it, with the owner's name and renamed topics.
+        """Create it, with the owner's name and remapped topics.
 
         Args:
-            owner: the node of this process that speaks over the link.
+            owner: the node of this process that uses the link.
             domain_id: the link's domain.
             namespace: the car's.
         """
         self._context = Context()
         with _users_reach():
-            # The command line is the usual context's, so renamed topics are renamed here as well.
+            # The command line applies to the usual context, so topics are remapped here as well.
             self._context.init(None, initialize_logging=False, domain_id=domain_id)
             self.node = Node(
                 owner.get_name(),
@@ -148,7 +148,7 @@ class LinkContext:
             self._executor.spin()
 
     def close(self) -> None:
-        """End thread, node and context; once is enough."""
+        """End thread, node and context; further calls do nothing."""
         if self not in _open:
             return
         _open.remove(self)

@@ -1,11 +1,10 @@
-"""A radio link for those who have none: relays between car and edge as a trace allows.
+"""An emulated radio link: relays messages between car and edge according to a trace.
 
-The car's side uses the usual topic names; the edge listens and answers below ``far_prefix``. What
-passes is the serialised message, untouched, so its size is what a link would carry.
+The car's side uses the usual topic names; the edge's topics are below ``far_prefix``. Serialised
+messages pass unchanged, so their size is that on a real link.
 
-A trace's time 0 is the first result of the head, which is also where a run's recorded seconds
-begin: how long the processes take to start does not move a tunnel. Until then the link stays as the
-trace begins.
+A trace's time 0 is the head's first result, which is also where a run's recorded seconds start, so
+startup time does not shift a tunnel. Until then the link keeps the trace's initial rate.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _TRUTH_PERIOD_S = 0.2
 
 
 class _Direction:
-    """One direction of the link, on the steady clock: its first rate until the trace begins.
+    """One direction of the link, on the monotonic clock: its initial rate until the trace starts.
 
     Attributes:
         delay_s: propagation delay.
@@ -59,7 +58,7 @@ class _Direction:
         self._link = ShapedLink(fixed_link(trace.rate_bps(0.0)), delay_s, queue_bytes)
 
     def begin(self, now_s: float) -> None:
-        """Make this moment the trace's time 0; what is on its way arrives as it would have."""
+        """Make this moment the trace's time 0; messages in transit arrive as they would have."""
         busy_s = self._zero_s + self._link.free_s - now_s
         self._dropped += self._link.dropped
         self._zero_s = now_s
@@ -71,12 +70,12 @@ class _Direction:
         )
 
     def send(self, now_s: float, n_bytes: int) -> float | None:
-        """When a message arrives, as ``ShapedLink.send`` says, but on the steady clock."""
+        """When a message arrives, by ``ShapedLink.send``, but on the monotonic clock."""
         at_s = self._link.send(now_s - self._zero_s, n_bytes)
         return None if at_s is None else self._zero_s + at_s
 
     def rate_bps(self, now_s: float) -> float:
-        """The rate at this moment of the steady clock."""
+        """The rate at this moment of the monotonic clock."""
         return self._link.trace.rate_bps(now_s - self._zero_s)
 
     @property
@@ -112,7 +111,7 @@ class LinkEmulator(Node):
             (self._down, msg.InferenceResult, f"{prefix}/edge_result", "edge_result", answers),
             (self._down, msg.Probe, f"{prefix}/probe_echo", "probe_echo", qos.PROBE),
         ]
-        # What is sealed passes as it is: the emulator has no use for the key.
+        # Sealed messages pass unchanged: the emulator does not need the key.
         sealed = sealed_link(os.environ)
         self._sealed = LinkContext(self, sealed.domain_id, self.get_namespace()) if sealed else None
         node = self._sealed.node if self._sealed else self
@@ -122,7 +121,7 @@ class LinkEmulator(Node):
             node.create_subscription(
                 kind, source, partial(self._take, direction, publisher), profile, raw=True
             )
-        # Only that a result came counts, so what stands in it is never read.
+        # Only the arrival of a result matters, so its content is never read.
         self._first_result: Subscription | None = self.create_subscription(
             msg.InferenceResult, "inference", self._begin, qos.RESULT, raw=True
         )
@@ -136,7 +135,7 @@ class LinkEmulator(Node):
         self.get_logger().info(f"link: {self._trace.describe()}, delay {delay_ms:.0f} ms")
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Task link: what it does is as it was told, so it is always well."""
+        """Task link: it does what it is configured to do, so it is always OK."""
         rate_bps = self._up.rate_bps(time.monotonic())
         values = {
             "rate_bps": rate_bps,
@@ -147,23 +146,23 @@ class LinkEmulator(Node):
         return {"emulated link": Health(Level.OK, f"{rate_bps / 1e6:.2f} Mbit/s", values)}
 
     def _begin(self, _result: bytes) -> None:
-        """Start the traces, once: a run's recorded seconds begin here as well."""
+        """Start the traces, once: a run's recorded seconds start here as well."""
         if self._first_result is None:
             return
-        # Heard for the rest of the run, every result would be taken for nothing.
+        # Otherwise every result of the rest of the run would be received for nothing.
         self.destroy_subscription(self._first_result)
         self._first_result = None
         with self._condition:
             now_s = time.monotonic()
             self._up.begin(now_s)
             self._down.begin(now_s)
-        self.get_logger().info("first result: the link's time begins")
+        self.get_logger().info("first result: the link's time starts")
 
     def _take(self, direction: _Direction, publisher: Any, data: bytes) -> None:
         if self._loss and self._random.random() < self._loss:
             return
         packets = math.ceil(len(data) / (PACKET_BYTES - PACKET_HEADER_BYTES))
-        # Under a key this is called on the link's thread, and the traces begin on the callbacks'.
+        # With a key this is called on the link's thread, and the traces start on the callbacks'.
         with self._condition:
             at_s = direction.send(time.monotonic(), len(data) + packets * PACKET_HEADER_BYTES)
             if at_s is None or math.isinf(at_s):
@@ -212,5 +211,5 @@ class LinkEmulator(Node):
 
 
 def main() -> int:
-    """Run the link emulator until it is told to stop."""
+    """Run the link emulator until it is stopped."""
     return run_nodes(lambda: [LinkEmulator()], large_messages=True)

@@ -1,4 +1,4 @@
-"""The node that knows the link: from answered frames and probes to LinkQuality. No torch."""
+"""The node that measures the link: LinkQuality from answered frames and probes. No torch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from dapdee_ros.sealing.channels import Role
 
 
 class LinkMonitor(Node):
-    """Sends probes, subscribes their echoes and all results, publishes link_quality.
+    """Sends probes, subscribes to their echoes and all results, publishes link_quality.
 
     Probes are timed here, frames by the head with this machine's monotonic clock, so every time is
-    measured on one clock. What comes back is believed only as far as it can be.
+    measured on one clock. Implausible values are refused.
 
     Attributes:
         link: the process's end of the link.
@@ -49,8 +49,8 @@ class LinkMonitor(Node):
         """Create the node.
 
         Args:
-            hear_results: subscribe the results; False if somebody calls ``take_result``.
-            relay: let this machine hear what the edge says; False if somebody else of this process
+            hear_results: subscribe to the results; False if the owner calls ``take_result``.
+            relay: relay the edge's messages on this machine; False if another node of this process
                 does.
         """
         super().__init__("link_monitor", parameter_overrides=LEAN)

@@ -1,6 +1,6 @@
-"""The live picture in a browser: a page, an MJPEG stream, single pictures and numbers. No ROS here.
+"""The live view in a browser: a page, an MJPEG stream, single images and figures. No ROS here.
 
-Nothing is drawn or encoded unless somebody looks: a ``Feed`` knows who does.
+Nothing is drawn or encoded unless there are viewers: a ``Feed`` keeps track of them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ PORTS_TRIED = 21
 MOST_STREAMS = 16
 MOST_CONNECTIONS = 64
 MOST_CONNECTIONS_OF_ONE = 24
-"""At once: of all clients, and of one address."""
+"""Simultaneous connections in total, and from one address."""
 
 LONGEST_REQUEST_S = 10.0
-"""What has not said what it wants by then is not waited for any longer."""
+"""Deadline for a client to send its request."""
 
 MOST_REQUEST_BYTES = 16_384
 _PAGE = Path(__file__).with_name("live_page.html")
@@ -49,7 +49,7 @@ class ServerError(ValueError):
 
 
 class Feed:
-    """The newest picture of one kind, and whether anybody wants it."""
+    """The newest image of one kind, and whether it has viewers."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -62,25 +62,25 @@ class Feed:
         self._closed = False
 
     def wanted(self) -> bool:
-        """Whether somebody looks at it."""
+        """Whether it has viewers."""
         return self._watchers > 0 or time.monotonic() < self._wanted_until_s
 
     def offer(self, picture: Picture) -> None:
-        """Give the newest picture, uint8 ``(H, W, 3)`` rgb; it must not be changed afterwards."""
+        """Set the newest image, uint8 ``(H, W, 3)`` rgb; it must not be changed afterwards."""
         with self._changed:
             self._picture = picture
             self._number += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wake up all who wait: there will be no more."""
+        """Wake up all waiting clients: there will be no more images."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """While this is open, somebody looks."""
+        """Counts a viewer while it is open."""
         with self._changed:
             self._watchers += 1
         try:
@@ -88,11 +88,11 @@ class Feed:
         finally:
             with self._changed:
                 self._watchers -= 1
-                # Whoever comes back at once, as pages do, finds it still drawn.
+                # Keep drawing for a moment, since pages reconnect at once.
                 self._wanted_until_s = time.monotonic() + _WANTED_S
 
     def next_jpeg(self, after: int, timeout_s: float) -> tuple[int, bytes] | None:
-        """The next picture as JPEG.
+        """The next image as JPEG.
 
         Args:
             after: number of the last one that the caller has had, 0 for none.
@@ -106,7 +106,7 @@ class Feed:
             number, picture = self._number, self._picture
         if number <= after or picture is None:
             return None
-        with self._encoding:  # once, however many look
+        with self._encoding:  # once, for all viewers
             if self._jpeg[0] < number:
                 bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
                 settings = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
@@ -115,7 +115,7 @@ class Feed:
 
     @property
     def number(self) -> int:
-        """Number of the newest picture."""
+        """Number of the newest image."""
         return self._number
 
     @property
@@ -125,17 +125,17 @@ class Feed:
 
 
 class LiveServer:
-    """Serves the page in threads of its own until it is closed.
+    """Serves the page on separate threads until it is closed.
 
     Args:
         host: address to listen at.
         port: first port to try; if it is taken the next 20 are tried.
-        scene: feed of the camera's picture with the answer.
-        whole: feed of the whole picture.
-        status: gives what ``/status.json`` holds; called on the server's threads.
+        scene: feed of the camera image with the answer.
+        whole: feed of the complete view.
+        status: returns the content of ``/status.json``; called on the server's threads.
 
     Attributes:
-        url: where the page is.
+        url: the page's address.
         port: the port it got.
 
     Raises:
@@ -180,9 +180,11 @@ class LiveServer:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # a browser that never closes its stream must not hold up the end
+    daemon_threads = True  # a browser that never closes its stream must not delay shutdown
     block_on_close = False
-    request_queue_size = MOST_CONNECTIONS  # with the usual 5, others wait for a second retry
+    request_queue_size = (
+        MOST_CONNECTIONS  # with the default of 5, further clients wait for their second retry
+    )
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._lock = threading.Lock()
@@ -200,7 +202,7 @@ class _Server(ThreadingHTTPServer):
             return True
 
     def asked(self, request: Any) -> None:
-        """Note that a connection has said what it wants."""
+        """Record that a connection has sent its request."""
         with self._lock:
             if request in self._open:
                 self._open[request].until_s = math.inf
@@ -212,26 +214,26 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End the connections that keep everybody waiting; called a few times a second."""
+        """End connections that are too slow with their request; called a few times per second."""
         now_s = time.monotonic()
         with self._lock:
             late = [known for known, state in self._open.items() if now_s > state.until_s]
         for request in late:
-            # Its thread wakes up from waiting for more, and ends it.
+            # Its thread wakes up from waiting for data and ends it.
             with contextlib.suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
 class _Connection:
-    """Whose a connection is, and until when it may go on asking."""
+    """A connection's client, and the deadline for its request."""
 
     address: str
     until_s: float
 
 
 class _Bounded:
-    """What a client sends, up to a number of bytes."""
+    """A client's input, limited to a number of bytes."""
 
     def __init__(self, file: Any) -> None:
         self._file, self._left = file, MOST_REQUEST_BYTES
@@ -253,15 +255,15 @@ class _Bounded:
 
 
 def is_own_name(host: str, served_at: str) -> bool:
-    """Whether a request's ``Host`` names this machine, and not a name that only leads here.
+    """Whether a request's ``Host`` names this machine, not a name that merely resolves to it.
 
-    A page of another site can have its own name resolve to this machine's address and so make a
-    browser read what is served here (DNS rebinding). It cannot do so with an address, with
-    ``localhost`` or with this machine's own name.
+    Another site can make its own name resolve to this machine's address and so make a browser read
+    what is served here (DNS rebinding). It cannot do so with an address, with ``localhost`` or with
+    this machine's own name.
 
     Args:
         host: the header, with or without a port.
-        served_at: the address or name that the server was told to listen at.
+        served_at: the address or name that the server listens on.
     """
     name = host.strip().lower()
     if name.startswith("["):
@@ -307,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
     served_at: str
 
     def setup(self) -> None:
-        """Bound what is read of the client."""
+        """Limit the client's input."""
         super().setup()
         self.rfile = cast(Any, _Bounded(self.rfile))
 
@@ -351,14 +353,15 @@ class _Handler(BaseHTTPRequestHandler):
         with self.whole.watching():
             got = self.whole.next_jpeg(self.whole.number, timeout_s=3.0)
         if got is None:
-            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, explain="No picture was drawn.")
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, explain="No image was drawn.")
         else:
             self._send(got[1], "image/jpeg")
 
     def _stream(self, feed: Feed) -> None:
         if not self.streams.acquire(blocking=False):
             self.send_error(
-                HTTPStatus.SERVICE_UNAVAILABLE, explain=f"{MOST_STREAMS} others look already."
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                explain=f"{MOST_STREAMS} viewers are already connected.",
             )
             return
         try:
@@ -366,7 +369,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
-            # Browsers show a part when the next one's boundary comes, so it is sent at once.
+            # Browsers show a part when the next one's boundary arrives, so it is sent at once.
             self.wfile.write(b"--picture\r\n")
             with feed.watching():
                 number = 0
@@ -382,4 +385,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are not worth a line in the log."""
+        """Do not log requests."""

@@ -1,4 +1,4 @@
-"""The node that knows how busy a machine is: psutil and results to NodeLoad. No torch."""
+"""The node that measures a machine's load: NodeLoad from psutil and results. No torch."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class LoadMonitor(Node):
         """Create the node.
 
         Args:
-            machine: default of the parameter of that name.
-            hear_results: subscribe the car's results; False if somebody calls ``take_result``.
+            machine: default of the parameter with that name.
+            hear_results: subscribe to the car's results; False if the owner calls ``take_result``.
         """
         super().__init__("load_monitor", parameter_overrides=LEAN)
         settings = declare_settings(self, LoadMonitorSettings, machine=machine)
@@ -125,7 +125,7 @@ class LoadMonitor(Node):
         self._queue_depth = ledger.in_flight
 
     def _take_battery(self, battery: BatteryState) -> None:
-        # Some drivers tell per cent where the message's definition says 0 to 1.
+        # Some drivers publish per cent although the message's definition says 0 to 1.
         self._battery_ratio = credible.share(battery.percentage)
 
     def _publish(self) -> None:
@@ -155,7 +155,7 @@ class LoadMonitor(Node):
 
 
 def _sensors(name: str) -> Any:
-    """What psutil reads from the machine's sensors; None where it has none or can't."""
+    """The machine's sensors as read by psutil; None if there are none or it can't."""
     try:
         return getattr(psutil, name)()
     except (AttributeError, OSError):
@@ -163,5 +163,5 @@ def _sensors(name: str) -> Any:
 
 
 def main() -> int:
-    """Run the load monitor alone, as beside the edge."""
+    """Run the load monitor alone, as on the edge server."""
     return run_nodes(lambda: [LoadMonitor()])

@@ -11,12 +11,13 @@ from dapdee_ros.nodes.process import run_nodes
 
 
 def main() -> int:
-    """Run the three nodes on one thread until the process is told to stop."""
+    """Run the three nodes on one thread until the process is stopped."""
     return run_nodes(_make)
 
 
 def _make() -> list[Node]:
-    # One subscription serves all three: every further one would cost a copy and a turn a frame.
+    # One subscription serves all three: each further one would cost a copy and a callback per
+    # frame.
     link = LinkMonitor(hear_results=False, relay=False)
     load = LoadMonitor("car", hear_results=False)
     return [PartitionManager((link.take_result, load.take_result), link.link), link, load]

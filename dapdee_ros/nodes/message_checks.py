@@ -1,4 +1,4 @@
-"""Whether what a message says can be; what is wrong in words, or nothing."""
+"""Plausibility checks of messages; they return what is wrong as text, or nothing."""
 
 from __future__ import annotations
 

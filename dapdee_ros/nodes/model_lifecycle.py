@@ -30,20 +30,21 @@ if TYPE_CHECKING:
     from dapdee_ros.exits.model_folder import LoadedModel
 
 NOT_ACTIVE = (
-    "not active: why is in this node's log; then ros2 lifecycle set <node> configure and activate"
+    "not active: the reason is in this node's log; then ros2 lifecycle set <node> configure and "
+    "activate"
 )
-"""What diagnostics say of a lifecycle node that does not run."""
+"""The diagnostics of a lifecycle node that is not active."""
 
 
 class ModelLifecycleNode(LifecycleNode):
     """Loads a model and profiles it on configure, frees it on cleanup.
 
-    Subclasses say what happens with it on activate and deactivate.
+    Subclasses define what happens with it on activate and deactivate.
 
     Attributes:
-        network: the model and what this machine knows of its speed; None unless configured.
-        rejections: what came and was refused.
-        links: this process's ends of the link, one for every car.
+        network: the model with its profile on this machine; None unless configured.
+        rejections: the messages that were refused.
+        links: this process's ends of the link, one per car.
     """
 
     def __init__(self, name: str, profile_topic: str, role: Role) -> None:
@@ -54,23 +55,23 @@ class ModelLifecycleNode(LifecycleNode):
         self.rejections = Rejections()
         self.links = [link_end(self, role, car) for car in self._cars()]
         self._profile_topic = profile_topic
-        # What stays on the car does not cross the link.
+        # Topics that stay on the car do not cross the link.
         self._profile_ends = self.links if profile_topic in CHANNELS else [OpenEnd(self)]
         self._profile_publishers: list[tuple[LinkEnd, Any]] = []
 
     def _cars(self) -> list[Car | None]:
-        """The cars to speak to; None: the one in whose namespace this runs."""
+        """The cars to serve; None: the one in whose namespace this runs."""
         return [None]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and measure it, or say why that is impossible."""
+        """Load the model and profile it, or log why that is impossible."""
         import torch
 
         started_s = time.monotonic()
         threads = self.get_parameter("threads").value or max(1, (os.cpu_count() or 1) // 2)
         torch.set_num_threads(threads)
         try:
-            # Here, not above: an import of torch takes a second, and --help needs none.
+            # Here, not above: importing torch takes a second, and --help does not need it.
             from dapdee_ros.exits.model_folder import load_model
 
             model = load_model(find_model(self.get_parameter("model").value))
@@ -108,7 +109,7 @@ class ModelLifecycleNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and free everything, from whatever state."""
+        """Stop and free everything, from any state."""
         self.stop_runtime()
         return self.on_cleanup(state)
 
@@ -125,7 +126,7 @@ class ModelLifecycleNode(LifecycleNode):
 
 
 def _warm_up(model: LoadedModel) -> None:
-    """Compute once what nobody asked for: the first time takes many times as long as all others."""
+    """Warm up with one computation: the first takes many times as long as the others."""
     import torch
 
     dag = model.card.dag
@@ -134,10 +135,10 @@ def _warm_up(model: LoadedModel) -> None:
 
 
 def _survive_wrong_transitions(node: LifecycleNode) -> None:
-    """Answer a request for a transition that the state does not have with a refusal.
+    """Refuse a request for a transition that the current state does not have.
 
-    rclpy lets the error out of the service's callback, which ends the process: a second activate
-    from anywhere on the network would stop the car.
+    rclpy lets the error escape from the service's callback, which ends the process: a second
+    activate from anywhere on the network would stop the car.
     """
     (service,) = (s for s in node.services if s.service_name.endswith("/change_state"))
     change_state = service.callback

@@ -1,4 +1,4 @@
-"""The live picture's panel: how the answer came about. No ROS here."""
+"""The live view's panel: how the answer was computed. No ROS here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WIDTH = 320
 
 
 def draw_panel(shown: Shown) -> Picture:
-    """How the answer came about; uint8 ``(480, 320, 3)`` rgb."""
+    """The panel; uint8 ``(480, 320, 3)`` rgb."""
     canvas = Canvas.blank(HEIGHT, WIDTH)
     left, right = MARGIN, WIDTH - MARGIN
     _draw_place(canvas, shown, left, right)
@@ -102,7 +102,7 @@ def _draw_latency(canvas: Canvas, shown: Shown, left: int, right: int, top: int)
              ("edge", answer.tail_s, EDGE))  # fmt: skip
     known_s = sum(seconds for _, seconds, _ in parts)
     wait_s = max(answer.latency_s - known_s, 0.0)
-    # The bar ends a little after the deadline, or where a late answer does.
+    # The bar ends slightly after the deadline, or at a late answer.
     whole_s = max(1.12 * deadline_s, answer.latency_s)
     shares = [(seconds / whole_s, colour) for _, seconds, colour in parts]
     canvas.stacked(left, top + 10, right, top + 22, [*shares, (wait_s / whole_s, MUTED)])
@@ -139,7 +139,7 @@ def _draw_link(canvas: Canvas, shown: Shown, left: int, right: int, top: int) ->
     for index, point in enumerate(points):
         end_s = points[index + 1].time_s if index + 1 < len(points) else shown.now_s
         if not point.connected:
-            # Where there was no link the background says so over the whole height.
+            # While there was no link the background shows it over the whole height.
             canvas.box(x_of(point.time_s), plot_top, x_of(end_s) + 1, plot_bottom, (74, 32, 36))
         if highest and math.isfinite(point.uplink_bps):
             y = plot_bottom - (plot_bottom - plot_top - 14) * point.uplink_bps / highest

@@ -1,9 +1,9 @@
-"""Fast DDS: participants of one context with sockets on the loopback interface alone.
+"""Fast DDS: participants of one context with sockets only on the loopback interface.
 
-ROS's LOCALHOST range only says whom a node looks for. Who names this machine's address as a static
-peer is found, and in. So with Fast DDS the usual context of a sealed process is made with a profile
-whose transport has the loopback interface only; ``src/participant_profile.cpp`` says why that takes
-a few lines of C++.
+ROS's LOCALHOST range only controls which peers a node searches for. A peer that lists this
+machine's address as a static peer is accepted all the same. So with Fast DDS the usual context of a
+sealed process gets a profile whose transport only uses the loopback interface;
+``src/participant_profile.cpp`` explains why that takes a few lines of C++.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def installed_config(name: str) -> Path | None:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    """The library, with our profiles loaded; None where it cannot serve."""
+    """The library, with our profiles loaded; None if it is not available."""
     from rclpy.utilities import get_rmw_implementation_identifier
 
     profiles = installed_config(_PROFILES)
@@ -47,18 +47,18 @@ def _library() -> ctypes.CDLL | None:
 
 
 def use_loopback_only(*, large_messages: bool) -> bool:
-    """Make this process's participants with the loopback interface only, from now on.
+    """Create this process's participants with the loopback interface only, from now on.
 
     Args:
         large_messages: with a shared memory segment as in ``config/fastdds.xml``.
 
     Returns:
-        Whether they will be: not without Fast DDS, or where the package was built without it.
+        Whether they will be: not without Fast DDS, or if the package was built without it.
     """
     library = _library()
     name = "dapdee_ros_inner_large" if large_messages else "dapdee_ros_inner"
     if os.environ.get("FASTDDS_BUILTIN_TRANSPORTS"):
-        name = "dapdee_ros_inner_udp"  # whoever chooses the transports may have no shared memory
+        name = "dapdee_ros_inner_udp"  # the user may have disabled shared memory
     return library is not None and library.dapdee_use_profile(name.encode()) == 0
 
 
@@ -89,21 +89,20 @@ _port_leases: list[socket.socket] = []
 
 
 def lease_port(domain_id: int) -> int | None:
-    """A UDP port of this process's own, from the upper end of a domain's.
+    """A UDP port for this process only, from the upper end of a domain's range.
 
-    Fast DDS does not say if a reader's port cannot be opened: the reader is matched and hears
-    nothing. Nor may the port be left to Fast DDS. It then takes the one above the participant's
-    port for discovery, which is the participant's port for data only if no two processes of a
-    domain started at the same time and no other socket was in the way.
+    Fast DDS does not report if a reader's port cannot be opened: the reader is matched and receives
+    nothing. Nor can the choice be left to Fast DDS: it takes the port above the participant's
+    discovery port, which is the participant's data port only if no two processes of a domain
+    started at the same time and no other socket had taken it.
 
     Returns:
-        The port; for as long as this process lives, no other one is given it. None if all are in
-        use.
+        The port, reserved while this process runs; None if all are in use.
     """
     first = _FIRST_PORT + _PORTS_PER_DOMAIN * domain_id
     last = min(first + _PORTS_PER_DOMAIN - 1, 65535)
     for port in range(last, first + _LEAST_OFFSET - 1, -1):
-        # A name belongs to one socket of a network namespace, as the port does.
+        # An abstract socket name is unique in a network namespace, like a port.
         lease = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             lease.bind(f"\0dapdee_ros/port/{port}")
@@ -118,20 +117,20 @@ def lease_port(domain_id: int) -> int | None:
 
 
 def read_over_sockets(topic: str, domain_id: int) -> bool:
-    """Have further subscriptions of this process to a topic read it from a socket alone.
+    """Have further subscriptions of this process to a topic read only from a socket.
 
-    rmw_fastrtps makes a reader by the profile that is named as its topic. One that announces no
-    shared memory is sent everything over UDP, which holds as much as the reader's own socket does,
-    and not only what the writer's segment of shared memory has room for. The socket is this
-    topic's alone, so nothing else waits behind its images or takes their room.
+    rmw_fastrtps creates a reader with the profile named like its topic. A reader that announces no
+    shared memory gets everything over UDP, limited by its own socket buffer and not by the writer's
+    shared memory segment. The socket is used only by this topic, so nothing else is delayed by its
+    images or takes their space.
 
     Args:
         topic: the full name.
         domain_id: of the subscriptions' context.
 
     Returns:
-        Whether they will: not without Fast DDS, or where the package was built without it, or
-        where the domain has no port left.
+        Whether they will: not without Fast DDS, if the package was built without it, or if the
+        domain has no free port.
     """
     library = _library()
     if library is None:
@@ -147,7 +146,7 @@ def read_over_sockets(topic: str, domain_id: int) -> bool:
 
 @contextlib.contextmanager
 def default_profile(*, inside_large: bool) -> Iterator[None]:
-    """Make participants as without a key for a moment."""
+    """Temporarily create participants as without a key."""
     library = _library()
     if library is None:
         yield

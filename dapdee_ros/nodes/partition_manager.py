@@ -1,6 +1,6 @@
 """The node that decides: from link, loads and profiles to the plan that the head follows.
 
-It runs on the car all the time and must stay small: no torch, no networkx.
+It always runs on the car and must stay small: no torch, no networkx.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from dapdee_ros.partition.policy import Policy, Problem, check_start, make_polic
 
 
 class PartitionManager(Node):
-    """Subscribes profiles, link quality, loads and results; publishes the plan, latched."""
+    """Subscribes to profiles, link quality, loads and results; publishes the plan, latched."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class PartitionManager(Node):
         """Create the node.
 
         Args:
-            pass_results_to: others of this process that want every result.
-            link: this process's end of the link, from which what the edge says is taken; None:
-                from the topics of its name, as another process of this machine relays it.
+            pass_results_to: other nodes of this process that need every result.
+            link: this process's end of the link, for the edge's messages; None: subscribe to their
+                topics, as relayed by another process of this machine.
         """
         super().__init__("partition_manager", parameter_overrides=LEAN)
         own = declare_settings(self, ManagerNodeSettings)
@@ -182,7 +182,7 @@ class PartitionManager(Node):
                 age_s=now_s - core.told_s,
                 boundary=", ".join(plan.boundary) if plan else "",
                 drift=core.drift,
-                missing=f"the profile of {' and '.join(missing)} has not come: is it running, "
+                missing=f"the profile of {' and '.join(missing)} has not arrived: is it running, "
                 "with the same model, ROS_DOMAIN_ID and namespace?"
                 if missing
                 else "",
@@ -234,7 +234,7 @@ class PartitionManager(Node):
         )
 
     def _say_no_plan(self) -> None:
-        """Tell the head that somebody is there, though without a plan."""
+        """Tell the head that a manager is running, though without a plan."""
         if self._core.told is None:
             self._alive.publish(UInt32(data=0))
 
@@ -245,7 +245,7 @@ class PartitionManager(Node):
 
 
 def _ignore(_load: msg.NodeLoad) -> None:
-    """With a key, taking an edge's load passes it on to the other processes of this machine."""
+    """With a key, receiving the edge's load also relays it to this machine's other processes."""
 
 
 def main() -> int:

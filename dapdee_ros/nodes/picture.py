@@ -1,4 +1,4 @@
-"""The live picture: what the camera saw, what the network said, and the panel. No ROS here."""
+"""The live view: the camera image, the network's answer, and the panel. No ROS here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dapdee_ros.nodes.shown import HEIGHT, MARGIN, OLD_S, Shown
 
 
 def draw(shown: Shown) -> Picture:
-    """The whole picture, uint8 ``(480, W, 3)`` rgb: the scene beside the panel."""
+    """The complete view, uint8 ``(480, W, 3)`` rgb: the scene next to the panel."""
     return np.hstack([draw_scene(shown), draw_panel(shown)])
 
 
 def draw_scene(shown: Shown) -> Picture:
-    """What the camera saw, with the answer over it; uint8 ``(480, W, 3)`` rgb."""
+    """The camera image with the answer over it; uint8 ``(480, W, 3)`` rgb."""
     canvas = Canvas(_enlarged(shown.image))
     width = canvas.pixels.shape[1]
     answer = shown.answer
     if answer is None:
         _shade(canvas, 64)
-        waiting = "no picture yet" if shown.image is None else "waiting for the first result"
+        waiting = "no image yet" if shown.image is None else "waiting for the first result"
         canvas.text(MARGIN, HEIGHT - 24, waiting, 20)
         return canvas.finish()
     if shown.answer_age_s > OLD_S:
@@ -60,7 +60,7 @@ def _enlarged(image: Picture | None) -> Picture:
     if image is None:
         return np.full((HEIGHT, HEIGHT, 3), TRACK, np.uint8)
     height, width = image.shape[:2]
-    # Even, as video encoders want it.
+    # Even, as video encoders require.
     wanted = 2 * round(HEIGHT * min(max(width / height, 0.75), 16 / 9) / 2)
     scale = min(wanted / width, HEIGHT / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -75,7 +75,7 @@ def _enlarged(image: Picture | None) -> Picture:
 
 
 def _shade(canvas: Canvas, height: int) -> None:
-    """Darken the picture's lower end, so that text on it can be read whatever it shows."""
+    """Darken the image's lower end, so that text on it is always readable."""
     height += 30
     light = np.clip(np.linspace(1.0, -0.35, height), 0.14, 1.0).astype(np.float32)
     lower = canvas.pixels[-height:]
@@ -83,7 +83,7 @@ def _shade(canvas: Canvas, height: int) -> None:
 
 
 def _mark(canvas: Canvas, x: int, y: int, right: bool) -> None:
-    """A tick or a cross, for those who do not tell red from green."""
+    """A tick or a cross, for people who cannot distinguish red from green."""
     canvas.dot(x, y, 14, RIGHT if right else WRONG)
     ink = (15, 20, 26)
     if right:

@@ -1,4 +1,4 @@
-"""A thread for policies that may take their time, beside that of the callbacks."""
+"""A thread for slow policies, in addition to the callbacks' thread."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Answer = TypeVar("Answer")
 
 
 class PolicyThread(Generic[Asked, Answer]):
-    """Answers one question after the other on a thread; of those that wait the latest wins.
+    """Handles one request after the other on a thread; of those waiting the latest wins.
 
-    Measuring goes on meanwhile: a manager that is deaf while a policy searches for a second takes
-    that second for the link's.
+    Measurements continue meanwhile: a manager that is blocked for a second by a policy's search
+    would attribute that second to the link.
     """
 
     def __init__(
@@ -29,13 +29,13 @@ class PolicyThread(Generic[Asked, Answer]):
         take: Callable[[Asked, Answer], None],
         merge: Callable[[Asked, Asked], Asked],
     ) -> None:
-        """Prepare; the thread begins with the first question.
+        """Prepare; the thread starts with the first request.
 
         Args:
             node: whose executor calls ``take``.
-            work: answers a question, on the thread. It must not raise.
-            take: receives question and answer, on the executor's thread.
-            merge: makes one question of one that still waits and the one that takes its place.
+            work: handles a request, on the thread. It must not raise.
+            take: receives request and response, on the executor's thread.
+            merge: combines a waiting request with the one that replaces it.
         """
         self._work, self._take, self._merge = work, take, merge
         self._changed = threading.Condition()
@@ -45,11 +45,11 @@ class PolicyThread(Generic[Asked, Answer]):
         self._guard = node.create_guard_condition(self._deliver)
 
     def ask(self, asked: Asked) -> None:
-        """Have a question answered; returns at once."""
+        """Submit a request; returns at once."""
         if self._thread is None:
-            # The usual 5 ms would keep every callback waiting so long while a policy computes.
+            # The default of 5 ms would delay every callback that long while a policy computes.
             sys.setswitchinterval(_SWITCH_S)
-            # A daemon: a process that is asked to end must not wait for a search.
+            # A daemon: a process that is shutting down must not wait for a search.
             self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
             self._thread.start()
         with self._changed:

@@ -1,4 +1,4 @@
-"""Starting and ending a process that holds nodes."""
+"""Starting and ending a process with nodes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _HELP = """\
 usage: {program} [--ros-args] [-p NAME:=VALUE ...] [--params-file FILE] [-r FROM:=TO ...]
 
 A ROS 2 node of dapdee_ros. Its parameters, while it runs: ros2 param list, and ros2 param describe
-NODE NAME. They stand with their defaults in the folder config of the package."""
+NODE NAME. Their defaults are in the package's folder config."""
 
 _CLOCK_LOOK_S = 0.1
 _LONGEST_END_S = 30.0
@@ -44,7 +44,7 @@ _STDERR = 2
 
 
 class _RosHandler(logging.Handler):
-    """Hands what the packages without ROS log to the node's logger."""
+    """Forwards log messages of the packages without ROS to the node's logger."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _RosHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = self.format(record)
-        # rclpy ties each call site to one severity, so every level needs its own line.
+        # rclpy binds each call site to one severity, so every level needs its own line.
         if record.levelno >= logging.ERROR:
             self._logger.error(message)
         elif record.levelno >= logging.WARNING:
@@ -62,15 +62,15 @@ class _RosHandler(logging.Handler):
 
 
 def prepare_dds(*, large_messages: bool = False) -> None:
-    """Give Fast DDS a profile of ours: discovery that spares a slow link.
+    """Give Fast DDS our profile: discovery that spares a slow link.
 
-    Has to come before ``rclpy.init``. Whoever has named a profile file is left alone, and other
-    middlewares do not look at this one.
+    Must be called before ``rclpy.init``. A profile file set by the user takes precedence, and other
+    middlewares ignore this one.
 
     Args:
-        large_messages: keep a shared memory segment that holds several images or boundary tensors
-            as well. It costs 8 MB, so only for processes that publish such messages; not where the
-            environment chooses the transports.
+        large_messages: also create a shared memory segment for several images or boundary tensors.
+            It takes 8 MB, so only for processes that publish such messages; not if the environment
+            chooses the transports.
     """
     by_user = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     if any(os.environ.get(name) for name in by_user):
@@ -88,21 +88,21 @@ def run_nodes(
     *,
     large_messages: bool = False,
 ) -> int:
-    """Start nodes, spin them on one thread, and shut everything down in order.
+    """Start nodes, spin them on one thread, and shut everything down cleanly.
 
     SIGINT and SIGTERM both end the spinning; each node's ``destroy_node`` then closes its threads,
     while it can still publish. A lifecycle node with ``autostart`` is configured and activated
     first; if that fails the process ends with status 1, its reason in the log.
 
     Args:
-        make: creates the nodes, after ``rclpy.init``. A ValueError it raises is a wrong parameter.
-        args: command line, beginning with the program; ``sys.argv`` if None.
+        make: creates the nodes, after ``rclpy.init``. A ValueError from it means a wrong parameter.
+        args: command line, starting with the program; ``sys.argv`` if None.
         large_messages: whether images or tensors are published from here (``prepare_dds``).
 
     Returns:
         The process's exit status; 2 if a node could not write its last file (``FileError``).
     """
-    # A crash in the middleware or in torch would otherwise end the process without a word.
+    # A crash in the middleware or in torch would otherwise end the process silently.
     faulthandler.enable(file=_STDERR)
     prepare_dds(large_messages=large_messages)
     program = Path(sys.argv[0]).name
@@ -123,7 +123,8 @@ def run_nodes(
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     ending = Ending()
-    # rclpy's own handlers would close the context before the nodes have said their last word.
+    # rclpy's own handlers would close the context before the nodes have published their last
+    # message.
     ending.take_signals()
     ending.take_threads()
     nodes: list[Node] = []
@@ -144,12 +145,12 @@ def run_nodes(
             if isinstance(node, LifecycleNode) and not _autostart(node):
                 return 1
         ending.started()
-        Reporter(nodes)  # it lives as long as its timer, and that as long as the node
-        # What is there now stays: it need not be searched for garbage again and again.
+        Reporter(nodes)  # its timer keeps it alive, and the node keeps the timer
+        # Existing objects stay: they need not be searched for garbage repeatedly.
         gc.collect()
         gc.freeze()
         spinner = _Spinner(nodes, ending)
-        # The main thread only waits: Python runs signal handlers there, and at once.
+        # The main thread only waits, so that Python runs signal handlers at once.
         spinner.wait()
     except KeyboardInterrupt:
         ending.end(0)
@@ -157,9 +158,9 @@ def run_nodes(
         ending.fail(error, "start")
     finally:
         ending.ignore_signals()
-        # Fast DDS 2.14 can wait for ever, computing all the time, where a participant ends just as
-        # it learns that another one has ended (DomainParticipant::set_listener against the threads
-        # of discovery). It does so with Python's lock held, so that no thread of Python could help.
+        # Fast DDS 2.14 can spin forever if a participant ends just as it learns that another one
+        # has ended (DomainParticipant::set_listener against the discovery threads). It holds the
+        # GIL while spinning, so no Python thread could intervene.
         faulthandler.dump_traceback_later(_LONGEST_END_S, exit=True, file=_STDERR)
         if spinner:
             spinner.stop()
@@ -169,19 +170,19 @@ def run_nodes(
             except FileError as error:
                 print(f"{program}: {error}", file=sys.stderr)
                 ending.end(2)
-            except BaseException as error:  # the others have a last word, too
+            except BaseException as error:  # the others have final messages, too
                 ending.fail(error, f"the end of {type(node).__name__}")
         close_links()
         rclpy.try_shutdown()
-        # Python ends with a search for cycles of garbage, and with torch loaded that takes 0.5 s of
-        # a desktop's time: without it a process ends before anyone loses patience and kills it.
+        # Python exits with a garbage collection, which takes 0.5 s on a desktop with torch loaded;
+        # without it a process ends before a supervisor loses patience and kills it.
         gc.freeze()
         faulthandler.cancel_dump_traceback_later()
     return ending.status
 
 
 class _Spinner:
-    """Runs the callbacks of some nodes on one thread of their own."""
+    """Runs the callbacks of some nodes on a separate thread."""
 
     def __init__(self, nodes: Sequence[Node], ending: Ending) -> None:
         self._executor = SingleThreadedExecutor()
@@ -196,12 +197,12 @@ class _Spinner:
         clock = SystemClock()
         while not self._ending.wait(_CLOCK_LOOK_S):
             if clock.was_set():
-                # A middleware built against an old C library waits for the next timer by the system
-                # clock: set back by ten minutes, it would wait ten minutes more.
+                # A middleware built against an old C library waits for the next timer on the system
+                # clock: if that is set back by ten minutes, it would wait ten minutes longer.
                 self._executor.wake()
 
     def stop(self) -> None:
-        """End the thread after the callback that it is in."""
+        """End the thread after its current callback."""
         self._executor.shutdown(timeout_sec=5.0)
         self._thread.join(timeout=5.0)
 
@@ -217,7 +218,7 @@ class _Spinner:
 
 
 def _describe_clock(node: Node) -> None:
-    """Say what ``use_sim_time`` is, which rclpy declares without a word."""
+    """Describe ``use_sim_time``, which rclpy declares without a description."""
     node.set_descriptor(
         "use_sim_time",
         ParameterDescriptor(
@@ -229,7 +230,7 @@ def _describe_clock(node: Node) -> None:
 
 
 def _autostart(node: LifecycleNode) -> bool:
-    """Bring a lifecycle node to active if its parameter ``autostart`` says so."""
+    """Activate a lifecycle node if its parameter ``autostart`` is set."""
     if not node.get_parameter("autostart").value:
         return True
     for trigger in (node.trigger_configure, node.trigger_activate):

@@ -1,4 +1,4 @@
-"""Takes the profiles of car and edge as they come; says when there is a new pair to plan with."""
+"""Receives the profiles of car and edge; reports a new pair to plan with."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
 
 LEAST_APART_S = 5.0
-"""What follows from a pair of profiles takes a tenth of a second and more to work out: it is done
-at most once in this time, however many come."""
+"""Processing a pair of profiles takes a tenth of a second or more: it is done at most once in this
+time, however many arrive."""
 
 SIDES = ("car", "edge")
 _RUNS = {"car": "head", "edge": "edge"}
 
 
 class ProfileIntake:
-    """Subscribes car/profile and edge/profile; keeps the last good one of each."""
+    """Subscribes to car/profile and edge/profile; keeps the last good one of each."""
 
     def __init__(
         self,
@@ -41,11 +41,11 @@ class ProfileIntake:
         """Subscribe.
 
         Args:
-            node: who listens.
-            card: the model that profiles have to be of.
-            rejections: where to count what is refused.
-            take: receives the profiles of car and edge whenever one of them is another: at once,
-                or ``LEAST_APART_S`` after the last time.
+            node: the subscriber.
+            card: the model that profiles must belong to.
+            rejections: counts what is refused.
+            take: receives the profiles of car and edge whenever one of them changes: at once, or
+                ``LEAST_APART_S`` after the last time.
             link: this process's end of the link, if it has one.
         """
         self._node, self._card, self._rejections, self._take = node, card, rejections, take
@@ -66,12 +66,12 @@ class ProfileIntake:
 
     @property
     def missing(self) -> list[str]:
-        """The sides whose profile has not come."""
+        """The sides whose profile has not arrived."""
         return [side for side in SIDES if side not in self._profiles]
 
     @property
     def other_model(self) -> str:
-        """Who runs another model than this manager, which one, and what to do; or empty."""
+        """The side with another model than this manager, its model, and what to do; or empty."""
         others = [side for side in SIDES if side in self._other_models]
         if not others:
             return ""
@@ -120,7 +120,7 @@ class ProfileIntake:
         if self._later is not None:
             self._node.destroy_timer(self._later)
             self._later = None
-        # Afterwards, so that what takes long leaves as much time for everything else.
+        # Counted from the end, so that slow processing leaves as much time for everything else.
         try:
             self._take(self._profiles["car"], self._profiles["edge"])
         finally:

@@ -16,7 +16,7 @@ IMAGE = QoSProfile(
     reliability=qos_profile_sensor_data.reliability,
     durability=qos_profile_sensor_data.durability,
 )
-"""Images: the newest counts, a lost one is not sent again."""
+"""Images: only the newest matters, lost ones are not resent."""
 
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -24,7 +24,7 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-"""Plan and profiles: who joins later gets the last one."""
+"""Plan and profiles: late joiners get the last one."""
 
 STATE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -40,7 +40,7 @@ RESULT = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Inference results: small, and each one counts."""
+"""Inference results: small, and each one matters."""
 
 DIAGNOSTICS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -48,7 +48,7 @@ DIAGNOSTICS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Diagnostics, as ROS's aggregators and viewers expect them."""
+"""Diagnostics, as ROS's aggregators and viewers expect."""
 
 PROBE = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -56,15 +56,15 @@ PROBE = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Probes: a lost one is a measurement, so nothing is sent again."""
+"""Probes: a loss is a measurement, so nothing is resent."""
 
 
 def tensor_qos(reliable: bool, depth: int) -> QoSProfile:
     """Head tensors and their answers.
 
     Reliable by default: a boundary is many packets, and one lost packet would otherwise cost the
-    whole frame. What is too old to matter is displaced by the ``depth`` newest, so a dead link
-    does not make a queue.
+    whole frame. Old messages are displaced by the ``depth`` newest, so no queue builds up while the
+    link is down.
     """
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,

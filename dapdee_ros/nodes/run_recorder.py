@@ -1,4 +1,4 @@
-"""The node that writes down a run: frames with their truth, plans, link, ledger."""
+"""The node that records a run: frames with their truth, plans, link, ledger."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TRUTHS_REMEMBERED = 1000
 
 
 class RunRecorder(Node):
-    """Subscribes everything small and writes a run log when it ends."""
+    """Subscribes to all small topics and writes a run log when it ends."""
 
     def __init__(self) -> None:
         super().__init__("run_recorder")
@@ -74,8 +74,8 @@ class RunRecorder(Node):
         self._dropped: Counter[str] = Counter()
         self._truths: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._link: msg.LinkQuality | None = None
-        # Before the results: of what has come when the executor looks, the first subscription's is
-        # taken first, and a result is judged by the truth that is known then.
+        # Before the results: the executor handles the first subscription first, and a result is
+        # scored with the truth known at that time.
         listen_checking(
             self, msg.SceneTruth, "truth", self._take_truth, qos.RESULT, self.rejections
         )
@@ -133,7 +133,7 @@ class RunRecorder(Node):
                 )
             }
         if not frames:
-            return {"log": Health(Level.STALE, "no result has come: is a head running?", values)}
+            return {"log": Health(Level.STALE, "no result yet: is a head running?", values)}
         return {"log": Health(Level.OK, f"{frames} frames for {self._path}", values)}
 
     def _now(self) -> float:
@@ -143,14 +143,14 @@ class RunRecorder(Node):
         if not self._journal.add(name, record) and not self._told_of_loss:
             self._told_of_loss = True
             self.get_logger().error(
-                f"the log {self._path} cannot be written any more: free space on the disk; what "
-                "comes until then is lost"
+                f"the log {self._path} cannot be written any more: free space on the disk; "
+                "records are lost until then"
             )
 
     def _take_truth(self, truth: msg.SceneTruth) -> None:
         stamp = (truth.header.stamp.sec, truth.header.stamp.nanosec)
         label = truth.label
-        # The camera has a list of labels of its own; the name is what both share.
+        # The camera has its own list of labels; both share the names.
         if label in self._labels:
             self._truths[stamp] = self._labels.index(label)
         if len(self._truths) > _TRUTHS_REMEMBERED:
@@ -226,7 +226,7 @@ class RunRecorder(Node):
                 for name, value in values.items()
             }
         )
-        # The ledger counts; the log says when as well, as closely as ledgers come.
+        # The ledger only counts; the log also has times, at the ledger's period.
         counts = Counter(dict(zip(ledger.drop_reasons, ledger.drop_counts, strict=True)))
         for reason, count in (counts - self._dropped).items():
             self._add("drops", DropRecord(at_s=self._now(), reason=reason, count=count))
@@ -277,5 +277,5 @@ def _finite(value: float) -> float | None:
 
 
 def main() -> int:
-    """Record until told to stop."""
+    """Record until stopped."""
     return run_nodes(lambda: [RunRecorder()])

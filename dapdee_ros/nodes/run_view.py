@@ -1,4 +1,4 @@
-"""What a run looks like at this moment, gathered from its messages. No ROS here."""
+"""The current state of a run, gathered from its messages. No ROS here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _IMAGE_BYTES_REMEMBERED = 64_000_000
 
 
 class RunView:
-    """Gathers what the live picture shows; safe to use from several threads.
+    """Gathers what the live view shows; thread-safe.
 
     Args:
-        deadline_s: deadline until a plan names another, in s.
-        dag: the model, to say how much of it runs on the car; None if it is not known.
+        deadline_s: deadline until a plan has another, in s.
+        dag: the model, to show how much of it runs on the car; None if it is unknown.
     """
 
     def __init__(self, deadline_s: float, dag: ModelDag | None = None) -> None:
@@ -41,10 +41,10 @@ class RunView:
         self._shown = Shown(deadline_s=deadline_s, exits=len(dag.exits) if dag else 0)
 
     def take_image(self, stamp: Stamp, image: Picture) -> bool:
-        """Remember a picture until its answer comes.
+        """Store an image until its answer arrives.
 
         Returns:
-            Whether the answer was there first, so that there is something new to see.
+            Whether the answer arrived first, so that there is something new to show.
         """
         with self._lock:
             self._images[stamp] = image
@@ -59,21 +59,21 @@ class RunView:
             return found
 
     def forget_images(self) -> None:
-        """Give back the memory of pictures that nobody will look at."""
+        """Free the memory of images that nobody is viewing."""
         with self._lock:
             self._images.clear()
             self._answered_image = None
             self._waiting = None
 
     def take_truth(self, stamp: Stamp, label: str) -> None:
-        """Remember what a picture really shows."""
+        """Store an image's ground truth."""
         with self._lock:
             self._truths[stamp] = label
             if len(self._truths) > _TRUTHS_REMEMBERED:
                 self._truths.popitem(last=False)
 
     def take_answer(self, stamp: Stamp, answer: Answer, now_s: float) -> None:
-        """Show an answer with the picture it belongs to, and count it."""
+        """Show an answer with its image, and count it."""
         with self._lock:
             answer = replace(
                 answer, truth=self._truths.get(stamp), car_share=self._car_share(answer)
@@ -83,8 +83,8 @@ class RunView:
             self._right += answer.right is True
             deadline_s = answer.deadline_s or self._shown.deadline_s
             self._missed += answer.latency_s > deadline_s
-            # Topics come in any order: an answer is not drawn over another frame's picture, unless
-            # its own does not come at all.
+            # Topics arrive in any order: an answer is not drawn over another frame's image, unless
+            # its own does not arrive at all.
             if stamp in self._images or not self._images or now_s - self._answered_s > OLD_S:
                 self._show(stamp, answer, now_s)
             else:
@@ -101,11 +101,11 @@ class RunView:
         with self._lock:
             links = self._links
             crowded = len(links) > 1 and point.time_s - links[-2].time_s < _POINT_EVERY_S
-            # The newest is always there, but a change of connection is never thinned out.
+            # The newest is always kept, and connection changes are never thinned out.
             if crowded and links[-1].connected == links[-2].connected:
                 links.pop()
             links.append(point)
-            # One point from before the beginning, so that the curve starts at the left.
+            # One point from before the start, so that the curve starts at the left edge.
             while len(links) > 1 and links[1].time_s < point.time_s - HISTORY_S:
                 links.popleft()
 
@@ -113,8 +113,8 @@ class RunView:
         """Show another plan.
 
         Args:
-            plan: the plan in words.
-            mode: what was minimised, in words.
+            plan: the plan as text.
+            mode: what was minimised, as text.
             deadline_s: the deadline it was made for in s; 0 keeps the former.
         """
         with self._lock:
@@ -126,11 +126,11 @@ class RunView:
             )
 
     def shown(self, now_s: float, *, as_last_answered: bool = False) -> Shown:
-        """What there is to draw.
+        """The content to draw.
 
         Args:
             now_s: present time on the clock of the answers and the link.
-            as_last_answered: show the last answer as it was when it came, however old it is.
+            as_last_answered: show the last answer as it was when it arrived, however old it is.
         """
         with self._lock:
             age_s = 0.0 if as_last_answered else max(now_s - self._answered_s, 0.0)
@@ -150,7 +150,7 @@ class RunView:
             )
 
     def status(self, now_s: float) -> dict[str, Any]:
-        """The same as JSON takes it: no picture, null for what is not known, ages for times."""
+        """The same for JSON: without the image, null for unknown, ages instead of times."""
         shown = self.shown(now_s)
         answer = None
         if shown.answer is not None:
@@ -189,7 +189,7 @@ class RunView:
         )
 
     def _car_share(self, answer: Answer) -> float | None:
-        """Share of the exit's operations (FLOPs) that come before the cut."""
+        """Share of the exit's operations (FLOPs) before the cut."""
         if answer.place == "car" or not answer.boundary:
             return 1.0
         key = (answer.exit_number, answer.boundary)
@@ -203,7 +203,7 @@ class RunView:
         try:
             whole = self._dag.exit_part(exit_number)
             head = self._dag.ancestors(boundary) & whole
-        except GraphError:  # an answer of another model
+        except GraphError:  # an answer from another model
             return None
         flops = {name: self._dag.by_name[name].flops for name in whole}
         total = sum(flops.values())

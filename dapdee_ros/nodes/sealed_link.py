@@ -38,7 +38,7 @@ _KEY_FILE_PERIOD_S = 1.0
 _DEPTH = 64
 _HELLOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
-    depth=2,  # one for every key
+    depth=2,  # one per key
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
@@ -46,7 +46,7 @@ _HELLOS = QoSProfile(
 
 @dataclass(frozen=True)
 class _Take:
-    """What becomes of a channel's messages: what reads them, and who takes one and its arrival."""
+    """How a channel's messages are handled: their reader, and who gets one with its arrival."""
 
     reader: MessageReader
     take: Callable[[Any, float], None]
@@ -61,7 +61,7 @@ class SealedPublisher:
         self.last: bytes | None = None
 
     def publish(self, message: Any) -> None:
-        """Send a message to the channel's receiver; nobody hears it while there is none."""
+        """Send a message to the channel's receiver; dropped while there is none."""
         data = serialize_message(message)
         self.last = data
         self.send(data)
@@ -76,23 +76,23 @@ class SealedPublisher:
 
 
 class SealedEnd:
-    """The link with a key: a node in a context of its own, and a thread for what comes.
+    """The link with a key: a node in its own context, and a thread for received messages.
 
     Attributes:
         car: the car at this end, or at the other one.
-        rejections: what came and was not accepted.
+        rejections: the messages that were not accepted.
     """
 
     sealed = True
 
     def __init__(self, owner: Node, role: Role, link: SealedLink, car: Car | None = None) -> None:
-        """Begin to look for the other side.
+        """Start looking for the other side.
 
         Args:
-            owner: the node that speaks over the link.
-            role: what it is there.
+            owner: the node that uses the link.
+            role: its role on the link.
             link: key file and domain.
-            car: the car that it speaks to; None: the one in whose namespace it runs.
+            car: the car that it communicates with; None: the one in whose namespace it runs.
 
         Raises:
             KeyFileError: if the key file cannot be used.
@@ -118,8 +118,8 @@ class SealedEnd:
         self._sessions = publish_on(self._node, msg.Sealed, SESSION_TOPIC, qos.RESULT)
         self._hear(HELLO_TOPIC, partial(self._shake, self._endpoint.on_hello), _HELLOS)
         self._hear(SESSION_TOPIC, partial(self._shake, self._endpoint.on_session), qos.RESULT)
-        # On the link's thread, which is there while the owner still loads its model; and on the
-        # owner's executor, which goes on when the system clock is set back.
+        # On the link's thread, which runs while the owner still loads its model; and on the owner's
+        # executor, which keeps running when the system clock is set back.
         every(self._node, _POLL_PERIOD_S, self._poll)
         every(owner, _POLL_PERIOD_S, self._poll)
         self._context.start()
@@ -133,12 +133,12 @@ class SealedEnd:
     def publisher(
         self, channel: str, kind: type, profile: QoSProfile, *, here_too: bool = False
     ) -> SealedPublisher:
-        """Something with ``publish`` that speaks on a channel.
+        """A publisher on a channel.
 
         Args:
             channel: its name in ``CHANNELS``.
             kind: type of its messages.
-            profile: its QoS. What is latched is sent again to every new peer.
+            profile: its QoS. Latched messages are resent to every new peer.
             here_too: publish it unsealed as well, for this machine.
         """
         beside = publish_on(self._owner, kind, self._named(channel), profile) if here_too else None
@@ -157,7 +157,7 @@ class SealedEnd:
         profile: QoSProfile,
         rejections: Rejections,
     ) -> Any:
-        """Hear what is said on a channel, on the link's thread."""
+        """Subscribe to a channel, on the link's thread."""
         reader = MessageReader(self._owner, kind, channel, rejections)
 
         def opened(data: bytes, _arrived_s: float) -> None:
@@ -178,16 +178,16 @@ class SealedEnd:
         check: Callable[[Any], str] | None = None,
         relay: bool = False,
     ) -> Any:
-        """As ``listen``; ``take`` is told when it arrived, on the thread of the callbacks.
+        """As ``listen``; ``take`` also gets the arrival time, on the callbacks' thread.
 
         Args:
             channel: its name in ``CHANNELS``.
             kind: type of its messages.
             take: takes a message and its arrival, in seconds of the monotonic clock.
             profile: its QoS.
-            rejections: where to count what makes no sense.
-            check: says what is wrong with a message, in words; empty if nothing is.
-            relay: let the other processes of this machine hear it as well.
+            rejections: counts implausible messages.
+            check: returns what is wrong with a message, as text; empty if nothing is.
+            relay: also relay it to the other processes of this machine.
         """
         taken = _Take(MessageReader(self._owner, kind, channel, rejections, check), take)
         beside = publish_on(self._owner, kind, self._named(channel), profile) if relay else None
@@ -201,7 +201,7 @@ class SealedEnd:
         return self._hear(channel, partial(self._open, channel, opened), profile)
 
     def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
-        """Let the processes of this machine hear a channel under its usual name."""
+        """Relay a channel to this machine's processes under its usual name."""
         publisher = publish_on(self._owner, kind, self._named(channel), profile)
 
         def opened(data: bytes, _arrived_s: float) -> None:
@@ -210,18 +210,18 @@ class SealedEnd:
         self._hear(channel, partial(self._open, channel, opened), profile)
 
     def end_publisher(self, publisher: SealedPublisher) -> None:
-        """Give up a publisher."""
+        """Destroy a publisher."""
         self._latched = {c: p for c, p in self._latched.items() if p is not publisher}
         self._node.destroy_publisher(publisher.publisher)
         if publisher.beside is not None:
             self._owner.destroy_publisher(publisher.beside)
 
     def end_subscription(self, subscription: Any) -> None:
-        """Give up a subscription."""
+        """Destroy a subscription."""
         self._node.destroy_subscription(subscription)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Task seal: with whom, or why with nobody."""
+        """Task seal: the peers, or why there are none."""
         with self._lock:
             endpoint = self._endpoint
             ids = ", ".join(map(id_text, endpoint.key_ids))
@@ -245,14 +245,14 @@ class SealedEnd:
         if missing:
             found.add(
                 Level.WARN,
-                f"nobody has answered with our key as {' or '.join(missing)}: is it running, with "
+                f"no peer has answered with our key as {' or '.join(missing)}: is it running, with "
                 f"the same key ({ids}), link domain ({self._link.domain_id}) and namespace?",
             )
         if not inner_topics_are_safe():
             found.add(
                 Level.WARN,
-                "the car's inner topics are kept on this machine by ROS's LOCALHOST range alone, "
-                "which lets in whoever names this machine's address: this package was built "
+                "the car's local topics are protected only by ROS's LOCALHOST range, which "
+                "accepts any peer that names this machine's address: this package was built "
                 "without Fast DDS's headers, or another middleware runs",
             )
         return {"seal": found.verdict(f"sealed with key {ids}", values)}
@@ -271,8 +271,8 @@ class SealedEnd:
     def _hear(
         self, topic: str, take: Callable[[bytes, Mapping[str, Any]], None], profile: QoSProfile
     ) -> Any:
-        # What is taken here is opened at once, so depth makes no queue. With as little of it as an
-        # open link has, a few messages of anybody's would displace those that open.
+        # Messages are opened at once, so depth makes no queue. With the small depth of an open
+        # link, a few foreign messages would displace valid ones.
         deeper = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=_DEPTH,
@@ -282,7 +282,7 @@ class SealedEnd:
         return self._node.create_subscription(
             msg.Sealed,
             topic,
-            cast(Any, take),  # called with the message and what is known of its way here
+            cast(Any, take),  # called with the message and its reception info
             deeper,
             raw=True,
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
@@ -352,7 +352,7 @@ class SealedEnd:
         self._send(outgoing)
 
     def _look_at_key_file(self, now_s: float) -> None:
-        """Take up a key file that has been replaced: nobody has to start anew for a rotation."""
+        """Reload a key file that has been replaced: a rotation needs no restart."""
         stamp = _stamp(self._link)
         if stamp == self._key_stamp:
             return
@@ -371,7 +371,7 @@ class SealedEnd:
 
 
 def _stamp(link: SealedLink) -> tuple[int, int, int, int]:
-    """What changes when the key file does."""
+    """The file's attributes that change when it is replaced."""
     try:
         status = link.key_file.stat()
     except OSError:

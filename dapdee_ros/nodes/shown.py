@@ -1,4 +1,4 @@
-"""What one live picture shows. No ROS here."""
+"""The content of one image of the live view. No ROS here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dapdee_ros.nodes.drawing import CAR, EDGE, FALLBACK, Colour, Picture
 HEIGHT = 480
 MARGIN = 18
 HISTORY_S = 60.0
-# From then on an answer says nothing about what the camera sees now.
+# An older answer says nothing about what the camera sees now.
 OLD_S = 1.0
 Stamp = tuple[int, int]
 PLACES: dict[str, tuple[str, Colour]] = {
@@ -28,18 +28,18 @@ class Answer:
     Attributes:
         label: name of the class.
         score: its probability, 0 to 1.
-        truth: name of the true class, or None where it is not known.
+        truth: name of the true class, or None if it is unknown.
         exit_number: exit that answered.
         place: ``car``, ``edge`` or ``fallback``.
         boundary: names of the tensors sent.
-        codec: how they were coded.
+        codec: their codec.
         sent_bytes: how much was sent.
         head_s: T_d in s.
         transfer_s: T_t in s.
         tail_s: T_e in s.
         latency_s: from receiving the image to the result, in s.
         car_share: share of the network's operations on the car, 0 to 1; None if unknown.
-        detail: why it ended where it did, if not as planned.
+        detail: why it was finished where it was, if not as planned.
         deadline_s: the deadline that it ran under, in s; None: the one that is shown.
     """
 
@@ -61,7 +61,7 @@ class Answer:
 
     @property
     def right(self) -> bool | None:
-        """Whether the answer is the truth; None where that is not known."""
+        """Whether the answer is right; None if that is unknown."""
         return None if self.truth is None else self.truth == self.label
 
 
@@ -70,7 +70,7 @@ class LinkPoint:
     """The link at one time.
 
     Attributes:
-        time_s: when, on any clock that runs evenly.
+        time_s: its time on any monotonic clock.
         uplink_bps: its rate in bit/s, NaN if unknown.
         connected: whether the edge answers.
         rtt_s: round-trip time in s, NaN if unknown.
@@ -84,24 +84,24 @@ class LinkPoint:
 
 @dataclass(frozen=True)
 class Shown:
-    """Everything that one picture shows.
+    """Everything that one image shows.
 
     Attributes:
-        image: uint8 ``(H, W, 3)`` rgb, or None before the first one; that of the answer, or the
-            newest one once the answer is older than ``OLD_S``.
+        image: uint8 ``(H, W, 3)`` rgb, or None before the first one; the answer's, or the newest
+            one if the answer is older than ``OLD_S``.
         answer: the network's, or None before the first one.
         answer_age_s: how old that is, in s.
         deadline_s: the deadline in s.
         exits: how many exits the model has; 0 if unknown.
         links: the link's history, oldest first; empty before the first message.
-        now_s: present time on the clock of ``links``.
-        mode: what was minimised, in words, empty before the first plan.
-        plan: the plan in words.
-        places: results by place.
+        now_s: current time on the clock of ``links``.
+        mode: what was minimised, as text, empty before the first plan.
+        plan: the plan as text.
+        places: results by finishing site.
         right: how many results were right.
-        judged: how many of them could be judged.
-        missed: how many came after the deadline.
-        stamp: seconds and nanoseconds of the frame that the answer is for, None before it.
+        judged: how many results could be scored.
+        missed: how many were late.
+        stamp: seconds and nanoseconds of the answer's frame, None before it.
     """
 
     image: Picture | None = None

@@ -1,9 +1,9 @@
-"""Timers: the only place of this package that makes any.
+"""Timers: the only module of this package that creates them.
 
-A node's own clock, which rclpy's timers go by unless told otherwise, is the system clock or
-``/clock``. Either can be set back, by NTP or by a bag that begins again, and then a timer keeps
-still until the clock is where it was before. So every timer is on the steady clock, and of what
-the nodes do only the stamps in headers follow ``/clock``: a paused simulation stops no car.
+A node's own clock, the default of rclpy's timers, is the system clock or ``/clock``. Either can be
+set back, by NTP or by a restarted bag, and then a timer stalls until the clock has caught up. So
+every timer is on the monotonic clock, and only the stamps in headers follow ``/clock``: a paused
+simulation does not stop a car.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from rclpy.timer import Timer
 
 
 def every(node: Node, period_s: float, callback: Callable[[], None]) -> Timer:
-    """Have a callback called again and again, whatever is done to the system clock.
+    """Call a callback periodically, regardless of the system clock.
 
     Args:
-        node: whose executor calls it, until ``node.destroy_timer`` is told of the timer.
-        period_s: seconds of the steady clock from one call to the next, counted from the first
-            one, so that calls do not drift.
+        node: its executor calls the callback, until ``node.destroy_timer``.
+        period_s: seconds of the monotonic clock between calls, counted from the first one, so that
+            calls do not drift.
         callback: what to call.
     """
     return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))

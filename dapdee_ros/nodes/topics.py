@@ -1,10 +1,10 @@
 """Publishers and subscriptions: lean ones, and ones that count what they cannot read.
 
-rclpy gives every publisher and subscription several event handlers of its own, for warnings about
-incompatible QoS, and its executor walks through all of them before every single callback. For the
-nodes that run on the car all the time that is most of what they cost: without them the manager's
-process needs half as much. Both ends of their topics are this package's, with the QoS profiles of
-``qos``, so there is nothing to warn about.
+rclpy gives every publisher and subscription several event handlers, for warnings about incompatible
+QoS, and its executor iterates over all of them before every callback. For the nodes that always run
+on the car that is most of their cost: without them the manager's process needs half the CPU time.
+Both ends of their topics belong to this package, with the QoS profiles of ``qos``, so there is
+nothing to warn about.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.runtime.system_clock import SystemClock
 
 LEAN = [Parameter("start_type_description_service", value=False)]
-"""``parameter_overrides`` of a node that does without one service that nobody asks."""
+"""``parameter_overrides`` that disable a service nobody calls."""
 
 _system_clock = SystemClock()
 
@@ -50,7 +50,7 @@ def listen_to(
     *,
     raw: bool = False,
 ) -> Any:
-    """A subscription without event handlers; raw: of the bytes, which nobody reads."""
+    """A subscription without event handlers; raw: of the serialised bytes."""
     return node.create_subscription(
         kind,
         topic,
@@ -82,10 +82,10 @@ def _fields_of(kind: str) -> Mapping[str, str]:
 
 
 class MessageReader:
-    """Makes messages of one topic's bytes, and counts those that are none or make no sense.
+    """Deserialises one topic's messages, and counts invalid and implausible ones.
 
-    The bytes are checked against the bounds of the type's fields before anything is built of them:
-    Fast DDS heeds bounds only in what it sends, and those of texts not even there.
+    The bytes are checked against the bounds of the type's fields before anything is built from
+    them: Fast DDS enforces bounds only when sending, and those of strings not even then.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class MessageReader:
         """Prepare.
 
         Args:
-            node: whose log tells of what is refused.
+            node: its log reports what is refused.
             kind: the messages' type.
-            topic: where they come from.
-            rejections: where to count.
-            check: says what is wrong with a message, in words; empty if nothing is.
+            topic: their topic.
+            rejections: counts what is refused.
+            check: returns what is wrong with a message, as text; empty if nothing is.
         """
         self._node, self._kind, self._topic = node, kind, topic
         self._rejections, self._check = rejections, check
@@ -114,8 +114,8 @@ class MessageReader:
         try:
             self._layout.check(data)
             message = deserialize_message(data, self._kind)
-        except Exception as error:  # each middleware has errors of its own for this
-            why = str(error).partition(", at /")[0]  # a line of source code helps nobody here
+        except Exception as error:  # each middleware has its own errors for this
+            why = str(error).partition(", at /")[0]  # leave out the line of source code
             what = f"{len(data)} bytes on {self._topic} are no {self._kind.__name__}"
             self._refuse("unreadable message", f"{what}: {why}")
             return None
@@ -140,19 +140,20 @@ def listen_checking(
     *,
     check: Callable[[Any], str] | None = None,
 ) -> Any:
-    """A subscription that counts, and keeps from the callback, what makes no sense.
+    """A subscription that counts implausible messages and keeps them from the callback.
 
-    Bytes that are no message of that type the middleware would otherwise drop without a word, or,
-    depending on which one it is, end the process over. It costs a copy of the bytes.
+    The middleware would otherwise drop invalid bytes silently or, depending on the middleware, end
+    the process. It costs a copy of the bytes.
 
     Args:
-        node: who listens.
+        node: the subscriber.
         kind: the message's type.
         topic: the topic.
-        callback: takes a message.
-        profile: how to listen.
-        rejections: where to count.
-        check: says what is wrong with a message, in words; empty if nothing is.
+        callback: called with a message.
+        profile: QoS of the subscription.
+        rejections: counts what
+            is refused.
+        check: returns what is wrong with a message, as text; empty if nothing is.
     """
     return listen_timed(
         node,
@@ -175,7 +176,7 @@ def listen_timed(
     *,
     check: Callable[[Any], str] | None = None,
 ) -> Any:
-    """As ``listen_checking``; the callback is also told when the message came.
+    """As ``listen_checking``; the callback also gets the message's arrival time.
 
     In seconds of the monotonic clock; see ``SystemClock.arrival_s``.
     """
@@ -190,7 +191,9 @@ def listen_timed(
     return node.create_subscription(
         kind,
         topic,
-        cast("Callable[[bytes], None]", take),  # rclpy's types know no raw one with an info
+        cast(
+            "Callable[[bytes], None]", take
+        ),  # rclpy's type stubs lack a raw subscription with message info
         profile,
         raw=True,
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),

@@ -1,4 +1,4 @@
-"""The live picture: as a topic, as a page in the browser, and as a file at the end."""
+"""The live view: as a topic, as a page in the browser, and as a file at the end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PLANS_REMEMBERED = 100
 
 
 class Viewer(Node):
-    """Draws when somebody looks; until then it only counts.
+    """Draws only while there are viewers; otherwise it only counts.
 
     Args:
         options: passed on to ``rclpy.node.Node``.
@@ -81,9 +81,9 @@ class Viewer(Node):
                 status=lambda: self._view.status(time.monotonic()),
             )
             taken = f" (port {port} is taken)" if self._server.port != port else ""
-            self.get_logger().info(f"live picture: {self._server.url}{taken}")
+            self.get_logger().info(f"live view: {self._server.url}{taken}")
         self._annotated = self.create_publisher(Image, "annotated", qos.IMAGE)
-        # First: a result is judged by the truth that is known then.
+        # First: a result is scored with the truth known at that time.
         listen_checking(
             self, msg.SceneTruth, "truth", self._take_truth, qos.RESULT, self.rejections
         )
@@ -108,12 +108,12 @@ class Viewer(Node):
             self.rejections,
             check=link_fault,
         )
-        # Also without results there is something to see, and to notice who looks.
+        # Even without results there is something to show, and viewers to notice.
         every(self, _REDRAW_S, self._tick)
         self._tick()
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Task picture: WARN where images come that cannot be shown."""
+        """Task picture: WARN if images arrive that cannot be shown."""
         page = self._server.url if self._server else "no page"
         looked_at = now_s - self._looked_s < _LOOKED_S
         refused = sum(self.rejections.counts.values())
@@ -161,7 +161,7 @@ class Viewer(Node):
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
         words = f"plan {plan.epoch}: {plan.reason}" if plan.reason else f"plan {plan.epoch}"
-        # Frames that began under an earlier plan are judged by its deadline.
+        # Frames that started under an earlier plan are judged by its deadline.
         if 0 < plan.deadline_s < math.inf:
             self._deadlines[plan.epoch] = plan.deadline_s
         if len(self._deadlines) > _PLANS_REMEMBERED:
@@ -179,7 +179,7 @@ class Viewer(Node):
         if self._scene.wanted() or self._whole.wanted() or self._subscribed():
             self._looked_s = time.monotonic()
         looked_at = time.monotonic() - self._looked_s < _LOOKED_S or self._snapshot is not None
-        # Camera images are the most that this process reads, so only if they will be seen.
+        # Camera images are most of this process's input, so subscribe only if they will be seen.
         if looked_at and self._images is None:
             self._images = self.create_subscription(Image, "image_raw", self._take_image, qos.IMAGE)
         elif not looked_at and self._images is not None:
@@ -211,16 +211,16 @@ class Viewer(Node):
 
         shown = self._view.shown(time.monotonic(), as_last_answered=True)
         if shown.image is None and shown.answer is None:
-            self.get_logger().warning(f"nothing came to be shown, so {path} is not written")
+            self.get_logger().warning(f"there was nothing to show, so {path} is not written")
             return
         png = cv2.imencode(".png", cv2.cvtColor(draw(shown), cv2.COLOR_RGB2BGR))[1]
         write_whole(path, png.tobytes())
 
     def destroy_node(self) -> None:
-        """Write the last picture, close the page, and end.
+        """Write the last image, close the page, and end.
 
         Raises:
-            FileError: if the picture cannot be written.
+            FileError: if the image cannot be written.
         """
         try:
             if self._snapshot is not None:

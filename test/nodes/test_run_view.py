@@ -1,4 +1,4 @@
-"""What the live picture shows, gathered and drawn."""
+"""What the live view shows, gathered and drawn."""
 
 from __future__ import annotations
 

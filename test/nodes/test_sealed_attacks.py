@@ -217,7 +217,7 @@ def test_with_another_key_the_car_drives_alone_and_both_sides_say_why(
                 f"{name} says that another key is used",
             )
             assert board.said[name].startswith("1 ")
-            assert "nobody has answered with our key" in board.said[name]
+            assert "no peer has answered with our key" in board.said[name]
         assert not remote(results)
         for program in programs:
             assert program.stop() == 0, program.output()
@@ -230,7 +230,7 @@ def test_a_side_without_a_key_is_not_heard_and_both_say_so(ros: RosWorld, tmp_pa
         start_car(ros, env)
         ros.start("edge", {"threads": 1})
         ros.spin_until(lambda: len(results) >= 10, START_S, "results")
-        ros.spin_until(lambda: "nobody has answered" in board.said.get("/head: seal", ""))
+        ros.spin_until(lambda: "no peer has answered" in board.said.get("/head: seal", ""))
         # In a test ROS keeps to this machine; elsewhere this would be the warning `insecure`.
         ros.spin_until(lambda: "no key" in board.said.get("/edge: seal", ""))
         assert not remote(results)

@@ -106,10 +106,10 @@ def test_two_cars_on_one_edge_take_nothing_from_each_other(
 @pytest.mark.parametrize(
     ("cars", "words"),
     [
-        (["car1", "car1"], "stands there twice"),
+        (["car1", "car1"], "is listed twice"),
         (["", "car"], "both named 'car'"),
         ([f"{'x' * 64}1", f"{'x' * 64}2"], "at most 64 characters"),
-        (["car 1"], "no namespace"),
+        (["car 1"], "not a namespace"),
         (["1car"], "namespace"),
     ],
 )

@@ -74,9 +74,7 @@ def free_port() -> int:
 def start_viewer(ros: RosWorld, **parameters: Any) -> tuple[Program, int]:
     parameters.setdefault("http_port", free_port())
     viewer = ros.start("viewer", parameters)
-    said = ros.spin_until(
-        lambda: re.search(r"live picture: http://localhost:(\d+)", viewer.output())
-    )
+    said = ros.spin_until(lambda: re.search(r"live view: http://localhost:(\d+)", viewer.output()))
     return viewer, int(said.group(1))
 
 
@@ -228,7 +226,7 @@ def test_without_a_page_nothing_listens_and_nothing_is_written(
     ros.spin_until(lambda: node.count_publishers("annotated") == 1)
     ros.spin_for(0.3)
     assert viewer.stop() == 0
-    assert "live picture" not in viewer.output()
+    assert "live view" not in viewer.output()
     assert "last.png is not written" in viewer.output()
     assert not (tmp_path / "last.png").exists()
 
