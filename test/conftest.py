@@ -106,16 +106,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what uses a world of ROS, and what measures a slow car or a shaped link.
+    """Mark what uses a world of ROS, which `make test-fast` never starts.
 
-    `make test-fast` never starts a world, and `make test` runs what measures by itself.
+    What judges times is run again if the machine stood still.
     """
     machine: PausedMachine | None = None
     for item in items:
         if {"ros", "ros_domain"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.ros)
-        if item.get_closest_marker("netns") or item.get_closest_marker("root"):
-            item.add_marker(pytest.mark.alone)
         if item.get_closest_marker("ros") or item.get_closest_marker("alone"):
             if machine is None:
                 machine = PausedMachine()

@@ -11,7 +11,7 @@ import pytest
 
 from dapdee_ros.report.run_log import RunLog
 
-pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 
 
 def dapdee(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,6 +23,7 @@ def dapdee(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(
     importlib.util.find_spec("rclpy") is None
     or not any(

@@ -39,6 +39,7 @@ def test_an_unknown_model_is_a_clear_error(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.root
+@pytest.mark.alone
 def test_a_quota_makes_this_machine_a_slower_one(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("a CPU quota needs root")

@@ -51,6 +51,7 @@ def left_behind(pid: int) -> list[str]:
     return names + [str(path) for path in found]
 
 
+@pytest.mark.alone
 @built
 def test_a_run_over_a_shaped_link_is_logged_and_leaves_nothing(
     tmp_path: Path, namespaces: None
@@ -117,6 +118,7 @@ def test_it_cleans_up_when_it_is_told_to_end(
     assert left_behind(process.pid) == []
 
 
+@pytest.mark.alone  # another testbed would remove the rest before it is seen here
 @built
 def test_after_kill_9_the_nodes_die_and_the_next_run_removes_the_rest(
     tmp_path: Path, namespaces: None

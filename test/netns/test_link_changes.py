@@ -13,7 +13,7 @@ from dapdee_ros.testbed.settings import TestbedSettings
 from dapdee_ros.testbed.testbed import Testbed
 from dapdee_ros.testbed.veth_link import why_no_link
 
-pytestmark = [pytest.mark.ros, pytest.mark.netns, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.netns, pytest.mark.alone, pytest.mark.timeout(240)]
 
 DEADLINE_S = 0.4
 

@@ -17,7 +17,7 @@ from dapdee_ros.report.journal import journal_of, read_log
 from dapdee_ros.report.run_log import FrameRecord
 from dapdee_ros.testbed.veth_link import VethLink, why_no_link
 
-pytestmark = [pytest.mark.ros, pytest.mark.netns, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.netns, pytest.mark.alone, pytest.mark.timeout(240)]
 
 RATE_BPS = 1.1e6
 FRAMES = 6

@@ -22,7 +22,7 @@ from dapdee_ros.nodes.images import image_to_rgb
 if TYPE_CHECKING:
     from ros_world import Program, RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.alone]
+pytestmark = [pytest.mark.ros]
 
 
 def cpu_seconds(program: Program) -> float:
@@ -30,6 +30,7 @@ def cpu_seconds(program: Program) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.alone
 def test_rendered_signs_with_their_truth_at_the_rate_in_little_memory(ros: RosWorld) -> None:
     images = ros.collect(Image, "image_raw", qos.IMAGE)
     truths = ros.collect(SceneTruth, "truth", qos.RESULT)

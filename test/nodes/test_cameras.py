@@ -31,7 +31,7 @@ from cameras import DRIVER, LEDGER, Tally
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 CARD = read_card(find_model("roadsigns"))
 START_S = 60.0
@@ -83,11 +83,13 @@ def check_that_frames_come(ros: RosWorld, reliability: str) -> None:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("reliability", ["reliable", "best_effort"])
 def test_a_vga_camera_of_a_plain_process_is_answered(ros: RosWorld, reliability: str) -> None:
     check_that_frames_come(ros, reliability)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("reliability", ["reliable", "best_effort"])
 def test_images_come_where_a_port_of_the_domain_is_taken(ros: RosWorld, reliability: str) -> None:
     # Two processes that start at the same time take ports from each other: one then has a port for

@@ -14,7 +14,7 @@ from dapdee_ros.nodes import qos
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 TENSORS = qos.tensor_qos(True, 4)
 START_S = 30.0
@@ -27,6 +27,7 @@ def send(ros: RosWorld, publisher: object, n_bytes: int, number: int) -> msg.Hea
     return message
 
 
+@pytest.mark.alone
 def test_a_message_takes_its_bytes_over_the_rate(ros: RosWorld) -> None:
     ros.start("link_emulator", {"link": "3g", "delay_s": 0.02})
     node = ros.node("near")

@@ -18,7 +18,7 @@ from dapdee_ros.sealing.key_file import SUFFIX, new_ring, save_new
 if TYPE_CHECKING:
     from ros_world import RosWorld
 
-pytestmark = [pytest.mark.ros, pytest.mark.alone, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 CARD = read_card(find_model("roadsigns"))
 START_S = 90.0
@@ -50,6 +50,7 @@ def at(place: int, results: list) -> list:
     return [r for r in results if r.place == place]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("sealed", [False, True])
 def test_two_cars_on_one_edge_take_nothing_from_each_other(
     ros: RosWorld, tmp_path: Path, request: pytest.FixtureRequest, sealed: bool

@@ -70,6 +70,7 @@ def test_version_two_is_written_as_its_documentation_says(tmp_path: Path) -> Non
     assert (tmp_path / "all" / "head" / "cpu.max").read_text() == "max"
 
 
+@pytest.mark.alone
 @pytest.mark.root
 def test_a_quota_slows_its_process_down_and_can_be_lifted(groups: CpuGroups) -> None:
     try:

@@ -16,7 +16,7 @@ from dapdee_ros.testbed.leftovers import remove_leftovers
 from dapdee_ros.testbed.owner import new_name
 from dapdee_ros.testbed.veth_link import VethLink
 
-pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("namespaces")]
+pytestmark = [pytest.mark.netns, pytest.mark.alone, pytest.mark.usefixtures("namespaces")]
 
 # A process that stays in the namespace on its own shows what happens to those that death signals
 # do not reach: children of the testbed's children.

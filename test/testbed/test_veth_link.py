@@ -15,7 +15,7 @@ from dapdee_ros.testbed.filler import filler_bytes
 from dapdee_ros.testbed.shaping import Impairment, ShapingError, token_bucket, unshaped_bytes
 from dapdee_ros.testbed.veth_link import VethLink
 
-pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("namespaces")]
+pytestmark = [pytest.mark.netns, pytest.mark.alone, pytest.mark.usefixtures("namespaces")]
 
 RECEIVE = """
 import json, socket, sys, time
