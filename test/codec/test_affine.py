@@ -21,7 +21,7 @@ def finite_tensors() -> st.SearchStrategy[NDArray]:
     limit = float(np.float32(1e30))
     return npst.arrays(
         np.float32,
-        npst.array_shapes(min_dims=1, max_dims=4, max_side=9),
+        npst.array_shapes(min_dims=1, max_dims=4, max_side=5),
         elements=st.floats(-limit, limit, width=32),
     )
 

@@ -37,7 +37,7 @@ def expectation(tensors: dict[str, NDArray]) -> Expected:
 
 
 def shapes() -> st.SearchStrategy[tuple[int, ...]]:
-    return npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9)
+    return npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 
 
 @st.composite

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def _settings(load: str, rate_hz: float) -> TestbedSettings:
     return TestbedSettings(
-        link="wifi", load=load, codecs="f32", rate_hz=rate_hz, seconds=30.0, gates=False
+        link="wifi", load=load, codecs="f32", rate_hz=rate_hz, seconds=15.0, gates=False
     )
 
 
