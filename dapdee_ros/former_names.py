@@ -1,6 +1,6 @@
 """What entries of files and parameters were called in earlier versions, so that those are read.
 
-The first versions knew classifiers alone and called every task's quality by a classifier's name.
+The first versions knew classifiers alone, and called what every task has by a classifier's words.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FORMER = {
+    "answer": "class_id",
     "quality": "accuracy",
     "exit_quality": "exit_accuracy",
     "predicted_quality": "predicted_accuracy",

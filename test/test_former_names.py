@@ -52,10 +52,14 @@ def test_a_run_log_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert {plan.predicted_quality for plan in log.plans} == {0.93}
     assert log.settings["quality_floor"] == 0.5
     assert summarise(log)["predicted_quality"] == 0.91
+    former = [(frame["class_id"], frame["truth"]) for frame in values["frames"]]
+    assert [(frame.answer, frame.truth) for frame in log.frames] == former
+    assert summarise(log)["quality"] == sum(a == b for a, b in former) / len(former)
     assert "\naccuracy " in summary_text(summarise(log))
     log.save(path)
     assert RunLog.load(path) == log
     assert "accuracy_floor" not in path.read_text()
+    assert "class_id" not in path.read_text()
 
 
 def test_a_log_is_shown_under_its_own_tasks_name() -> None:

@@ -27,10 +27,22 @@ def speakers(word: str) -> list[str]:
     )
 
 
-def test_a_classifiers_name_for_quality_is_its_own() -> None:
-    assert {*speakers("accurac")} <= ACCURACY
+# Backbones of classifiers, their training and calibration; an operator's name, a torchvision
+# argument; the messages' own fields; names of earlier versions.
+CLASSES = {
+    "cli/calibrate.py", "exits/builders.py", "exits/calibration.py", "exits/card.py",
+    "exits/gates.py", "exits/losses.py", "exits/multi_exit.py", "exits/training.py",
+    "experiment/subjects.py", "former_names.py", "graph/flops.py", "msg/InferenceResult.msg",
+    "msg/SceneTruth.msg",
+}  # fmt: skip
+EXCEPTIONS = {"accurac": ACCURACY, "logit|softmax|class_id|top_class|top_score": CLASSES}
 
 
-@pytest.mark.parametrize("path", sorted(ACCURACY))
-def test_every_exception_is_one(path: str) -> None:
-    assert path in speakers("accurac")
+@pytest.mark.parametrize("word", EXCEPTIONS)
+def test_a_classifiers_words_are_its_own(word: str) -> None:
+    assert {*speakers(word)} <= EXCEPTIONS[word]
+
+
+@pytest.mark.parametrize("word", EXCEPTIONS)
+def test_every_exception_is_one(word: str) -> None:
+    assert {*speakers(word)} >= EXCEPTIONS[word]

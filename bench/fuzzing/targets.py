@@ -180,7 +180,7 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
             raise Refused(str(error)) from error
 
     def check_answer(message: Any) -> None:
-        answer = message_to_tail_answer(message)
+        answer = message_to_tail_answer(message, network.task)
         if answer.status is not Status.OK:
             raise Refused(f"status {answer.status}")
         if misfit := network.task.misfit(answer.answer) or answer_fault(answer, exits):

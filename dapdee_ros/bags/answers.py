@@ -13,6 +13,7 @@ from dapdee_ros.codec import decode, encode
 from dapdee_ros.core.frames import FramePlan
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.tasks.classification import Classification
+from dapdee_ros.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class NetworkAnswers:
         self._on_car: dict[tuple[int, int], Classification] = {}
         self._sent: dict[tuple[int, int, tuple[str, ...], str], SentAnswer] = {}
         self.computed = 0
+
+    @property
+    def task(self) -> Task:
+        """What the answers mean."""
+        return self._network.task
 
     def on_car(self, frame: int, exit_number: int) -> Classification:
         """What an exit says of a frame (counted from 0) if all of it is computed on the car."""

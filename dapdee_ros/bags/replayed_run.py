@@ -91,15 +91,15 @@ def replay(
         answers: the network's answers to them.
         progress: told the simulated time now and then, in s.
     """
-    frames = _BagFrames(arrivals_s, store, answers)
+    frames, task = _BagFrames(arrivals_s, store, answers), answers.task
     run = simulate(scenario, name, progress=progress, made=policy, frames=frames)
     replayed = [_replayed(outcome, answers) for outcome in run.outcomes]
     log = run.log
     log.frames = [
         frame_record(
             frame.outcome,
-            class_id=frame.answer.class_id,
-            score=frame.answer.score,
+            answer=task.number(frame.answer),
+            score=task.confidence(frame.answer),
             truth=store.frames[frame.index].truth,
         )
         for frame in replayed
@@ -109,7 +109,7 @@ def replay(
     scenario_name = str(log.settings["scenario"])
     log.settings["scenario"] = f"replay-{scenario_name.rpartition('-')[2]}"
     last = len(scenario.problem.dag.exits)
-    same = [f.answer.class_id == answers.on_car(f.index, last).class_id for f in replayed]
+    same = [task.number(f.answer) == task.number(answers.on_car(f.index, last)) for f in replayed]
     agreement = sum(same) / len(same) if same else None
     log.settings["agreement"] = agreement
     return ReplayedRun(name, log, replayed, run.plans, run.links, agreement, run.complaints)

@@ -24,6 +24,7 @@ from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.plan import NO_CODEC
 from dapdee_ros.simulation.outcomes import DecidedPlan
+from dapdee_ros.tasks.task import Task, task_of
 
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
 """Topics of a result bag with their types; names as the nodes have them."""
@@ -58,12 +59,13 @@ def write_result_bag(
         BagError: if it cannot be written; then nothing is there.
     """
     log_clock = _Clock(arrivals_s, [frame.log_ns for frame in store.frames])
+    task = task_of(card)
     stamp_clock = _Clock(arrivals_s, [frame.stamp_ns for frame in store.frames])
     messages: list[tuple[int, str, Any]] = []
     for replayed in run.frames:
         frame = store.frames[replayed.index]
         log_ns = frame.log_ns + round(replayed.outcome.result.latency_s * _SECOND_NS)
-        messages.append((log_ns, "/inference", _result(replayed, frame, card)))
+        messages.append((log_ns, "/inference", _result(replayed, frame, task)))
     for decided in run.plans:
         stamp_ns = stamp_clock.at(decided.at_s)
         messages.append((log_clock.at(decided.at_s), "/plan", _plan(decided, stamp_ns, run, card)))
@@ -98,7 +100,17 @@ def _header(stamp_ns: int, frame_id: str = "") -> Any:
     return new_message("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
 
 
-def _result(replayed: ReplayedFrame, frame: BagFrame, card: ModelCard) -> Any:
+def _answer(task: Task, answer: Any) -> dict[str, Any]:
+    """An answer's fields, with sequences as the arrays that a bag's messages hold."""
+    return {
+        name: np.array(value, np.int32 if isinstance(value[0], int) else np.float32)
+        if isinstance(value, tuple)
+        else value
+        for name, value in task.fields(answer).items()
+    }
+
+
+def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task) -> Any:
     result, answer, plan = replayed.outcome.result, replayed.answer, replayed.plan
     sent = result.sent_bytes > 0
     kind = message_types().types[INFERENCE_RESULT]
@@ -115,11 +127,7 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, card: ModelCard) -> Any:
         session=0,
         status=kind.STATUS_OK,  # type: ignore[attr-defined]
         detail=result.detail,
-        class_id=answer.class_id,
-        label=card.labels[answer.class_id],
-        score=answer.score,
-        top_classes=np.array(answer.top_classes, np.int32),
-        top_scores=np.array(answer.top_scores, np.float32),
+        **_answer(task, answer),
         exit=result.exit_number,
         place=place[result.place],
         plan_epoch=plan.epoch,

@@ -88,7 +88,7 @@ class GraphRunner:
         """Compute several groups of targets one after the other, each only when it is asked for.
 
         What one stage computed is kept for the later ones, so that a caller can look at a gate's
-        logits and either stop (close the iterator) or go on at no extra cost.
+        outputs and either stop (close the iterator) or go on at no extra cost.
 
         Args:
             given: as for ``run``; checked at once, not at the first stage.

@@ -23,6 +23,7 @@ from dapdee_ros.nodes.process_settings import USUAL_RATE_HZ, CameraSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_to
 from dapdee_ros.runtime.health import CameraHealth
+from dapdee_ros.tasks.classification import truth_fields
 
 
 class CameraNode(Node):
@@ -121,7 +122,7 @@ class CameraNode(Node):
         stamp = self.get_clock().now().to_msg()
         if frame.label is not None:
             # Before the image, so that subscribers know the truth when the result arrives.
-            truth = SceneTruth(class_id=frame.label, label=source.labels[frame.label])
+            truth = SceneTruth(**truth_fields(frame.label, source.labels))
             truth.header.stamp = stamp
             truth.header.frame_id = self._frame_id
             self._truths.publish(truth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
@@ -20,12 +21,11 @@ from dapdee_ros.core.frames import (
 )
 from dapdee_ros.core.ledger import LedgerSummary
 from dapdee_ros.core.manager_events import ResultCame, TellPlan
-from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ObjectiveError, ProfileError
 from dapdee_ros.partition.objective import Objective
 from dapdee_ros.partition.plan import NO_CODEC
-from dapdee_ros.tasks.classification import Classification
+from dapdee_ros.tasks.task import Task
 
 _PLACES = {place.value: place for place in Place}
 
@@ -91,21 +91,13 @@ def _within(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 4] + " ..."
 
 
-def _fill_classification(
-    message: msg.InferenceResult, classification: Classification | None, card: ModelCard
-) -> None:
-    if classification is None:
-        message.class_id = -1
-        return
-    message.class_id = classification.class_id
-    message.label = _within(card.labels[classification.class_id], 256)
-    message.score = classification.score
-    message.top_classes = array("i", classification.top_classes)
-    message.top_scores = array("f", classification.top_scores)
+def _fill(message: msg.InferenceResult, answer: Any | None, task: Task) -> None:
+    for name, value in task.fields(answer).items():
+        setattr(message, name, _within(value, 256) if isinstance(value, str) else value)
 
 
 def tail_answer_to_message(
-    answer: TailAnswer, header: Header, card: ModelCard, car_id: str = ""
+    answer: TailAnswer, header: Header, task: Task, car_id: str = ""
 ) -> msg.InferenceResult:
     """The edge's answer to a head."""
     message = msg.InferenceResult(
@@ -124,27 +116,19 @@ def tail_answer_to_message(
         car_slowdown=math.nan,
         edge_slowdown=answer.edge_slowdown,
     )
-    _fill_classification(message, answer.answer, card)
+    _fill(message, answer.answer, task)
     return message
 
 
-def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
+def message_to_tail_answer(message: msg.InferenceResult, task: Task) -> TailAnswer:
     """A received answer of the edge."""
     known = message.status in Status._value2member_map_
-    ok = message.status == Status.OK and message.class_id >= 0
     return TailAnswer(
         number=message.frame_number,
         session=message.session,
         status=Status(message.status) if known else Status.ERROR,
         detail=message.detail,
-        answer=Classification(
-            class_id=message.class_id,
-            score=message.score,
-            top_classes=tuple(message.top_classes),
-            top_scores=tuple(message.top_scores),
-        )
-        if ok
-        else None,
+        answer=task.answer_in(message) if message.status == Status.OK else None,
         exit_number=message.exit,
         tail_s=message.tail_s,
         residence_s=message.residence_s,
@@ -156,7 +140,7 @@ def message_to_tail_answer(message: msg.InferenceResult) -> TailAnswer:
 
 
 def frame_result_to_message(
-    result: FrameResult, header: Header, card: ModelCard, car_id: str = ""
+    result: FrameResult, header: Header, task: Task, car_id: str = ""
 ) -> msg.InferenceResult:
     """The one result of a frame, for the autonomy stack."""
     sent = result.sent_bytes > 0
@@ -182,7 +166,7 @@ def frame_result_to_message(
         residence_s=result.residence_s,
         sent_echo_s=result.sent_s,
     )
-    _fill_classification(message, result.answer, card)
+    _fill(message, result.answer, task)
     return message
 
 

@@ -153,8 +153,8 @@ class Edge(ModelLifecycleNode):
     def _answer(self, answer: TailAnswer) -> None:
         if self.network is not None:
             port, header = answer.context
-            card = self.network.model.card
-            message = tail_answer_to_message(answer, header, card, port.car.car_id)
+            task = self.network.task
+            message = tail_answer_to_message(answer, header, task, port.car.car_id)
             port.publish(message, answer.status)
 
 

@@ -210,13 +210,14 @@ class Head(ModelLifecycleNode):
             self._runtime.accept(image)
 
     def _take_answer(self, message: msg.InferenceResult) -> None:
-        runtime = self._runtime  # the link's thread may deliver this while another thread stops it
-        if runtime is None:
+        # The link's thread may deliver this while another thread stops the head.
+        runtime, network = self._runtime, self.network
+        if runtime is None or network is None:
             return
         if fault := self._car.mismatch(message.car_id):
             self.rejections.count(time.monotonic(), "answer", fault)
             return
-        runtime.answer(message_to_tail_answer(message))
+        runtime.answer(message_to_tail_answer(message, network.task))
 
     def _tell_unused(self, unused: Unused) -> None:
         # There is no result for it, but the link monitor needs to know: about frames that were
@@ -289,8 +290,8 @@ class Head(ModelLifecycleNode):
 
     def _publish(self, result: FrameResult) -> None:
         if self.network is not None:
-            card, header = self.network.model.card, result.context.header
-            self._results.publish(frame_result_to_message(result, header, card, self._car.car_id))
+            task, header = self.network.task, result.context.header
+            self._results.publish(frame_result_to_message(result, header, task, self._car.car_id))
 
     def _publish_ledger(self) -> None:
         if self._runtime is not None:

@@ -52,7 +52,7 @@ class RunRecorder(Node):
             about = json.loads(settings.settings)
         except (ModelFolderError, ValueError) as error:
             raise ParameterError(f"parameters model and settings: {error}") from error
-        self._labels = list(card.labels)
+        self._labels, self._task = list(card.labels), task_of(card)
         try:
             self._journal = Journal(self._path)
         except FileError as error:
@@ -61,7 +61,7 @@ class RunRecorder(Node):
             settings=about,
             labels=self._labels,
             exit_count=len(card.dag.exits),
-            quality_name=task_of(card).quality_name,
+            quality_name=self._task.quality_name,
             first_result_s=None,
             ledger={},
         )
@@ -165,7 +165,7 @@ class RunRecorder(Node):
         frame = FrameRecord(
             at_s=now,
             number=result.frame_number,
-            class_id=result.class_id,
+            answer=self._task.number(self._task.answer_in(result)),
             truth=self._truths.get(stamp),
             score=result.score,
             exit_number=result.exit,
@@ -182,7 +182,7 @@ class RunRecorder(Node):
         self._frames += 1
         self._last.append(frame)
         self._judged += frame.truth is not None
-        self._right += frame.truth == frame.class_id
+        self._right += bool(frame.right)
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
         self._plan = PlanRecord(

@@ -141,7 +141,7 @@ class Viewer(Node):
         if result.status != msg.InferenceResult.STATUS_OK or result.place not in _PLACES:
             return
         answer = Answer(
-            label=result.label or f"class {result.class_id}",
+            label=result.label or "unnamed",
             score=float(result.score),
             truth=None,
             exit_number=result.exit,

@@ -28,9 +28,9 @@ class FrameRecord:
     Attributes:
         at_s: when it came, seconds since the run's start.
         number: the frame's number.
-        class_id: the answer.
-        truth: the true class, or None where it is not known.
-        score: the answer's probability, 0 to 1.
+        answer: the answer as its task numbers it (a classifier: the class); -1 where there is none.
+        truth: the true answer, or None where it is not known.
+        score: how sure the answer is, 0 to 1.
         exit_number: exit that gave it.
         place: ``car``, ``edge`` or ``fallback``.
         plan_epoch: plan under which it started.
@@ -45,7 +45,7 @@ class FrameRecord:
 
     at_s: float
     number: int
-    class_id: int
+    answer: int
     truth: int | None
     score: float
     exit_number: int
@@ -58,6 +58,11 @@ class FrameRecord:
     sent_bytes: int
     codec: str | None = None
     deadline_s: float | None = None
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is the true one, None where that is not known."""
+        return None if self.truth is None else self.answer == self.truth
 
 
 @dataclass
@@ -225,7 +230,7 @@ def _rename(data: dict[str, Any]) -> None:
     """
     if "quality_name" not in data:
         data["quality_name"] = FORMER_QUALITY_NAME
-        for values in (data["settings"], *data["plans"]):
+        for values in (data["settings"], *data["plans"], *data["frames"]):
             rename(values)
 
 

@@ -147,8 +147,8 @@ def _late(log: RunLog) -> int | None:
 
 
 def _quality(log: RunLog) -> dict[str, Any]:
-    judged = [f for f in log.frames if f.truth is not None]
-    right = sum(f.truth == f.class_id for f in judged)
+    judged = [f.right for f in log.frames if f.right is not None]
+    right = sum(judged)
     predicted_of = {p.epoch: p.predicted_quality for p in log.plans}
     predicted = finite(predicted_of.get(f.plan_epoch) for f in log.frames)
     # What runs no network, as the simulator, knows each frame's exit and says what to expect of it.

@@ -79,7 +79,7 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
 
 def _key_entries(log: RunLog) -> int:
     """How many marks the panel of latency explains, 1 at least."""
-    wrong = any(f.truth is not None and f.truth != f.class_id for f in log.frames)
+    wrong = any(f.right is False for f in log.frames)
     deadline = any(d is not None for d in deadlines_s(log))
     return max(1, len({f.place for f in log.frames}) + wrong + deadline + bool(log.drops))
 
@@ -104,7 +104,7 @@ def _draw_latency(axes: Axes, log: RunLog, palette: Palette, most_points: int, w
                 times, values, marker, color=palette.place(place), markersize=3.6,
                 markeredgewidth=0, label=f"{legible(place, 20)} ({len(of)})",
             )  # fmt: skip
-    wrong = [f for f in frames if f.truth is not None and f.truth != f.class_id]
+    wrong = [f for f in frames if f.right is False]
     if wrong:
         times, values = decimate(
             [f.at_s for f in wrong], [1e3 * f.latency_s for f in wrong], max(40, most_points // 6)

@@ -69,13 +69,13 @@ class SimulatedRun:
 
 
 def frame_record(
-    outcome: Outcome, *, class_id: int = -1, score: float = 0.0, truth: int | None = None
+    outcome: Outcome, *, answer: int = -1, score: float = 0.0, truth: int | None = None
 ) -> FrameRecord:
     """What a log keeps of a frame.
 
     Args:
         outcome: how it ended.
-        class_id: what it was taken for; -1 where nothing is classified.
+        answer: the answer as its task numbers it; -1 where no network runs.
         score: how surely.
         truth: what it shows, as far as that is known.
     """
@@ -83,7 +83,7 @@ def frame_record(
     return FrameRecord(
         at_s=outcome.at_s,
         number=result.number,
-        class_id=class_id,
+        answer=answer,
         truth=truth,
         score=score,
         exit_number=result.exit_number,

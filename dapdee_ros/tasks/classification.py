@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,33 @@ class Classifier:
         """The largest softmax probability."""
         return answer.score
 
+    def number(self, answer: Classification | None) -> int:
+        """The class's index, -1 for no answer."""
+        return answer.class_id if answer is not None else -1
+
+    def fields(self, answer: Classification | None) -> dict[str, Any]:
+        """The class with its name, the most likely ones, and their probabilities."""
+        if answer is None:
+            return {"class_id": -1}
+        return {
+            "class_id": answer.class_id,
+            "label": self.labels[answer.class_id],
+            "score": answer.score,
+            "top_classes": answer.top_classes,
+            "top_scores": answer.top_scores,
+        }
+
+    def answer_in(self, message: Any) -> Classification | None:
+        """What the message says, whether or not this model could; None if it names no class."""
+        if message.class_id < 0:
+            return None
+        return Classification(
+            class_id=message.class_id,
+            score=message.score,
+            top_classes=tuple(message.top_classes),
+            top_scores=tuple(message.top_scores),
+        )
+
     def misfit(self, answer: Classification | None) -> str:
         """Why an answer cannot be one of this model, in words; empty if it can."""
         if answer is None:
@@ -93,3 +121,13 @@ class Classifier:
         if not all(0 <= score <= _MOST_SCORE for score in (answer.score, *answer.top_scores)):
             return "a score that is no probability"
         return ""
+
+
+def truth_fields(label: int, labels: Sequence[str]) -> dict[str, Any]:
+    """What an image shows, as the fields of a SceneTruth.
+
+    Args:
+        label: index of the true class.
+        labels: names of the classes that the source of the image knows.
+    """
+    return {"class_id": label, "label": labels[label]}

@@ -35,6 +35,18 @@ class Task(Protocol):
     def confidence(self, answer: Any) -> float:
         """How sure an answer is, 0 to 1; a gate ends a frame from its threshold on."""
 
+    def number(self, answer: Any | None) -> int:
+        """An answer as the number that run logs hold and compare with the truth; -1 for none."""
+
+    def fields(self, answer: Any | None) -> dict[str, Any]:
+        """An answer as the fields of an InferenceResult that belong to the task.
+
+        Texts may be longer than the message allows; sequences are tuples of int or of float.
+        """
+
+    def answer_in(self, message: Any) -> Any | None:
+        """The answer that an InferenceResult holds, or None; nothing about it is trusted."""
+
     def misfit(self, answer: Any) -> str:
         """Why an answer that came over the network cannot be one of this model, in words.
 

@@ -20,7 +20,7 @@ def figures_of(log: RunLog) -> dict[str, Any]:
     if not frames:
         raise TestbedError("no frame was answered in the measured time")
     latencies = [frame.latency_s for frame in frames]
-    judged = [frame for frame in frames if frame.truth is not None]
+    judged = [frame.right for frame in frames if frame.right is not None]
     accepted = settings["accepted_in_window"]
     return {
         "car_slowdown": round(settings["car_slowdown"], 2),
@@ -31,9 +31,7 @@ def figures_of(log: RunLog) -> dict[str, Any]:
         "deadline_miss_ratio": round(
             sum(x > settings["deadline_s"] for x in latencies) / len(frames), 4
         ),
-        "quality": round(sum(f.truth == f.class_id for f in judged) / len(judged), 4)
-        if judged
-        else None,
+        "quality": round(sum(judged) / len(judged), 4) if judged else None,
         "sent_bytes_per_frame": round(sum(f.sent_bytes for f in frames) / len(frames)),
         "edge_ratio": round(sum(f.place == "edge" for f in frames) / len(frames), 4),
         "plans": len(log.plans),

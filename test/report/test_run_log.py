@@ -15,7 +15,7 @@ def frame(number: int, place: str, latency_s: float, truth: int | None = 0) -> F
     return FrameRecord(
         at_s=0.1 * number,
         number=number,
-        class_id=0,
+        answer=0,
         truth=truth,
         score=0.9,
         exit_number=2,

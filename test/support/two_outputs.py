@@ -92,6 +92,18 @@ class Boxes:
         """The highest score."""
         return answer.best
 
+    def number(self, answer: Found | None) -> int:
+        """Nothing that could be compared."""
+        return -1
+
+    def fields(self, answer: Found | None) -> dict[str, Any]:
+        """No message holds it."""
+        return {}
+
+    def answer_in(self, message: Any) -> Found | None:
+        """No message holds it."""
+        return None
+
     def misfit(self, answer: Found | None) -> str:
         """Nothing is refused."""
         return ""
