@@ -1,1 +1,1 @@
-"""What a run was like: its log, its summary, its pictures."""
+"""Reports of runs: logs, summaries, figures."""

@@ -24,11 +24,11 @@ class Row:
     """One run.
 
     Attributes:
-        name: what stands above the bar on its left.
-        text: what stands above it on its right.
-        segments: (length, hex) one behind the other; empty where there is nothing to draw.
+        name: label above the bar on the left.
+        text: label above the bar on the right.
+        segments: (length, hex) end to end; empty if there is nothing to draw.
         interval: ends of a thin line over the bar, None for none.
-        box: (start, end, hex) of a bar that does not begin at 0, None for none.
+        box: (start, end, hex) of a bar that does not start at 0, None for none.
         mark: (value, hex, marker) of a mark on the row, None for none.
     """
 
@@ -83,7 +83,7 @@ def draw_bars(bars: Bars, palette: Palette, width_px: int) -> Figure:
     axes.set_xlim(low, high)
     axes.set_ylim(len(bars.rows) - 0.05, 0)
     axes.set_yticks([])
-    # A line over all rows would cross out the words.
+    # A line over all rows would run through the labels.
     paper = {"facecolor": palette["paper"], "linewidth": 0, "pad": 1.5} if bars.line else None
     for number, row in enumerate(bars.rows):
         _draw_row(axes, row, number + 0.66, palette)

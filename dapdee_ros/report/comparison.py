@@ -1,4 +1,4 @@
-"""Runs side by side: which belong together, what each is called, what each lost to the oracle."""
+"""Comparisons: grouping of runs, their names, and their regret against the oracle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dapdee_ros.report.summary import quantile, summarise
 
 UNNAMED_POLICY = "policy not named"
 NOT_SET = "not set"
-"""How a setting of None is said."""
+"""Display text of a setting of None."""
 _ORACLE = "oracle"
 _FIRST = {"exact": 0, _ORACLE: 1}
 # In this order settings are tried to tell runs of one policy apart.
@@ -33,8 +33,8 @@ class Run:
 
     Attributes:
         path: the file it was read from.
-        log: what it holds.
-        name: what it is called in tables and figures; differs from all others of its comparison.
+        log: its content.
+        name: its name in tables and figures; unique in its comparison.
     """
 
     path: Path
@@ -43,12 +43,12 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """The run in numbers, see ``summarise``."""
+        """The run's figures, see ``summarise``."""
         return summarise(self.log)
 
     @property
     def policy(self) -> str:
-        """Who planned, with the codec behind a plus where the policy was named so."""
+        """The policy, with ``+codec`` if it was given one."""
         named = self.log.settings.get("policy")
         if isinstance(named, str) and named:
             return named
@@ -61,20 +61,20 @@ class Run:
 
 
 def quality_name(runs: Sequence[Run]) -> str:
-    """What the quality of these runs' answers is called, whichever task they have."""
+    """The name of these runs' quality measure, whichever task they have."""
     names = {run.log.quality_name for run in runs}
     return names.pop() if len(names) == 1 else "quality"
 
 
 @dataclass(frozen=True)
 class Regret:
-    """What a run loses against the oracle on the frames that both answered.
+    """A run's regret against the oracle on the frames that both answered.
 
     Attributes:
         oracle: name of the oracle's run.
         frames: how many both answered.
         unmatched: frames that only one of them answered.
-        mean_s: mean of latency less the oracle's for the same frame, in s.
+        mean_s: mean of latency minus the oracle's for the same frame, in s.
         median_s: its median in s.
         p95_s: its 95th percentile in s.
         latency_ratio: mean latency over the oracle's mean latency, both over these frames.
@@ -93,7 +93,7 @@ class Regret:
 
 @dataclass
 class Comparison:
-    """Runs that are shown together.
+    """Runs shown together.
 
     Attributes:
         scenario: what they have in common; None for runs that name no scenario.
@@ -123,7 +123,7 @@ class Comparison:
         for run in self.runs:
             if run.base_policy == _ORACLE:
                 continue
-            # An oracle that may use codecs is no fair bound for one that may not.
+            # An oracle that may use codecs is not a fair bound for a policy that may not.
             like = [o for o in oracles if _codecs(o) == _codecs(run)] or oracles
             regret = _regret(run, like[0]) if like else None
             if regret is not None:
@@ -144,7 +144,7 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def setting_text(value: Any) -> str:
-    """A setting for people."""
+    """A setting as display text."""
     if value is None:
         return NOT_SET
     if isinstance(value, bool):
@@ -176,7 +176,7 @@ def _name(runs: list[Run]) -> None:
 
 
 def _alike(runs: list[Run], parts: dict[int, list[str]]) -> list[list[Run]]:
-    """Runs that cannot be told apart yet."""
+    """Runs that cannot be distinguished yet."""
     groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
         groups[tuple(parts[id(run)])].append(run)

@@ -25,7 +25,7 @@ def comparison_plates(comparison: Comparison, prefix: str, palette: Palette) -> 
         draw = partial(draw_distribution, runs, palette)
         words, name = _cdf_words(answered), f"{prefix}latency-cdf"
         plates.append(make_plate(name, "Latency, cumulative", words, palette, draw, widths=True))
-    # One run alone has nothing beside it to compare a bar with: its numbers say it all.
+    # A single run has nothing to compare a bar with: its figures suffice.
     for name, title, make in (_BARS if len(runs) > 1 else ()) + _SHARES:
         made = make(runs, palette)
         if made is not None:
@@ -78,7 +78,7 @@ def _bytes(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
 
     return _plain(
         runs, palette, "sent_bytes_per_frame", "kB per answered frame", said,
-        "Coded tensor bytes sent from car to edge, averaged over answered frames", min, 1e-3,
+        "Encoded tensor bytes sent from car to edge, averaged over answered frames", min, 1e-3,
     )  # fmt: skip
 
 
@@ -131,12 +131,12 @@ def _quality(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
     words = []
     if measured:
         words.append(
-            "Share of right answers among the frames whose truth is known, with its 95 % interval."
+            "Share of right answers among the frames with ground truth, with its 95 % interval."
         )
     if predicted:
-        words.append("Grey: not measured, but what the model's calibration data let expect.")
+        words.append("Grey: not measured, but expected from the model's calibration.")
     limits = (max(0.0, lowest - 0.03), 1.0)
-    words.append(f"The axis begins at {100 * limits[0]:.0f} %.")
+    words.append(f"The axis starts at {100 * limits[0]:.0f} %.")
     return Bars(rows, f"{quality_name(runs)} [%]", limits=limits, percent=True), " ".join(words)
 
 
@@ -156,11 +156,11 @@ def _missed(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
             )
         )
     words = (
-        "Share of all frames that ended: answered later than the deadline, and given up without "
+        "Share of all frames that ended: answered after the deadline, and dropped without "
         "an answer."
     )
     if unknown:
-        words += " Where no deadline was recorded, lateness is unknown."
+        words += " Without a recorded deadline, lateness is unknown."
     key = (("late", palette["alarm"]), ("dropped", palette["truth"]))
     return Bars(rows, "frames [%]", key, percent=True), words
 
@@ -230,7 +230,7 @@ def _regret(comparison: Comparison, palette: Palette) -> tuple[Bars, str]:
 def _leaders(
     runs: Sequence[Run], key: str, best: Callable[..., Any], text: Callable[[float], str]
 ) -> str:
-    """Who leads with what; all who are as good as far as the number is said."""
+    """The leaders and their value; all that are equal in the displayed digits."""
     known = [run for run in runs if run.summary[key] is not None]
     if not known:
         return ""
@@ -253,4 +253,7 @@ _BARS = (
     ("quality", "Quality", _quality),
     ("missed", "Deadline misses and drops", _missed),
 )
-_SHARES = (("exits", "Share of each exit", _exits), ("places", "Share of each place", _places))
+_SHARES = (
+    ("exits", "Share of each exit", _exits),
+    ("places", "Share of each finishing site", _places),
+)

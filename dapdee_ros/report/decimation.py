@@ -1,4 +1,4 @@
-"""Fewer points for a picture, without losing what stands out."""
+"""Fewer points for a plot, without losing extremes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Sequence
 def decimate(
     times: Sequence[float], values: Sequence[float], most: int
 ) -> tuple[list[float], list[float]]:
-    """At most ``most`` points that keep the lowest and highest of every short span of time.
+    """At most ``most`` points that keep the minimum and maximum of every short time span.
 
     Args:
-        times: when, in any order; points whose time or value is no number are left out.
-        values: one for each.
+        times: in any order; points whose time or value is NaN are left out.
+        values: one per time.
         most: how many points to keep, at least 4.
 
     Returns:
-        Times and values in order of time. Given in full where they are few enough, else the first,
-        the last, and two of each of (most - 2) / 2 spans of equal length.
+        Times and values in order of time: all of them if they are few enough, else the first, the
+        last, and two from each of (most - 2) / 2 spans of equal length.
 
     Raises:
         ValueError: if ``most`` is smaller than 4.
     """
     if most < 4:
-        raise ValueError(f"at most {most} points asked for; expected 4 or more")
+        raise ValueError(f"at most {most} points requested; expected 4 or more")
     points = sorted(
         (t, v) for t, v in zip(times, values, strict=True) if math.isfinite(t) and math.isfinite(v)
     )
@@ -48,10 +48,10 @@ def decimate(
 def stretches(
     intervals: Sequence[tuple[float, float]], shortest: float
 ) -> list[tuple[float, float]]:
-    """Intervals as (start, length), merged where less than ``shortest`` lies between them.
+    """Intervals as (start, length), merged if the gap is less than ``shortest``.
 
-    What is shorter than ``shortest`` is drawn that long, so that it can be seen; the number of
-    stretches is then bounded by the whole time over ``shortest``.
+    Shorter intervals get that length, so that they are visible; the number of intervals is then
+    bounded by the total time over ``shortest``.
     """
     merged: list[list[float]] = []
     for start, end in sorted(intervals):

@@ -1,4 +1,4 @@
-"""Latency as a whole: its cumulative distribution for every run, and its quantiles as rows."""
+"""Latency distribution: the cumulative distribution of every run, and quantiles as rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_STEPS = 250
-# Wider than this ratio of longest to shortest, a linear axis would squeeze most of it.
+# Above this ratio of longest to shortest, a linear axis would compress most of it.
 _LOG_FROM = 15.0
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.6)), (0, (5, 1.5, 1, 1.5)))
 
@@ -37,7 +37,7 @@ def line_styles(runs: list[Run]) -> dict[str, Any]:
 
 
 def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figure:
-    """Draw for every run the share of answered frames that took at most as long."""
+    """Draw, per run, the share of answered frames with at most a given latency."""
     wide = width_px >= WIDE_PX
     columns = 4 if wide else 1
     shown = [run for run in runs if finite(f.latency_s for f in run.log.frames)]
@@ -86,7 +86,7 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
 
 
 def quantile_rows(runs: list[Run], palette: Palette) -> Bars:
-    """For every run the middle half, the middle nine tenths and the median of its latencies."""
+    """Per run, the middle half, the middle nine tenths and the median of its latencies."""
     rows = []
     for run in runs:
         s = run.summary

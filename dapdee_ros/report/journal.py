@@ -1,4 +1,4 @@
-"""The log of a run that is going on: written line by line, readable whenever the run ends."""
+"""The log of a run in progress: written line by line, readable whenever the run ends."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from dapdee_ros.report.run_log import (
 )
 
 SUFFIX = ".journal"
-"""What a journal's name ends in, after the whole name of the log."""
+"""Suffix of a journal, after the full name of the log."""
 
 _FORMAT = 1
 _LISTS = {"frames", "plans", "links", "link_truth", "drops"}
 
 
 def journal_of(path: Path) -> Path:
-    """Where the journal of the log at ``path`` is."""
+    """Path of the journal of the log at ``path``."""
     return path.with_name(path.name + SUFFIX)
 
 
 class Journal:
-    """Appends what happens to a file, so that neither a kill nor a full disk takes it back.
+    """Appends events to a file, so that they survive a kill or a full disk.
 
-    Memory does not grow. The log itself is made of it at the end, and the journal is then removed.
+    Memory does not grow. At the end it is converted to the log and removed.
 
     Attributes:
         path: where the log will be.
@@ -46,7 +46,7 @@ class Journal:
         """Begin.
 
         Args:
-            path: where the log will be; the journal lies beside it.
+            path: where the log will be; the journal is next to it.
 
         Raises:
             FileError: if the journal cannot be written.
@@ -71,13 +71,13 @@ class Journal:
         return self._write({name: asdict(record)})
 
     def note(self, **values: Any) -> bool:
-        """Set fields of the log that are no lists of records; False if that was lost."""
+        """Set fields of the log other than record lists; False if that was lost."""
         return self._write({"note": values})
 
     def _write(self, line: Mapping[str, Any]) -> bool:
         data = json.dumps(plain(line)).encode() + b"\n"
         try:
-            # A line that a full disk cut off is ended first; whoever reads passes over it.
+            # A line truncated by a full disk is terminated first; readers skip it.
             written = self._file.write(b"\n" + data if self._torn else data)
         except OSError as error:
             self.lost, self._error = self.lost + 1, error
@@ -88,14 +88,14 @@ class Journal:
         return not self._torn
 
     def complete(self) -> None:
-        """Make the log of the journal, and remove that.
+        """Convert the journal to the log, and remove the journal.
 
         Raises:
             FileError: if the log cannot be written, or lines are missing from it; the journal
                 stays, and ``dapdee report`` reads it.
         """
         self._file.close()
-        kept = f"what was written of it is in {self._journal}, which `dapdee report` reads"
+        kept = f"what was written so far is in {self._journal}, which `dapdee report` can read"
         try:
             log = read_journal(self._journal)
             log.save(self.path)
@@ -110,7 +110,7 @@ class Journal:
 
 
 def read_log(path: Path) -> RunLog:
-    """The log at a path, of a run that ended or, if it is a journal, of one that was broken off.
+    """The log at a path, of a finished run or, if it is a journal, of an interrupted one.
 
     Raises:
         RunLogError: if it is neither.
@@ -119,12 +119,12 @@ def read_log(path: Path) -> RunLog:
 
 
 def read_journal(path: Path) -> RunLog:
-    """The log of a run as far as its journal holds it.
+    """The log of a run as far as it is in its journal.
 
-    Lines that were torn by a kill or a full disk are passed over.
+    Lines truncated by a kill or a full disk are skipped.
 
     Raises:
-        RunLogError: if the file cannot be read, or is no journal.
+        RunLogError: if the file cannot be read, or is not a journal.
     """
     values: dict[str, Any] = {name: [] for name in _LISTS}
     try:
@@ -137,7 +137,7 @@ def read_journal(path: Path) -> RunLog:
                         raise
                     continue
                 if number == 0 and line != {"note": {"format": _FORMAT}}:
-                    raise RunLogError(f"{path} is no journal of a run, or of another version")
+                    raise RunLogError(f"{path} is not the journal of a run, or of another version")
                 for name, value in line.items():
                     if name == "note":
                         values.update(value)
@@ -146,7 +146,7 @@ def read_journal(path: Path) -> RunLog:
     except RunLogError:
         raise
     except (OSError, ValueError, AttributeError, KeyError) as error:
-        raise RunLogError(f"{path} is no journal of a run: {error}") from error
+        raise RunLogError(f"{path} is not the journal of a run: {error}") from error
     if "format" not in values:
         raise RunLogError(f"{path} is empty: the run ended before anything was recorded")
     del values["format"]

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing but itself, and its figures as SVG beside it."""
+"""The report: one self-contained HTML file, with its figures also as SVG files."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from dapdee_ros.report.timeline import deepest_exit, timeline
 from dapdee_ros.report.wording import NOTHING, kilobytes, milliseconds, number, percent
 
 MOST_TIMELINES = 24
-# All timelines of a report share these points of latency, or many long runs would make a file that
-# no phone opens.
+# All timelines of a report share this number of latency points; otherwise many long runs would make
+# a file too large for phones.
 _POINTS = 24_000
 _MOST_POINTS, _LEAST_POINTS = 3_000, 300
 _OPEN_TIMELINES = 2
@@ -48,7 +48,7 @@ def write_report(
         most_timelines: how many runs, the first ones, to draw over time.
 
     Returns:
-        The numbers, as JSON values: ``report``, ``figures`` and ``comparisons``.
+        The figures, as JSON values: ``report``, ``figures`` and ``comparisons``.
 
     Raises:
         ValueError: if there is no run.
@@ -150,7 +150,7 @@ def _section(
 
 
 def _common_words(comparison: Comparison) -> str:
-    """The settings that all runs share, as far as a reader needs them at once."""
+    """The most important settings that all runs share."""
     words = []
     for key, text in _COMMON:
         values = {setting_text(run.log.settings.get(key)) for run in comparison.runs}
@@ -219,7 +219,7 @@ def _timeline_plate(run: Run, name: str, palette: Palette, most_points: int) -> 
             "short while."
         )
     if drops and not run.log.drops:
-        words += f" {drops} frames were given up; when was not recorded."
+        words += f" {drops} frames were dropped; their times were not recorded."
     name = re.sub(r"-+", "-", f"{name}-{re.sub('[^a-z0-9]+', '-', run.name.lower())[:48]}")
 
     def draw(width_px: int) -> Any:
@@ -230,7 +230,7 @@ def _timeline_plate(run: Run, name: str, palette: Palette, most_points: int) -> 
 
 
 def _figures(plates: Sequence[Plate]) -> str:
-    """Figures side by side, as many a row as leave the least of the last row empty."""
+    """Figures side by side, in as many columns as leave the least of the last row empty."""
     small = sum(len(plate.drawings) == 1 for plate in plates)
     columns = "four" if small % 4 in (0, 3) else "three"
     return f'<div class="figures {columns}">{"".join(map(_figure, plates))}</div>'

@@ -1,4 +1,4 @@
-"""Colours: one for each policy, place and exit, the same in every figure, by day and by night."""
+"""Colours per policy, finishing site and exit, the same in every figure, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-# Hues that people with any colour vision tell apart best come first (after Okabe and Ito 2008, and
-# Tol 2021), darkened for white and lightened for dark paper. More policies than that are never told
-# apart by colour alone: each has a marker of its own, and bars carry their names.
+# The hues that are easiest to distinguish with any colour vision come first (after Okabe and Ito
+# 2008, and Tol 2021), darkened for light and lightened for dark backgrounds. Colour is never the
+# only difference: each policy has its own marker, and bars are labelled.
 _POLICIES = {
     "exact": ("#0072b2", "#5cb8f0"),
     "oracle": ("#2f3338", "#f2f2f0"),
@@ -44,7 +44,7 @@ _FURNITURE = {
     "alarm": ("#b3261e", "#ff7a6e"),
     "truth": ("#b9bfc7", "#69717b"),
 }
-# From yellow over green to blue, ever darker (on dark paper ever stronger): told apart without hue.
+# From yellow via green to blue with monotonic lightness, so distinguishable without hue.
 _EXITS = (
     ((226, 190, 60), (56, 150, 138), (22, 58, 118)),
     ((250, 232, 150), (74, 190, 172), (64, 118, 204)),
@@ -57,8 +57,8 @@ class Shade:
 
     Attributes:
         name: its name as a CSS variable, without the dashes.
-        light: hex on light paper.
-        dark: hex on dark paper.
+        light: hex on a light background.
+        dark: hex on a dark background.
     """
 
     name: str

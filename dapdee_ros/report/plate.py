@@ -1,7 +1,7 @@
-"""A drawing made ready for a page: SVG that scales, speaks to screen readers and follows its page.
+"""Prepares plots for a page: responsive, accessible SVG that follows the page's colours.
 
 Matplotlib draws with the palette's light colours. In a page they become CSS variables, so that the
-page's own light and dark colours hold; in a file of its own a drawing keeps them, on white.
+page's light and dark colours apply; in a separate file a plot keeps them, on white.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[int], "Figure"]
-"""Draws a figure that is to be as many pixels wide."""
+"""Draws a figure of this width in pixels."""
 
 WIDE_PX = 1120
 NARROW_PX = 340
@@ -41,7 +41,7 @@ class Plate:
         name: for file names and ids: letters, digits, hyphens.
         title: heading, plain text.
         caption: what it shows, in a sentence or two, plain text.
-        drawings: SVG for a page by who is to see it: ``wide``, ``narrow`` or ``any``.
+        drawings: SVG for a page by screen: ``wide``, ``narrow`` or ``any``.
         drawn: matplotlib's SVG of the first of them.
     """
 
@@ -53,7 +53,7 @@ class Plate:
 
     @property
     def file(self) -> str:
-        """SVG for a file of its own."""
+        """SVG for a separate file."""
         identity = f"{self.name}-{next(iter(self.drawings))}"
         return finished_svg(self.drawn, identity, self.title, self.caption, in_page=False)
 
@@ -61,7 +61,7 @@ class Plate:
 def make_plate(
     name: str, title: str, caption: str, palette: Palette, draw: Draw, *, widths: bool = False
 ) -> Plate:
-    """Draw a figure, twice where a phone needs another drawing than a desktop (``widths``)."""
+    """Draw a figure, with ``widths`` once for desktops and once for phones."""
     sizes = {"wide": WIDE_PX, "narrow": NARROW_PX} if widths else {"any": NARROW_PX}
     drawings, drawn = {}, ""
     for who, width_px in sizes.items():
@@ -102,8 +102,8 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """Axes below each other on a common x axis, with room for a key above and the x axis below.
 
-    Everything has its place in pixels (one unit of font size is a pixel): what stands around axes
-    is known beforehand, and measuring it would take as long again as drawing.
+    Everything is positioned in pixels (one unit of font size is a pixel): what surrounds the axes
+    is known in advance, and measuring it would take as long as drawing.
 
     Args:
         width_px: of the figure.
@@ -159,12 +159,12 @@ def style_axes(axes: Axes, palette: Palette, title: str = "", *, grid: str = "bo
     axes.grid(axis=grid, color=palette["rule"], linewidth=0.6, alpha=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     if title:
-        # Nothing stands between axes and title; to find that out, matplotlib measures all ticks.
+        # Nothing is between axes and title; matplotlib would measure all ticks to find that out.
         axes.set_title(title, loc="left", color=palette["ink"], pad=5, y=1.0)
 
 
 def log_ticks(axes: Axes) -> None:
-    """Name 1, 2 and 5 of every decade of a logarithmic axis: a range is often less than two."""
+    """Label 1, 2 and 5 of every decade on a logarithmic axis: ranges are often small."""
     from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -174,7 +174,7 @@ def log_ticks(axes: Axes) -> None:
 
 
 def legible(text: object, most: int = 400) -> str:
-    """Text that any file can hold: no control characters, no torn surrogates, not endless."""
+    """Text that is valid in any file: no control characters or lone surrogates, bounded length."""
     clean = re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", " ", str(text))
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
@@ -194,7 +194,7 @@ def finished_svg(svg: str, identity: str, title: str, text: str, *, in_page: boo
         identity: begins every id in it, so that several drawings can share a page.
         title: accessible name.
         text: accessible description.
-        in_page: for a page (as wide as its place there) or for a file (white paper).
+        in_page: for a page (responsive width) or for a file (white background).
     """
     root = ElementTree.fromstring(svg)
     left, top, width, height = (float(v) for v in root.attrib["viewBox"].split())
@@ -227,7 +227,7 @@ def finished_svg(svg: str, identity: str, title: str, text: str, *, in_page: boo
         element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{identity}-{tag}"})
         element.text = legible(words)
         root.insert(0, element)
-    # In a page the parser knows the names; a file must say which language it is.
+    # In a page the parser knows the names; a file needs the namespace.
     for element in root.iter():
         element.tag = element.tag.rsplit("}", maxsplit=1)[-1]
     if not in_page:
@@ -255,7 +255,7 @@ def _shorten_ids(root: ElementTree.Element, identity: str) -> None:
 
 
 def _tidy(element: ElementTree.Element) -> None:
-    """One decimal is a tenth of a pixel; the font is the page's; rotation by nothing is nothing."""
+    """Round to a tenth of a pixel, use the page's font, remove rotations by zero."""
     attributes = element.attrib
     if "d" in attributes:
         attributes["d"] = _rounded(" ".join(attributes["d"].split()))
@@ -284,7 +284,7 @@ def _rounded(numbers: str) -> str:
 
 
 def _hoist(group: ElementTree.Element) -> None:
-    """Say the style of many equal marks once, on the group around them."""
+    """Move the style of many equal marks to their group."""
     marks = [child for child in group if child.tag.endswith("}use")]
     styles = {mark.attrib.get("style") for mark in marks}
     if group.tag.endswith("}g") and len(marks) > 1 and len(marks) == len(group):

@@ -18,7 +18,7 @@ Record = TypeVar("Record")
 
 
 class RunLogError(ValueError):
-    """A file that is no log of a run; the message says why."""
+    """A file that is not the log of a run; the message says why."""
 
 
 @dataclass
@@ -26,11 +26,11 @@ class FrameRecord:
     """One result.
 
     Attributes:
-        at_s: when it came, seconds since the run's start.
+        at_s: its time, seconds since the run's start.
         number: the frame's number.
-        answer: the answer as its task numbers it (a classifier: the class); -1 where there is none.
-        truth: the true answer, or None where it is not known.
-        score: how sure the answer is, 0 to 1.
+        answer: the answer as its task numbers it (a classifier: the class); -1 if there is none.
+        truth: the true answer, or None if unknown.
+        score: confidence of the answer, 0 to 1.
         exit_number: exit that gave it.
         place: ``car``, ``edge`` or ``fallback``.
         plan_epoch: plan under which it started.
@@ -38,9 +38,9 @@ class FrameRecord:
         transfer_s: T_t in s.
         tail_s: T_e in s.
         latency_s: from receiving the image to the result, in s.
-        sent_bytes: coded tensor bytes sent.
-        codec: how they were coded, empty if nothing was sent, None where it was not recorded.
-        deadline_s: the frame's deadline in s, None where only the run's settings know it.
+        sent_bytes: encoded tensor bytes sent.
+        codec: their codec, empty if nothing was sent, None if not recorded.
+        deadline_s: the frame's deadline in s, None if only the run's settings have it.
     """
 
     at_s: float
@@ -67,13 +67,13 @@ class FrameRecord:
 
 @dataclass
 class DropRecord:
-    """Frames that were given up.
+    """Dropped frames.
 
     Attributes:
         at_s: when that became known, seconds since the run's start.
-        reason: why, in words.
+        reason: why, as text.
         count: how many at once.
-        number: the frame's number, None where it is not known.
+        number: the frame's number, None if unknown.
     """
 
     at_s: float
@@ -94,12 +94,12 @@ class PlanRecord:
         codec: how.
         late: whether it was known to miss the deadline.
         predicted_latency_s: expected latency in s.
-        reason: why, in words.
-        policy: who decided, empty where it was not recorded.
+        reason: why, as text.
+        policy: the policy, empty if not recorded.
         mode: what was minimised, ``latency``, ``throughput`` or a weighted sum; empty where it was
             not recorded.
-        deadline_s: the deadline it was made for in s, None where it was not recorded.
-        predicted_quality: what to expect of answers by the calibration, 0 to 1, None if unknown.
+        deadline_s: its deadline in s, None if not recorded.
+        predicted_quality: expected quality by calibration, 0 to 1, None if unknown.
     """
 
     at_s: float
@@ -118,7 +118,7 @@ class PlanRecord:
 
 @dataclass
 class LinkRecord:
-    """The link at one moment.
+    """The link at one time.
 
     Attributes:
         at_s: when, seconds since the run's start.
@@ -138,17 +138,18 @@ class RunLog:
     """Everything about one run.
 
     Attributes:
-        settings: what was run: model, link, rate, deadline, seconds.
+        settings: of the run: model, link, rate, deadline, seconds.
         labels: class names of the model.
         exit_count: number of exits of the model.
-        quality_name: what its task calls the quality of answers.
-        first_result_s: seconds from the start of the run to the first result, None if none came.
-        frames: results in the order in which they came.
+        quality_name: the task's name for the quality of answers.
+        first_result_s: seconds from the start of the run to the first result, None if there was
+            none.
+        frames: results in order of arrival.
         plans: plans in order.
         links: estimates of the link.
         link_truth: the emulated link's true state, if there is one.
         ledger: the last ledger of the head: its fields by name.
-        drops: frames given up, as far as their time was recorded; the ledger counts them all.
+        drops: dropped frames whose time was recorded; the ledger counts them all.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +165,7 @@ class RunLog:
     drops: list[DropRecord] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write the log, whole.
+        """Write the log atomically.
 
         Raises:
             FileError: if it cannot be written.
@@ -185,7 +186,7 @@ class RunLog:
         except RunLogError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunLogError(f"{path} is no log of a run: {error}") from error
+            raise RunLogError(f"{path} is not the log of a run: {error}") from error
         return run_log_of(data, path)
 
 
@@ -194,7 +195,7 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
 
     Args:
         data: the fields of ``RunLog`` by name, records as objects.
-        path: where they are from, for messages.
+        path: their file, for messages.
 
     Raises:
         RunLogError: if a field or record is missing or is of another type.
@@ -220,7 +221,7 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
                 raise TypeError(f"{name} is {data[name]!r}")
         return RunLog(**{f.name: data[f.name] for f in fields(RunLog)})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunLogError(f"{path} is no log of a run: {error}") from error
+        raise RunLogError(f"{path} is not the log of a run: {error}") from error
 
 
 def _rename(data: dict[str, Any]) -> None:
@@ -234,7 +235,7 @@ def _rename(data: dict[str, Any]) -> None:
             rename(values)
 
 
-# What JSON may hold for a field of each type. None stands for NaN, which JSON does not have.
+# The JSON types of a field by its type. None stands for NaN, which JSON does not have.
 _ALLOWED: dict[str, tuple[type, ...]] = {
     "float": (float, int, type(None)),
     "float | None": (float, int, type(None)),

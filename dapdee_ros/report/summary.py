@@ -1,4 +1,4 @@
-"""A run in numbers."""
+"""The figures of a run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def wilson_interval(right: int, judged: int) -> tuple[float, float]:
-    """95 % interval of a share of which ``right`` of ``judged`` were seen.
+    """95 % interval of a share, of which ``right`` out of ``judged`` were observed.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    1927. Unlike the normal approximation it stays within 0 and 1 and holds for few frames.
+    1927. Unlike the normal approximation it stays within 0 and 1 and is valid for few frames.
     """
     share, z2 = right / judged, _Z_95**2
     middle = (share + z2 / (2 * judged)) / (1 + z2 / judged)
@@ -54,9 +54,9 @@ def deadlines_s(log: RunLog) -> list[float | None]:
 
 
 def deadline_in_view(deadline: float, longest: float) -> bool:
-    """Whether a deadline is near enough to the longest latency to be drawn beside it.
+    """Whether a deadline is close enough to the longest latency to be drawn with it.
 
-    One that is far above would press all latencies onto the axis. Both in the same unit.
+    One far above would compress all latencies onto the axis. Both in the same unit.
     """
     return deadline <= 2.5 * longest
 
@@ -75,11 +75,11 @@ def drop_reasons(log: RunLog) -> dict[str, int]:
 
 
 def summarise(log: RunLog) -> dict[str, Any]:
-    """The figures of a run, as JSON values; None where a figure cannot be had.
+    """The figures of a run, as JSON values; None if a figure is unknown.
 
-    Counts are the ledger's where the run has one (``ledger`` says so), else those of the recorded
+    Counts are the ledger's if the run has one (``ledger`` says so), else those of the recorded
     frames. ``answered_ratio`` is results over accepted frames that have ended; ``late_ratio`` and
-    ``drop_ratio`` are over the same. ``throughput_hz`` is results a second between the first and
+    ``drop_ratio`` are over the same. ``throughput_hz`` is results per second between the first and
     the last; ``sent_bytes_per_frame`` is over results; ``plan_changes`` does not count the first
     plan.
     """
@@ -151,7 +151,7 @@ def _quality(log: RunLog) -> dict[str, Any]:
     right = sum(judged)
     predicted_of = {p.epoch: p.predicted_quality for p in log.plans}
     predicted = finite(predicted_of.get(f.plan_epoch) for f in log.frames)
-    # What runs no network, as the simulator, knows each frame's exit and says what to expect of it.
+    # The simulator runs no network, but knows each frame's exit and its expected quality.
     expected = log.settings.get("expected_quality")
     if isinstance(expected, float):
         predicted = finite([expected])
@@ -191,7 +191,7 @@ def _by_place(frames: Sequence[FrameRecord]) -> dict[str, dict[str, Any]]:
 
 
 def summary_text(summary: dict[str, Any]) -> str:
-    """The figures in a few lines for a person."""
+    """The figures in a few lines of text."""
     lines = [
         f"frames   {summary['accepted']} accepted = {summary['results']} results + "
         f"{summary['drops']} drops + {summary['in_flight']} in flight "
@@ -214,7 +214,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     )
     if summary["quality"] is not None:
         name = f"{summary['quality_name']:<8}"
-        lines.append(f"{name} {summary['quality']:.1%} of the frames whose truth is known")
+        lines.append(f"{name} {summary['quality']:.1%} of the frames with ground truth")
     if summary["first_result_s"] is not None:
         lines.append(f"start    first result after {summary['first_result_s']:.1f} s")
     return "\n".join(lines)

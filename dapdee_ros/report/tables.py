@@ -1,4 +1,4 @@
-"""The numbers of a report as HTML tables. Everything that comes from a log is escaped here."""
+"""The figures of a report as HTML tables. Everything from a log is escaped here."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dapdee_ros.report.wording import NOTHING, kilobytes, milliseconds, number, 
 
 @dataclass(frozen=True)
 class Table:
-    """A table before it is HTML.
+    """A table before conversion to HTML.
 
     Attributes:
-        title: what it holds, plain text.
-        heads: column names; the first column names the row.
+        title: its title, plain text.
+        heads: column names; the first column has the row names.
         rows: cells as plain text, as many as heads.
-        note: a sentence under it, plain text.
-        words: numbers of the columns that hold words, not numbers.
+        note: a sentence below it, plain text.
+        words: indices of the columns with text instead of numbers.
     """
 
     title: str
@@ -36,7 +36,7 @@ def escaped(text: object) -> str:
 
 
 def table_html(table: Table) -> str:
-    """A table in a box of its own that scrolls, so that the page does not."""
+    """A table in a scrolling box, so that the page does not scroll sideways."""
     kinds = [' class="words"' if n in table.words else "" for n in range(len(table.heads))]
     heads = "".join(
         f'<th scope="col"{kind}>{escaped(head)}</th>'
@@ -59,7 +59,7 @@ def table_html(table: Table) -> str:
 
 
 def _breakable(escaped_text: str) -> str:
-    """A name that breaks where a person would break it."""
+    """A name with sensible line breaks."""
     return escaped_text.replace("_", "_<wbr>")
 
 
@@ -76,7 +76,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def settings_tables(comparison: Comparison) -> list[Table]:
-    """What made the runs: what all share, and what differs."""
+    """The runs' settings: common ones, and differences."""
     runs = comparison.runs
     keys = list(dict.fromkeys(key for run in runs for key in run.log.settings))
     values = {key: [_setting(run, key) for run in runs] for key in keys}
@@ -139,9 +139,7 @@ def _ledger_note(runs: Sequence[Run]) -> str:
     notes = []
     bare = [run.name for run in runs if not run.summary["ledger"]]
     if bare:
-        notes.append(
-            f"Without a ledger, frames are counted from what was recorded: {', '.join(bare)}."
-        )
+        notes.append(f"Without a ledger, recorded frames are counted: {', '.join(bare)}.")
     torn = [run.name for run in runs if run.summary["ledger"] and not run.summary["balanced"]]
     if torn:
         notes.append(
@@ -152,7 +150,7 @@ def _ledger_note(runs: Sequence[Run]) -> str:
 
 
 def _tables_of_one(run: Run) -> list[Table]:
-    """The tables of a run that has none beside it: figures downwards, where a phone has room."""
+    """The tables of a single run: figures in rows, which fits a phone."""
     s = run.summary
     total = s["recorded"]
     figures = list(zip(_FIGURES, _figures_of(run), strict=True))
@@ -169,7 +167,7 @@ def _tables_of_one(run: Run) -> list[Table]:
         Table("Parts of the latency in ms", ("part", "median", "95 %"), parts, _PARTS_NOTE),
         Table("Share of each exit", ("exit", "frames", "share"), exits),
         Table("Where frames were finished, latency in ms", _PLACE_HEADS, places),
-        Table("Frames given up", ("reason", "frames"), drops),
+        Table("Dropped frames", ("reason", "frames"), drops),
     ]
     return [table for table in tables if table.rows]
 
@@ -230,7 +228,7 @@ def _regret_table(comparison: Comparison) -> Table:
     )  # fmt: skip
     return Table(
         "Regret against the oracle in ms", heads, rows,
-        "Latency less the oracle's for the same frame, over the frames that both answered. Ratio: "
+        "Latency minus the oracle's for the same frame, over the frames that both answered. Ratio: "
         "mean latency over the oracle's. Late points: late frames per 100 more than the oracle's. "
         "Of one only: frames that only one of the two answered.",
         words=(8,),
@@ -243,4 +241,4 @@ def _drops_table(runs: Sequence[Run]) -> Table:
         for run in runs
         for reason, count in run.summary["drop_reasons"].items()
     ]
-    return Table("Frames given up", ("run", "reason", "frames"), rows, words=(1,))
+    return Table("Dropped frames", ("run", "reason", "frames"), rows, words=(1,))

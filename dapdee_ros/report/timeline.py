@@ -1,6 +1,6 @@
-"""A run over time: latency, and under it the exit, what was sent, and the link, on one time axis.
+"""A run over time: latency, and below it exit, sent tensors, and link, on one time axis.
 
-Every panel draws a bounded number of marks however long the run was, and keeps what stands out.
+Every panel draws a bounded number of marks, however long the run was, and keeps extremes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_EXITS = 64
 
 
 def draw_timeline(log: RunLog, path: Path) -> None:
-    """Draw a run and write it where the path's suffix says (png, svg), on white."""
+    """Draw a run and write it in the format of the path's suffix (png, svg), on white."""
     palette = Palette(exit_count=deepest_exit(log))
     with drawing_style(), whole_file(path) as draft:
         timeline(log, palette, WIDE_PX).savefig(draft, dpi=90, facecolor="white")
@@ -78,7 +78,7 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
 
 
 def _key_entries(log: RunLog) -> int:
-    """How many marks the panel of latency explains, 1 at least."""
+    """Number of marks in the latency panel's legend, at least 1."""
     wrong = any(f.right is False for f in log.frames)
     deadline = any(d is not None for d in deadlines_s(log))
     return max(1, len({f.place for f in log.frames}) + wrong + deadline + bool(log.drops))
@@ -134,7 +134,7 @@ def _draw_deadline(axes: Axes, log: RunLog, palette: Palette) -> None:
         for f, d in zip(log.frames, deadlines_s(log), strict=True)
         if d is not None and math.isfinite(f.at_s)
     ]
-    # A line from change to change; what lies between says nothing.
+    # A line from change to change; points in between add nothing.
     kept = [
         pair
         for number, pair in enumerate(pairs)
@@ -153,7 +153,7 @@ def _draw_deadline(axes: Axes, log: RunLog, palette: Palette) -> None:
 
 
 def _cuts(log: RunLog) -> list[tuple[str, list[tuple[float, float]]]]:
-    """What was sent with the stretches of time, longest first; many are put together."""
+    """What was sent, with its time spans, longest first; rare ones are combined."""
     plans = [p for p in log.plans if math.isfinite(p.at_s)]
     ends = finite(f.at_s for f in log.frames) + [p.at_s for p in plans]
     intervals: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -182,7 +182,7 @@ def _draw_cuts(
     if not cuts:
         _say(axes, "no plan was recorded", palette)
         return
-    # Names stand in the panel, above their bars: on a phone there is no room beside it.
+    # Labels are in the panel, above their bars: on a phone there is no room beside it.
     axes.set_ylim(len(cuts), 0)
     for row, (name, intervals) in enumerate(cuts):
         alone = name == ALL_ON_CAR
@@ -203,7 +203,7 @@ def _draw_link(axes: Axes, log: RunLog, palette: Palette, width_px: int, end_s: 
     ):
         times, rates = decimate([r.at_s for r in records], [_mbps(r) for r in records], width_px)
         if times:
-            # The last state holds until the end.
+            # The last state lasts until the end.
             axes.step(
                 [*times, max(end_s, times[-1])], [*rates, rates[-1]], where="post", color=colour,
                 linewidth=width, label=label,

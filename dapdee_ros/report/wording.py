@@ -1,15 +1,15 @@
-"""How numbers are said to people: with unit, with as many digits as mean something."""
+"""Formats numbers for display: with unit and significant digits."""
 
 from __future__ import annotations
 
 import math
 
 NOTHING = "—"
-"""Stands where there is no number."""
+"""Shown for a missing number."""
 
 
 def number(value: float | None) -> str:
-    """Three digits, but never fewer than stand before the point."""
+    """Three significant digits, but never fewer than before the decimal point."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -26,7 +26,7 @@ def kilobytes(value_bytes: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent; what is not quite nothing, or not quite all, does not look like it."""
+    """A share in percent; tiny or nearly complete shares are not rounded to 0 or 100."""
     if share is None or not math.isfinite(share):
         return NOTHING
     if 0 < share < 0.0005:

@@ -1,1 +1,1 @@
-"""What car and edge do with a frame: head and tail runners, ledger, fallback. No ROS in here."""
+"""Runs frames on car and edge: head and tail runners, ledger, fallback. No ROS in here."""

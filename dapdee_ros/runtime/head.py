@@ -54,10 +54,10 @@ Trace = Callable[[float, Event, Sequence[Action]], None]
 
 
 class HeadRuntime:
-    """Runs a ``HeadCore``: one inference thread computes, any thread may bring something.
+    """Runs a ``HeadCore``: one inference thread computes, any thread may submit events.
 
     Attributes:
-        rejections: what was refused of what came from outside: plans, answers, images.
+        rejections: refused input from outside: plans, answers, images.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class HeadRuntime:
 
         Args:
             network: the model that is run.
-            load: turns what ``accept`` was given into the network's input, uint8 of shape
+            load: turns the argument of ``accept`` into the network's input, uint8 of shape
                 (1, H, W, 3); raises FrameError if it can't. Called on the inference thread.
             send: sends a boundary to the edge. Called on the inference thread.
             publish: receives every result, on the inference thread or the one that answers.
-            session: this head's number, drawn anew for every head.
+            session: this head's number, drawn at random for every head.
             settings: deadline and window.
-            rejections: where to count what is refused.
-            check_plan: raises what ``set_plan`` shall raise for plans that fit the network, but
-                must not be followed.
-            unused: told of answers that ended no frame, to frames that were really sent.
+            rejections: counts what is refused.
+            check_plan: raises for plans that fit the network but must not be followed; ``set_plan``
+                passes the exception on.
+            unused: called with answers that ended no frame, for frames that were really sent.
             clock: monotonic seconds.
             machine: what computes; by default the network itself.
-            trace: told every event and what followed, while the core is locked.
+            trace: called with every event and its actions, while the core is locked.
         """
         self._network = network
         self._send = send
@@ -118,24 +118,24 @@ class HeadRuntime:
         return self._core.session
 
     def ledger(self) -> LedgerSummary:
-        """What became of the frames so far."""
+        """Counts of the frames so far."""
         with self._condition:
             return self._core.ledger.summary()
 
     @property
     def plan(self) -> FramePlan:
-        """The plan for the next frame; its epoch is 0 while the car drives alone."""
+        """The plan for the next frame; its epoch is 0 while the car works alone."""
         with self._condition:
             return self._core.program(self._clock()).plan
 
     @property
     def manager_silent_s(self) -> float:
-        """Seconds since a plan came or its manager was heard; infinite before the first plan."""
+        """Seconds since the last plan or heartbeat; infinite before the first plan."""
         return self._clock() - self._core.heard_s
 
     @property
     def settings(self) -> HeadSettings:
-        """What holds where no plan says otherwise; set it to change it for the next frame."""
+        """Settings that apply without a plan; set it to change them for the next frame."""
         return self._core.settings
 
     @settings.setter
@@ -144,7 +144,7 @@ class HeadRuntime:
 
     @property
     def queue_depth(self) -> int:
-        """Frames waiting, in work or on their way."""
+        """Frames waiting, being computed or in flight."""
         with self._condition:
             return self._core.queue_depth
 
@@ -167,15 +167,15 @@ class HeadRuntime:
         self._tell(PlanArrived(program))
 
     def hear_manager(self) -> None:
-        """The manager lives, so the last plan holds on, or holds again."""
+        """Handle a heartbeat: the last plan stays in force, or is in force again."""
         self._tell(ManagerHeard())
 
     def accept(self, payload: Any) -> None:
-        """Take on a frame. The one that it displaces is dropped."""
+        """Accept a frame. The one that it supersedes is dropped."""
         self._tell(FrameArrived(payload))
 
     def answer(self, answer: TailAnswer) -> bool:
-        """Take an answer of the edge; the first that ends a frame counts.
+        """Handle an answer of the edge; the first one ends the frame.
 
         Returns:
             Whether it ended a frame: False for late, refused and foreign ones.
@@ -189,21 +189,21 @@ class HeadRuntime:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the job that it is at; open frames end as drops."""
+        """End the thread after its current job; open frames end as drops."""
         self._tell(Stopped())
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
         if self._thread:
             self._thread.join()
-        if self._job is not None:  # there was no thread that could have done it
+        if self._job is not None:  # there was no thread to do it
             number, self._job = self._job.number, None
             self._tell(ComputingFailed(number, SHUTDOWN, DropKind.SHUTDOWN))
 
     # --- the core -------------------------------------------------------------------------------
 
     def _tell(self, event: Event) -> list[Action]:
-        """Hand an event to the core and do what it says; jobs are left to the inference thread."""
+        """Pass an event to the core and execute its actions, except for the inference jobs."""
         with self._condition:
             now_s = self._clock()
             actions = self._core.handle(now_s, event)
@@ -234,11 +234,12 @@ class HeadRuntime:
             self.rejections.count(self._clock(), action.kind, action.reason)
         elif isinstance(action, PlanExpired):
             log.warning(
-                "no manager was heard for %g s, so its plan has expired: the car drives alone",
+                "no heartbeat from the manager for %g s, so its plan has expired: the car works "
+                "alone",
                 action.after_s,
             )
         elif isinstance(action, PlanHoldsAgain):
-            log.info("a manager is heard: plan %d holds", action.epoch)
+            log.info("the manager is back: plan %d is in force", action.epoch)
 
     def _send_frame(self, action: Send) -> None:
         try:
@@ -257,14 +258,14 @@ class HeadRuntime:
             except FrameError as error:
                 event = self._bad_image(job.number, shortened(str(error)))
             except Exception as error:
-                # Whatever one frame does, the car drives on; the frame is accounted for.
+                # Whatever happens to one frame, the head continues; the frame is accounted for.
                 log.exception("frame %d could not be computed", job.number)
                 reason = f"{FAILED}: {type(error).__name__}"
                 event = ComputingFailed(job.number, reason, DropKind.FAILED)
             try:
                 self._tell(event)
             except Exception:
-                log.exception("what became of frame %d could not be said", job.number)
+                log.exception("the outcome of frame %d could not be published", job.number)
 
     def _next_job(self) -> Job | None:
         """Wait for the next job; None at the end."""

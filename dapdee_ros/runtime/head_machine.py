@@ -1,4 +1,4 @@
-"""What the head's inference thread computes: loads, runs parts of the network, codes, finishes."""
+"""The head's inference jobs: load, run parts of the network, encode, finish."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Computed = GateComputed | HeadComputed | Encoded | Finished
 
 
 class FrameError(ValueError):
-    """An image that the network cannot be given; the message says why."""
+    """An image that the network cannot take; the message says why."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """What is kept of a frame between its jobs."""
+    """A frame's state between its jobs."""
 
     program: HeadProgram
     stages: Iterator[dict[str, Any]]
@@ -52,8 +52,8 @@ class _Held:
 class HeadMachine:
     """Does the jobs of a ``HeadCore`` with a real network, on one thread.
 
-    Of a frame that was sent it keeps the tensors from which every exit can still be finished here;
-    these were computed anyway, so keeping them costs no time.
+    Of a sent frame it keeps the tensors from which every exit can still be finished here; they were
+    computed anyway, so keeping them costs no time.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class HeadMachine:
         self._held: dict[int, _Held] = {}
 
     def run(self, job: Job) -> Computed:
-        """Do a job and say what came out.
+        """Do a job and return its outcome.
 
         Raises:
-            FrameError: if the image cannot be given to the network.
+            FrameError: if the network cannot take the image.
         """
         if isinstance(job, RunHead):
             return self._run_head(job)
@@ -90,7 +90,7 @@ class HeadMachine:
         return self._finish(job)
 
     def frame(self, send: Send) -> HeadFrame:
-        """A coded frame, ready to be sent."""
+        """An encoded frame, ready to send."""
         held, plan = self._held[send.number], send.program.plan
         frame = HeadFrame(
             number=send.number,
@@ -107,7 +107,7 @@ class HeadMachine:
         return frame
 
     def forget(self, number: int) -> None:
-        """A frame has ended: let go of what was kept of it. May be called from any thread."""
+        """A frame has ended: free its state. May be called from any thread."""
         self._held.pop(number, None)
 
     def _run_head(self, job: RunHead) -> GateComputed | HeadComputed:
@@ -131,7 +131,7 @@ class HeadMachine:
         program = held.program
         values = next(held.stages)
         spent_s = self._clock() - held.loaded_s
-        # The generator holds on to everything that it computed; from here on only this is needed.
+        # The generator keeps everything that it computed; only this is needed from here on.
         held.stages = iter(())
         held.values = {name: values[name] for name in {*program.kept, *program.boundary}}
         answer = None

@@ -1,4 +1,4 @@
-"""When are ledger, edge and camera well: the bounds, and what to do beyond them; all ours."""
+"""Health of ledger, edge and camera: the bounds, and advice beyond them; all our own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LEAST_RATE = 0.8
 
 _DROP_ADVICE = {
     DropKind.SUPERSEDED: "the car falls behind; lower the camera's rate_hz or the model's size",
-    DropKind.BAD_IMAGE: "its images cannot be used; set the camera's driver to what the head takes",
+    DropKind.BAD_IMAGE: "its images cannot be used; set its driver to what the head accepts",
     DropKind.FAILED: "the network could not be computed; the reasons are in the head's log",
     DropKind.SHUTDOWN: "the head was stopped",
 }
 _REFUSAL_ADVICE = {
-    Status.OK: "the edge's answers make no sense; the reasons are in the task refused",
-    Status.WRONG_MODEL: "the edge runs another model (which one stands in the task refused); "
+    Status.OK: "the edge's answers are implausible; the reasons are in the task refused",
+    Status.WRONG_MODEL: "the edge runs another model (see the task refused); "
     "start both sides with the same one",
     Status.BAD_TENSOR: "the edge refuses what is sent; its reasons are in the task refused",
     Status.BUSY: "the edge is too slow for this rate; give it more threads or lower the rate_hz",
@@ -34,7 +34,7 @@ _NO_ANSWER = "see the link, and whether the manager is running"
 
 
 class LedgerHealth:
-    """Judges the ledger of a head by what happened within the last ten seconds."""
+    """Judges a head's ledger by the last ten seconds."""
 
     def __init__(self) -> None:
         self._recent = {
@@ -53,12 +53,12 @@ class LedgerHealth:
         deadline_s: float,
         quiet_s: float,
     ) -> Health:
-        """The verdict now.
+        """The current health.
 
         Args:
             now_s: the time, in s.
             ledger: the ledger.
-            fallbacks: its results that the car finished in the edge's place.
+            fallbacks: its results that the car finished as fallback.
             deadline_s: the deadline that frames run under, in s.
             quiet_s: seconds since the last image, infinite before the first.
         """
@@ -79,12 +79,14 @@ class LedgerHealth:
             found.add(
                 Level.ERROR,
                 f"unbalanced: of {ledger.accepted} accepted frames {ledger.results} were answered, "
-                f"{ledger.drops} dropped and {ledger.in_flight} are in flight. This is a defect: "
+                f"{ledger.drops} dropped and {ledger.in_flight} are in flight. This is a bug: "
                 "restart the head and report it with its log",
             )
         if quiet_s > _QUIET_S:
             since = "" if math.isinf(quiet_s) else f" for {quiet_s:.0f} s"
-            found.add(Level.STALE, f"no image came{since}: is a camera publishing image_raw?")
+            found.add(
+                Level.STALE, f"no image has arrived{since}: is a camera publishing image_raw?"
+            )
         if lately["drops"] > _MANY * lately["accepted"] and lately["drops"] > 1:
             kind = max(kinds, key=lambda k: kinds[k])
             reasons = {r: n for r, n in ledger.reasons.items() if ledger.kind_of.get(r) is kind}
@@ -135,16 +137,17 @@ def head_health(
     slowdown: float,
     displaced: int,
 ) -> Health:
-    """Judge what a head works on: WARN while it has no plan.
+    """Judge a head's state: WARN while it has no plan.
 
     Args:
         plan: the plan that it follows.
         model: the model's name and id.
         deadline_s: the deadline that its frames run under, in s.
-        max_in_flight: most frames that it has on their way to the edge.
-        manager_silent_s: seconds since the manager was heard; infinite before its first plan.
-        manager_plans: False if a manager is there that says it has no plan.
-        queue_depth: frames waiting, in work or on their way.
+        max_in_flight: most frames that it has in flight.
+        manager_silent_s: seconds since the manager's last heartbeat; infinite before its first
+            plan.
+        manager_plans: False if a manager reports that it has no plan.
+        queue_depth: frames waiting, being computed or in flight.
         slowdown: measured over profiled seconds on the car.
         displaced: boundaries that were never sent because the link was too slow for them.
     """
@@ -166,27 +169,27 @@ def head_health(
     if not plan.epoch and not manager_plans:
         found.add(
             Level.WARN,
-            "the manager has no plan yet, so the car finishes alone: what it lacks stands in its "
-            "task plan and in its log",
+            "the manager has no plan yet, so the car finishes alone: its task plan and its log "
+            "say what is missing",
         )
     elif not plan.epoch and math.isinf(manager_silent_s):
         found.add(
             Level.WARN,
-            "no plan has come, so the car finishes alone: is a manager running, with the same "
+            "no plan received, so the car finishes alone: is a manager running, with the same "
             "model and namespace?",
         )
     elif not plan.epoch:
         found.add(
             Level.WARN,
-            f"the manager has not been heard for {manager_silent_s:.0f} s, so its plan has expired "
-            "and the car finishes alone: is it still running? Start it again",
+            f"no heartbeat from the manager for {manager_silent_s:.0f} s, so its plan has "
+            "expired and the car finishes alone: is it still running? Restart it",
         )
     sends = f"sends {', '.join(plan.boundary)} as {plan.codec}" if plan.boundary else "alone"
     return found.verdict(f"plan {plan.epoch}: exit {plan.exit_number}, {sends}", values)
 
 
 class EdgeHealth:
-    """Judges an edge by what it answered within the last ten seconds."""
+    """Judges an edge by its answers in the last ten seconds."""
 
     def __init__(self) -> None:
         self._recent = {name: Recent() for name in ("computed", "busy", "failed")}
@@ -194,13 +197,13 @@ class EdgeHealth:
     def judge(
         self, now_s: float, computed: int, refused: Mapping[str, int], queue_depth: int, model: str
     ) -> Health:
-        """The verdict now.
+        """The current health.
 
         Args:
             now_s: the time, in s.
             computed: frames answered with a class since the start.
-            refused: other answers since the start, by the status' name in small letters.
-            queue_depth: frames waiting or in work.
+            refused: other answers since the start, by the status's name in lower case.
+            queue_depth: frames waiting or being computed.
             model: the model's name and id.
         """
         busy, failed = refused.get("busy", 0), refused.get("error", 0)
@@ -232,7 +235,7 @@ class EdgeHealth:
 
 
 class CameraHealth:
-    """Judges a camera by the rate that it achieves."""
+    """Judges a camera by its actual rate."""
 
     def __init__(self) -> None:
         self._recent = Recent()
@@ -249,16 +252,16 @@ class CameraHealth:
         failure: str = "",
         source: str = "",
     ) -> Health:
-        """The verdict now.
+        """The current health.
 
         Args:
             now_s: the time, in s.
             published: frames so far.
-            wanted_hz: the rate that was asked for.
-            waiting: whether nobody listens yet, so that nothing is published.
-            ended: why the source has ended, in words; empty while it goes on.
-            failure: why there are no frames, in words, if that is a fault.
-            source: the source, in words.
+            wanted_hz: the requested rate.
+            waiting: whether there is no subscription yet, so that nothing is published.
+            ended: why the source has ended, as text; empty while it runs.
+            failure: why there are no frames, as text, if that is a fault.
+            source: description of the source.
         """
         if published and math.isnan(self._started_s):
             self._started_s = now_s
@@ -278,12 +281,12 @@ class CameraHealth:
         elif ended:
             found.add(Level.STALE, ended)
         elif waiting:
-            return Health(Level.OK, "waiting for somebody to subscribe to image_raw", values)
+            return Health(Level.OK, "waiting for a subscription to image_raw", values)
         elif achieved_hz == 0:
             found.add(
                 Level.ERROR,
                 f"no frame for {seconds:.0f} s: is the camera plugged in, and not in use "
-                "elsewhere? It is looked for again and again",
+                "elsewhere? The node keeps looking for it",
             )
         elif achieved_hz < _LEAST_RATE * wanted_hz:
             found.add(

@@ -1,4 +1,4 @@
-"""What comes of the images that somebody publishes: nobody there, lost on the way, or well."""
+"""Health of the image subscription: no publisher, losses in transit, or OK."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WHAT_TO_DO = (
 
 
 class ImageHealth:
-    """Follows publishers, arrivals and losses; told the time by its caller, in s.
+    """Tracks publishers, arrivals and losses; the caller passes the time, in s.
 
     Attributes:
-        largest_bytes: of the images that came.
+        largest_bytes: size of the largest image received.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class ImageHealth:
         self._recent = {"came": Recent(), "lost": Recent()}
 
     def on_publishers(self, now_s: float, topic: str, names: Sequence[str]) -> None:
-        """Who publishes images now, by node, on the topic that is used."""
+        """The current publishers of the topic in use, by node."""
         if not names:
             self._since_s = math.inf
         elif not self._names or topic != self._topic:
@@ -42,17 +42,17 @@ class ImageHealth:
         self._topic, self._names = topic, names
 
     def on_subscribed(self, how: str) -> None:
-        """The subscription is a new one, ``reliable`` or ``best effort``."""
+        """There is a new subscription, ``reliable`` or ``best effort``."""
         self._how = how
 
     def on_image(self, now_s: float, size_bytes: int) -> None:
-        """An image came."""
+        """An image arrived."""
         self._came += 1
         self._image_s = now_s
         self.largest_bytes = max(self.largest_bytes, size_bytes)
 
     def on_lost(self, count: int) -> None:
-        """The middleware says that so many more were sent and did not come whole."""
+        """The middleware reports this many further images as lost."""
         self._lost += count
 
     def silent_s(self, now_s: float) -> float:
@@ -60,11 +60,11 @@ class ImageHealth:
         return now_s - self._image_s
 
     def publishers_for_s(self, now_s: float) -> float:
-        """Seconds since somebody publishes; negative infinity while nobody does."""
+        """Seconds since there is a publisher; negative infinity while there is none."""
         return now_s - self._since_s
 
     def judge(self, now_s: float) -> Health:
-        """The verdict now."""
+        """The current health."""
         came = self._recent["came"].grown(now_s, self._came)
         lost = self._recent["lost"].grown(now_s, self._lost)
         names = ", ".join(sorted(self._names))
@@ -75,20 +75,21 @@ class ImageHealth:
         if not self._names and silent_s > _QUIET_S:
             found.add(
                 Level.STALE,
-                f"no image came{since}: nobody publishes {self._topic}; is a camera running, with "
+                f"no image has arrived{since}: nobody publishes {self._topic}; is a camera "
+                "running, with "
                 "the same ROS_DOMAIN_ID and namespace?",
             )
         elif for_s > _QUIET_S:
             found.add(
                 Level.ERROR,
-                f"{names} publishes {self._topic}, but no image came for {for_s:.0f} s: it sends "
-                f"none, or all are lost on the way; then {_WHAT_TO_DO}",
+                f"{names} publishes {self._topic}, but no image has arrived for {for_s:.0f} s: "
+                f"it sends none, or all are lost in transit; then {_WHAT_TO_DO}",
             )
         elif lost > _MANY * (came + lost) and lost > 1:
             found.add(
                 Level.WARN,
                 f"{lost} of {came + lost} images of the last {self._recent['came'].window_s:.0f} s "
-                f"were lost on the way from {names}: {_WHAT_TO_DO}",
+                f"were lost in transit from {names}: {_WHAT_TO_DO}",
             )
         values: dict[str, Value] = {
             "topic": self._topic,

@@ -1,4 +1,4 @@
-"""From a picture of any size to the one uint8 batch that networks take."""
+"""Converts an image of any size to a network's uint8 input batch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 
 class NetworkInputError(ValueError):
-    """A picture that cannot be made into a network's input; the message says why."""
+    """An image that cannot be converted to a network's input; the message says why."""
 
 
 def network_input(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a picture to what the network was trained on.
+    """Resize an image to the network's input size.
 
-    The whole picture is kept and its sides are scaled each by its own factor: a sign at the edge
-    must not be cut off, and signs seen at an angle are part of the training.
+    The whole image is kept and each side scaled by its own factor: a sign at the edge must not be
+    cut off, and training includes signs seen at an angle.
 
     Args:
         rgb: uint8 ``(H, W, 3)``, any size.
@@ -24,7 +24,7 @@ def network_input(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
         uint8 ``(1, height, width, 3)``, contiguous; it may share its memory with ``rgb``.
 
     Raises:
-        NetworkInputError: if the picture has another shape or dtype, or the size is not positive.
+        NetworkInputError: if the image has another shape or dtype, or the size is not positive.
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise NetworkInputError(f"expected a uint8 array (H, W, 3), got {rgb.dtype} {rgb.shape}")

@@ -1,4 +1,4 @@
-"""Sending on a thread of its own, so that computing goes on while the link is slow."""
+"""Sends on a separate thread, so that computing continues while the link is slow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Outbox(Generic[Item]):
     """Hands items to a function that may block, one after the other, on one thread.
 
     A send over a slow link can block for as long as the link takes, once the system's buffers are
-    full. What finds ``most`` items waiting displaces the oldest: on a link that slow the newest is
-    the one that can still be answered in time.
+    full. If ``most`` items are waiting, a new one displaces the oldest: on a link that slow only
+    the newest can still be answered in time.
 
     Attributes:
-        most: items that may wait; can be set.
+        most: maximum number of waiting items; can be set.
         displaced: items that were never sent.
     """
 
@@ -42,7 +42,7 @@ class Outbox(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Leave an item to be sent; returns at once."""
+        """Queue an item for sending; returns at once."""
         with self._condition:
             if len(self._waiting) >= self.most:
                 self._waiting.popleft()
@@ -51,7 +51,7 @@ class Outbox(Generic[Item]):
             self._condition.notify()
 
     def stop(self, within_s: float = 2.0) -> None:
-        """Drop what waits and end the thread, if its send returns within that time."""
+        """Drop waiting items and end the thread, if its send returns within this time."""
         with self._condition:
             self._stopping = True
             self._waiting.clear()

@@ -1,4 +1,4 @@
-"""This machine's profile of a model: measured once, then kept under the user's ROS home."""
+"""This machine's profile of a model: measured once, then cached under the user's ROS home."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def ros_home() -> Path:
-    """The folder that ROS keeps a user's files in: ``$ROS_HOME``, else ``~/.ros``."""
+    """ROS's folder for a user's files: ``$ROS_HOME``, else ``~/.ros``."""
     return Path(os.environ.get("ROS_HOME") or Path.home() / ".ros")
 
 
@@ -52,7 +52,7 @@ def own_profile(
         return profile
     except ProfileError as error:
         if path.exists():
-            log.warning("measuring again, the kept profile cannot be used: %s", error)
+            log.warning("measuring again, the cached profile cannot be used: %s", error)
     height, width = model.card.input_size
     example = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
     profile = measure_profile(
@@ -66,5 +66,5 @@ def own_profile(
     try:
         profile.save(path)
     except OSError as error:
-        log.warning("the profile is not kept for next time: %s", error)
+        log.warning("the profile cannot be cached: %s", error)
     return profile

@@ -19,13 +19,13 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 Progress = Callable[[int, int], None]
 
 # Whole runs are timed in blocks of at least this length: two periods of the usual CPU quota
-# (100 ms), so that a block holds its share of the stalls that a quota makes.
+# (100 ms), so that a block includes its share of the stalls that a quota causes.
 _BLOCK_S = 0.2
 _STALLED_BELOW = 2 / 3
 
 
 def device_name() -> str:
-    """This machine's processor in words, for a profile's ``device``."""
+    """Description of this machine's processor, for a profile's ``device``."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -49,21 +49,21 @@ def measure_profile(
 ) -> DeviceProfile:
     """Time every node of a network, all exits included.
 
-    A node's time is the median over the repeats, or follows its processor time where stalls make
+    A node's time is the median over the repeats, or is proportional to its CPU time if stalls make
     up much of a run (``node_times``). All are then scaled by one factor so that their sum is the
-    time of whole runs, which are measured in turn with them; that takes out the cost of reading the
-    clock, too.
+    time of whole runs, which are measured alternately with them; that also removes the cost of
+    reading the clock.
 
     Args:
         runner: the network.
         example: an input of the network.
         model_id: id of the model, for the profile.
-        device: what this is measured on, in words; None names the processor.
-        threads: compute threads to use; the process's own setting is put back afterwards.
+        device: description of the machine; None: the processor's name.
+        threads: compute threads to use; the process's own setting is restored afterwards.
         repeats: rounds at most, each a block of whole runs and one of timed nodes; no fewer than 3.
         budget_s: seconds after which to stop, once 3 rounds are done.
-        progress: told (rounds done, rounds expected) after each.
-        note: kept in the profile.
+        progress: called with (rounds done, rounds expected) after each.
+        note: stored in the profile.
 
     Returns:
         The profile, with a time for every node of ``runner.dag``.
@@ -99,17 +99,17 @@ def measure_profile(
 def node_times(
     measured: Mapping[str, Sequence[float]], busy: Mapping[str, Sequence[float]], whole_s: float
 ) -> dict[str, float]:
-    """What each node takes, adding up to the time of a whole run.
+    """The time of each node, adding up to that of a whole run.
 
-    A median keeps single disturbances out. Under a CPU quota, though, stalls are no disturbance:
-    every run has them, and each hits whichever node is running, often the same one, since runs
-    and the quota's periods fall into step. Neither medians nor means then say what a node takes.
-    So where even the fastest times of all nodes leave out more than a third of a run, the run is
-    shared out by the nodes' processor time, in which there are no stalls.
+    Medians suppress outliers. Under a CPU quota, though, every run has stalls, and each hits
+    whichever node is running, often the same one, since runs can synchronise with the quota's
+    periods. Then neither medians nor means give a node's time. So if even the nodes' fastest times
+    leave more than a third of a run unexplained, the run's time is distributed by the nodes' CPU
+    time, which contains no stalls.
 
     Args:
-        measured: seconds of each node, one value a run.
-        busy: seconds of processor time of each node, one value a run.
+        measured: seconds of each node, one value per run.
+        busy: CPU seconds of each node, one value per run.
         whole_s: seconds of a whole run, measured apart from them.
     """
     stalled = sum(min(values) for values in measured.values()) < _STALLED_BELOW * whole_s
@@ -166,7 +166,7 @@ def _measure(
 def _observed(
     runner: GraphRunner, given: dict[str, torch.Tensor], exits: list[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each node in one run, and seconds that this thread's processor worked on it."""
+    """Seconds of each node in one run, and this thread's CPU seconds for it."""
     clock, busy_clock = time.perf_counter, time.thread_time
     run: dict[str, float] = {}
     busy: dict[str, float] = {}

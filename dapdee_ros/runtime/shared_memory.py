@@ -1,4 +1,4 @@
-"""What killed processes leave behind in shared memory."""
+"""Cleans up shared memory of killed processes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _LEAST_AGE_S = 5.0
 def clear_left_behind(folder: Path = Path("/dev/shm")) -> int:
     """Remove the shared memory segments of Fast DDS whose processes are gone.
 
-    A process that is killed cannot give its segment back (8.8 MB for head and camera), and nobody
-    else does: a car whose head is restarted often enough would run out of memory. Beside each
-    segment lies a file that its owner holds locked for as long as it lives; ``fastdds shm clean``
-    goes by it as well. Young ones are left alone: between making and locking that file lies a
-    moment. One from the future was made before the system clock was set back.
+    A killed process cannot free its segment (8.8 MB for head and camera), and nothing else does: a
+    car whose head is restarted often enough would run out of memory. Each segment has a file that
+    its owner keeps locked while it runs; ``fastdds shm clean`` relies on it as well. New ones are
+    left alone, since the file is created slightly before it is locked. One from the future was
+    created before the system clock was set back.
 
     Args:
         folder: where the system keeps shared memory.
 
     Returns:
-        Bytes that were freed.
+        Number of bytes freed.
     """
     freed = 0
     now_s = time.time()
@@ -35,7 +35,7 @@ def clear_left_behind(folder: Path = Path("/dev/shm")) -> int:
     except OSError:
         return 0
     for entry in locks:
-        # Another process may be at the same, and segments of other users are not ours to remove.
+        # Another process may be doing the same, and other users' segments are not ours to remove.
         with contextlib.suppress(OSError):
             if 0 <= now_s - entry.stat().st_mtime < _LEAST_AGE_S:
                 continue

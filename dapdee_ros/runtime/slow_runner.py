@@ -1,10 +1,9 @@
 """A slower processor, emulated on a fast one.
 
-Every computation is followed by a wait, so that it takes as many times longer as asked for. The
-answers are the real ones; only their time is stretched, and the processor is idle meanwhile, as
-it would be if the computing were done elsewhere. What is stretched is the thread's processor time,
-so that a busy machine does not count several times over. Where a CPU quota can be set, that is
-closer to a slow machine; this needs no rights.
+Every computation is followed by a wait, so that it takes the requested multiple of its time. The
+answers are real; only their time is stretched, and the processor is idle meanwhile. The thread's
+CPU time is stretched, so that other load on the machine is not multiplied. A CPU quota is closer to
+a slow machine, but this needs no privileges.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class SlowRunner:
     """A runner that takes ``slowdown`` times as long.
 
     Attributes:
-        slowdown: how many times longer everything takes.
+        slowdown: factor on all times.
     """
 
     def __init__(self, runner: Runner, slowdown: float) -> None:
@@ -59,7 +58,7 @@ class SlowRunner:
 
     def _wait(self, what: tuple[str, ...], started_s: float) -> None:
         spent_s = time.thread_time() - started_s
-        # A hiccup of this machine would become a stall that the slow one never has.
+        # A hiccup of this machine would become a stall that a slow machine would not have.
         spent_s = min(spent_s, _MOST_OVER_USUAL * self._usual_s.get(what, spent_s))
         usual_s = self._usual_s.setdefault(what, spent_s)
         self._usual_s[what] = usual_s + _LEARNING * (spent_s - usual_s)

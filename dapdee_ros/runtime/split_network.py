@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Runner(Protocol):
-    """What computes parts of the network; see ``graph.runner.GraphRunner``."""
+    """Computes parts of the network; see ``graph.runner.GraphRunner``."""
 
     def run(self, given: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
         """Compute some tensors from others."""
@@ -28,14 +28,14 @@ class Runner(Protocol):
 
 
 class SplitNetwork(Programs):
-    """A loaded model with what this machine knows of its own speed.
+    """A loaded model with this machine's profile of it.
 
-    Not for several threads at once: the one inference thread of a process calls it.
+    Not thread-safe: only the process's inference thread calls it.
 
     Attributes:
         model: the loaded model.
-        task: what the model's outputs mean; that of its card unless something else was given.
-        runner: what computes; the model's own unless something else was given.
+        task: the meaning of the model's outputs; by default the card's.
+        runner: computes the network; by default the model's own.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""The system clock beside the steady one: when it was set, and what its time stamps mean.
+"""The system clock relative to the monotonic one: when it was set, and what its stamps mean.
 
-NTP, a GPS receiver or a hand may set the system clock at any time, and a machine without a battery
-for its clock is years behind until somebody does. What is measured is measured on the steady clock;
-only stamps that others made with the system clock have to be translated.
+NTP, a GPS receiver or a user may set the system clock at any time, and a machine without a battery
+for its clock is years behind until then. All measurements use the monotonic clock; only stamps that
+others made with the system clock have to be translated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import time
 
 _SET_NS = 1_000_000
-"""Less is NTP's slewing, which moves the clock by at most half a millisecond in a second."""
+"""Smaller changes are NTP's slewing, at most half a millisecond per second."""
 
 _LONGEST_WAIT_S = 10.0
 _QUICK_NS = 100_000
@@ -19,10 +19,10 @@ _TRIES = 5
 
 
 class SystemClock:
-    """Notices when the system clock is set, and translates its stamps to the steady clock.
+    """Detects when the system clock is set, and translates its stamps to the monotonic clock.
 
     Attributes:
-        set_s: when it was last noticed that it had been set, in seconds of the steady clock;
+        set_s: when a change was last detected, in seconds of the monotonic clock;
             minus infinity if it never was.
     """
 
@@ -33,14 +33,15 @@ class SystemClock:
         self._ahead_ns = system_ns - steady_ns
 
     def was_set(self) -> bool:
-        """Whether it was set since the last time somebody asked, or translated a stamp."""
+        """Whether it was set since the last call or translated stamp."""
         return self._take(*both_clocks_ns())
 
     def arrival_s(self, received_ns: int) -> float:
-        """When a message arrived, in seconds of the steady clock: maybe long before its callback.
+        """When a message arrived, in seconds of the monotonic clock: possibly long before its
+        callback.
 
-        A stamp from before the clock was set, one from the future and one that is very old say
-        nothing: then it is now, which is never too early.
+        A stamp from before the clock was set, from the future or very old is useless: then it is
+        now, which is never too early.
 
         Args:
             received_ns: the middleware's stamp, nanoseconds of the system clock; 0 if it has none.
@@ -65,10 +66,10 @@ class SystemClock:
 
 
 def both_clocks_ns() -> tuple[int, int]:
-    """The steady clock and the system clock at the same moment, in nanoseconds."""
+    """The monotonic clock and the system clock at the same moment, in nanoseconds."""
     for _ in range(_TRIES):
         before_ns = time.monotonic_ns()
         system_ns = time.time_ns()
         if time.monotonic_ns() - before_ns < _QUICK_NS:
-            break  # otherwise something else ran between the two
+            break  # otherwise the thread was preempted in between
     return before_ns, system_ns

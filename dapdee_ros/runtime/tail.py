@@ -48,13 +48,13 @@ class FrameRefused(ValueError):
 def check_frame(
     network: SplitNetwork, frame: HeadFrame
 ) -> tuple[TailProgram, dict[str, NDArray[Any]]]:
-    """Check everything about a frame against the own model, then decode it.
+    """Check everything about a frame against this side's model, then decode it.
 
     Returns:
         What to compute, and the decoded tensors by name.
 
     Raises:
-        FrameRefused: if anything does not fit; nothing large was allocated then.
+        FrameRefused: if anything does not match; nothing large was allocated then.
     """
     card = network.model.card
     if frame.model_id != card.model_id:
@@ -65,7 +65,7 @@ def check_frame(
         )
     try:
         if len(frame.specs) > MOST_TENSORS:
-            raise CodecError(f"{len(frame.specs)} tensors came, at most {MOST_TENSORS} may")
+            raise CodecError(f"{len(frame.specs)} tensors received, at most {MOST_TENSORS} allowed")
         program = network.tail_program(
             frame.exit_number, frozenset(spec.name for spec in frame.specs)
         )
@@ -75,10 +75,10 @@ def check_frame(
 
 
 class TailRuntime:
-    """Runs a ``TailCore``: one inference thread computes, any thread may bring frames.
+    """Runs a ``TailCore``: one inference thread computes, any thread may submit frames.
 
     Attributes:
-        rejections: what was refused and why, but for frames that only came at a busy time.
+        rejections: what was refused and why, except frames refused as busy.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class TailRuntime:
         Args:
             network: the model that is run.
             answer: receives every answer, on the inference thread or the submitting one.
-            rejections: where to count what is refused.
+            rejections: counts what is refused.
             clock: monotonic seconds.
         """
         self._network = network
@@ -109,7 +109,7 @@ class TailRuntime:
 
     @property
     def queue_depth(self) -> int:
-        """Frames waiting or in work."""
+        """Frames waiting or being computed."""
         with self._condition:
             return self._core.queue_depth
 
@@ -130,7 +130,7 @@ class TailRuntime:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the frame in work, answer those that wait as busy, end the thread."""
+        """Finish the current frame, answer waiting ones as busy, end the thread."""
         self._tell(TailStopped())
         with self._condition:
             self._stopping = True
@@ -139,7 +139,7 @@ class TailRuntime:
             self._thread.join()
 
     def submit(self, frame: HeadFrame) -> None:
-        """Hand over a frame; returns at once. May be called from any thread."""
+        """Submit a frame; returns at once. May be called from any thread."""
         self._tell(
             TensorsArrived(
                 frame.number,
@@ -186,7 +186,8 @@ class TailRuntime:
             except FrameRefused as refused:
                 event = TailFailed(refused.status, str(refused))
             except Exception as error:
-                # The edge serves on whatever one frame does; the head hears of it and falls back.
+                # Whatever happens to one frame, the edge continues; the head is told and falls
+                # back.
                 log.exception("frame %d could not be computed", frame.number)
                 event = TailFailed(Status.ERROR, f"{type(error).__name__}: {error}")
             self._tell(event)

@@ -80,10 +80,10 @@ def test_one_run_has_its_report_beside_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("torn.json", '{"version": 1, "frames": [', "torn.json is no log of a run"),
+        ("torn.json", '{"version": 1, "frames": [', "torn.json is not the log of a run"),
         ("new.json", '{"version": 7}', "written by another version"),
-        ("none", None, "no log of a run"),
-        ("bag.db3", "SQLite", "bag.db3 is no log of a run"),
+        ("none", None, "not the log of a run"),
+        ("bag.db3", "SQLite", "bag.db3 is not the log of a run"),
     ],
 )
 def test_what_is_no_log_is_one_clear_line(

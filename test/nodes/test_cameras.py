@@ -220,5 +220,5 @@ def test_the_head_says_whether_nobody_publishes_or_nothing_comes(ros: RosWorld) 
 
     until(DiagnosticStatus.STALE, "nobody publishes /image_raw")
     images = node.create_publisher(Image, "image_raw", qos.IMAGE)
-    until(DiagnosticStatus.ERROR, "driver publishes /image_raw, but no image came")
+    until(DiagnosticStatus.ERROR, "driver publishes /image_raw, but no image has arrived")
     node.destroy_publisher(images)

@@ -44,7 +44,7 @@ def test_without_a_manager_the_car_is_soon_alone_and_with_one_it_is_not(ros: Ros
 
     def seconds_until_alone() -> float:
         started_s = time.monotonic()
-        ros.spin_until(alone, TIMEOUT_S + 10, "the car drives alone")
+        ros.spin_until(alone, TIMEOUT_S + 10, "the car works alone")
         return time.monotonic() - started_s
 
     ros.spin_until(sent, START_S, "frames go to the edge")

@@ -89,7 +89,7 @@ def test_several_runs_have_every_figure_and_table(tmp_path: Path) -> None:
     assert page.tags.count("svg") == 8 + 2 * 5
     for words in (
         "Runs, latency in ms", "Parts of the latency", "Where frames were finished",
-        "Regret against the oracle", "Frames given up", "superseded by a newer frame",
+        "Regret against the oracle", "Dropped frames", "superseded by a newer frame",
         "Settings of all runs", "Settings that differ", "Lowest median: exact with",
     ):  # fmt: skip
         assert words in page.text, words
@@ -198,7 +198,7 @@ SAID: dict[Callable[[RunLog], None], str] = {
     no_truth: "quality — ",
     no_truth_but_a_prediction: "93.0 % predicted",
     no_truth_but_an_expectation: "91.0 % predicted",
-    no_ledger: "Without a ledger, frames are counted from what was recorded",
+    no_ledger: "Without a ledger, recorded frames are counted",
     one_frame: "recorded",
     no_numbers: "no frame",
     some_numbers: "median",

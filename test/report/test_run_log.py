@@ -74,7 +74,7 @@ def test_a_torn_or_foreign_file_is_refused(log: RunLog, tmp_path: Path, spoil: o
     path = tmp_path / "run.json"
     log.save(path)
     path.write_text(spoil(path.read_text()))  # type: ignore[operator]
-    with pytest.raises(RunLogError, match=r"run\.json is no log of a run"):
+    with pytest.raises(RunLogError, match=r"run\.json is not the log of a run"):
         RunLog.load(path)
 
 

@@ -60,13 +60,13 @@ def test_a_head_without_a_plan_warns() -> None:
 
     never = judged(0, math.inf)
     assert never.level is Level.WARN
-    assert "no plan has come" in never.message
+    assert "no plan received" in never.message
     unplanned = judged(0, math.inf, manager_plans=False)
     assert unplanned.level is Level.WARN
     assert "the manager has no plan yet" in unplanned.message
     expired = judged(0, 7.2)
     assert expired.level is Level.WARN
-    assert "not been heard for 7 s" in expired.message
+    assert "no heartbeat from the manager for 7 s" in expired.message
     assert judged(1, 0.5).level is Level.OK
 
 
@@ -144,7 +144,7 @@ def said(ledger: FrameLedger) -> str:
 @pytest.mark.parametrize(
     ("kind", "reason", "advice"),
     [
-        (DropKind.BAD_IMAGE, "bad image: encoding 16UC1", "set the camera's driver"),
+        (DropKind.BAD_IMAGE, "bad image: encoding 16UC1", "set its driver"),
         (DropKind.FAILED, "could not be computed: ValueError", "the head's log"),
         (DropKind.SUPERSEDED, "superseded by a newer frame", "lower the camera's rate_hz"),
     ],

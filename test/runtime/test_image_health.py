@@ -17,7 +17,7 @@ def test_somebody_publishes_and_nothing_comes() -> None:
     assert health.judge(3.0).level is Level.OK
     found = health.judge(9.0)
     assert found.level is Level.ERROR
-    assert "driver publishes /image_raw, but no image came for 9 s" in found.message
+    assert "driver publishes /image_raw, but no image has arrived for 9 s" in found.message
     assert "rmem_max" in found.message
 
 
