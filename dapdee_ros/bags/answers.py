@@ -1,4 +1,4 @@
-"""What the real network says of a bag's frames, wherever it is cut."""
+"""The real network's answers for a bag's frames, at any cut."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class SentAnswer:
     """The answer of a frame that was finished on the edge.
 
     Attributes:
-        answer: what the exit says.
-        sent_bytes: coded tensor bytes that crossed the link.
+        answer: the exit's answer.
+        sent_bytes: encoded tensor bytes that crossed the link.
     """
 
     answer: Classification
@@ -32,8 +32,8 @@ class SentAnswer:
 class NetworkAnswers:
     """Runs the network on frames, each part at most once.
 
-    An answer depends on the frame, the exit, the boundary and the codec, not on who planned it or
-    when it came; so policies that ask for the same share it.
+    An answer depends on the frame, the exit, the boundary and the codec, not on the policy or the
+    time, so policies share it.
 
     Attributes:
         computed: how many parts of the network were run.
@@ -58,7 +58,7 @@ class NetworkAnswers:
         return self._network.task
 
     def on_car(self, frame: int, exit_number: int) -> Classification:
-        """What an exit says of a frame (counted from 0) if all of it is computed on the car."""
+        """An exit's answer for a frame (counted from 0) computed on the car."""
         key = (frame, exit_number)
         if key not in self._on_car:
             wanted = self._network.dag.exit_outputs(exit_number)
@@ -70,7 +70,7 @@ class NetworkAnswers:
     def over_link(
         self, frame: int, exit_number: int, boundary: Sequence[str], codec: str
     ) -> SentAnswer:
-        """What an exit says if the boundary is coded, sent, and finished on the edge."""
+        """An exit's answer if the boundary is encoded, sent, and finished on the edge."""
         key = (frame, exit_number, tuple(boundary), codec)
         if key not in self._sent:
             network = self._network

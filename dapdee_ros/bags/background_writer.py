@@ -1,4 +1,4 @@
-"""A bag that is written on a thread of its own, while messages come in on others."""
+"""Writes a bag on a separate thread, while messages arrive on others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MOST_WAITING_BYTES = 256 << 20
 
 
 class BackgroundWriter:
-    """The same as ``BagWriter``, from any thread; messages wait in memory while the disk is slow.
+    """The same as ``BagWriter``, from any thread; messages are buffered while the disk is slow.
 
-    One thread opens, writes and closes: sqlite3 allows no other. Whoever writes faster than the
-    disk for so long that 256 MB wait is made to wait as well.
+    One thread opens, writes and closes, as sqlite3 requires. When 256 MB are buffered, writers
+    block.
     """
 
     def __init__(self, path: Path, storage: str = "mcap", *, compress: bool = False) -> None:
@@ -35,11 +35,11 @@ class BackgroundWriter:
         return dict(self._bag.counts)
 
     def add_topic(self, topic: str, kind: str, qos: Qos | None = None) -> None:
-        """Declare a topic, once it is its turn."""
+        """Queue a topic's declaration."""
         self._thread.submit(self._bag.add_topic, topic, kind, qos).result()
 
     def write_raw(self, topic: str, log_ns: int, data: bytes) -> None:
-        """Have a message written.
+        """Queue a message for writing.
 
         Raises:
             BagError: if an earlier one could not be written.
@@ -54,7 +54,7 @@ class BackgroundWriter:
         self._thread.submit(self._write, topic, log_ns, data)
 
     def close(self) -> bool:
-        """Write what waits and complete the bag; without any message there will be none.
+        """Write what is buffered and complete the bag; without messages no bag is created.
 
         Returns:
             Whether there is a bag.
@@ -80,7 +80,7 @@ class BackgroundWriter:
 
     def _close(self) -> bool:
         if not any(self._bag.counts.values()):
-            # A bag without a message helps nobody, and would be in the way of the next try.
+            # An empty bag is useless, and would block the next recording of that name.
             self._bag.abort()
             return False
         self._bag.close()

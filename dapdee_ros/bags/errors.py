@@ -1,4 +1,4 @@
-"""What can be wrong with a recording."""
+"""Errors of recordings."""
 
 
 class BagError(ValueError):

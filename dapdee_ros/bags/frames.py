@@ -1,4 +1,4 @@
-"""The frames of a bag as a network takes them, with their times and what they show."""
+"""The frames of a bag as network input, with their times and ground truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dapdee_ros.bags.pictures import PictureError, picture
 from dapdee_ros.bags.reader import Bag, Topic
 from dapdee_ros.runtime.network_input import network_input
 
-# A camera that starts sends a few bad frames at most.
+# A starting camera sends at most a few bad frames.
 _FIRST_FRAMES = 30
 
 
@@ -27,7 +27,7 @@ class BagFrame:
         log_ns: when it was recorded, in ns.
         stamp_ns: when it was taken, from its header, in ns.
         frame_id: its camera's coordinate frame.
-        truth: the true class, None where it is not known.
+        truth: the true class, None if unknown.
     """
 
     log_ns: int
@@ -43,7 +43,7 @@ class FrameStore:
     Attributes:
         frames: in the order of recording.
         images: uint8 ``(n, height, width, 3)``, as the network takes them, in a temporary file.
-        unreadable: for every frame that could not be read, why.
+        unreadable: the reason for every frame that could not be read.
     """
 
     frames: Sequence[BagFrame]
@@ -52,7 +52,7 @@ class FrameStore:
 
     @property
     def arrivals_s(self) -> NDArray[np.float64]:
-        """When each frame came, in s since the first, float64 ``(n,)``."""
+        """Each frame's arrival, in s since the first, float64 ``(n,)``."""
         first_ns = self.frames[0].log_ns
         return np.array([(f.log_ns - first_ns) / 1e9 for f in self.frames])
 
@@ -68,22 +68,22 @@ def read_frames(
 ) -> FrameStore:
     """Read the frames of an image topic.
 
-    What a frame shows is taken from the bag's SceneTruth messages: the one with its stamp.
+    A frame's ground truth is taken from the SceneTruth message with its stamp.
 
     Args:
         bag: the bag.
         topic: one of its image topics.
         size: height and width of the network's input.
         labels: the network's class names.
-        most: stop after so many frames.
-        progress: told the frames read and the frames there are.
+        most: stop after this many frames.
+        progress: called with the frames read and the total.
 
     Raises:
         BagError: if the bag is damaged, or none of its first frames can be read.
     """
     truths = read_truths(bag, labels)
     count = topic.count if most is None else min(most, topic.count)
-    # An hour of frames does not have to fit into memory.
+    # An hour of frames need not fit into memory.
     with tempfile.TemporaryFile() as file:
         images = np.memmap(file, np.uint8, "w+", shape=(count, *size, 3))
     frames: list[BagFrame] = []
@@ -98,7 +98,7 @@ def read_frames(
         except PictureError as error:
             unreadable.append(str(error))
             if not frames and len(unreadable) == min(count, _FIRST_FRAMES):
-                # Not some bad frames, but a topic that this is not made for.
+                # Not a few bad frames, but an unsupported topic.
                 raise BagError(
                     f"topic {topic.name} of {bag.path}: none of its first {len(unreadable)} frames "
                     f"can be read: {error}"
@@ -111,10 +111,10 @@ def read_frames(
 
 
 def read_truths(bag: Bag, labels: Sequence[str]) -> dict[int, int]:
-    """The class of what was to be seen, by the image's stamp in ns.
+    """The true class by the image's stamp in ns.
 
-    The camera that wrote it has a list of labels of its own; the name is what both share. What
-    the network has no class for is left out.
+    The camera that wrote it has its own list of labels; both share the names. Labels that the
+    network does not have are left out.
     """
     numbers = {label: number for number, label in enumerate(labels)}
     truths: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""The message types that bags here can hold: ROS 2's own, this package's, any installed one's."""
+"""The message types in bags: ROS 2's, this package's, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def message_types() -> Typestore:
 
 
 def require_type(kind: str) -> Typestore:
-    """The types, with ``kind`` (``package/msg/Name``) and all that it holds among them.
+    """The types, including ``kind`` (``package/msg/Name``) and all nested types.
 
-    What is not known yet is read from the installed package's share folder.
+    Unknown types are read from the installed package's share folder.
 
     Raises:
-        BagError: if a definition is not found or makes no sense.
+        BagError: if a definition is not found or invalid.
     """
     store = message_types()
     wanted = [kind]
@@ -87,7 +87,7 @@ def _register_file(store: Typestore, path: Path, kind: str) -> None:
     try:
         store.register(get_types_from_msg(path.read_text(encoding="utf-8"), kind))
     except (TypesysError, OSError, UnicodeDecodeError) as error:
-        raise BagError(f"{path} is no message definition that can be used: {error}") from error
+        raise BagError(f"{path} is not a usable message definition: {error}") from error
 
 
 def _nested_name(description: Any) -> str | None:

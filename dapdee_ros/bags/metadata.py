@@ -1,4 +1,4 @@
-"""What a bag's metadata.yaml names, held against what is there."""
+"""Checks a bag's metadata.yaml against the files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
 
 
 def check_metadata(folder: Path) -> None:
-    """See that a bag's folder holds what its metadata name.
+    """Check that a bag's folder contains what its metadata names.
 
-    Says nothing of metadata that cannot be read, nor of a path that is no folder: whoever opens the
-    bag finds that out.
+    Ignores unreadable metadata and paths that are not folders: opening the bag reports those.
 
     Raises:
         BagError: if a part is missing, or the storage is not named; says what to do.

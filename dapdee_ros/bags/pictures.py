@@ -1,4 +1,4 @@
-"""Image messages to arrays, without ROS: as ``nodes.images`` does it with cv_bridge."""
+"""Converts image messages to arrays, without ROS; ``nodes.images`` does so with cv_bridge."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from dapdee_ros.bags.errors import BagError
 from dapdee_ros.codec.picture_size import MOST_PIXELS, picture_fault
 
-# Bytes per pixel, and OpenCV's conversion to red, green, blue where it is more than an order.
-# OpenCV names a Bayer pattern by its second row's middle, ROS by its first pixels.
+# Bytes per pixel, and OpenCV's conversion to red, green, blue if it is more than reordering.
+# OpenCV names a Bayer pattern by the middle of its second row, ROS by its first pixels.
 _ENCODINGS: dict[str, tuple[int, str]] = {
     "rgb8": (3, ""),
     "bgr8": (3, "COLOR_BGR2RGB"),
@@ -39,17 +39,17 @@ ENCODINGS = tuple(_ENCODINGS)
 
 
 class PictureError(BagError):
-    """An image message that cannot be made into a picture; the message says why."""
+    """An image message that cannot be decoded; the message says why."""
 
 
 def picture(message: Any) -> NDArray[np.uint8]:
-    """The picture in an Image or CompressedImage message read from a bag.
+    """The pixels of an Image or CompressedImage message from a bag.
 
     Returns:
         uint8 ``(H, W, 3)``, red, green, blue.
 
     Raises:
-        PictureError: if the encoding is not known or the data does not fit its description.
+        PictureError: if the encoding is unknown or the data does not match its description.
     """
     return _decompressed(message) if hasattr(message, "format") else _raw(message)
 
@@ -95,7 +95,7 @@ def _raw(message: Any) -> NDArray[np.uint8]:
     if encoding in _HALF_CHROMA:
         if width % 2 or height % 2:
             raise PictureError(f"{what}: width and height must be even, four pixels share a colour")
-        height = height * 3 // 2  # below the picture's rows half as many with its colours
+        height = height * 3 // 2  # below the luma rows, half as many chroma rows
     wanted = step * (height - 1) + row_bytes  # the last row's padding may be missing
     if data.size < wanted:
         raise PictureError(f"{what}: {data.size} bytes of data, expected {wanted}")

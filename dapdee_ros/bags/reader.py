@@ -1,4 +1,4 @@
-"""Read a rosbag2 recording; whatever is wrong with it is said in words."""
+"""Reads a rosbag2 recording; errors explain what is wrong with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
 
 _STORAGE_SUFFIXES = (".mcap", ".db3")
 _SHOWN_FILES = 8
-_ZSTD = bytes.fromhex("28b52ffd")  # how its frames begin
+_ZSTD = bytes.fromhex("28b52ffd")  # magic number of its frames
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Bag:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open it and read what it says of itself.
+        """Open it and read its metadata.
 
         Raises:
-            BagError: if it is missing, no rosbag2, torn, or empty.
+            BagError: if it is missing, not a rosbag2, corrupt, or empty.
         """
         self.path = Path(path)
         storage = _storage_of(self.path)
@@ -60,11 +60,11 @@ class Bag:
         self.topics = _topics_of(self._reader)
         parts = _parts_of(storage)
         if not self._counted() and parts:
-            # Metadata of a recorder that was ended too early count nothing; the files do.
+            # After a recorder was killed the metadata counts nothing; the files do.
             self._reader.close()
             if len(parts) > 1:
                 raise BagError(
-                    f"metadata.yaml of {self.path} says that it holds no message, of "
+                    f"metadata.yaml of {self.path} says that it contains no message, of "
                     f"{len(parts)} files: with ROS `ros2 bag reindex {self.path}`, or give one of "
                     f"{', '.join(part.name for part in parts[:_SHOWN_FILES])}"
                 )
@@ -73,7 +73,7 @@ class Bag:
         if not self._counted():
             named = f"; it names the topics {', '.join(self.topics)}" if self.topics else ""
             self.close()
-            raise BagError(f"the bag {self.path} holds no message{named}")
+            raise BagError(f"the bag {self.path} contains no message{named}")
         self.start_ns = self._reader.start_time
         self.end_ns = self._reader.end_time - 1
 
@@ -86,21 +86,21 @@ class Bag:
         return (self.end_ns - self.start_ns) / 1e9
 
     def of_kind(self, *kinds: str) -> list[Topic]:
-        """The topics of some types that hold messages."""
+        """The non-empty topics of some types."""
         return [t for t in self.topics.values() if t.kind in kinds and t.count]
 
     def choose(self, kinds: Sequence[str], asked: str | None, option: str, what: str) -> Topic:
-        """The topic asked for, or the only one of the right type.
+        """The requested topic, or the only one of the right type.
 
         Args:
-            kinds: message types that will do.
-            asked: the topic's name, with or without its first slash; None to choose.
-            option: option of the command line that names a topic, for messages.
-            what: what is looked for, for messages.
+            kinds: acceptable message types.
+            asked: the topic's name, with or without its leading slash; None to choose.
+            option: command-line option for the topic, for messages.
+            what: the kind of topic, for messages.
 
         Raises:
-            BagError: if there is none or more than one, or the one asked for is missing, of
-                another type or empty; the message lists the topics.
+            BagError: if there is none or more than one, or the requested one is missing, of another
+                type or empty; the message lists the topics.
         """
         fitting = self.of_kind(*kinds)
         if asked is not None:
@@ -113,7 +113,7 @@ class Bag:
                     f"{' or '.join(kinds)}; {self.listing()}"
                 )
             if not topic.count:
-                raise BagError(f"topic {topic.name} holds no message; {self.listing()}")
+                raise BagError(f"topic {topic.name} contains no message; {self.listing()}")
             return topic
         if len(fitting) == 1:
             return fitting[0]
@@ -126,7 +126,7 @@ class Bag:
         )
 
     def listing(self) -> str:
-        """Its topics with types and counts, one a line."""
+        """Its topics with types and counts, one per line."""
         width = max((len(name) for name in self.topics), default=0)
         lines = [f"  {t.name:<{width}}  {t.count:>7}  {t.kind}" for t in self.topics.values()]
         return "it holds:\n" + "\n".join(lines)
@@ -138,7 +138,7 @@ class Bag:
             Topic, time of recording in ns, message.
 
         Raises:
-            BagError: if the bag turns out to be damaged, with how much could be read.
+            BagError: if the bag is damaged, with how much could be read.
         """
         for topic in topics:
             store = require_type(topic.kind)
@@ -155,7 +155,7 @@ class Bag:
                 yield wanted[connection.topic], log_ns, message
         except (BagError, GeneratorExit):
             raise
-        except Exception as error:  # a damaged file makes the storages raise anything
+        except Exception as error:  # a damaged file can make the storages raise anything
             total = sum(topic.count for topic in topics)
             raise BagError(
                 f"the bag {self.path} is damaged: after {read} of {total} messages "
@@ -169,7 +169,7 @@ class Bag:
                 "only the bag's metadata.yaml tells: give the folder with it"
             )
         return (
-            f"a message of {topic.name} in {self.path} is no {topic.kind} as known here "
+            f"a message of {topic.name} in {self.path} is not a {topic.kind} as known here "
             f"({_words(error)}): it was recorded with another version of that type, or the bag is "
             "damaged"
         )
@@ -192,7 +192,7 @@ class Bag:
 
 
 def _storage_of(path: Path) -> Path:
-    """What to open: the folder, or the file that is a bag by itself.
+    """What to open: the folder, or the single file.
 
     Raises:
         BagError: if there is nothing that could be a bag.
@@ -210,7 +210,7 @@ def _storage_of(path: Path) -> Path:
                 f"{_convert(old[0])}"
             )
         if len(storages) == 1:
-            # Its recorder was killed, or somebody copied the one file that matters.
+            # Its recorder was killed, or only the storage file was copied.
             return storages[0]
         raise BagError(
             f"{path} is no rosbag2: a folder with metadata.yaml, or one .mcap or .db3 file, was "
@@ -234,7 +234,7 @@ def _convert(path: Path) -> str:
 
 
 def _parts_of(folder: Path) -> list[Path]:
-    """The storage files of a bag's folder, by name; none of what is no folder."""
+    """The storage files of a bag's folder, by name; none if it is not a folder."""
     if not folder.is_dir():
         return []
     return [p for p in sorted(folder.iterdir()) if p.suffix in _STORAGE_SUFFIXES]
@@ -252,7 +252,7 @@ def _open(storage: Path, path: Path) -> Reader:
     try:
         reader = Reader(storage)
         reader.open()
-    except Exception as error:  # a damaged file makes the storages raise anything
+    except Exception as error:  # a damaged file can make the storages raise anything
         raise BagError(
             f"the bag {path} cannot be read: {_words(error)}; {_contents(storage)}; "
             f"{_mend(storage, error)}"
@@ -261,7 +261,7 @@ def _open(storage: Path, path: Path) -> Reader:
 
 
 def _kind(msgtype: str | None) -> str:
-    """A type as it is written today; ROS 2's first releases left out the ``msg``."""
+    """A type's current name; ROS 2's first releases left out ``msg``."""
     if msgtype is None:
         return "several types"
     return msgtype.replace("/", "/msg/") if msgtype.count("/") == 1 else msgtype
@@ -269,7 +269,7 @@ def _kind(msgtype: str | None) -> str:
 
 def _words(error: Exception) -> str:
     text = str(error).rstrip(".")
-    # What its readers check themselves they say in a sentence; all else needs its kind named.
+    # The readers' own errors are sentences; for all others the type is shown too.
     return (
         text if type(error).__module__.startswith("rosbags") else f"{type(error).__name__}: {text}"
     )
@@ -282,12 +282,12 @@ def _mend(storage: Path, error: Exception) -> str:
     if any(Path(f"{file}-wal").exists() for file in files):
         return "it is being recorded, or its recorder was killed: end the recording first"
     if any(file.suffix == ".mcap" for file in files):
-        return "was its recorder killed? `mcap recover` (mcap's own tool) saves what is whole"
-    return "was its recorder killed? `sqlite3 FILE .recover` saves what is whole"
+        return "was its recorder killed? `mcap recover` (mcap's own tool) saves the intact part"
+    return "was its recorder killed? `sqlite3 FILE .recover` saves the intact part"
 
 
 def _contents(path: Path) -> str:
-    """What lies at a path, for messages."""
+    """The content of a path, for messages."""
     if path.is_file():
         return f"the file has {path.stat().st_size} bytes"
     if not path.is_dir():

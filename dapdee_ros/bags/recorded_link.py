@@ -1,4 +1,4 @@
-"""The link as a recording tells of it."""
+"""The link from a recording."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class RecordedLink:
     """A link read from a bag.
 
     Attributes:
-        trace: capacity over time; time 0 is the one asked for.
-        rtt_s: median of the round trips, None where none was measured.
+        trace: capacity over time; time 0 is the requested one.
+        rtt_s: median of the round trips, None if none was measured.
     """
 
     trace: LinkTrace
@@ -26,15 +26,14 @@ class RecordedLink:
 
 
 def read_link(bag: Bag, asked: str | None, zero_ns: int) -> RecordedLink:
-    """The link from a bag's LinkQuality messages, each holding until the next.
+    """The link from a bag's LinkQuality messages, each valid until the next.
 
-    Where the edge did not answer nothing goes through; a rate that was not known yet is taken to
-    be the first that was.
+    While the edge did not answer the rate is 0; before the first known rate, that rate is used.
 
     Args:
         bag: the bag.
         asked: the topic; None for the only one.
-        zero_ns: the time of recording that becomes time 0, in ns.
+        zero_ns: the recording time that becomes time 0, in ns.
 
     Raises:
         BagError: if there is no such topic, more than one to choose from, or no rate in it.
@@ -46,14 +45,14 @@ def read_link(bag: Bag, asked: str | None, zero_ns: int) -> RecordedLink:
         if math.isfinite(message.rtt_s):
             round_trips.append(message.rtt_s)
         if not message.connected:
-            # Before the first answer it is just not known yet.
+            # Before the first answer it is simply unknown.
             if steps:
                 steps.append(((log_ns - zero_ns) / 1e9, 0.0))
         elif math.isfinite(message.uplink_bps):
             steps.append(((log_ns - zero_ns) / 1e9, max(0.0, message.uplink_bps)))
     if not steps:
         raise BagError(
-            f"topic {topic.name} of {bag.path} never tells a rate ({topic.count} messages, all "
+            f"topic {topic.name} of {bag.path} never has a rate ({topic.count} messages, all "
             "unknown or without connection): give --link a rate or a trace"
         )
     return RecordedLink(
@@ -63,7 +62,7 @@ def read_link(bag: Bag, asked: str | None, zero_ns: int) -> RecordedLink:
 
 
 def _from_zero(steps: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The steps from time 0 on, the first beginning there; of equal times the last counts."""
+    """The steps from time 0 on, the first starting there; of equal times the last counts."""
     before = [rate for at_s, rate in steps if at_s <= 0]
     first = before[-1] if before else steps[0][1]
     later = {at_s: rate for at_s, rate in steps if at_s > 0}

@@ -1,4 +1,4 @@
-"""How fast car and edge server were, as a recording tells."""
+"""The profiles of car and edge server from a recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:
         The profile, or None if the bag has none of this side for this model.
 
     Raises:
-        BagError: if several cars or edge servers were recorded, or the message makes no sense.
+        BagError: if several cars or edge servers were recorded, or the message is invalid.
     """
     topics = [t for t in bag.of_kind(DEVICE_PROFILE) if t.name.endswith(f"/{side}/profile")]
     if len(topics) > 1:

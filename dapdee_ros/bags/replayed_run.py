@@ -1,8 +1,8 @@
-"""One policy on a bag's frames: the simulator's clockwork, with the real network's answers.
+"""One policy on a bag's frames: the simulator, with the real network's answers.
 
 Car, edge, link, manager and monitor are the simulator's, so seconds come from profiles and the
-link's trace. What the simulator draws at random or takes from calibration is real here: when
-frames come, whether a gate ends one, how many bytes its tensors take, and what it is.
+link's trace. What the simulator draws at random or takes from calibration is real here: when frames
+arrive, whether a gate ends one, how many bytes its tensors take, and its class.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ReplayedFrame:
     """The result of a frame.
 
     Attributes:
-        index: which frame of the bag, from 0.
+        index: the frame's number in the bag, from 0.
         outcome: how and when it ended.
         plan: the plan under which it started.
-        answer: what it is.
+        answer: its answer.
     """
 
     index: int
@@ -48,17 +48,17 @@ class ReplayedFrame:
 
 @dataclass(frozen=True)
 class ReplayedRun:
-    """What came out of one policy.
+    """The outcome of one policy.
 
     Attributes:
         policy: its name.
-        log: the log, as every way of running writes it.
-        frames: results in the order in which they came.
+        log: the log, in the common format.
+        frames: results in order of arrival.
         plans: plans in order.
         links: estimates of the link, each with its time in s.
         agreement: share of the results that name the class which the full network, uncut and
             uncoded, names; None without results.
-        complaints: what the policy was unable to plan, in words, and how often.
+        complaints: the policy's failures, as text, with their counts.
     """
 
     policy: str
@@ -85,11 +85,11 @@ def replay(
         scenario: model, machines, link; ``rate_hz`` None has the next frame come as soon as one is
             taken, instead of at its time.
         name: the policy's name, as ``make_policy`` takes it.
-        policy: the policy, made for the scenario's problem.
-        arrivals_s: when each frame comes, float64 ``(n,)``, rising from 0.
+        policy: the policy, constructed for the scenario's problem.
+        arrivals_s: each frame's arrival, float64 ``(n,)``, increasing from 0.
         store: the frames.
         answers: the network's answers to them.
-        progress: told the simulated time now and then, in s.
+        progress: called with the simulated time now and then, in s.
     """
     frames, task = _BagFrames(arrivals_s, store, answers), answers.task
     run = simulate(scenario, name, progress=progress, made=policy, frames=frames)
@@ -155,7 +155,7 @@ def _replayed(outcome: Outcome, answers: NetworkAnswers) -> ReplayedFrame:
 
 
 def _count_unreadable(log: RunLog, count: int) -> None:
-    """A live head takes such frames on and drops them."""
+    """A live head accepts such frames and drops them."""
     if not count:
         return
     ledger = log.ledger

@@ -1,4 +1,4 @@
-"""What a replay decided and answered, as a bag."""
+"""A replay's plans and results, as a bag."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from dapdee_ros.simulation.outcomes import DecidedPlan
 from dapdee_ros.tasks.task import Task, task_of
 
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
-"""Topics of a result bag with their types; names as the nodes have them."""
+"""Topics of a result bag with their types; named as those of the nodes."""
 
-_CAR_ID = ""  # a bag's images do not say whose they are
+_CAR_ID = ""  # a bag's images do not name their car
 _SECOND_NS = 1_000_000_000
 
 
@@ -43,20 +43,20 @@ def write_result_bag(
 ) -> None:
     """Write one policy's run.
 
-    A result carries its image's header, and is recorded when it would have come: the frame's time
-    of recording plus its latency. Plans and link estimates lie between the frames as they did in
-    the run, by both clocks.
+    A result carries its image's header, and is recorded at the time it would have arrived: the
+    frame's recording time plus its latency. Plans and link estimates are placed between the frames
+    as in the run, by both clocks.
 
     Args:
         path: the bag's folder, which must not exist.
         storage: ``mcap`` or ``sqlite3``.
         run: the run.
         card: the model.
-        store: the frames it was about.
-        arrivals_s: when they came in the run, float64 ``(n,)``.
+        store: its frames.
+        arrivals_s: their arrival in the run, float64 ``(n,)``.
 
     Raises:
-        BagError: if it cannot be written; then nothing is there.
+        BagError: if it cannot be written; then nothing is left behind.
     """
     log_clock = _Clock(arrivals_s, [frame.log_ns for frame in store.frames])
     task = task_of(card)
@@ -79,7 +79,7 @@ def write_result_bag(
 
 
 class _Clock:
-    """From the run's time to a clock of the bag: frame by frame the same, linear between them."""
+    """Maps the run's time to a clock of the bag: exact at each frame, linear in between."""
 
     def __init__(self, arrivals_s: NDArray[np.float64], clock_ns: list[int]) -> None:
         self._arrivals_s = arrivals_s
@@ -89,7 +89,7 @@ class _Clock:
 
     def at(self, now_s: float) -> int:
         offset_s = float(np.interp(now_s, self._arrivals_s, self._offsets_s))
-        # What comes after the last frame goes on at the run's own pace.
+        # After the last frame, time continues at the run's own rate.
         offset_s += max(0.0, now_s - float(self._arrivals_s[-1]))
         return self._zero_ns + round(offset_s * _SECOND_NS)
 

@@ -1,4 +1,4 @@
-"""Write a rosbag2 folder that is either complete under its name or not there."""
+"""Writes a rosbag2 folder atomically: it is complete under its name or does not exist."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ STORAGES: Mapping[str, StoragePlugin] = {
     "sqlite3": StoragePlugin.SQLITE3,
 }
 
-_VERSION: Final = 9  # of the metadata: the one that Jazzy's rosbag2 writes
+_VERSION: Final = 9  # of the metadata, as written by Jazzy's rosbag2
 _FOREVER = QosTime(9223372036, 854775807)
 
 
 def offered_qos(depth: int = 10, *, reliable: bool = True, latched: bool = False) -> Qos:
-    """The QoS that a player offers for a topic, as rosbag2 notes it down.
+    """The QoS that a player should offer for a topic, in rosbag2's format.
 
     Args:
         depth: of the history.
-        reliable: whether lost messages are sent again.
-        latched: whether who joins later gets the last messages (transient local).
+        reliable: whether lost messages are resent.
+        latched: whether late joiners get the last messages (transient local).
     """
     return Qos(
         history=QosHistory.KEEP_LAST,
@@ -60,20 +60,20 @@ def offered_qos(depth: int = 10, *, reliable: bool = True, latched: bool = False
 
 
 def check_new_bag(path: Path, storage: str) -> None:
-    """Raise BagError unless a bag of this storage can be made at this place."""
+    """Raise BagError unless a bag of this storage can be created there."""
     if storage not in STORAGES:
         raise BagError(f"storage {storage!r} is unknown; expected {' or '.join(STORAGES)}")
     if path.exists():
         raise BagError(f"{path} already exists and is not overwritten: give another name")
     if not path.name:
-        raise BagError(f"{str(path)!r} is no name for a bag: give the name of a new folder")
+        raise BagError(f"{str(path)!r} is not a name for a bag: give the name of a new folder")
 
 
 class BagWriter:
     """Writes messages of any known type; a context manager.
 
-    Everything goes into a hidden folder beside the bag's place, which gets the bag's name as the
-    very last step. If the block is left by an exception nothing remains.
+    Everything is written to a hidden folder next to the bag's destination, which is renamed as the
+    last step. If the block ends with an exception, nothing remains.
 
     Attributes:
         path: where the bag will be.
@@ -89,7 +89,7 @@ class BagWriter:
             compress: mcap only: compress its chunks with zstd.
 
         Raises:
-            BagError: if there is something at that place, or it cannot be written to.
+            BagError: if the path exists, or cannot be written to.
         """
         check_new_bag(path, storage)
         if compress and storage != "mcap":
@@ -100,7 +100,7 @@ class BagWriter:
         self._draft = draft_of(path)
         try:
             self._draft.mkdir(parents=True, exist_ok=True)
-            # The file in the folder is named after it, so the folder has its final name already.
+            # The file in the folder is named after it, so the folder already has its final name.
             self._writer = Writer(
                 self._draft / path.name, version=_VERSION, storage_plugin=STORAGES[storage]
             )
@@ -113,7 +113,7 @@ class BagWriter:
 
     @property
     def draft(self) -> Path:
-        """Where the bag is until it is closed."""
+        """The bag's path until it is closed."""
         return self._draft
 
     def add_topic(self, topic: str, kind: str, qos: Qos | None = None) -> None:
@@ -122,7 +122,7 @@ class BagWriter:
         Args:
             topic: its full name.
             kind: its type, ``package/msg/Name``.
-            qos: what a player shall offer; a reliable topic of depth 10 by default.
+            qos: the QoS that a player should offer; a reliable topic of depth 10 by default.
 
         Raises:
             BagError: if the type is not known, or the topic was declared before.
@@ -142,14 +142,14 @@ class BagWriter:
         self.write_raw(topic, log_ns, message_types().serialize_cdr(message, kind))
 
     def write_raw(self, topic: str, log_ns: int, data: bytes | memoryview) -> None:
-        """Write a message as it was on the wire (CDR), under a time in ns.
+        """Write a serialised message (CDR), under a time in ns.
 
         Raises:
             BagError: if it cannot be written: the disk is full, for example.
         """
         try:
             self._writer.write(self._connections[topic], log_ns, data)
-        except Exception as error:  # each storage has errors of its own
+        except Exception as error:  # each storage has its own errors
             raise BagError(f"cannot write to the bag {self.path}: {error}") from error
         self.counts[topic] += 1
 
@@ -162,7 +162,7 @@ class BagWriter:
         try:
             self._writer.close()
             if self.path.exists():
-                raise BagError(f"{self.path} has come into being meanwhile")
+                raise BagError(f"{self.path} was created by another process meanwhile")
             (self._draft / self.path.name).rename(self.path)
             self._draft.rmdir()
         except Exception as error:
@@ -172,7 +172,7 @@ class BagWriter:
             ) from error
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Remove everything."""
         self._writer.abort()
         shutil.rmtree(self._draft, ignore_errors=True)
 

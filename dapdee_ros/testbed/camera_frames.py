@@ -1,7 +1,7 @@
-"""Rendered road signs as pictures on disk: a camera that costs what reading one costs.
+"""Rendered road signs as image files: a camera that costs only reading a file.
 
-Rendering takes longer than the network that looks at the picture. On the emulated car, whose
-processor is a tenth of this one, there would be no frames left to measure anything with.
+Rendering takes longer than inference. On the emulated car, with a tenth of this processor, the
+camera could not deliver enough frames for a measurement.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SEED, _SIZE = 7, (128, 128)  # as the camera's source of that name
 
 
 def rendered_frames(folder: Path, count: int = FRAMES) -> Path:
-    """A folder of rendered scenes, one folder a class; made if it is not there.
+    """A folder of rendered scenes, one folder per class; created if it does not exist.
 
     Args:
         folder: where folders of frames are kept.
@@ -34,7 +34,7 @@ def rendered_frames(folder: Path, count: int = FRAMES) -> Path:
             frame = signs.frame(number)
             path = draft / LABELS[frame.label] / f"{number:04d}.bmp"
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Not imwrite: on a full disk it leaves half an image and says nothing.
+            # Not imwrite: on a full disk it silently leaves a truncated image.
             image = cv2.imencode(".bmp", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))[1]
             path.write_bytes(image.tobytes())
     return done

@@ -1,10 +1,10 @@
-"""Which car is emulated: how much of a core its processes may use.
+"""The speed of the emulated car: the share of a core its processes may use.
 
 The shares are chosen from measurements of the same networks on a real Raspberry Pi 4 and on
 desktop processors (Lockhart et al., "Scission: Performance-driven and Context-aware Cloud-Edge
 Distribution of Deep Neural Networks", UCC 2020; TensorFlow, batch 1): VGG16 takes 18.6 times as
 long on the Pi 4 as on an i7-6700K, ResNet-50 11.8, Inception v3 11.7, DenseNet-121 10.1,
-MobileNetV2 8.1 times. A tenth of a core, about 10 times slower, lies in that range.
+MobileNetV2 8.1 times. A tenth of a core, about 10 times slower, is in that range.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class CarSpeed:
 
     Attributes:
         text: the description, normalised.
-        quota: share of one core that each of its processes may use; None: as much as there is.
-        emulated_slowdown: how many times longer the head makes its computing take, by waiting.
+        quota: share of one core that each of its processes may use; None: unlimited.
+        emulated_slowdown: factor by which the head stretches its computations, by waiting.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""A slower processor by quota: CPU groups of the kernel's first and second version."""
+"""A slower processor by CPU quota, with cgroup v1 or v2."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 LEAST_QUOTA = 0.001
 PERIOD_S = 0.01
-"""Short, so that a throttled process runs evenly: at a tenth of a core 1 ms in every 10 ms."""
+"""Short, so that a throttled process runs smoothly: at a tenth of a core 1 ms in every 10 ms."""
 
-_LEAST_SLICE_S = 0.001  # the kernel takes no quota below 1 ms a period
+_LEAST_SLICE_S = 0.001  # the kernel accepts no quota below 1 ms per period
 _EMPTY_WITHIN_S = 5.0
 
 
@@ -24,7 +24,7 @@ class CpuQuotaError(RuntimeError):
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Where this system keeps its CPU groups.
+    """The system's cgroup hierarchy for CPU quotas.
 
     Attributes:
         path: root folder.
@@ -36,13 +36,13 @@ class Hierarchy:
 
 
 def find_hierarchy(mounts: str) -> Hierarchy:
-    """The CPU groups of this system.
+    """The cgroup hierarchy of this system.
 
     Args:
-        mounts: what stands in ``/proc/mounts``.
+        mounts: content of ``/proc/mounts``.
 
     Raises:
-        CpuQuotaError: if there are none.
+        CpuQuotaError: if there is none.
     """
     for line in mounts.splitlines():
         _, path, kind, options, *_ = line.split()
@@ -60,14 +60,14 @@ def find_hierarchy(mounts: str) -> Hierarchy:
 
 
 class CpuGroups:
-    """One group a process below a common one, each with a quota of its own or none."""
+    """One cgroup per process below a common one, each with its own quota or none."""
 
     def __init__(self, name: str, hierarchy: Hierarchy | None = None) -> None:
-        """Make the common group.
+        """Create the common cgroup.
 
         Args:
             name: its name.
-            hierarchy: where; this system's if None.
+            hierarchy: its location; this system's if None.
 
         Raises:
             CpuQuotaError: if that is impossible.
@@ -88,21 +88,21 @@ class CpuGroups:
             ) from error
 
     def _weigh_more(self) -> None:
-        """Ten times the usual weight: what else runs on this machine shall not be measured."""
+        """Ten times the usual weight, so that other load does not affect the measurement."""
         if self._hierarchy.version == 2:
             (self._folder / "cpu.weight").write_text("1000")
         else:
             (self._folder / "cpu.shares").write_text("10240")
 
     def make(self, name: str, quota: float | None = None) -> Path:
-        """Make a group, or find it again.
+        """Create a cgroup, or return the existing one.
 
         Args:
             name: its name.
             quota: share of one core that its processes may use together; None: no bound.
 
         Returns:
-            The file to which a process that shall be in it writes its number.
+            The file to which a process writes its id to join it.
         """
         folder = self._folder / name
         try:
@@ -113,7 +113,7 @@ class CpuGroups:
         return folder / "cgroup.procs"
 
     def limit(self, name: str, quota: float | None) -> None:
-        """Set the quota of a group, or lift it; counts at once for the processes in it."""
+        """Set or lift the quota of a cgroup; takes effect at once for its processes."""
         folder = self._folder / name
         try:
             if self._hierarchy.version == 2:
@@ -135,7 +135,7 @@ class CpuGroups:
             ) from error
 
     def throttled_s(self, name: str) -> float:
-        """How long the group's threads have been held back, in s."""
+        """How long the cgroup's threads have been throttled, in s."""
         for line in (self._folder / name / "cpu.stat").read_text().splitlines():
             key, value = line.split()
             if key == "throttled_usec":
@@ -145,7 +145,7 @@ class CpuGroups:
         return 0.0
 
     def close(self) -> None:
-        """Kill what is still in the groups, and remove them."""
+        """Kill what still runs in the cgroups, and remove them."""
         remove_group(self._folder)
 
 
@@ -162,14 +162,14 @@ def quota_us(quota: float) -> tuple[int, int]:
 
 
 def groups_here() -> Iterator[Path]:
-    """The folders of all CPU groups on the highest level; none where there are no groups."""
+    """The folders of all top-level cgroups; none if there are no cgroups."""
     with contextlib.suppress(CpuQuotaError, OSError):
         root = find_hierarchy(Path("/proc/mounts").read_text()).path
         yield from [path for path in root.iterdir() if path.is_dir()]
 
 
 def remove_group(folder: Path) -> None:
-    """Kill what is in a group and those below it, and remove them; a group that is gone is fine."""
+    """Kill what runs in a cgroup and those below it, and remove them, if they still exist."""
     if not folder.is_dir():
         return
     below = [path for path in folder.iterdir() if path.is_dir()]
@@ -183,7 +183,8 @@ def remove_group(folder: Path) -> None:
             break
         time.sleep(0.02)
     for path in (*below, folder):
-        # Somebody else may be removing it as well; what cannot be removed now is left for the next.
+        # Another process may be removing it as well; what cannot be removed is left for the next
+        # run.
         with contextlib.suppress(OSError):
             path.rmdir()
 
@@ -193,13 +194,13 @@ def _pids(folder: Path) -> list[int]:
         pids = [int(word) for word in (folder / "cgroup.procs").read_text().split()]
     except OSError:
         return []
-    # A process of a namespace that this one cannot see into shows as 0, which kill() takes for
-    # the caller's own group.
+    # A process in an invisible namespace is listed as 0, which kill() interprets as the caller's
+    # own group.
     return [pid for pid in pids if pid > 0]
 
 
 def _pass_on_cpu(folder: Path) -> None:
-    """Let the groups below this one have quotas (cgroup v2)."""
+    """Enable quotas for the cgroups below this one (cgroup v2)."""
     control = folder / "cgroup.subtree_control"
     if "cpu" not in control.read_text().split():
         control.write_text("+cpu")

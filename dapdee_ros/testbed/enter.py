@@ -1,8 +1,8 @@
-"""Become a program on one of the emulated machines: its network, its CPU group, its end.
+"""Run a program on one of the emulated machines: its network, its cgroups, its lifetime.
 
 Started by path as ``python -S enter.py [--netns NAME] [--group FILE]... --owner PID -- COMMAND``,
-so it imports nothing beside the standard library. ``ip netns exec`` does not serve: it hides
-the CPU groups by a fresh mount of /sys.
+so it only imports the standard library. ``ip netns exec`` cannot be used: it hides the cgroups by
+mounting /sys again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ NAMESPACES = Path("/run/netns")
 def entering(
     command: Sequence[str], *, netns: str | None = None, groups: Sequence[Path] = ()
 ) -> list[str]:
-    """The command line that runs ``command`` there, and ends it when this process ends.
+    """The command line that runs ``command`` there, and kills it when this process ends.
 
     Args:
         command: the program and its arguments.
         netns: name of the network namespace; None stays in this one.
-        groups: ``cgroup.procs`` files of the groups that it joins.
+        groups: ``cgroup.procs`` files of the cgroups that it joins.
     """
     line = [sys.executable, "-S", "-E", str(Path(__file__).resolve()), "--owner", str(os.getpid())]
     if netns:
@@ -39,7 +39,7 @@ def entering(
 
 
 def main() -> None:
-    """Enter, then become the command."""
+    """Enter the machine, then exec the command."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--netns")
     parser.add_argument("--group", action="append", default=[], type=Path)
@@ -47,15 +47,15 @@ def main() -> None:
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
     try:
-        # First of all, so that whoever cleans up a group finds everything in it.
+        # First, so that cleaning up a cgroup finds every process in it.
         for group in args.group:
             group.write_text(str(os.getpid()), encoding="ascii")
         if args.netns:
             _enter_network(NAMESPACES / args.netns)
-        # Survives exec, so whatever this becomes is killed when the thread that started it ends.
+        # Survives exec, so the command is killed when the thread that started it ends.
         _system_call("prctl", _SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != args.owner:
-            sys.exit("enter: whoever started this has ended already")
+            sys.exit("enter: the parent process has already ended")
         os.execvp(args.command[0], args.command)
     except OSError as error:
         sys.exit(f"enter: {args.command[0]}: {error}")
@@ -68,7 +68,7 @@ def _enter_network(path: Path) -> None:
 
 
 def _system_call(name: str, *arguments: int) -> None:
-    # os.setns came with Python 3.12, and prctl never did.
+    # os.setns is new in Python 3.12, and there is no prctl.
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments) != 0:
         code = ctypes.get_errno()

@@ -1,4 +1,4 @@
-"""A run on the testbed in numbers."""
+"""Figures of a run on the testbed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dapdee_ros.testbed.testbed import TestbedError
 
 
 def figures_of(log: RunLog) -> dict[str, Any]:
-    """What a run is judged by: seconds, frames a second, shares from 0 to 1, bytes a frame.
+    """A run's figures: seconds, frames per second, shares from 0 to 1, bytes per frame.
 
     Raises:
         TestbedError: if there are no results.

@@ -1,13 +1,13 @@
-"""Keep an idle link busy, so that a token bucket saves up nothing to pass the next packet with.
+"""Keep an idle link busy, so that a token bucket accumulates no tokens.
 
-A token bucket passes what comes after a pause at once; a radio takes the packet's full time on the
-air. With something unimportant always waiting behind what matters, the bucket stays empty, and a
-packet waits for as many tokens as it has bytes. Filling needs no clock: the socket takes the next
-frame when the kernel has let one of the last ones go.
+After a pause a token bucket passes a packet at once; a radio takes the packet's full time on the
+air. With low-priority filler always queued behind real traffic, the bucket stays empty, and a
+packet waits for as many tokens as it has bytes. Filling needs no clock: the socket accepts the next
+frame when the kernel has sent one of the last ones.
 
-Started by path as ``python -S filler.py DEVICE``, so it imports nothing beside the standard
-library. It reads lines: a number is the size of a frame from now on in bytes, 0 for none; ``?`` is
-answered with the bytes that the device has sent beside such frames, to within a few of them.
+Started by path as ``python -S filler.py DEVICE``, so it only imports the standard library. It reads
+lines: a number sets the size of filler frames in bytes, 0 for none; ``?`` is answered with the
+bytes that the device has sent apart from filler, to within a few frames.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 
 _LEAST_BYTES = 60
 _MOST_S = 0.001
-# Above this rate the packet that passes for nothing takes no longer than a timer is late, and
-# frames of a millisecond would be larger than packets.
+# Above this rate the packet that passes early gains no more than a timer's lateness, and frames of
+# a millisecond would be larger than packets.
 _FAST_BPS = 2.5e6
 _LAZIEST = 1  # TC_PRIO_FILLER of <linux/pkt_sched.h>
-_UNUSED_PROTOCOL = 0x88B5  # local experiments (IEEE 802); nobody listens
+_UNUSED_PROTOCOL = 0x88B5  # local experiments (IEEE 802); has no receiver
 _BACK_OFF_S = 0.01
 
 
@@ -48,14 +48,14 @@ def main() -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as link:
         link.bind((sys.argv[1], 0))
         link.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _LAZIEST)
-        # The least that the kernel allows: a handful of frames.
+        # The kernel's minimum: a handful of frames.
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         link.setblocking(False)
         _fill(link, sys.stdin.fileno())
 
 
 def _fill(link: socket.socket, orders: int) -> None:
-    # To nobody: what arrives is thrown away by the other end's kernel.
+    # To no address: the other end's kernel discards it.
     header = bytes(12) + _UNUSED_PROTOCOL.to_bytes(2, "big")
     frame = b""
     sent = 0
@@ -74,7 +74,7 @@ def _fill(link: socket.socket, orders: int) -> None:
             try:
                 sent += link.send(frame)
             except OSError as error:
-                # Full, or a dead link that drops whatever comes.
+                # The queue is full, or the link is down and drops everything.
                 if error.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.ENETDOWN):
                     raise
                 time.sleep(_BACK_OFF_S)

@@ -1,4 +1,4 @@
-"""Does the plan follow the link? Read from the log of a run whose link was changed."""
+"""Whether the plan follows the link, evaluated from the log of a run with link changes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dapdee_ros.report.run_log import FrameRecord, LinkRecord, PlanRecord, RunLo
 
 MOST_FRAMES = 3
 MOST_S = 0.5
-"""A plan follows within so many answered frames or so many seconds of the first evidence."""
+"""A plan has to follow within this many answered frames or seconds of the first evidence."""
 
 RECOVERY_S = 2.0
 LATE_RATIO = 1.2
-"""In an outage every frame is answered within so many deadlines."""
+"""In an outage every frame has to be answered within this many deadlines."""
 
 _LEAST_RATE_CHANGE = 0.05
 
@@ -23,7 +23,7 @@ PlanKey = tuple[int, tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Change:
-    """What followed one change of the link's rate.
+    """The response to one change of the link's rate.
 
     Attributes:
         at_s: when the rate changed, on the log's clock.
@@ -31,13 +31,13 @@ class Change:
         until_s: when it changed again, or the run ended.
         settled: exit, boundary and codec of the plan that was in force for most of the second half
             of that time.
-        needed: whether the plan in force at the change was another one.
-        evidence_s: seconds from the change to the first evidence: an answer to a frame that was on
-            its way at the change or sent after it, a frame given up, or an estimate that moved
+        needed: whether the plan in force at the change was different.
+        evidence_s: seconds from the change to the first evidence: an answer to a frame that was in
+            flight at the change or sent after it, a dropped frame, or an estimate that moved
             towards the new rate. None: there was none.
         followed_s: seconds from the change until the settled plan was in force for the first time;
             None if it never was.
-        frames: results from the first evidence, it included, until then.
+        frames: results from the first evidence (inclusive) until then.
         plans: how many plans were published in this time.
     """
 
@@ -68,14 +68,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Outage:
-    """What happened while nothing passed the link.
+    """The response to an outage.
 
     Attributes:
-        at_s: when it began, on the log's clock.
+        at_s: when it started, on the log's clock.
         seconds: how long it was.
-        accepted: frames that were accepted in it, or waited for an answer when it began.
+        accepted: frames that were accepted in it, or in flight when it started.
         unanswered: how many of them got no result.
-        worst_latency_s: the longest that one took.
+        worst_latency_s: the longest latency.
         deadline_s: the deadline.
         edge_used_again_s: seconds from its end to the first result of the edge; None: there was
             none.
@@ -93,7 +93,7 @@ class Outage:
 
     @property
     def holds(self) -> bool:
-        """Whether every frame was answered in time and the edge used again soon."""
+        """Whether every frame was answered in time and the edge was soon used again."""
         return (
             self.accepted > 0
             and not self.unanswered
@@ -104,7 +104,7 @@ class Outage:
 
 
 def changes_of(log: RunLog) -> list[Change]:
-    """What followed each change of the link, the outages left out."""
+    """The response to each change of the link, except outages."""
     return [
         _change(log, truth, until_s)
         for truth, until_s in _pieces(log)
@@ -113,7 +113,7 @@ def changes_of(log: RunLog) -> list[Change]:
 
 
 def outages_of(log: RunLog) -> list[Outage]:
-    """What happened in each outage, and after it."""
+    """The response to each outage."""
     return [_outage(log, truth, until_s) for truth, until_s in _pieces(log) if not truth.connected]
 
 
@@ -169,7 +169,7 @@ def _settled(plans: Sequence[PlanRecord], from_s: float, until_s: float) -> Plan
     seconds: Counter[PlanKey] = Counter()
     ends = [plan.at_s for plan in plans[1:]] + [float("inf")]
     for plan, end_s in zip(plans, ends, strict=True):
-        # A Counter of floats: seconds do not come whole.
+        # A Counter of floats, for fractional seconds.
         seconds[_key(plan)] += max(0.0, min(end_s, until_s) - max(plan.at_s, from_s))  # type: ignore[assignment]
     return seconds.most_common(1)[0][0]
 
@@ -190,14 +190,14 @@ def _first_evidence(log: RunLog, at_s: float, until_s: float, rate_bps: float) -
 
 
 def _was_on_link(frame: FrameRecord, at_s: float) -> bool:
-    """Whether a frame went to the edge, and not before a time."""
+    """Whether a frame was sent to the edge, and not before a given time."""
     if not frame.sent_bytes:
         return False
     return frame.at_s - frame.tail_s > at_s
 
 
 def _moved(before: LinkRecord | None, now: LinkRecord, rate_bps: float) -> bool:
-    """Whether an estimate is another one than before, on the side of the new rate."""
+    """Whether an estimate has changed, in the direction of the new rate."""
     if before is None or now.connected != before.connected:
         return True
     if before.uplink_bps is None or now.uplink_bps is None:

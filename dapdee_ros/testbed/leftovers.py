@@ -1,4 +1,4 @@
-"""Remove what testbeds left that were killed before they could do so themselves."""
+"""Remove leftovers of testbeds that were killed before they could clean up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dapdee_ros.testbed.veth_link import remove_namespace
 
 
 def remove_leftovers() -> list[str]:
-    """Remove CPU groups and network namespaces whose owner is dead, and what still runs in them.
+    """Remove cgroups and network namespaces whose owner is dead, and kill what still runs in them.
 
     Returns:
         The names of what was removed.
@@ -19,7 +19,7 @@ def remove_leftovers() -> list[str]:
         if is_abandoned(folder.name):
             remove_group(folder)
             removed.append(folder.name)
-    # /run/netns is there from the first namespace on.
+    # /run/netns exists once there has been a namespace.
     for path in sorted(NAMESPACES.glob("dapdee-*")):
         if is_abandoned(path.name):
             remove_namespace(path.name)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dapdee_ros.simulation.link_trace import LinkTrace
 
 SAMPLE_S = 0.1
-"""A trace of single packets is set as its mean rate over so long."""
+"""A packet trace is applied as its mean rate over this time."""
 
 
 def rate_changes(trace: LinkTrace) -> Iterator[tuple[float, float]]:
-    """Times in s and rates in bit/s from then on, the first at 0, each unlike the one before it."""
+    """Times in s, and the rates in bit/s from then on; the first at 0, no rate repeated."""
     last_bps = -1.0
     for at_s, rate_bps in _samples(trace) if trace.rate_window_s else _pieces(trace):
         if rate_bps != last_bps:
@@ -40,7 +40,7 @@ def _pieces(trace: LinkTrace) -> Iterator[tuple[float, float]]:
 
 
 class LinkPlayer:
-    """Changes a link's rate as a trace says, on a thread of its own.
+    """Changes a link's rate according to a trace, on a separate thread.
 
     Attributes:
         played: what was set: (seconds from the start, bit/s).
@@ -62,7 +62,7 @@ class LinkPlayer:
         self.played: list[tuple[float, float]] = []
 
     def start(self, start_s: float | None = None) -> None:
-        """Begin; the trace's time 0 is ``start_s`` on the monotonic clock, or now."""
+        """Start; the trace's time 0 is ``start_s`` on the monotonic clock, or now."""
         self._start_s = time.monotonic() if start_s is None else start_s
         self._thread.start()
 
@@ -85,5 +85,5 @@ class LinkPlayer:
                 self._change(rate_bps)
                 self.played.append((time.monotonic() - self._start_s, rate_bps))
         except Exception as error:
-            # The main thread asks for it: an experiment on a link that stands still is worthless.
+            # The main thread checks it: a run over a link that no longer changes is worthless.
             self._error = error

@@ -1,7 +1,7 @@
-"""How much slower the car is: the same network measured with its quota and without.
+"""Measures the car's slowdown: the same network profiled with and without the quota.
 
-The measuring process is this module: it loads the network, says so, waits for a line, measures, and
-prints the profile. So loading is not slowed down by the quota; computing is.
+This module is also the measuring process: it loads the network, reports that, waits for a line,
+measures, and prints the profile. So the quota slows down only the computation, not the loading.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ def measure_machine(
     slow_down: Callable[[], None],
     log: Path,
 ) -> DeviceProfile:
-    """Measure a model as its node on that machine would, and leave the profile where that looks.
+    """Profile a model as its node on that machine would, and store the profile in the node's cache.
 
     Args:
         model: name or folder.
         threads: inference threads.
-        environment: of the process; ``ROS_HOME`` says where profiles are kept.
+        environment: of the process; ``ROS_HOME`` determines where profiles are cached.
         enter: makes a command run on that machine.
         slow_down: called once the network is loaded; sets the quota.
-        log: file for what the process says.
+        log: file for the process's output.
 
     Returns:
         The profile.
 
     Raises:
-        MeasuringError: with what the process said, if it failed.
+        MeasuringError: with the process's output, if it failed.
     """
     command = [sys.executable, "-m", __name__, model, str(threads)]
     with log.open("wb") as errors:
@@ -95,8 +95,7 @@ def main() -> int:
         return 1
     profile = own_profile(model, threads)
     print(json.dumps(profile.to_dict()), flush=True)
-    # Ending in order takes torch half a second of a whole core, and there is nothing to put in
-    # order.
+    # A clean exit takes torch half a second of a whole core, and there is nothing to clean up.
     os._exit(0)
 
 

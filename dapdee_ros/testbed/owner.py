@@ -1,4 +1,4 @@
-"""Names that say whose they are, so that what a killed testbed left can be told from a live one's.
+"""Names that include their owner, so that leftovers of a killed testbed can be recognised.
 
 A name is ``dapdee-<pid>-<start>-<count>``: the process, when it was started (in clock ticks since
 boot, so that a later process with the same number is another one), and a counter within it.
@@ -17,13 +17,13 @@ _count = itertools.count(1)
 
 
 def new_name() -> str:
-    """A name for something of this process that nothing else has."""
+    """A unique name for something that belongs to this process."""
     pid = os.getpid()
     return f"dapdee-{pid}-{_started_at(pid)}-{next(_count)}"
 
 
 def is_abandoned(name: str) -> bool:
-    """Whether this is a name of that kind, and the process in it has ended."""
+    """Whether this is such a name, and its process has ended."""
     match = _NAME.fullmatch(name)
     return match is not None and _started_at(int(match[1])) != int(match[2])
 
@@ -34,8 +34,8 @@ def _started_at(pid: int) -> int | None:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The second field is the program's name in brackets and may hold blanks; what follows is
+    # The second field is the program's name in parentheses and may contain blanks; what follows is
     # counted from the third, and the start is the 22nd (man 5 proc).
     fields = stat.rpartition(")")[2].split()
-    # A zombie has ended, only its parent does not know yet.
+    # A zombie has ended, but has not been reaped yet.
     return None if fields[0] in ("Z", "X") else int(fields[19])

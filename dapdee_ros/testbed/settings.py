@@ -1,4 +1,4 @@
-"""What is run on the testbed."""
+"""Settings of a run on the testbed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dapdee_ros.partition.policy import sends_plain
 
 LOADS = ("light", "heavy")
 CODECS = {"f32": ("f32",), "all": ("f32", "f16", "u8", "u8z", "u4z", "jpeg")}
-"""What may be sent with, by the word for it."""
+"""The codecs by the option's value."""
 
 
 @dataclass(frozen=True)
@@ -18,27 +18,27 @@ class TestbedSettings:
 
     Attributes:
         model: name of an installed model, or its folder.
-        policy: who plans.
-        link: the link in words, as ``simulation.link_text`` reads them.
-        car: the car in words, as ``car_speed`` reads them.
-        load: ``light``: the lowest latency is wanted; ``heavy``: more frames than anyone can
-            answer, and as many answers as possible.
+        policy: the policy.
+        link: the link as text, in the format of ``simulation.link_text``.
+        car: the car as text, in the format of ``car_speed``.
+        load: ``light``: minimise latency; ``heavy``: more frames than can be answered, maximise
+            throughput.
         codecs: ``f32`` or ``all``; with ``all`` policies that send plain tensors may use every
-            codec too, so that no gain of a codec is taken for one of a policy.
+            codec too, so that a codec's gain is not attributed to a policy.
         deadline_s: seconds from a frame to its result; None: 0.3 light, 1 heavy.
-        rate_hz: frames a second; None: 10 light, 60 heavy.
-        seconds: how long is measured.
+        rate_hz: frames per second; None: 10 light, 60 heavy.
+        seconds: length of the measurement.
         settle_s: seconds under quota and link before that.
         source: of the camera: ``roadsigns``, or ``images`` from ``path``.
         path: folder of ``images``.
         threads: inference threads of either side.
         delay_s: propagation delay of each direction in s; needs netem.
         loss_ratio: share of lost packets of each direction; needs netem.
-        gates: let a confident early exit end a frame on the car where that pays.
-        domain: ROS domain; None: from the process's number. Namespaces keep testbeds apart.
+        gates: let a confident early exit end a frame on the car where that helps.
+        domain: ROS domain; None: from the process id. Namespaces keep testbeds apart.
     """
 
-    __test__ = False  # not a test, whatever pytest makes of the name
+    __test__ = False  # not a test class, despite its name
 
     model: str = "roadsigns"
     policy: str = PlanningSettings.policy
@@ -76,7 +76,7 @@ class TestbedSettings:
 
     @property
     def is_heavy(self) -> bool:
-        """Whether as many answers as possible are wanted."""
+        """Whether throughput is maximised."""
         return self.load == "heavy"
 
     @property
@@ -86,7 +86,7 @@ class TestbedSettings:
 
     @property
     def rate(self) -> float:
-        """Frames a second of the camera."""
+        """The camera's frames per second."""
         return self.rate_hz or (60.0 if self.is_heavy else 10.0)
 
     @property
@@ -102,14 +102,15 @@ class TestbedSettings:
         return self.policy
 
     def manager_parameters(self) -> dict[str, object]:
-        """What the manager is told beside model, policy and deadline."""
+        """The manager's parameters besides model, policy and deadline."""
         parameters: dict[str, object] = {
             "codecs": list(CODECS[self.codecs]),
             "mode": self.mode,
             "gates": self.gates,
         }
         if self.is_heavy:
-            # There are always more frames than can be answered; a plan need not keep up with them.
+            # There are always more frames than can be answered, so a plan need not keep up with
+            # them.
             parameters["frame_utilisation"] = 0.0
         return parameters
 

@@ -1,4 +1,4 @@
-"""What a link does to packets, as queue disciplines of the kernel."""
+"""A link's effect on packets, as kernel queue disciplines."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from dapdee_ros.testbed.filler import filler_bytes
 
 DEVICE = "veth0"
 MTU_BYTES = 576
-"""Small packets: on a fast link, which nothing keeps busy, a token bucket passes the first one
-after a pause for nothing, where a radio takes its full time."""
+"""Small packets: on a fast link, which has no filler, a token bucket passes the first one after a
+pause instantly, where a radio takes its full time."""
 
 DEAD_BPS = 8e3
 """Below this rate nothing passes at all."""
 
 _FRAME_BYTES = MTU_BYTES + 14
-# What the bucket holds beside one packet: timers are late by some tenths of a millisecond, and what
-# flows into a full bucket meanwhile is lost.
+# Size of the bucket in addition to one packet: timers are late by some tenths of a millisecond, and
+# tokens added to a full bucket meanwhile are lost.
 _TIMER_SLACK_S = 0.0005
 
 
 class ShapingError(RuntimeError):
-    """The kernel does not take what a link shall do; the message says what and why."""
+    """The kernel refused a link's configuration; the message says what and why."""
 
 
 @dataclass(frozen=True)
 class Impairment:
-    """What a link does beside being slow; each direction by itself.
+    """A link's impairments other than its rate, per direction.
 
     Attributes:
         delay_s: propagation delay in s.
@@ -42,32 +42,32 @@ class Impairment:
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing of the kind is asked for."""
+        """Whether there are no impairments."""
         return not self.delay_s and not self.loss_ratio
 
 
 def token_bucket(rate_bps: float, queue_bytes: int) -> str:
-    """The arguments of the token bucket that plays a link.
+    """The arguments of the token bucket that emulates a link.
 
     Args:
         rate_bps: what passes, Ethernet and IP headers included, in bit/s; below ``DEAD_BPS``
             nothing does.
-        queue_bytes: what may wait.
+        queue_bytes: size of the queue.
     """
     if rate_bps < DEAD_BPS:
-        # What is larger than the bucket is dropped at once, and any packet is larger than this.
-        # What waits already goes on waiting.
+        # Packets larger than the bucket are dropped at once, and every packet is larger than this.
+        # Queued packets stay queued.
         return f"tbf rate 8kbit burst 10 limit {queue_bytes}"
     return f"tbf rate {round(rate_bps)}bit burst {bucket_bytes(rate_bps)} limit {queue_bytes}"
 
 
 def bucket_bytes(rate_bps: float) -> int:
-    """What the bucket holds: a frame, and what late timers would lose."""
+    """Size of the bucket: a frame, plus what late timers would lose."""
     return _FRAME_BYTES + round(rate_bps * _TIMER_SLACK_S / 8)
 
 
 def unshaped_bytes(rate_bps: float) -> int:
-    """What an idle link lets pass at once: a full bucket, or one that a filler keeps empty."""
+    """What an idle link passes instantly: a full bucket, or nothing with a filler."""
     return filler_bytes(rate_bps) or bucket_bytes(rate_bps)
 
 
@@ -88,7 +88,7 @@ def impair(netns: str, impairment: Impairment, queue_bytes: int) -> None:
     except ShapingError as error:
         raise ShapingError(
             "delay and loss need the queue discipline netem, which this kernel does not have or "
-            f"refuses ({error}); leave them away, or use dapdee demo, whose link emulator has both"
+            f"refuses ({error}); omit them, or use dapdee demo, whose link emulator has both"
         ) from error
 
 
@@ -96,7 +96,7 @@ def tc(netns: str, words: str) -> str:
     """Run ``tc`` in a namespace.
 
     Raises:
-        ShapingError: with what it said, if it failed.
+        ShapingError: with its output, if it failed.
     """
     done = subprocess.run(["tc", "-n", netns, *words.split()], capture_output=True, text=True)
     if done.returncode != 0:
@@ -107,17 +107,17 @@ def tc(netns: str, words: str) -> str:
 class RateControl:
     """Changes the rate of one end of the link while it runs.
 
-    One ``tc`` process reads the changes one after the other: starting one for each would take more
-    time than there is between two changes of a trace. Another process keeps a slow link busy.
+    One ``tc`` process reads the changes one after the other: starting one per change would take
+    longer than the time between two changes of a trace. Another process keeps a slow link busy.
     """
 
     def __init__(self, netns: str, rate_bps: float, queue_bytes: int, *, filled: bool) -> None:
-        """Put the token bucket there, with its first rate.
+        """Create the token bucket, with its initial rate.
 
         Args:
             netns: the namespace.
             rate_bps: its rate, in bit/s.
-            queue_bytes: what may wait.
+            queue_bytes: size of the queue.
             filled: keep the link busy while it is slow (see ``filler``). Not with an impairment,
                 whose queue knows no unimportant frames.
         """
@@ -134,13 +134,13 @@ class RateControl:
         self._fill(rate_bps)
 
     def change(self, rate_bps: float) -> None:
-        """Set another rate; what waits is kept."""
+        """Set another rate; queued packets are kept."""
         bucket = token_bucket(rate_bps, self._queue_bytes)
         self._tell(self._tc, f"qdisc change dev {DEVICE} root handle 1: {bucket}")
         self._fill(rate_bps)
 
     def carried_bytes(self) -> int:
-        """Bytes that this end has put on the link, headers included; not what kept it busy."""
+        """Bytes that this end has sent over the link, headers included, without filler."""
         self._tell(self._filler, "?")
         assert self._filler.stdout is not None
         return max(0, int(self._filler.stdout.readline() or 0))

@@ -1,4 +1,4 @@
-"""What a testbed does with signals, so that it is always taken down in order."""
+"""Signal handling of a testbed, so that it is always cleaned up."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class EndOnSignals:
-    """Lets the signals that usually end a process at once end it in order.
+    """Makes the signals that usually kill a process end it cleanly.
 
     Only on the main thread: elsewhere Python allows no handlers.
     """
 
-    # SIGINT too: it is ignored from birth in what a script starts in the background.
+    # SIGINT too: it is ignored by default in a script's background processes.
     _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class EndOnSignals:
             self._before = {n: signal.signal(n, self._end) for n in self._NUMBERS}
 
     def remove(self) -> None:
-        """Put back what was there before."""
+        """Restore the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -39,7 +39,7 @@ class EndOnSignals:
 
 
 class Uninterrupted:
-    """Holds signals back while everything is removed: the second Ctrl-C of an impatient hand."""
+    """Blocks signals during cleanup, such as an impatient user's second Ctrl-C."""
 
     _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

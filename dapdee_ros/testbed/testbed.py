@@ -1,8 +1,8 @@
 """Car and edge server on one machine: real nodes, real DDS, a shaped link, a slow car.
 
-The car's processes and the edge's run in a network namespace each, so that what they say to each
-other crosses a link whose rate is the kernel's doing; shared memory is switched off. Each of the
-car's processes has one of the car's cores: a share of a core here.
+The car's processes and the edge's run in a network namespace each, so that their messages cross a
+link whose rate the kernel enforces; shared memory is disabled. Each of the car's processes has one
+of the car's cores: here, a share of a core.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from dapdee_ros.testbed.window import window
 
 CAR_PROCESSES = ("camera", "head", "manager")
 _OPEN_BPS = 1e9
-# What would let DDS find other ways than the link, or none.
+# Variables that would make DDS bypass the link, or not use it at all.
 _NOT_PASSED_ON = {
     "ROS_LOCALHOST_ONLY",
     "ROS_STATIC_PEERS",
@@ -61,15 +61,15 @@ class TestbedError(RuntimeError):
 class Testbed:
     """One car and one edge server; entering starts them, ``run`` measures, leaving removes all.
 
-    Everything starts without quota and with the link wide open, so that loading and discovery take
-    no longer than need be. ``run`` sets both, waits until the system has settled, and measures.
+    Everything starts without quota and with an unlimited link, so that loading and discovery take
+    no longer than necessary. ``run`` sets both, waits until the system has settled, and measures.
 
     Enter and leave it on one thread: its processes die when that thread ends.
 
     Attributes:
         settings: what is run.
-        slowdown: how many times longer the car takes for the whole network than the edge, measured.
-        link: the link, whose rate may also be changed by hand.
+        slowdown: measured factor by which the car is slower than the edge for the whole network.
+        link: the link, whose rate may also be changed manually.
     """
 
     __test__ = False
@@ -87,12 +87,12 @@ class Testbed:
         Args:
             settings: what to run.
             out: folder for logs and the run, ``run.json``.
-            profiles: folder that keeps what was measured of both machines, for other runs with the
-                same car; None: below ``out``.
-            say: told what happens, in words.
+            profiles: folder that caches both machines' profiles, for other runs with the same car;
+                None: below ``out``.
+            say: called with progress messages.
 
         Raises:
-            CarTextError, LinkTraceError: if the settings make no sense.
+            CarTextError, LinkTraceError: if the settings are invalid.
         """
         self.settings = settings
         self.slowdown = 1.0
@@ -134,7 +134,7 @@ class Testbed:
         self.close()
 
     def close(self) -> None:
-        """End every process and remove every trace, however far it got."""
+        """End every process and remove everything, however far setup got."""
         with Uninterrupted():
             self._stack.close()
         self._signals.remove()
@@ -179,7 +179,8 @@ class Testbed:
                 self._folder(side), self._environment(side), enter=self._entering(side)
             )
             self._stack.callback(self._sides[side].stop, within_s=5.0)
-        # Left before they are stopped: at a tenth of a core ending takes ten times as long.
+        # Lift the quota before stopping them: at a tenth of a core, exiting takes ten times as
+        # long.
         self._stack.callback(self._lift_quotas)
         start_all(self._sides["edge"], edge_side(values))
         car = {start.row.executable: start for start in car_side(values)}
@@ -196,7 +197,7 @@ class Testbed:
                 "print_status": True,
             },
         )
-        # Not before there is a plan, or the first frames would pile up before a car that waits.
+        # Not before there is a plan, or the first frames would queue up in front of a waiting car.
         self._wait("manager", "plan 1:")
         start_all(self._sides["car"], [camera], {"camera": {"seed": 1}})
         self._wait("run_recorder", " frames ")
@@ -223,7 +224,7 @@ class Testbed:
         quota = self._car.quota
         self._say(
             f"car {self._car.text}"
-            + (f", {quota:g} of a core a process" if quota else ", no quota")
+            + (f", {quota:g} of a core per process" if quota else ", no quota")
             + f": {settings.model} takes {1e3 * total_s['car']:.1f} ms there and "
             f"{1e3 * total_s['edge']:.1f} ms on the edge, {self.slowdown:.1f} times less"
         )
@@ -252,20 +253,20 @@ class Testbed:
     def _environment(self, side: str) -> dict[str, str]:
         settings = self.settings
         domain = settings.domain if settings.domain is not None else 1 + os.getpid() % 101
-        # One folder a speed: what a machine measured of itself is kept there.
+        # One folder per speed, for the machine's own profiles.
         home = self._kept / ("edge" if side == "edge" else self._car.text.replace(":", "-"))
         environment = {
             **{name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON},
             "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
-            # Shared memory would carry what the link should.
+            # Shared memory would bypass the link.
             "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
             "ROS_HOME": str(home.resolve()),
             "ROS_LOG_DIR": str((self._folder(side) / "ros").resolve()),
             "OMP_NUM_THREADS": str(settings.threads),
             "OPENBLAS_NUM_THREADS": str(settings.threads),
         }
-        # Only by a key that is asked for: a measurement must not depend on what lies in a folder.
+        # Only with an explicit key: a measurement must not depend on which keys are in a folder.
         if link := sealed_link(os.environ) if os.environ.get(KEY_VARIABLE) else None:
             environment[KEY_VARIABLE] = str(link.key_file)
         return environment
@@ -347,7 +348,7 @@ class Testbed:
             raise TestbedError(str(error)) from error
 
     def _drain(self) -> None:
-        """End the processes in an order in which every frame is still answered."""
+        """End the processes in an order that lets every frame be answered."""
         car = self._sides["car"]
         car.stop(["camera"], within_s=5.0)
         time.sleep(1.2 * self.settings.deadline + _DRAIN_S)

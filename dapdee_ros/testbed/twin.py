@@ -1,7 +1,7 @@
-"""The simulator's twin of a run on the testbed, and what the testbed takes beside the network.
+"""The simulation of a testbed run, and the testbed's overheads outside the network.
 
-What a profile does not know is measured on two runs a load: the car alone, and the edge server
-alone (``edge-only``) over a link fast enough that its bytes hardly count.
+What profiles do not contain is measured in two runs per load: the car alone, and the edge server
+alone (``edge-only``) over a link so fast that transfer hardly matters.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dapdee_ros.testbed.settings import CODECS, TestbedSettings
 from dapdee_ros.testbed.shaping import MTU_BYTES, unshaped_bytes
 
 _ETHERNET_BYTES, _IP_BYTES = 14, 20
-# What reliable RTPS adds to a message beside packet headers: its own headers, heartbeats, and the
-# acknowledgement of the message that went the other way. Counted on the link of a testbed
+# RTPS overhead of a reliable message in addition to packet headers: its own headers, heartbeats,
+# and the acknowledgement of the message in the other direction. Measured on a testbed's link
 # (``carried_bytes``) under ``edge-only``, 20 frames/s.
 _RTPS_FRAME_BYTES, _RTPS_ANSWER_BYTES = 350, 250
 _WARM_UP_S = 3.0
@@ -37,16 +37,16 @@ _BUSY = 0.75
 
 @dataclass(frozen=True)
 class Overheads:
-    """What a frame takes on a testbed beside the profiled network and its bytes.
+    """A frame's overheads on a testbed, in addition to the profiled network and its bytes.
 
     Attributes:
         slowdown: of the network on the car, measured over profiled.
-        car_s: on the car, in s, for a frame that it ends.
-        send_s: on the car, in s, for a frame that it sends: packing it, taking its answer.
-        edge_s: on the edge server, in s a frame.
+        car_s: on the car, in s, for a frame finished there.
+        send_s: on the car, in s, for a frame that it sends: packing it, receiving the answer.
+        edge_s: on the edge server, in s per frame.
         rtt_s: round trip of an empty message, in s.
-        edge_slowdown: of the network on the edge server, measured over profiled: what comes now and
-            then finds the processor's caches cold.
+        edge_slowdown: of the network on the edge server, measured over profiled: for infrequent
+            frames the processor's caches are cold.
     """
 
     slowdown: float = 1.0
@@ -65,13 +65,12 @@ def scenario_of(
     *,
     saturated: bool = False,
 ) -> Scenario:
-    """The scenario that a run on the testbed plays.
+    """The scenario of a run on the testbed.
 
     Args:
         card: the model.
         settings: of the run.
-        folder: the run's, with the profiles that it measured; of another run with the same machines
-            where there is none yet.
+        folder: the run's, with its measured profiles; or another run's with the same machines.
         overheads: of the testbed.
         saturated: the next frame comes as soon as one is taken, instead of at the settings' rate.
     """
@@ -107,18 +106,18 @@ def scenario_of(
 
 
 def twin_figures(scenario: Scenario, settings: TestbedSettings) -> Figures:
-    """What the simulator says of a run on the testbed, once the link is known."""
+    """The simulator's figures for a testbed run, once the link is known."""
     return figures_of(simulate(scenario, settings.asked_policy), _WARM_UP_S)
 
 
 def overheads_alone(log: RunLog, card: ModelCard, folder: Path) -> Overheads:
-    """From a run of the car alone, whose link carries nothing but probes."""
+    """Overheads from a run of the car alone, whose link carries only probes."""
     frames = log.frames
     head_s = statistics.median(f.head_s for f in frames)
     if log.settings["load"] == "light":
         beside_s = statistics.median(f.latency_s - f.head_s for f in frames)
     else:
-        # Latency holds the wait for the frame before; but one is always being worked at.
+        # Latency includes waiting for the previous frame; but one is always being computed.
         beside_s = (frames[-1].at_s - frames[0].at_s) / (len(frames) - 1) - head_s
     return Overheads(
         slowdown=head_s / _profiled(card, folder, "device-only").head_s,
@@ -130,11 +129,10 @@ def overheads_alone(log: RunLog, card: ModelCard, folder: Path) -> Overheads:
 def with_sending(
     overheads: Overheads, log: RunLog, card: ModelCard, settings: TestbedSettings, folder: Path
 ) -> Overheads:
-    """Add what sending and the edge server take, from a run of ``edge-only``.
+    """Add the overheads of sending and of the edge server, from a run of ``edge-only``.
 
-    Under heavy load either the car or the edge server is busy all the time, and only of that one
-    the run tells what it takes; the other is taken to need no more than a frame that is not sent,
-    or nothing.
+    Under heavy load either the car or the edge server is saturated, and only its overhead can be
+    measured; the other's is assumed to be that of an unsent frame, or zero.
 
     Args:
         overheads: of the car alone, under the same load.
@@ -163,7 +161,7 @@ def _profiles(folder: Path) -> tuple[DeviceProfile, DeviceProfile]:
 
 
 def _profiled(card: ModelCard, folder: Path, policy: str) -> Plan:
-    """A policy's plan over some link, priced by the profiles."""
+    """A policy's plan over a link, priced with the profiles."""
     problem = problem_of(card, *_profiles(folder), CODECS["f32"])
     situation = Situation(LinkState(1e6), LoadState(), deadline_s=1.0)
     return ask(make_policy(policy, problem), situation, problem)

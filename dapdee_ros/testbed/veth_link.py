@@ -30,11 +30,11 @@ _EMPTY_WITHIN_S = 5.0
 
 
 class NamespaceError(RuntimeError):
-    """Namespaces or the link between them cannot be made; the message says why."""
+    """Namespaces or the link between them cannot be created; the message says why."""
 
 
 def why_no_link() -> str:
-    """Why no such link can be made here; empty if it can."""
+    """Why no such link can be created here; empty if it can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     for tool in ("ip", "tc"):
@@ -44,7 +44,7 @@ def why_no_link() -> str:
         with VethLink(1e6):
             return ""
     except (NamespaceError, ShapingError) as error:
-        return f"this system makes no shaped link between namespaces: {error}"
+        return f"this system cannot create a shaped link between namespaces: {error}"
 
 
 class VethLink:
@@ -62,13 +62,13 @@ class VethLink:
         queue_bytes: int = QUEUE_BYTES,
         name: str | None = None,
     ) -> None:
-        """Prepare; entering the context makes the link.
+        """Prepare; entering the context creates the link.
 
         Args:
-            rate_bps: rate of both directions at first, headers included.
+            rate_bps: initial rate of both directions, headers included.
             impairment: delay and loss of each direction; needs netem.
-            queue_bytes: what may wait in each direction.
-            name: what the names of both namespaces begin with; None: a new one.
+            queue_bytes: size of the queue in each direction.
+            name: prefix of both namespaces' names; None: a new one.
         """
         self.rate_bps = rate_bps
         self._impairment = impairment or Impairment()
@@ -103,7 +103,7 @@ class VethLink:
             *("peer", "name", DEVICE, "address", _hardware(2), "netns", edge),
         )
         for number, name in enumerate((car, edge), start=1):
-            # Without IPv6 nothing but what the nodes say crosses the link.
+            # Without IPv6 only the nodes' messages cross the link.
             switch = f"/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6"
             _run(*entering(["sh", "-c", f"test ! -e {switch} || echo 1 > {switch}"], netns=name))
             _run("ip", "-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", DEVICE)
@@ -115,8 +115,8 @@ class VethLink:
             )
             _run("ip", "-n", name, "link", "set", DEVICE, "up", "multicast", "on")
             _run("ip", "-n", name, "route", "add", "224.0.0.0/4", "dev", DEVICE)
-            # Who is at the other end is known for good. Left to ARP, an outage could outlast the
-            # entry, and asking anew takes seconds that no modem takes.
+            # Static neighbour entries. With ARP, an entry could expire in an outage, and resolving
+            # it again takes seconds, unlike on a modem.
             _run(
                 *("ip", "-n", name, "neigh", "replace", f"10.77.0.{3 - number}"),
                 *("lladdr", _hardware(3 - number), "dev", DEVICE, "nud", "permanent"),
@@ -136,21 +136,21 @@ class VethLink:
         self.rate_bps = rate_bps
 
     def inside(self, side: str, command: Sequence[str], groups: Sequence[Path] = ()) -> list[str]:
-        """A command line that runs ``command`` on one side, and dies with this process.
+        """A command line that runs ``command`` on one side, and ends with this process.
 
         Args:
             side: ``car`` or ``edge``.
             command: the program and its arguments.
-            groups: ``cgroup.procs`` files of CPU groups that it joins.
+            groups: ``cgroup.procs`` files of cgroups that it joins.
         """
         return entering(command, netns=self.names[side], groups=groups)
 
     def carried_bytes(self, side: str) -> int:
-        """Bytes that one side has put on the link so far, headers included, the filler's not."""
+        """Bytes that one side has sent over the link so far, headers included, without filler."""
         return self._controls[SIDES.index(side)].carried_bytes()
 
     def close(self) -> None:
-        """Kill what still runs in the namespaces and remove them, and with them the link."""
+        """Kill what still runs in the namespaces, and remove them and the link."""
         try:
             for control in self._controls:
                 control.close()
@@ -161,7 +161,7 @@ class VethLink:
 
 
 def remove_namespace(name: str) -> None:
-    """Kill what runs in a namespace, and remove it; one that is gone is fine."""
+    """Kill what runs in a namespace, and remove it, if it still exists."""
     if not (NAMESPACES / name).exists():
         return
     end_s = time.monotonic() + _EMPTY_WITHIN_S

@@ -1,4 +1,4 @@
-"""The part of a recorded run that counts: from the moment the link's trace begins."""
+"""The measured part of a recorded run: from the start of the link's trace."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Timed = TypeVar("Timed", PlanRecord, LinkRecord)
 
 
 def window(log: RunLog, start_s: float, seconds: float) -> RunLog:
-    """A run without its warm-up, its clock starting anew.
+    """A run without its warm-up, with its clock restarted.
 
-    Frames count if they were accepted within the window; of plans and estimates the last one before
-    it stands at its beginning. The ledger stays that of the whole run.
+    Frames accepted within the window count; the last plan and estimate before it are moved to its
+    start. The ledger stays that of the whole run.
 
     Args:
         log: the whole run.
-        start_s: when the window begins on the log's clock.
+        start_s: when the window starts on the log's clock.
         seconds: how long it is.
     """
     end_s = start_s + seconds

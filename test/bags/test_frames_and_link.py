@@ -128,7 +128,7 @@ def test_before_the_first_estimate_the_rate_is_the_first_that_is_known(tmp_path:
 def test_a_link_that_was_never_known_is_none(tmp_path: Path) -> None:
     with (
         qualities(tmp_path / "bag", (0.5, math.nan, math.nan, False)) as bag,
-        pytest.raises(BagError, match=r"never tells a rate \(1 messages"),
+        pytest.raises(BagError, match=r"never has a rate \(1 messages"),
     ):
         read_link(bag, None, START_NS)
 

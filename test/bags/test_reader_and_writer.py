@@ -178,7 +178,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 def test_an_empty_bag_says_which_topics_it_names(tmp_path: Path, storage: str) -> None:
     with BagWriter(tmp_path / "bag", storage) as writer:
         writer.add_topic("/image_raw", IMAGE)
-    with pytest.raises(BagError, match="holds no message; it names the topics /image_raw"):
+    with pytest.raises(BagError, match="contains no message; it names the topics /image_raw"):
         Bag(tmp_path / "bag")
 
 
@@ -214,7 +214,7 @@ def test_messages_of_another_version_of_a_type_are_no_messages(tmp_path: Path) -
     with BagWriter(tmp_path / "bag") as writer:
         writer.add_topic("/link_quality", "dapdee_ros/msg/LinkQuality")
         writer.write_raw("/link_quality", 1, b"\0\1\0\0" + bytes(9))
-    with pytest.raises(BagError, match=r"no dapdee_ros/msg/LinkQuality as known here"):
+    with pytest.raises(BagError, match=r"not a dapdee_ros/msg/LinkQuality as known here"):
         _read_all(tmp_path / "bag")
 
 
