@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from dapdee_ros import __version__
@@ -17,6 +18,7 @@ from dapdee_ros.files import FileError
 _NOT_COMMANDS = {"__init__", "errors", "main"}
 
 
+@cache
 def _commands() -> dict[str, str]:
     """Names of the subcommands with their one-line summaries.
 

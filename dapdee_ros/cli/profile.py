@@ -53,20 +53,24 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(
             f"--quota is {args.quota}; expected a share of one core from 0.01 to --threads"
         )
-    import torch
-    from tqdm import tqdm
-
-    from dapdee_ros.exits.card import ModelFolderError, find_model
-    from dapdee_ros.exits.model_folder import load_model
+    from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
     from dapdee_ros.files import require_place
     from dapdee_ros.graph.dag import GraphError
-    from dapdee_ros.runtime.profiling import measure_profile
 
     try:
-        model = load_model(find_model(args.model))
+        card = read_card(find_model(args.model))
+        out = require_place(args.out or Path(f"{card.name}-profile.json"))
+
+        # What is wrong with the arguments is known without these seconds.
+        import torch
+        from tqdm import tqdm
+
+        from dapdee_ros.exits.model_folder import load_model
+        from dapdee_ros.runtime.profiling import measure_profile
+
+        model = load_model(card.path)
     except (ModelFolderError, GraphError) as error:
         raise CommandError(str(error)) from error
-    out = require_place(args.out or Path(f"{model.card.name}-profile.json"))
     height, width = model.card.input_size
     notes = [f"under a CPU quota of {args.quota:g} of one core"] if args.quota else []
     notes += [args.note] if args.note else []
