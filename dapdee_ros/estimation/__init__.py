@@ -1,1 +1,1 @@
-"""What the car knows of its link and of the load: pure estimators, the time always passed in."""
+"""Estimators of link and load: pure functions of their input, the time always passed in."""

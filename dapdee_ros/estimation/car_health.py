@@ -1,6 +1,6 @@
-"""When are link, machine, plan and gate well: the bounds, and what to do beyond them.
+"""Health of link, machine, plan and gate: the bounds, and advice beyond them.
 
-All bounds are ours. Each message names the figure, and the parameter or command that helps.
+All bounds are our own. Each message has the figure, and the parameter or command that helps.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ def link_health(link: LinkEstimate) -> Health:
     elif not link.connected:
         found.add(
             Level.WARN,
-            "not connected: the edge has gone silent, so the car finishes alone. If this stays, "
-            "look at the edge's process and the radio link",
+            "not connected: the edge has gone silent, so the car finishes alone. If this "
+            "persists, check the edge's process and the radio link",
         )
     elif link.loss_ratio > _HIGH_LOSS:
         found.add(
             Level.WARN,
-            f"{link.loss_ratio:.0%} of what was sent lately had no answer: the link or the edge "
+            f"{link.loss_ratio:.0%} of the messages sent lately got no answer: the link or the "
+            "edge "
             "is overloaded",
         )
     well = f"{link.uplink_bps / 1e6:.2f} Mbit/s, round trip {1e3 * link.rtt_s:.0f} ms"
@@ -61,7 +62,7 @@ def link_health(link: LinkEstimate) -> Health:
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """What a load monitor measured; NaN where there is nothing to measure.
+    """A load monitor's measurement; NaN if there is nothing to measure.
 
     Attributes:
         cpu_ratio: share of all cores in use, 0 to 1.
@@ -69,7 +70,7 @@ class MachineLoad:
         battery_ratio: charge left, 0 to 1.
         temperature_c: hottest sensor of the processor, in degrees Celsius.
         slowdown: measured over profiled seconds of the network's part here.
-        queue_depth: frames waiting or in work here.
+        queue_depth: frames waiting or being computed here.
     """
 
     cpu_ratio: float
@@ -103,8 +104,8 @@ def machine_health(load: MachineLoad) -> Health:
         found.add(
             Level.WARN,
             f"the network runs {load.slowdown:.1f} times slower than profiled: other programs "
-            "compete, or the processor is slowed down; if this is how it always is, delete the "
-            "kept profile so that it is measured anew",
+            "compete, or the processor is slowed down; if this is always so, delete the cached "
+            "profile so that it is measured again",
         )
     if load.cpu_ratio > _BUSY_CPU:
         found.add(Level.WARN, f"all cores are busy ({load.cpu_ratio:.0%})")
@@ -121,14 +122,14 @@ def machine_health(load: MachineLoad) -> Health:
 
 
 def score_health(load: LoadEstimate) -> Health:
-    """The load score. Heavy load is a mode of planning, nothing to worry about by itself."""
+    """The load score. Heavy load is a planning mode, not a problem by itself."""
     values: dict[str, Value] = {"score": load.score, "heavy": load.heavy}
     for name, level in load.indicators.items():
         values[f"{name} (weight {load.weights.get(name, 0.0):.2f})"] = level
     if not load.indicators:
         return Health(
             Level.STALE,
-            "nothing is known of the load: are link_monitor and load_monitor running?",
+            "the load is unknown: are link_monitor and load_monitor running?",
             values,
         )
     most = max(load.indicators, key=lambda name: load.weights.get(name, 0) * load.indicators[name])
@@ -137,7 +138,7 @@ def score_health(load: LoadEstimate) -> Health:
 
 
 class PlanInForce(Protocol):
-    """What is looked at of a plan (the message PartitionPlan has it)."""
+    """The fields of a plan that are judged (those of the message PartitionPlan)."""
 
     epoch: int
     exit: int
@@ -163,10 +164,10 @@ def plan_health(
     Args:
         plan: the plan, None before the first.
         age_s: seconds since it came into force.
-        boundary: what it sends, in words.
-        drift: its prediction beside what was measured.
-        missing: what is still needed to plan, in words.
-        failure: why there is no new plan, in words.
+        boundary: what it sends, as text.
+        drift: predicted and measured latency.
+        missing: what is still needed to plan, as text.
+        failure: why there is no new plan, as text.
     """
     found = Findings()
     if failure:

@@ -1,4 +1,4 @@
-"""When is a change more than noise: the rule of mean plus two standard deviations."""
+"""Significance of changes: the rule of mean plus two standard deviations."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import deque
 
 
 class ChangeDetector:
-    """Judges the size of a change against the recent ones.
+    """Compares the size of a change with the recent ones.
 
     A change is significant when it exceeds the mean of recent changes by more than ``sigmas``
     standard deviations (the trigger of DAPDEE's load score, with sigmas 2), and exceeds ``floor``,
-    below which nothing is worth reacting to. While fewer than ``least`` changes have been seen
-    their deviation means nothing, and ``floor`` times ``sigmas`` decides alone.
+    below which changes are ignored. With fewer than ``least`` changes their deviation is
+    meaningless, and only ``floor`` times ``sigmas`` decides.
 
     Attributes:
         floor: smallest change that can be significant, in the unit of the changes.
@@ -45,7 +45,7 @@ class ChangeDetector:
 
     @property
     def threshold(self) -> float:
-        """What a change has to exceed now."""
+        """The current bound for a change."""
         if len(self._recent) < self._least:
             return self.floor * self.sigmas
         return max(self.floor, self.mean + self.sigmas * self.deviation)
@@ -53,8 +53,8 @@ class ChangeDetector:
     def deviations(self, change: float) -> float:
         """How many standard deviations above the mean a change is; at least 0.
 
-        The deviation is taken as at least a ``sigmas``-th of ``floor``, so that after a perfectly
-        quiet time the smallest flicker does not count as infinitely surprising.
+        The deviation is at least ``floor / sigmas``, so that after a perfectly quiet period the
+        smallest fluctuation does not count as infinitely significant.
         """
         if not math.isfinite(change):
             return 0.0
@@ -65,10 +65,10 @@ class ChangeDetector:
         return math.isfinite(change) and abs(change) > self.threshold
 
     def remember(self, change: float) -> None:
-        """Count a change among the recent ones; what is not a finite number is ignored."""
+        """Add a change to the recent ones; non-finite values are ignored."""
         if math.isfinite(change):
             self._recent.append(abs(change))
 
     def reset(self) -> None:
-        """Forget all: after a step the old changes say nothing about the new ones."""
+        """Reset: after a step the old changes say nothing about new ones."""
         self._recent.clear()

@@ -1,8 +1,8 @@
-"""What of the times, sizes and shares that others report is possible at all.
+"""Plausibility of reported times, sizes and shares.
 
-Reports come over the network from whoever sends them. One that is possible may still be a lie, and
-only a sealed link keeps liars out; one that is not possible must not have any effect, least of all
-one that outlives it. Every function returns what is wrong, in words, or nothing if all is well.
+Reports arrive over the network from any sender. A plausible one may still be forged, which only a
+sealed link prevents; an implausible one must have no effect, least of all a lasting one. Every
+function returns what is wrong, as text, or an empty string.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import math
 from collections.abc import Mapping
 
 LONGEST_S = 120.0
-"""Twice the longest deadline a head takes: nothing of one frame takes longer, in s."""
+"""Twice the longest deadline a head accepts: no part of a frame takes longer, in s."""
 
 MOST_BYTES = 64 << 20
-"""What one frame may be coded to."""
+"""Largest encoded size of one frame."""
 
 FASTEST_BPS = 1e12
-"""No link here is faster, in bit/s."""
+"""Upper bound of a link's rate, in bit/s."""
 
 MOST_SLOWDOWN = 1e4
-"""Slower than profiled by more than this is a stall, not a speed."""
+"""A larger slowdown is a stall, not a speed."""
 
 _ROUNDING_S = 1e-6  # of sums and differences of times since the machine's start
 _EXCESS = 0.01  # shares may be rounded up, to a per cent of what there is
@@ -34,7 +34,7 @@ def transfer_fault(
     Args:
         now_s: the time here.
         sent_s: when it was sent, on the clock of ``now_s``.
-        transfer_s: its round trip less its residence on the edge.
+        transfer_s: its round trip minus its residence on the edge.
         residence_s: that residence.
         n_bytes: its size.
     """
@@ -62,7 +62,7 @@ def durations_fault(durations_s: Mapping[str, float]) -> str:
 
 
 def link_fault(uplink_bps: float, rtt_s: float, loss_ratio: float, spread: float) -> str:
-    """What is wrong with a link's state; NaN is a rate or round trip that is not known."""
+    """What is wrong with a link's state; NaN is an unknown rate or round trip."""
     if not (math.isnan(uplink_bps) or 0 <= uplink_bps <= FASTEST_BPS):
         return f"uplink_bps is {uplink_bps}, expected 0 to {FASTEST_BPS:g}"
     if not (math.isnan(rtt_s) or _is_duration(rtt_s)):
@@ -85,12 +85,12 @@ def load_fault(cpu_ratio: float, memory_ratio: float, battery_ratio: float) -> s
 
 
 def share(value: float) -> float:
-    """A share of something, 0 to 1; NaN if it is none."""
+    """A share, 0 to 1; NaN if it is invalid."""
     return min(max(value, 0.0), 1.0) if -_EXCESS <= value <= 1 + _EXCESS else math.nan
 
 
 def slowdown(value: float) -> float:
-    """Measured over profiled seconds, at most ``MOST_SLOWDOWN``; NaN if it is no such ratio."""
+    """Measured over profiled seconds, at most ``MOST_SLOWDOWN``; NaN if invalid."""
     return min(value, MOST_SLOWDOWN) if 0 < value < math.inf else math.nan
 
 

@@ -1,4 +1,4 @@
-"""How often frames come, from a counter that is read now and then."""
+"""The frame rate, from occasional readings of a counter."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ _LEAST_APART_S = 0.05
 
 
 class FrameRate:
-    """Follows the time between frames. Told the time by its caller, in s.
+    """Tracks the time between frames. The caller passes the time, in s.
 
-    The counter comes from outside: readings that follow each other too closely to tell a rate, and
-    jumps of more than a thousand frames a second, say nothing.
+    The counter comes from outside: readings too close together, and jumps of more than a thousand
+    frames per second, are ignored.
     """
 
     def __init__(self, smoothing: float = 0.5) -> None:
-        """Begin without knowledge.
+        """Start without an estimate.
 
         Args:
-            smoothing: weight of a new reading against what was believed, 0 to 1.
+            smoothing: weight of a new reading, 0 to 1.
         """
         self._smoothing = smoothing
         self._last: tuple[float, int, int] | None = None
         self._interval_s = math.inf
 
     def on_count(self, now_s: float, session: int, count: int) -> None:
-        """A reading of the counter; one that starts anew gets another session."""
+        """A reading of the counter; a restarted counter has another session."""
         last = self._last
         if last is not None and last[1] == session and now_s - last[0] < _LEAST_APART_S:
             return

@@ -1,4 +1,4 @@
-"""How well a part of the system is: a level, words that say what to do, and the figures."""
+"""The health of a part of the system: a level, a message with advice, and the figures."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ Value = str | int | float | bool
 
 
 class Level(IntEnum):
-    """How bad it is; the values are those of ``diagnostic_msgs/DiagnosticStatus``."""
+    """Severity; the values are those of ``diagnostic_msgs/DiagnosticStatus``."""
 
     OK = 0
     """As it should be."""
 
     WARN = 1
-    """It works, but worse than it could; somebody may want to do something."""
+    """It works, but worse than it could; action may be needed."""
 
     ERROR = 2
-    """It does not do what it is there for."""
+    """It does not do its job."""
 
     STALE = 3
-    """Nothing is known: what this judges has not been heard of lately."""
+    """Unknown: nothing has been received lately."""
 
 
-# What says nothing is worse news than what is well, and better news than what is known to be bad.
+# Unknown is worse than OK, and better than known problems.
 _SEVERITY = {Level.OK: 0, Level.STALE: 1, Level.WARN: 2, Level.ERROR: 3}
 
 
 @dataclass(frozen=True)
 class Health:
-    """What one part says of itself.
+    """The health of one part.
 
     Attributes:
-        level: how bad it is.
-        message: what is the matter and what can be done; where all is well, the state in short.
+        level: the severity.
+        message: the problem and what to do; if there is none, a short status.
         values: the figures behind it, with units in their names.
     """
 
@@ -47,13 +47,13 @@ class Health:
 
 
 class Findings:
-    """Collects what is the matter with one part, and makes one verdict of it."""
+    """Collects the problems of one part and combines them."""
 
     def __init__(self) -> None:
         self._found: list[tuple[Level, str]] = []
 
     def add(self, level: Level, message: str) -> None:
-        """Note something; the message says what to do about it."""
+        """Add a problem; the message says what to do about it."""
         self._found.append((level, message))
 
     def verdict(self, well: str, values: Mapping[str, Value]) -> Health:
@@ -70,10 +70,10 @@ class Findings:
 
 
 class Recent:
-    """How much a counter has grown within the last seconds. Told the time by its caller."""
+    """How much a counter has grown in the last seconds. The caller passes the time."""
 
     def __init__(self, window_s: float = 10.0) -> None:
-        """Begin at 0.
+        """Start at 0.
 
         Args:
             window_s: how far back to look, in s.
@@ -84,7 +84,7 @@ class Recent:
     def grown(self, now_s: float, count: int) -> int:
         """Take a reading, and say how much was added since the window began.
 
-        A counter that stands lower than before has been started anew and counts from 0.
+        A counter that is lower than before has been restarted and counts from 0.
         """
         readings = self._readings
         if count < readings[-1][1]:

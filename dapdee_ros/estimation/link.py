@@ -1,4 +1,4 @@
-"""The link's rate, its round trip and whether it is alive, estimated from what was answered."""
+"""Estimates a link's rate, round trip and connectivity from answered messages."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _SURPRISE, _OLD_S = 4.0, 3.0
 
 
 class LinkEstimator:
-    """Follows uplink rate, round-trip floor, loss and liveness of one link.
+    """Tracks uplink rate, round-trip floor, loss and connectivity of one link.
 
-    Every answered message of n bytes took R + 8·n / B over the link, its round trip less its
-    residence on the edge. Small messages give R; all else gives a sample of B. Where a message had
-    to wait for the one before it, its time counts from that one's arrival (packet-pair spacing),
-    so that queueing is not taken for slowness. What took little longer than R, measured against
-    how much R itself scatters, is no sample but a lower bound of B.
+    Every answered message of n bytes took R + 8·n / B over the link: its round trip minus its
+    residence on the edge. Small messages measure R; all others give a sample of B. If a message had
+    to wait for the previous one, its time counts from that one's arrival (packet-pair spacing), so
+    that queueing does not look like a low rate. A time barely longer than R, relative to R's own
+    scatter, is not a sample but a lower bound of B.
 
-    B is followed by a ``LogFilter``, which tells steps from outliers; a sample's noise comes from
-    its duration against the timing noise, so short messages weigh little.
+    B is tracked by a ``LogFilter``, which distinguishes steps from outliers; a sample's noise
+    follows from its duration relative to the timing noise, so short messages have little weight.
 
-    ``now_s`` is the caller's own clock, in seconds, and is believed; it may come from different
-    threads only if the caller takes a lock. Nothing here reads a clock. What else is told of an
-    answer may come from somebody else: what arrived in the future or minutes ago, took no time or
-    has no size says nothing, so that no single report can outlast the next true ones.
+    ``now_s`` is the caller's own clock, in seconds, and is trusted; calls from several threads need
+    a lock. Nothing here reads a clock. Other details of an answer may come from outside: one that
+    arrived in the future or minutes ago, took no time or has no size is ignored, so that no single
+    report outlasts the next true ones.
     """
 
     def __init__(self, settings: LinkSettings | None = None) -> None:
@@ -97,8 +97,8 @@ class LinkEstimator:
         Args:
             now_s: the time.
             sent_bytes: how many bytes the frame took on the way to the edge.
-            transfer_s: its round trip less its residence on the edge.
-            residence_s: that residence; lets frames that queued behind each other be told apart.
+            transfer_s: its round trip minus its residence on the edge.
+            residence_s: that residence; distinguishes frames that queued behind each other.
             key: as given to ``on_sent``, if it was.
             arrived_s: when it arrived, if not just now.
         """
@@ -108,7 +108,7 @@ class LinkEstimator:
     def on_unanswered(
         self, now_s: float, sent_bytes: int, waited_s: float, key: Hashable | None = None
     ) -> None:
-        """A frame was given up after ``waited_s``: the link is slower than that, or dead."""
+        """A frame got no answer within ``waited_s``: the link is slower than that, or down."""
         if not (0 <= waited_s <= LONGEST_S and 0 <= sent_bytes <= MOST_BYTES):
             return
         n_bytes = sent_bytes + self.settings.overhead_bytes
@@ -185,13 +185,14 @@ class LinkEstimator:
             self._alive = True
             self._revived_s = now_s
             if now_s - self._heard_s > s.longest_silence_s and math.isfinite(self._heard_bps):
-                # That nothing passed a tunnel says nothing of the road behind it. The rate before
-                # it is the best guess, and a vague one.
+                # An outage says nothing about the rate after it. The last known rate is the best
+                # guess, with high uncertainty.
                 self._rate.guess(now_s, self._heard_bps)
         self._heard_s = now_s
         self._outcomes.append(True)
         self._unanswered = 0
-        # A peer whose residence exceeds the round trip is alive, but its numbers mean nothing.
+        # A peer whose residence exceeds the round trip is connected, but its figures are
+        # meaningless.
         sound = 0 < spent_s <= LONGEST_S and 0 <= residence_s <= LONGEST_S
         arrived_s = now_s - residence_s
         sent_s = arrived_s - spent_s
@@ -204,14 +205,14 @@ class LinkEstimator:
         n_bytes = sent_bytes + s.overhead_bytes
         waited_out_a_silence = sent_s < self._revived_s
         if sent_bytes < s.least_bytes:
-            # Behind a frame or in a tunnel it tells nothing about an empty link, unless it was
-            # quick even so.
+            # Behind a frame or during an outage it says nothing about an idle link, unless it was
+            # fast anyway.
             queued = sent_s + self._usual_rtt() < self._arrived_s or waited_out_a_silence
             if queued and self._round_trips.is_known:
                 self._round_trips.cap(spent_s)
             else:
                 if self._is_surprisingly_quick(spent_s):
-                    # How fast the link has become a large message must tell.
+                    # A large message has to measure how fast the link has become.
                     self._doubted_s = now_s
                     quick_bps = min(8 * n_bytes / spent_s, FASTEST_BPS)
                     self._at_least_bps = max(self._at_least_bps, quick_bps)
@@ -219,12 +220,12 @@ class LinkEstimator:
             return
         self._round_trips.cap(spent_s)
         self._round_trips.discard(sent_s, arrived_s - self._usual_rtt())
-        # What arrived together stood behind something together, such as a lost message that had to
-        # be sent again: only the first of them may speak of the time that this took.
+        # Messages that arrived together waited for the same thing, such as a retransmission: only
+        # the first counts.
         free_s = max(sent_s + self._usual_rtt(), min(self._arrived_s, arrived_s))
         self._arrived_s = max(self._arrived_s, arrived_s)
-        # A short silence may just be a slow link; a longer one was a tunnel, and what stood in it
-        # says nothing about the road behind.
+        # A short silence may be a slow link; a longer one was an outage, and messages queued in it
+        # say nothing about the rate after it.
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
             return
         self._measure(now_s, n_bytes, arrived_s - free_s, spent_s)
@@ -238,12 +239,12 @@ class LinkEstimator:
                 return
 
     def _measure(self, now_s: float, n_bytes: int, on_link_s: float, spent_s: float) -> None:
-        """What a large message says about the rate.
+        """Update the rate from a large message.
 
-        It is judged by the time that it should take on the link as well, not by the one it took
-        alone: of many messages too short to measure by, those that happened to be late would
-        count, and the link pass for slow. So only two late ones in a row count against a fast link,
-        unless they are so rare that waiting for the second takes too long.
+        Its expected time counts as well as the measured one: otherwise, of many messages too short
+        to measure with, only the late ones would count and the link would look slow. So only two
+        late ones in a row count against a fast link, unless they are so rare that waiting for the
+        second takes too long.
         """
         s = self.settings
         self._doubted_s = -math.inf
@@ -297,7 +298,7 @@ class LinkEstimator:
             self._alive = False
 
     def _overdue_rate(self, now_s: float) -> float:
-        """The rate, lowered by what a frame that is still not answered says against it."""
+        """The rate, reduced according to a frame that is still unanswered."""
         rate = self._rate.value
         s = self.settings
         for sent in self._outstanding.waiting():

@@ -1,4 +1,4 @@
-"""What the link estimator says, and the parameters it works by."""
+"""The link estimator's output and parameters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LinkEstimate:
-    """What is believed of the link at one moment.
+    """The estimate of the link at one time.
 
     Attributes:
         uplink_bps: rate from the car to the edge, bit/s; NaN until something was measured.
-        rtt_s: usual round-trip time of an empty message, seconds; NaN until something was
+        rtt_s: typical round-trip time of an empty message, seconds; NaN until something was
             measured.
         loss_ratio: share of recent messages that got no answer, 0..1.
         connected: the edge has answered, and not been silent for too long since.

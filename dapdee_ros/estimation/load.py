@@ -1,4 +1,4 @@
-"""The load score: one number from 0 to 1 for how hard-pressed the whole car is."""
+"""The load score: one number from 0 to 1 for the load of the whole car."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FEEDBACK_GAIN = 0.1
 
 @dataclass(frozen=True)
 class LoadEstimate:
-    """The load at one moment.
+    """The load at one time.
 
     Attributes:
         score: 0 (idle) to 1; 0 while nothing is known.
@@ -59,14 +59,14 @@ class _Indicator:
         change = level - self.value
         significant = self._changes.is_significant(change)
         if significant:
-            # A jump is followed at once: smoothing is for noise.
+            # A jump takes effect at once: smoothing is for noise.
             self.value = level
         elif s.smoothing_s > 0:
             elapsed_s = max(0.0, now_s - self.heard_s)
             self.value += (1 - math.exp(-elapsed_s / s.smoothing_s)) * change
         else:
             self.value = level
-        # Only what grows more loaded earns weight.
+        # Only increasing load increases a weight.
         raised = self._changes.deviations(change) if change > 0 else 0.0
         self.deviations = min(raised, s.most_deviations)
         self._changes.remember(change)
@@ -83,10 +83,10 @@ class LoadEstimator:
     deviation, in standard deviations); they hold until the next such change or until ``memory_s``
     has passed.
 
-    Feedback: where frames take longer than predicted, something there is more loaded than the
-    plan assumed, and the indicators of that part count for more: those of the car with the head's
-    time over its prediction, those of the link with the transfer's, the deadline's with the whole
-    latency's. The printed method names the feedback without a formula; this one is ours.
+    Feedback: if frames take longer than predicted, the load is higher than the plan assumed, and
+        the indicators of that part get more weight: the car's by the head's time over its
+        prediction, the link's by the transfer's, the deadline's by the whole latency's. The paper
+        mentions the feedback without a formula; this one is ours.
 
     Times are the caller's, in seconds on one clock; NaN means not measured.
     """
@@ -105,7 +105,7 @@ class LoadEstimator:
     ) -> None:
         """The car's processor, memory and battery, each a share from 0 to 1.
 
-        What is no share counts as not measured.
+        Invalid shares count as not measured.
         """
         free = self.settings.memory_free
         self._take(now_s, "cpu", share(cpu_ratio))
@@ -113,7 +113,7 @@ class LoadEstimator:
         self._take(now_s, "battery", 1 - share(battery_ratio))
 
     def on_link(self, now_s: float, uplink_bps: float, rtt_s: float, connected: bool) -> None:
-        """The link's rate and round trip; a dead link is fully loaded whatever its last rate."""
+        """The link's rate and round trip; a link that is down is fully loaded."""
         s = self.settings
         if not connected:
             uplink = delay = 1.0
@@ -139,7 +139,7 @@ class LoadEstimator:
         transfer_s: float = math.nan,
         predicted_transfer_s: float = math.nan,
     ) -> None:
-        """A frame's measured seconds, its deadline, and what the plan had predicted."""
+        """A frame's measured seconds, its deadline, and the plan's prediction."""
         free = self.settings.free_deadline
         if deadline_s > 0 and 0 <= latency_s < math.inf:
             self._take(now_s, "deadline", (latency_s / deadline_s - free) / (1 - free))
@@ -154,7 +154,7 @@ class LoadEstimator:
                 self._log_feedback[part] += _FEEDBACK_GAIN * (ratio - self._log_feedback[part])
 
     def estimate(self, now_s: float) -> LoadEstimate:
-        """Score and all that led to it, as of now."""
+        """The current score with its inputs."""
         s = self.settings
         known = {
             name: indicator.value

@@ -1,4 +1,4 @@
-"""One positive quantity followed through noise, outliers and steps."""
+"""Tracks one positive quantity through noise, outliers and steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dapdee_ros.estimation.change import ChangeDetector
 
 MOST_VARIANCE = 4.0
-"""Bound on the logarithm's variance: beyond a factor of 7 either way it just means unknown."""
+"""Bound on the logarithm's variance: beyond a factor of 7 the quantity is simply unknown."""
 
 _VAGUE = 0.5
 _GUESS = 1.0
@@ -16,10 +16,10 @@ _GUESS = 1.0
 class LogFilter:
     """A scalar Kalman filter on a logarithm, with the rule of mean plus two deviations.
 
-    The quantity's logarithm is taken as a random walk, so that its variance grows with age. An
-    innovation beyond the mean plus two standard deviations of the recent ones (and beyond what
-    age and noise explain) is held back to that bound; if the next one agrees with it, it was no
-    outlier but a step, and the filter starts anew from there.
+    The quantity's logarithm is modelled as a random walk, so its variance grows with age. An
+    innovation beyond the mean plus two standard deviations of the recent ones (and beyond what age
+    and noise explain) is clipped to that bound; if the next one agrees with it, it was a step and
+    not an outlier, and the filter restarts from there.
 
     Attributes:
         drift: standard deviation of the relative change in one second.
@@ -52,12 +52,12 @@ class LogFilter:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the last measurement was held back, and waits for another one like it."""
+        """Whether the last measurement was clipped, and needs confirmation."""
         return bool(self._suspect)
 
     @property
     def may_be_lower(self) -> bool:
-        """Whether the last measurement was held back because it was far below the estimate."""
+        """Whether the last measurement was clipped because it was far below the estimate."""
         return self._suspect < 0
 
     def age_s(self, now_s: float) -> float:
@@ -86,7 +86,7 @@ class LogFilter:
         variance = self._aged_variance(now_s)
         self._updated_s = now_s
         innovation = log - self._log
-        # What the estimate's own age explains is no surprise.
+        # The estimate's age explains part of the innovation.
         bound = max(self._changes.threshold, 2 * math.sqrt(variance + noise**2))
         side = 0 if abs(innovation) <= bound else int(math.copysign(1, innovation))
         if side and side == self._suspect:
@@ -112,7 +112,7 @@ class LogFilter:
             self._variance = max(self._variance, down**2)
 
     def guess(self, now_s: float, value: float) -> None:
-        """Start anew from what the quantity probably is; the next measurement decides."""
+        """Restart from a guess of the quantity; the next measurement decides."""
         self._restart(now_s, math.log(value), _GUESS)
 
     def lift(self, now_s: float, limit: float) -> bool:

@@ -1,4 +1,4 @@
-"""Does it come as predicted: measured latency over the plan's, and the gate's real share."""
+"""Checks predictions: measured over predicted latency, and a gate's actual share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FRAMES_REMEMBERED = 200
 
 
 class PredictionDrift:
-    """Follows the measured latency of one plan's frames beside what the plan predicted.
+    """Tracks the measured latency of one plan's frames against its prediction.
 
     The mean, not the median: with a gate the prediction is a mean over frames that end early and
     frames that do not.
@@ -23,7 +23,7 @@ class PredictionDrift:
         self.frames = 0
 
     def on_plan(self, plan: int, predicted_s: float) -> None:
-        """Another plan is in force; what was measured under the old one says nothing of it."""
+        """Another plan is in force: reset the measurement."""
         self._plan, self.predicted_s = plan, predicted_s
         self.measured_s, self.frames = math.nan, 0
 
@@ -34,7 +34,7 @@ class PredictionDrift:
         self.frames += 1
         if math.isnan(self.measured_s):
             self.measured_s = latency_s
-        # The plain mean at first, so that one odd first frame does not stay for long.
+        # A plain mean at first, so that an odd first frame does not dominate for long.
         self.measured_s += max(_GAIN, 1 / self.frames) * (latency_s - self.measured_s)
 
     @property
@@ -44,7 +44,7 @@ class PredictionDrift:
 
 
 class GateShare:
-    """Follows which share of the frames a gate really ends, beside its calibrated share."""
+    """Tracks the share of frames that a gate ends against its calibrated share."""
 
     def __init__(self) -> None:
         self._key: tuple[int, float] | None = None
@@ -52,7 +52,7 @@ class GateShare:
         self.calibrated = math.nan
 
     def on_plan(self, gate: int | None, threshold: float, calibrated: float) -> None:
-        """A plan has come into force; another gate or threshold starts the count anew."""
+        """A plan is in force; another gate or threshold resets the count."""
         key = (gate, threshold) if gate is not None else None
         if key != self._key:
             self._ended.clear()
@@ -75,11 +75,11 @@ class GateShare:
         return sum(self._ended) / len(self._ended) if self._ended else math.nan
 
     def drifted(self, least: float = 0.1, sigmas: float = 3.0, frames: int = 30) -> bool:
-        """Whether the real share is another than the calibrated one, beyond chance.
+        """Whether the actual share differs significantly from the calibrated one.
 
         Args:
             least: smallest difference that matters to the planner, 0 to 1.
-            sigmas: standard deviations of the binomial mean that chance is granted.
+            sigmas: standard deviations of the binomial mean attributed to chance.
             frames: fewest frames to judge by.
         """
         if self.frames < frames or math.isnan(self.calibrated):

@@ -1,7 +1,7 @@
-"""Who is there: judged by when another process was last heard of. The bounds are ours.
+"""Presence of other processes, by when they were last heard from. The bounds are ours.
 
-The middleware knows of a killed process only when its lease is over, after 40 s. What a process
-publishes anyway says it sooner.
+The middleware notices a killed process only when its lease expires, after 40 s. Missing messages
+show it sooner.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _USUAL_GAPS = 2.0
 _GAPS_REMEMBERED = 9
 _LONGEST_START_S = 30.0
 
-_AGAIN = "A launch file, dapdee car and dapdee edge start it again; otherwise start it"
+_AGAIN = "A launch file, dapdee car and dapdee edge restart it; otherwise restart it"
 
 
 class Presence:
-    """Follows the signs of life of one process. Told the time by its caller, in s."""
+    """Tracks the messages of one process. The caller passes the time, in s."""
 
     def __init__(self, who: str, start: str, begun_s: float, *, needed: bool = True) -> None:
-        """Begin without a sign.
+        """Start without a message.
 
         Args:
-            who: what is looked for, as ``head``.
+            who: the process, such as ``head``.
             start: the command that starts it.
             begun_s: now.
-            needed: whether it is an error if it never comes.
+            needed: whether it is an error if it never appears.
         """
         self._who, self._start, self._needed = who, start, needed
         self._begun_s = begun_s
@@ -38,7 +38,7 @@ class Presence:
         self._gaps_s: deque[float] = deque(maxlen=_GAPS_REMEMBERED)
 
     def on_sign(self, now_s: float) -> None:
-        """Something of it came."""
+        """A message from it arrived."""
         gap_s, self._heard_s = now_s - self._heard_s, now_s
         if math.isfinite(gap_s) and not gap_s > self._patience_s:
             self._gaps_s.append(gap_s)
@@ -49,7 +49,7 @@ class Presence:
         return max(_LEAST_SILENCE_S, _USUAL_GAPS * usual_s)
 
     def health(self, now_s: float) -> Health:
-        """ERROR once it has fallen silent, or if what is needed never came."""
+        """ERROR if it has gone silent, or is needed and never appeared."""
         silent_s = now_s - max(self._heard_s, self._begun_s)
         values: dict[str, Value] = {"silent_s": silent_s}
         if math.isinf(self._heard_s):
@@ -58,7 +58,7 @@ class Presence:
                 level = Level.ERROR if self._needed else Level.WARN
             return Health(
                 level,
-                f"no {self._who} has been heard of yet: start one ({self._start}) with the same "
+                f"no {self._who} has been seen yet: start one ({self._start}) with the same "
                 "ROS_DOMAIN_ID and namespace; if one was started, its log says why it ended",
                 values,
             )
@@ -69,20 +69,20 @@ class Presence:
                 f"hangs. {_AGAIN} ({self._start}); why is at the end of its log",
                 values,
             )
-        return Health(Level.OK, f"the {self._who} is there", values)
+        return Health(Level.OK, f"the {self._who} is running", values)
 
 
 class EdgePresence:
-    """The same for the edge, of which the state of the link tells. Told the time, in s."""
+    """The same for the edge, based on the state of the link. The caller passes the time, in s."""
 
     def __init__(self, begun_s: float) -> None:
-        """Begin without a sign; an edge is not needed, the car can drive alone."""
+        """Start without an answer; an edge is not required, the car can work alone."""
         self._never = Presence("edge", "dapdee edge", begun_s, needed=False)
         self._connected = self._ever = False
         self._since_s = begun_s
 
     def on_link(self, now_s: float, connected: bool) -> None:
-        """The link monitor said whether the edge answers."""
+        """The link monitor reported whether the edge answers."""
         if connected != self._connected:
             self._connected, self._since_s = connected, now_s
         self._ever |= connected

@@ -1,4 +1,4 @@
-"""When to probe the link and how large, without taking more than a sliver of it."""
+"""When to probe the link and with how many bytes, within a small budget."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class ProbeSettings:
     """Parameters of ``ProbeSchedule``; ours.
 
     Attributes:
-        share: most of the link's rate that probes take, 0.001 to 0.1.
-        most_bytes_per_s: most that they take whatever the rate, 100 to 1e5.
+        share: maximum share of the link's rate for probes, 0.001 to 0.1.
+        most_bytes_per_s: maximum for probes at any rate, 100 to 1e5.
         slowest_bps: the least rate that the budget assumes, also while the link's is unknown or it
             is dead, 1e4 to 1e7. An estimate that is far too low would otherwise leave nothing to
             correct it with.
         overhead_bytes: what headers add to every probe on the wire, 0 to 2000.
         interval_s: least time between probes, 0.05 to 5.
-        quiet_s: frames answered within this time make probes needless, 0.1 to 5.
+        quiet_s: frames answered within this time make probes unnecessary, 0.1 to 5.
         confirm_s: even then what is in doubt for so long is measured, 0.05 to 1.
         refresh_s: even then one probe in this time renews the round-trip floor, 1 to 600.
         measuring_s: a large probe should take so long on the link, 0.002 to 0.2.
@@ -42,16 +42,16 @@ class ProbeSettings:
 
 
 class ProbeSchedule:
-    """Decides, asked again and again, whether a probe is due and how long its padding is.
+    """Decides, on frequent calls, whether a probe is due and how long its padding is.
 
-    - While frames are answered they are the probes; one small probe in ``refresh_s``, and a few
-      after every interruption, renew the round-trip floor, which frames cannot tell from their own
-      transfer time. Where frames are too short to measure the rate by, every other one is large.
-    - Otherwise small probes show that the link lives, and within 40 % of the budget at most, so
-      that what is left pays for a large one now and then, which measures the rate.
-    - A measurement that says something new is worth nothing until another one confirms it: that is
-      measured at once, if need be with what would only be earned in the next 4 s.
-    - On a dead link only small ones, for the first echo to come soon after it is back.
+    - While frames are answered they serve as probes; one small probe per ``refresh_s``, and a few
+    after every interruption, refresh the round-trip floor, which frames cannot separate from their
+    own transfer time. If frames are too short to measure the rate, every other probe is large.
+    - Otherwise small probes show that the link is up, with at most 40 % of the budget, so that the
+    rest pays for an occasional large one, which measures the rate.
+    - A measurement that differs from the estimate needs confirmation: a probe is sent at once, if
+    necessary on credit of up to 4 s of the budget.
+    - While the link is down, only small ones, so that the first echo arrives soon after it is back.
 
     The budget is a token bucket: ``share`` of the estimated rate or ``most_bytes_per_s``,
     whichever is smaller, saved for at most 4 s.
@@ -76,11 +76,11 @@ class ProbeSchedule:
         self._frame_s = max(self._frame_s, arrived_s)
 
     def budget_bytes_per_s(self, estimate: LinkEstimate) -> float:
-        """What probes may take of a link in that state."""
+        """The probes' budget on a link in this state."""
         s = self.settings
         known = estimate.connected and math.isfinite(estimate.uplink_bps)
-        # What was found to pass counts before the estimate has followed it: else one that is far
-        # too low, because of which much was measured, leaves nothing to correct it with.
+        # The rate that was observed to pass counts before the estimate has followed; otherwise an
+        # estimate that is far too low would leave no budget to correct it.
         found_bps = max(estimate.uplink_bps, estimate.at_least_bps) if known else 0.0
         rate = max(found_bps, s.slowest_bps)
         return min(s.most_bytes_per_s, s.share * rate / 8)
@@ -88,7 +88,7 @@ class ProbeSchedule:
     def due(self, now_s: float, estimate: LinkEstimate) -> int | None:
         """Padding in bytes of the probe to send now, None for no probe.
 
-        Asking for a probe takes it as sent.
+        The returned probe counts as sent.
         """
         s = self.settings
         budget = self.budget_bytes_per_s(estimate)
@@ -111,7 +111,7 @@ class ProbeSchedule:
                 return self._send(now_s, 0)
             if since_s < s.refresh_s:
                 return None
-            # Frames too short to measure the rate by leave it to grow old.
+            # Frames too short to measure the rate let the estimate age.
             self._large_next = not self._large_next and estimate.age_s > s.refresh_s / 2
             return self._send(now_s, large if self._large_next else 0)
         if confirming:

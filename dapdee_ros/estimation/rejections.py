@@ -1,4 +1,4 @@
-"""What came over the network and was refused: how often, of which kind, and why the last time."""
+"""Counts messages refused from the network: how many, of which kind, and the last reason."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LOG_EVERY_S = 5.0
 class Rejections:
     """Counts refused messages; every method may be called from any thread.
 
-    Anybody may send thousands of them a second, so what is kept of one is bounded, and whoever
-    logs them is told when it is time to.
+    Anyone may send thousands per second, so what is stored of one is bounded, and logging is
+    rate-limited.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Rejections:
 
         Args:
             now_s: when, on the clock that ``health`` is asked with.
-            kind: what was refused, in a word or two; one of a few fixed ones.
-            reason: why, in words.
+            kind: what was refused, in a word or two from a fixed set.
+            reason: why, as text.
 
         Returns:
-            Whether it is worth a line in the log: not if one of its kind was written just before.
+            Whether to log it: not if one of its kind was logged just before.
         """
         with self._lock:
             self._counts[kind] += 1

@@ -1,4 +1,4 @@
-"""What is on its way, and how long the way is when nothing stands in it."""
+"""Messages in flight, and the round trip of an idle link."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from statistics import median
 
 LEAST_SAMPLES = 3
-"""At least so many round trips count, however old, so that one alone can't lift the floor."""
+"""At least this many round trips count, however old, so that a single one can't raise the floor."""
 
 MOST_OUTSTANDING = 1024
 
 
 class RoundTrips:
-    """Recent round trips of small messages, less the time that their own bytes took.
+    """Recent round trips of small messages, minus the time of their own bytes.
 
-    The smallest is the floor: queueing and waiting for a processor only ever add. The median is
-    what to expect, waiting included, and how far it lies above the floor tells how well times can
-    be measured on these machines. Recent ones, because a handover may lengthen the path; those
-    that are known to have stood behind a frame are left out as long as there are others.
+    The minimum is the floor: queueing and scheduling only add to it. The median is the expected
+    value, waiting included, and its distance from the floor shows how precisely these machines can
+    measure times. Only recent ones count, because a handover may lengthen the path; those known to
+    have queued behind a frame are excluded while there are others.
     """
 
     def __init__(self, window_s: float) -> None:
@@ -44,13 +44,13 @@ class RoundTrips:
             self._samples.popleft()
 
     def discard(self, from_s: float, to_s: float) -> None:
-        """What was sent between these times had to wait for something large."""
+        """Messages sent between these times had to wait for a large one."""
         clean = [s for s in self._samples if not from_s <= s[0] - s[1] < to_s]
         if clean:
             self._samples = deque(clean)
 
     def cap(self, rtt_s: float) -> None:
-        """Whatever took only so long shows that the floor is no higher."""
+        """A message that took this long shows that the floor is no higher."""
         self._samples = deque((t, min(r, rtt_s), b) for t, r, b in self._samples)
 
     def floor_s(self, rate_bps: float) -> float:
@@ -74,7 +74,7 @@ class Sent:
     Attributes:
         sent_s: when it was sent.
         n_bytes: its size on the wire.
-        given_up: its loss has been counted already.
+        given_up: its loss has already been counted.
     """
 
     sent_s: float
@@ -85,8 +85,8 @@ class Sent:
 class Outstanding:
     """Messages without an answer, oldest first.
 
-    The link keeps its order: what was sent before something that has arrived is no longer on the
-    link, it was lost or is being computed on. ``waiting`` therefore looks only at the rest.
+    The link preserves order: a message sent before one that has arrived is no longer on the link;
+    it was lost or is being computed. ``waiting`` therefore only covers the rest.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Outstanding:
             self._sent.popitem(last=False)
 
     def give_up(self, key: Hashable | None, sent_s: float, n_bytes: int) -> None:
-        """Note that a message's loss is counted; an unknown one is remembered as such."""
+        """Record that a message's loss has been counted, even of an unknown one."""
         if key is None:
             key = ("given up", sent_s)
         if key not in self._sent:

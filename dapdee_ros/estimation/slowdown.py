@@ -16,8 +16,8 @@ class SlowdownSettings:
         noise: relative deviation of one frame's slowdown, 0.01 to 1.
         drift: relative change in one second, 0.01 to 1.
         change_floor: smallest relative change that may count as a step, 0.05 to 1.
-        lowest: the least that is believed, 0.01 to 1.
-        highest: the most that is believed, 1 to 1000: one stall must not make a side look dead.
+        lowest: lower bound, 0.01 to 1.
+        highest: upper bound, 1 to 1000: one stall must not make a side look dead.
         memory_s: seconds after which, with nothing measured, an e-th of the logarithm is left,
             above 0: a side that a plan leaves idle could otherwise never be found fast again.
     """
@@ -33,9 +33,9 @@ class SlowdownSettings:
 class SlowdownFilter:
     """Measured over profiled seconds of the nodes that one side ran, followed over time.
 
-    The slowdowns s_d and s_e of the cost model. A stall of one frame moves it little, another
-    process that starts to compete is followed from the second frame on. What is old counts less
-    and less, and the profile more.
+    The slowdowns s_d and s_e of the cost model. A stall of one frame hardly changes it, while a
+    competing process is recognised from the second frame on. Old measurements lose weight in favour
+    of the profile.
     """
 
     def __init__(self, settings: SlowdownSettings | None = None) -> None:
@@ -43,11 +43,11 @@ class SlowdownFilter:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: there is another profile."""
+        """Reset: there is another profile."""
         self._filter = LogFilter(self.settings.drift, self.settings.change_floor)
 
     def on_frame(self, now_s: float, slowdown: float) -> None:
-        """A frame's ratio; what is not a finite number above 0 says nothing and is ignored."""
+        """A frame's ratio; values that are not finite and positive are ignored."""
         s = self.settings
         if math.isfinite(slowdown) and slowdown > 0:
             self._filter.follow(now_s, min(max(slowdown, s.lowest), s.highest), s.noise)

@@ -1,4 +1,4 @@
-"""The mean of the weights that a training passes through at its end."""
+"""Averages the weights at the end of a training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _BATCH = 256
 class WeightAverage:
     """Mean of a network's weights over time (stochastic weight averaging).
 
-    A learning rate that rises and falls again takes the weights from one side of a wide minimum to
-    another; the mean of where they came to rest lies nearer its middle and does better on unseen
-    frames than any of them (P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
-    Generalization", UAI 2018). The running means in batch norms fit none but the network that they
-    were measured in: ``settle`` measures them anew.
+    A cyclic learning rate moves the weights between different sides of a wide minimum; the mean of
+    the cycles' ends is closer to its centre and generalises better than any of them (P. Izmailov et
+    al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018). Batch
+    norms' running statistics only fit the network they were measured in: ``settle`` measures them
+    again.
 
     Args:
         model: the network that is trained.
@@ -31,11 +31,11 @@ class WeightAverage:
         self._average = AveragedModel(model)
 
     def __len__(self) -> int:
-        """How many states of the weights the mean is of."""
+        """Number of averaged states."""
         return int(self._average.n_averaged)
 
     def add(self, model: nn.Module) -> None:
-        """Take the network's present weights into the mean."""
+        """Add the network's current weights to the mean."""
         self._average.update_parameters(model)
 
     def settle(self, frames: Split, count: int, seed: int, *, bf16: bool) -> nn.Module:
@@ -64,7 +64,7 @@ class WeightAverage:
                 yield torch.from_numpy(part)
 
         cuda = [device] if device.type == "cuda" else []
-        # Dropout draws: the training must go on as if nobody had looked.
+        # Dropout draws random numbers: the training must continue unaffected.
         with (
             torch.random.fork_rng(devices=cuda),
             torch.autocast(device.type, torch.bfloat16, enabled=bf16),
@@ -77,5 +77,5 @@ class WeightAverage:
         return dict(self._average.state_dict())
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from a checkpoint's."""
+        """Restore from a checkpoint."""
         self._average.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Backbones by name: what ``model.json`` names instead of pickled code."""
+"""Backbones by name, so that ``model.json`` needs no pickled code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Seq
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions with a way around them."""
+    """Two 3x3 convolutions with a skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Residual(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Widen, work, and leave through a narrow neck: the neck is where cutting is cheap."""
+    """Expand, convolve, and project to a narrow neck: a cheap place to cut."""
 
     def __init__(self, inputs: int, width: int, blocks: int, neck: int, pool: bool) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "alexnet-cifar": AlexNetCifar,
 }
 
-# Where exits go when nothing else is asked for; other backbones get them by FLOPs.
+# Default exit positions; other backbones get them by FLOPs.
 DEFAULT_TAPS: dict[str, tuple[str, ...]] = {
     "roadsigns": ("stage1.neck.2", "stage2.neck.2", "stage3.neck.2", "stage4.neck.2"),
     "vgg16-cifar": ("features.1.2", "features.2.1.2", "features.2.3"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.exits.gates import Calibration, CalibrationError, GateCurve, softmax
 
-# Close together where confident exits crowd; the last ones let almost nothing stop.
+# Denser at high confidence, where most frames are; the last ones stop almost nothing.
 THRESHOLDS = (
     0.0,
     *(round(0.05 * k, 2) for k in range(6, 14)),
@@ -71,7 +71,7 @@ def calibrate(
         logits: for each exit, shallowest first, float32 ``(N, K)``.
         labels: int64 ``(N,)``.
         model_id: the model they come from.
-        data: what the frames are, in words.
+        data: description of the frames.
 
     Raises:
         CalibrationError: if there are no frames or the arrays do not belong together.

@@ -1,4 +1,4 @@
-"""What a planner needs to know about a model, read from its folder. No torch in here."""
+"""The planner's view of a model, read from its folder. No torch in here."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class ModelCard:
     Attributes:
         name: its name.
         path: its folder.
-        model_id: hash over structure and weights; what travels in messages.
+        model_id: hash of structure and weights; used in messages.
         dag: the network with batch norms folded.
         labels: class names, in the order of the logits.
         input_size: height and width of the network's input in pixels.
         exit_quality: for each exit, shallowest first, the quality on ``quality_data``.
-        quality_data: what that was measured on, in words.
+        quality_data: description of the data it was measured on.
         calibration: gates and temperatures, or None if the model was never calibrated.
         architecture: builder, its arguments, taps and branches, as ``model.json`` holds them.
         mean: what is subtracted from each colour channel (of 0 to 1).
         std: what each channel is divided by then.
-        provenance: how the model came to be: command, date, versions.
+        provenance: how the model was created: command, date, versions.
         weights_sha256: digest of the weights file that belongs to this card.
     """
 
@@ -115,11 +115,11 @@ def read_card(folder: Path | str) -> ModelCard:
 
 
 def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCard:
-    """As ``read_card``, but the model id is taken as it stands.
+    """As ``read_card``, but without checking the model id.
 
     Args:
         folder: the model folder.
-        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
+        with_calibration: False does not read ``calibration.json``.
     """
     folder = Path(folder)
     path = folder / MODEL_FILE
@@ -175,7 +175,7 @@ def _read_calibration(folder: Path) -> Calibration | None:
 
 
 def _check(card: ModelCard) -> None:
-    """Hold the files of a folder against each other.
+    """Check the files of a folder for consistency.
 
     Raises:
         ModelFolderError: naming the two things that differ.
@@ -219,7 +219,7 @@ def _check(card: ModelCard) -> None:
 
 
 def check_id(card: ModelCard) -> None:
-    """Hold a card's id against its contents.
+    """Check a card's id against its contents.
 
     Raises:
         ModelFolderError: if they differ.
@@ -230,8 +230,8 @@ def check_id(card: ModelCard) -> None:
     )
     if card.model_id != expected:
         raise ModelFolderError(
-            f"{path}: model id {card.model_id!r} does not fit its contents ({expected!r}): the "
-            "file was changed by hand; save the model again"
+            f"{path}: model id {card.model_id!r} does not match its contents ({expected!r}): the "
+            "file was edited; save the model again"
         )
 
 
@@ -245,9 +245,9 @@ def _model_homes() -> list[Path]:
 
 
 def spoken_name(model_id: str) -> str:
-    """How to speak of a model of which only the id is known: ``roadsigns (285582811ede)``.
+    """Display name of a model known by its id: ``roadsigns (285582811ede)``.
 
-    The name is that of the installed model with this id; of any other the short id stands alone.
+    The name is that of the installed model with this id; otherwise only the short id is shown.
     """
     for home in _model_homes():
         for path in sorted(home.glob(f"*/{MODEL_FILE}")):
@@ -261,7 +261,7 @@ def spoken_name(model_id: str) -> str:
 def find_model(name_or_path: str | Path) -> Path:
     """The folder of a model, given by path or by name.
 
-    A folder that exists is taken as it is. A name is looked up in the folders of
+    An existing folder is used directly. A name is looked up in the folders of
     ``DAPDEE_MODEL_PATH``, in ``share/dapdee_ros/models`` under each entry of
     ``AMENT_PREFIX_PATH`` and under this Python's prefix, and in the source tree.
 

@@ -1,4 +1,4 @@
-"""The state of a training in one file, replaced as a whole, without pickle."""
+"""The state of a training in one file, replaced atomically, without pickle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
         try:
             save_file(contiguous, str(draft), metadata={"state": json.dumps(state)})
         except SafetensorError as error:
-            # It has no error of its own for a disk, only the system's words in this one.
+            # It has no separate error for the disk, only the system's message in this one.
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(int(code[1]) if code else 0, str(error)) from error
 
@@ -41,7 +41,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``save_checkpoint`` wrote.
 
     Raises:
-        CheckpointError: if the file is torn or something else.
+        CheckpointError: if the file is corrupt or not a checkpoint.
     """
     try:
         with safe_open(str(path), framework="pt") as file:

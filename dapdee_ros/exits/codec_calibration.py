@@ -1,4 +1,4 @@
-"""Measure what each codec makes of a model's boundaries: bytes, time, and answers that change."""
+"""Measures every codec on a model's boundaries: bytes, time, and changed answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.graph.runner import GraphRunner
 
 CODECS = ("f32z", "f16", "u8", "u8z", "u4", "u4z", "jpeg", "webp")
-"""What is measured unless told otherwise; ``f32`` loses nothing and needs no measuring."""
+"""Codecs measured by default; ``f32`` is lossless and need not be measured."""
 
 IMAGE_CODECS = ("jpeg", "webp")
 
@@ -27,18 +27,19 @@ MOST_BOUNDARIES = 16
 """Most boundaries inside the network that are measured for one exit."""
 
 SAMPLES = 100
-"""Frames for sizes and times: their spread is small, and only the changed answers need many."""
+"""Frames for sizes and times: their spread is small; only changed answers need many frames."""
 
 
 def boundaries_to_measure(dag: ModelDag, most: int = MOST_BOUNDARIES) -> dict[str, tuple[int, ...]]:
-    """Tensors that alone are a boundary worth sending, each with all exits that can follow it.
+    """Tensors that are, on their own, a boundary worth sending, each with the exits that can
+    follow.
 
-    For each exit, from the input on: tensors that in 4 bits a value are smaller than the input, and
-    have no more values than any before them. Where the edge server is the faster machine, what
-    is larger than something before it is never sent. What costs hardly more than its only input
-    and has as many values (an activation) stands for both: it has the same size, and its many
-    zeros make it the one that compresses. The normalised image is left out: image codecs are
-    better at it.
+    For each exit, from the input on: tensors that at 4 bits per value are smaller than the input,
+    and have no more values than any before them. Where the edge server is the faster machine, what
+    is larger than something before it is never sent. What costs hardly more than its only input and
+    has as many values (an activation) stands for both: it has the same size, and its many zeros
+    make it the one that compresses. The normalised image is left out: image codecs are better at
+    it.
 
     Args:
         dag: the network.
@@ -92,7 +93,7 @@ def measure_codecs(
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> CodecLosses:
-    """Send every boundary worth it through every codec, one frame after the other.
+    """Run every boundary worth sending through every codec, frame by frame.
 
     Each frame runs once without a codec, and from there once for each boundary and lossy codec,
     to all exits together.
@@ -160,7 +161,7 @@ def measure_codecs(
 
 
 def _tensors_for(codec: str, dag: ModelDag, names: Sequence[str]) -> tuple[str, ...]:
-    """Those of the tensors that this codec may be of use for."""
+    """The tensors that this codec may be useful for."""
     coder = codec_named(codec)
     images = codec in IMAGE_CODECS
     return tuple(
@@ -172,7 +173,7 @@ def _tensors_for(codec: str, dag: ModelDag, names: Sequence[str]) -> tuple[str, 
 
 
 def _without_compression(codec: str) -> str:
-    """The codec that decides what is lost: the compression behind it loses nothing."""
+    """The codec that determines the loss: the compression after it is lossless."""
     return codec.removesuffix("z")
 
 

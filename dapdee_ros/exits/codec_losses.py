@@ -1,4 +1,4 @@
-"""What coding a boundary costs, measured on held-out frames. No torch in here."""
+"""The cost of encoding a boundary, measured on held-out frames. No torch in here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Changes = Mapping[int, tuple[int, int]]
 
 
 class CodedTensor(NamedTuple):
-    """One tensor through one codec, in the mean over frames.
+    """One tensor with one codec, averaged over frames.
 
     Attributes:
         coded_bytes: size on the wire. The mean, not a high percentile, because it also has to
@@ -20,7 +20,7 @@ class CodedTensor(NamedTuple):
         encode_share: time to code it, over the time that the whole network (all exits) takes on
             the same machine and thread. Seconds would only be true for the machine that
             calibrated; the ratio carries over to a car and to an edge server with their profiles.
-        decode_share: the same for getting it back.
+        decode_share: the same for decoding it.
         changes: for each exit that can follow from this tensor alone: how many frames were right
             without the codec and wrong with it, and how many the other way round.
     """
@@ -36,7 +36,7 @@ class CodecLosses:
     """Codecs as they were measured on the boundaries that a plan may send.
 
     Attributes:
-        frames: on how many frames.
+        frames: number of frames.
         tensors: for each codec name and boundary tensor what was measured.
 
     Raises:
@@ -66,7 +66,7 @@ class CodecLosses:
         many the two disagree (Q. McNemar, "Note on the sampling error of the difference between
         correlated proportions or percentages", Psychometrika 1947): the difference of ``lost`` and
         ``won`` frames has a standard deviation of at most ``sqrt(lost + won)``. A loss within it
-        counts as none. Otherwise a single frame would decide between two codecs.
+        counts as zero; otherwise a single frame would decide between two codecs.
 
         Returns:
             The loss, 0 to 1; None if it was not measured.

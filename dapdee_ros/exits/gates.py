@@ -1,4 +1,4 @@
-"""What is known about a model's exits and gates, measured on held-out data. No torch in here."""
+"""Calibration of a model's exits and gates on held-out data. No torch in here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dapdee_ros.former_names import named
 
 
 class CalibrationError(ValueError):
-    """A calibration, or a question to one, that does not make sense; the message says why."""
+    """An invalid calibration or query; the message says why."""
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -64,8 +64,8 @@ class Calibration:
 
     Attributes:
         model_id: the model that was measured.
-        data: what it was measured on, in words.
-        frames: how many frames that was.
+        data: description of the data.
+        frames: number of frames.
         exit_quality: for each exit, shallowest first, its quality over these frames, 0 to 1.
         temperatures: for each exit the number its logits are divided by before the softmax.
         gates: curves by gate exit (1 to N - 1).

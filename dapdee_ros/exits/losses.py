@@ -1,4 +1,4 @@
-"""Joint training of exits as multi-task learning: how their losses become one."""
+"""Joint training of exits as multi-task learning: the combined loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a trained model to a folder, and read it back to run it.
+"""Writes a trained model to a folder, and reads it back.
 
 ``model.json`` says how to build the network again, ``weights.safetensors`` holds its weights,
 ``graph.json`` its DAG (so that a planner needs no torch), ``calibration.json`` what was measured.
@@ -65,7 +65,7 @@ def architecture_of(
     branch_width: int,
     branch_grid: int,
 ) -> dict[str, Any]:
-    """The description from which ``build_multi_exit`` makes the same network again."""
+    """The description from which ``build_multi_exit`` rebuilds the network."""
     return {
         "builder": builder,
         "classes": classes,
@@ -185,12 +185,11 @@ def save_model(
 ) -> ModelCard:
     """Write a model folder and read its card back.
 
-    The weights are written in half precision and put into ``model`` as they were written, so what
-    is in memory afterwards is what a reader gets. A calibration of the model that was in the
-    folder before is removed.
+    The weights are written in half precision and copied back into ``model``, so that memory and
+    file agree. The calibration of a previous model in the folder is removed.
 
     Args:
-        folder: is made if it is not there.
+        folder: created if it does not exist.
         model: on any device; its taps replace those of ``architecture``.
         name: the model's name.
         architecture: see ``architecture_of``.
@@ -198,7 +197,7 @@ def save_model(
         mean: the normalisation of ``model``.
         std: the normalisation of ``model``.
         exit_quality: measured with the weights in half precision.
-        quality_data: what on, in words.
+        quality_data: description of the data.
         provenance: JSON values.
 
     Raises:
@@ -225,8 +224,8 @@ def save_model(
         "provenance": dict(provenance),
     }
     dag = runner_of(model).dag
-    # All drafts at first, so that a full disk leaves the old model; they get their names from the
-    # right to the left, the card last.
+    # All drafts first, so that a full disk leaves the old model; they are renamed from right to
+    # left, the card last.
     with (
         whole_file(folder / MODEL_FILE) as card_draft,
         whole_file(folder / GRAPH_FILE) as graph_draft,
@@ -264,7 +263,7 @@ def load_module(
     if hashlib.sha256(content).hexdigest() != card.weights_sha256:
         raise ModelFolderError(
             f"{path} ({len(content)} bytes) is not the file that {MODEL_FILE} was saved with: it "
-            "is torn or of another model; copy the folder again"
+            "is corrupt or of another model; copy the folder again"
         )
     try:
         stored = load(content)
@@ -274,7 +273,7 @@ def load_module(
         model = build_multi_exit(card.architecture, card.input_size, card.mean, card.std)
     except (BuilderError, GraphError) as error:
         raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
-    # Only now: what cannot be built is named as that, not as an id that does not fit.
+    # Only now, so that a network that cannot be built is reported as such, not as a wrong id.
     check_id(card)
     load_weights(model, stored, str(path))
     return card, model.eval()
@@ -288,7 +287,7 @@ def load_model(folder: Path | str) -> LoadedModel:
     """
     card, model = load_module(folder)
     traced = _traced(model)
-    # Nobody else holds the weights now, so each goes as soon as it is folded.
+    # There is no other reference to the weights, so each is freed as soon as it is folded.
     del model
     runner = GraphRunner(traced, use_up=True)
     difference = _difference(card.dag, runner.dag)
@@ -307,7 +306,7 @@ def start_from(
 
     Arguments of the builder, such as a dropout, may differ, as long as the layers are the same.
     The exits may sit elsewhere: one at a node that carries an exit in both, of the same branch,
-    begins with that one's weights, any other as it was built.
+    starts with that one's weights, any other with fresh ones.
 
     Several models have their weights averaged (M. Wortsman et al., "Model soups: averaging weights
     of multiple fine-tuned models improves accuracy without increasing inference time", ICML 2022).
@@ -359,7 +358,7 @@ def _weights_for(model: MultiExit, stored: MultiExit, same_branch: bool) -> dict
 
 
 def _difference(written: ModelDag, traced: ModelDag) -> str:
-    """What differs between two DAGs, in words; empty if nothing that a plan depends on does."""
+    """The difference between two DAGs, as text; empty if nothing that a plan depends on differs."""
     if written.exits != traced.exits:
         return f"exits {written.exits} there, {traced.exits} here"
     if len(written.nodes) != len(traced.nodes):

@@ -1,4 +1,4 @@
-"""A backbone with exits, from the camera's bytes to one row of logits an exit."""
+"""A backbone with exits, from the camera's bytes to one row of logits per exit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ImageInput(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         means, stds = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
-        # Not in the state: mean and std stand in model.json.
+        # Not in the state: mean and std are in model.json.
         self.register_buffer("scale", 1 / (255 * stds), persistent=False)
         self.register_buffer("offset", -means / stds, persistent=False)
 

@@ -14,8 +14,8 @@ class Recipe:
     """How to train.
 
     Attributes:
-        epochs: how often the source's frames are gone through.
-        batch_size: frames a step.
+        epochs: number of passes over the source's frames.
+        batch_size: frames per step.
         optimiser: ``sgd`` (Nesterov momentum 0.9) or ``adamw``.
         learning_rate: the highest of the one-cycle schedule (L. Smith and N. Topin,
             "Super-Convergence", 2018).
@@ -26,7 +26,7 @@ class Recipe:
         distillation: weight of learning from the deepest exit.
         cutout: side in pixels of a square that every frame loses at a random place (T. DeVries and
             G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
-            2017); 0 leaves frames whole. Worth it in long trainings.
+            2017); 0 leaves frames whole. Useful in long trainings.
         cutmix: share of the steps whose frames each get a box of another frame, and its label for
             the box's share of the area (S. Yun et al., "CutMix: Regularization Strategy to Train
             Strong Classifiers with Localizable Features", ICCV 2019).
@@ -59,7 +59,8 @@ class Recipe:
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:
-    """The learning rate of a step: a quarter of the way up to ``peak``, the rest down to nothing.
+    """The learning rate of a step: a quarter of the way up to ``peak``, the rest down to almost
+    zero.
 
     Both along half a cosine, from a twenty-fifth of the peak to a ten-thousandth of that. It
     depends on nothing but the step, so a resumed training needs no schedule's state.
@@ -85,7 +86,7 @@ def frame_scale(step: int, steps: int, start: float) -> float:
 
 
 def make_optimiser(model: nn.Module, loss: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the weights of the network and of the loss.
+    """The recipe's optimiser for the weights of the network and of the loss.
 
     Raises:
         ValueError: if the recipe names another optimiser than ``sgd`` and ``adamw``.

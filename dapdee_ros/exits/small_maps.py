@@ -16,7 +16,7 @@ _FEWEST_CHANNELS = 256
 
 
 class _MatrixProduct(torch.autograd.Function):
-    """A 3x3 convolution with padding 1 of an NHWC map as one matrix product each way."""
+    """A 3x3 convolution with padding 1 of an NHWC map, as one matrix product per direction."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Train a backbone and its exits together, so that a training can be stopped and gone on with."""
+"""Trains a backbone and its exits jointly; a training can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from dapdee_ros.exits.multi_exit import MultiExit
 from dapdee_ros.exits.recipe import Recipe, frame_scale, make_optimiser, one_cycle
 from dapdee_ros.exits.small_maps import use_convolutions, use_matrix_products
 
-# Frames that the batch norms of averaged weights are measured on: for a look, and for good.
+# Frames for measuring the batch norms of averaged weights: for a preview, and for the final model.
 _A_LOOK, _FOR_GOOD = 2_560, 20_480
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a training stands after a step.
+    """The progress of a training after a step.
 
     Attributes:
         step: steps done, from 1.
@@ -150,17 +150,17 @@ class DivergedError(ArithmeticError):
 
 
 class Training:
-    """A training that stands between two steps and can be written down there.
+    """A training between two steps, where it can be saved.
 
     Args:
         model: fresh, built after ``torch.manual_seed(recipe.seed)``.
         source: frames.
         recipe: how.
         out: folder of the checkpoint.
-        identity: what the training is of, in JSON values; a checkpoint of anything else is refused.
+        identity: identifies the training, as JSON values; a checkpoint of any other is refused.
 
     Raises:
-        CheckpointError: if ``out`` holds a checkpoint of another training or a torn one.
+        CheckpointError: if ``out`` has a corrupt checkpoint or one of another training.
         ValueError: if the epochs cannot be shared out evenly among the cycles.
     """
 
@@ -214,10 +214,10 @@ class Training:
             self._resume()
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
-        """Train to the end, one item a step, with a checkpoint after each epoch.
+        """Train to the end, one item per step, with a checkpoint after each epoch.
 
-        When ``should_stop`` says so, the state is saved after the step at hand and the iteration
-        ends early.
+        When ``should_stop`` returns True, the state is saved after the current step and the
+        iteration ends early.
 
         Raises:
             DivergedError: at the first loss that is not finite; the checkpoint stays that of the
@@ -239,7 +239,7 @@ class Training:
             self.save()
 
     def present(self, frames: int = _A_LOOK) -> nn.Module:
-        """The network as the steps until now leave it: averaged from the first cycle's end.
+        """The current network: averaged from the end of the first cycle on.
 
         Args:
             frames: how many of the epoch's frames to measure the batch norms of averaged weights
@@ -277,7 +277,7 @@ class Training:
     def _mirrored(self, chosen: NDArray[np.int64], epoch: int) -> Tensor:
         """Which frames to mirror, bool: each in every second epoch.
 
-        A coin of each frame says in which, so that two epochs show both sides of every frame
+        A coin flip per frame decides in which, so that two epochs show both sides of every frame
         (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6).
         """
         if not self.source.flip:
@@ -287,7 +287,7 @@ class Training:
     def _one_step(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], mirror: Tensor, epoch: int
     ) -> Step:
-        # At every step: whoever looked at the network may have left it in another mode.
+        # At every step: an evaluation may have left it in another mode.
         self._set_modes()
         generator = self._generator(self.step, 1)
         batch = augment(torch.from_numpy(images), self.source.shift, mirror, generator)
@@ -334,7 +334,7 @@ class Training:
             FileError: if it cannot be written.
         """
         for name, tensor in self.model.state_dict().items():
-            # A last step can break what the loss before it did not show.
+            # The last step can produce non-finite weights that its loss did not show.
             if not torch.isfinite(tensor).all():
                 raise self._diverged(f"{name} holds numbers that are not finite")
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}

@@ -107,7 +107,7 @@ def test_the_card_needs_no_torch(saved: ModelCard) -> None:
 def test_torn_weights(folder: Path, kept: int) -> None:
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ModelFolderError, match=r"weights\.safetensors .* it is torn or of another"):
+    with pytest.raises(ModelFolderError, match=r"weights\.safetensors .* is corrupt or of another"):
         load_model(folder)
 
 
@@ -126,7 +126,7 @@ def _set(*path_and_value: Any) -> Callable[[dict[str, Any]], None]:
     ("change", "message"),
     [
         (_set("labels", ["a", "b", "c"]), r"names 3 labels, but exit 1 .* puts out shape \(1, 4\)"),
-        (_set("labels", ["a", "b", "c", "e"]), "was changed by hand"),
+        (_set("labels", ["a", "b", "c", "e"]), "was edited"),
         (
             _set("architecture", "taps", ["stage1.neck.2", "stage7"]),
             r"model\.json: there is no node 'stage7' to put an exit on",
@@ -134,7 +134,7 @@ def _set(*path_and_value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("architecture", "taps", ["stage1.neck.2"]), "1 taps, which makes 2 exits"),
         (_set("architecture", "builder", "lenet"), "no network called 'lenet'"),
         (_set("architecture", "arguments", {"depth": 1}), "cannot be built with"),
-        (_set("architecture", "arguments", {"width": 0.5}), "does not fit its contents"),
+        (_set("architecture", "arguments", {"width": 0.5}), "does not match its contents"),
         (_set("architecture", {"builder": "roadsigns"}), "taps"),
         (_set("input", "size", [32, 32]), r"input is uint8 of size \(32, 32\)"),
         (_set("quality", "exits", [0.5]), "1 qualities for 3 exits"),
