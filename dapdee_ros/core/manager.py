@@ -284,19 +284,14 @@ class ManagerCore:
         self.complaint = complaint
         if found.plan is None or (found.complaint and current is not None):
             return  # the last good plan is better than none
-        why = self._keeper.consider(
-            now_s,
-            found.plan,
-            current,
-            obey=not asked.follows_gain,
-            quality_name=asked.problem.quality_name,
-        )
-        if why is None:
+        change = self._keeper.consider(now_s, found.plan, current, follow=not asked.follows_gain)
+        if change is None:
             # News or not: only the dwell was in the way.
             self._again_s = min(self._again_s, self._keeper.reconsider_s)
             return
         policy = "pinned" if settings.pinned_plan else settings.policy
-        self._tell(now_s, found.plan, asked.occasion or why, policy, situation)
+        why = asked.occasion or change.words(asked.problem.quality_name)
+        self._tell(now_s, found.plan, why, policy, situation)
 
     def _tell_terms(self, now_s: float) -> None:
         """Tell the plan in force anew where deadline or window are not those it was told with.

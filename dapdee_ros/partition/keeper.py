@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass
 
@@ -27,6 +28,56 @@ def worth_sending(plan: Plan, alone: Plan, margin: float) -> bool:
 # What saves this share of the objective waits for the whole dwell, twice as much for half of it: a
 # flicker costs little beside what waiting would.
 _PATIENT_SAVING = 0.2
+
+
+class Cause(enum.Enum):
+    """What a plan gives way to another for, with the words of a log."""
+
+    FIRST = "first plan"
+    OUTDATED = "the same plan, predicted anew"
+    IMPOSSIBLE = "the plan in force cannot be kept"
+    RELEASED = "what is wished has changed"
+    LATE = "the plan in force would miss the deadline"
+    POLICY = "the policy's choice"
+    OBJECTIVE = "mode {objective}"
+    QUALITY = "{quality_name} {new:.3f} instead of {current:.3f} fits now"
+    SAVING = "saves {saving:.0%} of the {objective_words}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A plan that takes the place of the one in force.
+
+    Attributes:
+        cause: why.
+        plan: the new plan.
+        current: the one in force as it would be priced now; None if there is none to be priced.
+    """
+
+    cause: Cause
+    plan: Plan
+    current: Plan | None = None
+
+    @property
+    def saving(self) -> float:
+        """Share of the objective that it saves."""
+        current_s = self.current.objective_s if self.current is not None else 0.0
+        return 1 - self.plan.objective_s / current_s if current_s > 0 else 0.0
+
+    def words(self, quality_name: str = "quality") -> str:
+        """Why, for people.
+
+        Args:
+            quality_name: what the task calls its quality.
+        """
+        return self.cause.value.format(
+            objective=self.plan.objective,
+            objective_words=self.plan.objective.words,
+            quality_name=quality_name,
+            new=self.plan.quality,
+            current=self.current.quality if self.current is not None else math.nan,
+            saving=self.saving,
+        )
 
 
 @dataclass(frozen=True)
@@ -62,14 +113,8 @@ class PlanKeeper:
         self._released = False
 
     def consider(
-        self,
-        now_s: float,
-        new: Plan,
-        current: Plan | None,
-        *,
-        obey: bool = False,
-        quality_name: str = "quality",
-    ) -> str | None:
+        self, now_s: float, new: Plan, current: Plan | None, *, follow: bool = False
+    ) -> Change | None:
         """Judge a new plan against the one in force.
 
         Args:
@@ -77,64 +122,59 @@ class PlanKeeper:
             new: what would be decided now.
             current: the plan in force as it would be priced now; None if there is none, or if it
                 cannot be kept (its link is gone, it does not fit any more).
-            obey: take any other plan after the dwell, better or not: for policies that have ideas
+            follow: take any other plan after the dwell, better or not: for policies that have ideas
                 of their own of what is better.
-            quality_name: what the task calls its quality.
 
         Returns:
-            Why to change, in words, or None to stay. If a reason is returned the new plan is the
-            one in force from now on.
+            The change, from which on the new plan is the one in force; None to stay.
         """
-        why, dwell_s = self._why(new, current, obey, quality_name)
+        cause, dwell_s = self._cause(new, current, follow)
         self._released = False
         self.reconsider_s = math.inf
-        if why is not None and now_s < self._since_s + dwell_s:
+        if cause is None:
+            return None
+        if now_s < self._since_s + dwell_s:
             self.reconsider_s = self._since_s + dwell_s
             return None
-        if why is not None:
-            self.plan = new
-            self._since_s = now_s
-        return why
+        self.plan = new
+        self._since_s = now_s
+        return Change(cause, new, current)
 
     def release(self) -> None:
         """Let the next plan take its place at once if it differs: what is wished has changed."""
         self._since_s = -math.inf
         self._released = True
 
-    def _why(
-        self, new: Plan, current: Plan | None, obey: bool, quality_name: str
-    ) -> tuple[str | None, float]:
+    def _cause(self, new: Plan, current: Plan | None, follow: bool) -> tuple[Cause | None, float]:
         """Why to change, and how long the plan in force has to have stood for that."""
         if self.plan is None:
-            return "first plan", 0.0
+            return Cause.FIRST, 0.0
         dwell_s = self.settings.min_dwell_s
         if new.key == self.plan.key:
             # Whoever waits for the edge's answers goes by what was predicted for them.
             outdated = _is_outdated(self.plan, new)
-            return "the same plan, predicted anew" if outdated else None, dwell_s
+            return Cause.OUTDATED if outdated else None, dwell_s
         if current is None:
-            return "the plan in force cannot be kept", 0.0
+            return Cause.IMPOSSIBLE, 0.0
         if self._released:
-            return "what is wished has changed", 0.0
+            return Cause.RELEASED, 0.0
         if current.late and not new.late:
-            return "the plan in force would miss the deadline", 0.0
-        if obey:
-            return "the policy's choice", dwell_s
+            return Cause.LATE, 0.0
+        if follow:
+            return Cause.POLICY, dwell_s
         if new.objective != self.plan.objective:
-            return f"mode {new.objective}", dwell_s
+            return Cause.OBJECTIVE, dwell_s
         if new.late and not current.late:
             return None, 0.0
         if new.quality > current.quality + self.settings.quality_margin + 1e-9 and not new.late:
-            why = f"{quality_name} {new.quality:.3f} instead of {current.quality:.3f} fits now"
-            return why, dwell_s
+            return Cause.QUALITY, dwell_s
         if current.gate is None and new.quality < current.quality - self.settings.quality_margin:
             # Who decides gives up so much only for what is out of bounds, and the one in force is
             # given a little room there, so that two plans do not take turns at the bound.
             return None, 0.0
-        saved = 1 - new.objective_s / current.objective_s if current.objective_s > 0 else 0.0
-        if saved > self.settings.margin:
-            dwell_s *= min(1.0, _PATIENT_SAVING / saved)
-            return f"saves {saved:.0%} of the {new.objective.words}", dwell_s
+        saving = Change(Cause.SAVING, new, current).saving
+        if saving > self.settings.margin:
+            return Cause.SAVING, dwell_s * min(1.0, _PATIENT_SAVING / saving)
         return None, 0.0
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dapdee_ros.partition.keeper import KeeperSettings, PlanKeeper, worth_sending
+from dapdee_ros.partition.keeper import Cause, Change, KeeperSettings, PlanKeeper, worth_sending
 from dapdee_ros.partition.objective import PERIOD
 from dapdee_ros.partition.plan import Plan
 
@@ -18,20 +18,24 @@ DEEPER = replace(SLOW, exit_number=4, expected_latency_s=0.15, quality=0.95)
 @pytest.fixture
 def keeper() -> PlanKeeper:
     keeper = PlanKeeper(KeeperSettings(margin=0.1, min_dwell_s=0.5))
-    assert keeper.consider(0.0, SLOW, None) == "first plan"
+    assert keeper.consider(0.0, SLOW, None) == Change(Cause.FIRST, SLOW)
     return keeper
 
 
 def test_a_gain_beyond_the_margin_waits_for_the_dwell(keeper: PlanKeeper) -> None:
     assert keeper.consider(0.4, FASTER, SLOW) is None
-    assert "saves 20%" in (keeper.consider(0.6, FASTER, SLOW) or "")
+    change = keeper.consider(0.6, FASTER, SLOW)
+    assert change == Change(Cause.SAVING, FASTER, SLOW)
+    assert change.words() == "saves 20% of the latency"
     assert keeper.plan is FASTER
 
 
 def test_the_more_it_saves_the_sooner_it_is_taken(keeper: PlanKeeper) -> None:
     much = replace(SLOW, boundary=("b",), expected_latency_s=0.02)
     assert keeper.consider(0.12, much, SLOW) is None
-    assert "saves 80%" in (keeper.consider(0.13, much, SLOW) or "")
+    change = keeper.consider(0.13, much, SLOW)
+    assert change is not None
+    assert (change.cause, change.saving) == (Cause.SAVING, pytest.approx(0.8))
 
 
 def test_it_says_when_the_dwell_is_over(keeper: PlanKeeper) -> None:
@@ -59,16 +63,18 @@ def test_the_same_plan_is_told_again_when_its_answers_take_another_time(keeper: 
     unknown = replace(soon, transfer_s=math.inf)
     keeper = PlanKeeper(KeeperSettings(min_dwell_s=0.5))
     keeper.consider(0.0, unknown, None)
-    assert keeper.consider(0.1, unknown, None, obey=True) is None
+    assert keeper.consider(0.1, unknown, None, follow=True) is None
     assert keeper.consider(0.4, soon, soon) is None
-    assert keeper.consider(0.6, soon, soon) == "the same plan, predicted anew"
+    assert keeper.consider(0.6, soon, soon) == Change(Cause.OUTDATED, soon, soon)
     assert keeper.consider(9.0, replace(soon, transfer_s=0.04), soon) is None
     assert keeper.consider(9.0, replace(soon, transfer_s=0.06), soon)
     assert keeper.consider(9.1, unknown, unknown) is None
 
 
 def test_quality_that_fits_is_taken_even_if_slower(keeper: PlanKeeper) -> None:
-    assert "quality" in (keeper.consider(9.0, DEEPER, SLOW) or "")
+    change = keeper.consider(9.0, DEEPER, SLOW)
+    assert change == Change(Cause.QUALITY, DEEPER, SLOW)
+    assert change.words("mAP") == "mAP 0.950 instead of 0.900 fits now"
 
 
 def test_quality_is_not_given_up_for_time_while_the_plan_in_force_is_in_bounds() -> None:
@@ -76,7 +82,7 @@ def test_quality_is_not_given_up_for_time_while_the_plan_in_force_is_in_bounds()
     keeper.consider(0.0, DEEPER, None)
     assert keeper.consider(9.0, FASTER, DEEPER) is None
     nearly = replace(FASTER, quality=0.946)
-    assert "saves" in (keeper.consider(9.0, nearly, DEEPER) or "")
+    assert keeper.consider(9.0, nearly, DEEPER) == Change(Cause.SAVING, nearly, DEEPER)
     keeper.consider(20.0, DEEPER, None)
     assert keeper.consider(20.1, FASTER, replace(DEEPER, late=True))
 
@@ -88,8 +94,9 @@ def test_quality_within_the_tolerance_is_no_reason() -> None:
 
 
 def test_what_would_be_late_or_cannot_be_kept_is_left_at_once(keeper: PlanKeeper) -> None:
-    assert keeper.consider(0.01, SLIGHTLY, replace(SLOW, late=True))
-    assert keeper.consider(0.02, SLOW, None) == "the plan in force cannot be kept"
+    late = replace(SLOW, late=True)
+    assert keeper.consider(0.01, SLIGHTLY, late) == Change(Cause.LATE, SLIGHTLY, late)
+    assert keeper.consider(0.02, SLOW, None) == Change(Cause.IMPOSSIBLE, SLOW)
 
 
 def test_a_late_plan_does_not_displace_one_in_time(keeper: PlanKeeper) -> None:
@@ -98,14 +105,14 @@ def test_a_late_plan_does_not_displace_one_in_time(keeper: PlanKeeper) -> None:
 
 def test_a_changed_wish_is_followed_at_once_and_only_once(keeper: PlanKeeper) -> None:
     keeper.release()
-    assert keeper.consider(0.01, SLIGHTLY, SLOW) == "what is wished has changed"
+    assert keeper.consider(0.01, SLIGHTLY, SLOW) == Change(Cause.RELEASED, SLIGHTLY, SLOW)
     assert keeper.consider(0.02, SLOW, SLIGHTLY) is None
 
 
 def test_another_policy_is_obeyed_after_the_dwell(keeper: PlanKeeper) -> None:
     worse = replace(SLOW, boundary=(), expected_latency_s=1.0)
-    assert keeper.consider(0.1, worse, SLOW, obey=True) is None
-    assert keeper.consider(0.6, worse, SLOW, obey=True) == "the policy's choice"
+    assert keeper.consider(0.1, worse, SLOW, follow=True) is None
+    assert keeper.consider(0.6, worse, SLOW, follow=True) == Change(Cause.POLICY, worse, SLOW)
 
 
 def test_sending_has_to_gain_more_than_the_margin() -> None:
