@@ -23,6 +23,10 @@ FORMER_QUALITY_NAME = "accuracy"
 """What quality was called in everything that does not say what its task calls it."""
 
 
+FORMER_ORACLE = "oracle"
+"""Policy that was told the link's future in every log that does not say which was."""
+
+
 def named(values: Mapping[str, Any], name: str) -> Any:
     """An entry of a JSON object, under its name of today or its former one.
 

@@ -8,6 +8,7 @@ import pytest
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.former_names import FORMER, named, rename
+from dapdee_ros.report.comparison import Run
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.report.summary import summarise, summary_text
 
@@ -40,6 +41,7 @@ def test_a_model_folder_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 def test_a_run_log_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     values = json.loads(RECORDED.read_text())
+    values["settings"]["policy"] = "oracle+any"
     values["settings"] |= {"expected_accuracy": 0.91, "accuracy_floor": 0.5}
     for plan in values["plans"]:
         plan["predicted_accuracy"] = 0.93
@@ -51,6 +53,7 @@ def test_a_run_log_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert log.quality_name == "accuracy"
     assert {plan.predicted_quality for plan in log.plans} == {0.93}
     assert log.settings["quality_floor"] == 0.5
+    assert Run(path, log).foresees
     assert summarise(log)["predicted_quality"] == 0.91
     former = [(frame["class_id"], frame["truth"]) for frame in values["frames"]]
     assert [(frame.answer, frame.truth) for frame in log.frames] == former

@@ -207,10 +207,12 @@ def _values(
     found: dict[str, Figures],
     files: dict[str, Path],
 ) -> dict[str, Any]:
+    from dapdee_ros.report.run_log import FORESEES
     from dapdee_ros.report.summary import summarise
 
     common = next(iter(runs.values())).log.settings
-    left_out = ("policy", "expected_quality")
+    left_out = ("policy", "expected_quality", FORESEES)
+    oracle = next((name for name, run in runs.items() if run.log.settings.get(FORESEES)), None)
     return {
         "settings": {k: v for k, v in common.items() if k not in left_out},
         "runs": {
@@ -222,10 +224,8 @@ def _values(
             }
             for name, run in runs.items()
         },
-        "regret": {
-            name: found[name].mean_latency_s / found["oracle"].mean_latency_s for name in runs
-        }
-        if "oracle" in runs and found["oracle"].results
+        "regret": {name: found[name].mean_latency_s / found[oracle].mean_latency_s for name in runs}
+        if oracle is not None and found[oracle].results
         else None,
     }
 

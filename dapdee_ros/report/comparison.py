@@ -12,14 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.report.palette import EMPHASISED
+from dapdee_ros.report.run_log import FORESEES, RunLog
 from dapdee_ros.report.summary import quantile, summarise
 
 UNNAMED_POLICY = "policy not named"
 NOT_SET = "not set"
 """Display text of a setting of None."""
-_ORACLE = "oracle"
-_FIRST = {"exact": 0, _ORACLE: 1}
 # In this order settings are tried to tell runs of one policy apart.
 _TELLING = (
     "codecs", "load", "mode", "model", "link", "car", "emulated_slowdown", "rate_hz", "deadline_s",
@@ -53,6 +52,11 @@ class Run:
         if isinstance(named, str) and named:
             return named
         return next((p.policy for p in reversed(self.log.plans) if p.policy), UNNAMED_POLICY)
+
+    @property
+    def foresees(self) -> bool:
+        """Whether its policy was told the link's future, so that others can be measured by it."""
+        return self.log.settings.get(FORESEES) is True
 
     @property
     def base_policy(self) -> str:
@@ -118,10 +122,10 @@ class Comparison:
         """Regret by run name, for the runs with which an oracle can be compared."""
         if self.scenario is None:
             return {}
-        oracles = [run for run in self.runs if run.base_policy == _ORACLE and run.log.frames]
+        oracles = [run for run in self.runs if run.foresees and run.log.frames]
         found = {}
         for run in self.runs:
-            if run.base_policy == _ORACLE:
+            if run.foresees:
                 continue
             # An oracle that may use codecs is not a fair bound for a policy that may not.
             like = [o for o in oracles if _codecs(o) == _codecs(run)] or oracles
@@ -138,7 +142,7 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
         scenario = run.log.settings.get("scenario")
         groups[str(scenario) if scenario not in (None, "") else None].append(run)
     for group in groups.values():
-        group.sort(key=lambda run: _FIRST.get(run.base_policy, len(_FIRST)))
+        group.sort(key=lambda run: (run.base_policy != EMPHASISED, not run.foresees))
         _name(group)
     return [Comparison(scenario, group) for scenario, group in groups.items()]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.report.bars import Bars, Row
 from dapdee_ros.report.comparison import Run
-from dapdee_ros.report.palette import Palette
+from dapdee_ros.report.palette import EMPHASISED, Palette
 from dapdee_ros.report.plate import WIDE_PX, draw_key, legible, log_ticks, panels, style_axes
 from dapdee_ros.report.summary import deadline_in_view, deadlines_s, finite
 
@@ -60,7 +60,7 @@ def draw_distribution(runs: list[Run], palette: Palette, width_px: int) -> Figur
             color=palette.policy(run.base_policy),
             linestyle=styles[run.name],
             drawstyle="steps-post",
-            linewidth=2.4 if run.base_policy == "exact" else 1.5,
+            linewidth=2.4 if run.base_policy == EMPHASISED else 1.5,
             marker=palette.marker(run.base_policy),
             markersize=5,
             markevery=(len(picked) // 12, max(1, len(picked) // 6)),

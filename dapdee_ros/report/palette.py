@@ -23,6 +23,8 @@ _POLICIES = {
     "edge-only": ("#2288a3", "#7fdcf2"),
     "edge-only-jpeg": ("#8a5a2b", "#d3a06c"),
 }
+EMPHASISED = "exact"
+"""The policy that stands first, and is drawn more strongly."""
 _OTHER_POLICIES = (
     ("#c23b4e", "#ff8a96"),
     ("#117733", "#6fcf8a"),

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dapdee_ros.files import write_whole
-from dapdee_ros.former_names import FORMER_QUALITY_NAME, rename
+from dapdee_ros.former_names import FORMER_ORACLE, FORMER_QUALITY_NAME, rename
 
 VERSION = 1
+FORESEES = "needs_future"
+"""Setting that is true of a run whose policy was told the link's future; missing elsewhere."""
 
 Record = TypeVar("Record")
 
@@ -227,10 +229,12 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
 def _rename(data: dict[str, Any]) -> None:
     """Give what logs of earlier versions hold its name of today.
 
-    Those do not say what their task calls its quality.
+    Those do not say what their task calls its quality. The oracle was known by its name.
     """
     if "quality_name" not in data:
         data["quality_name"] = FORMER_QUALITY_NAME
+        if str(data["settings"].get("policy")).partition("+")[0] == FORMER_ORACLE:
+            data["settings"][FORESEES] = True
         for values in (data["settings"], *data["plans"], *data["frames"]):
             rename(values)
 

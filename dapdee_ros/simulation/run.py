@@ -44,7 +44,7 @@ from dapdee_ros.core.tail import TensorsArrived
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, make_policy, traits_of
-from dapdee_ros.report.run_log import DropRecord, LinkRecord, PlanRecord, RunLog
+from dapdee_ros.report.run_log import FORESEES, DropRecord, LinkRecord, PlanRecord, RunLog
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.foresight import Foresight
 from dapdee_ros.simulation.frames import ExpectedFrames, FrameSource
@@ -172,6 +172,8 @@ class _Simulation:
             quality_name=problem.quality_name,
         )
         self._log.settings = scenario_settings(scenario, name)
+        if self._foresees:
+            self._log.settings[FORESEES] = True
 
     def run(self, progress: Progress | None) -> SimulatedRun:
         """Run it to the end, which can be done once."""

@@ -8,6 +8,7 @@ import pytest
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.report.comparison import Run, compare
 from dapdee_ros.report.run_log import RunLog
 
 BLOCKS = (
@@ -50,6 +51,20 @@ def test_several_policies_on_identical_input(
         assert len(log.frames) == found["summary"]["results"] > 0
     exact = values["runs"]["exact"]
     assert 0.9 < exact["quality"] < 1
+
+
+def test_a_policy_that_foresees_is_the_bound_whatever_its_name(
+    profiles: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seer = "dapdee_ros.partition.policies.oracle:Oracle"
+    options = ["--link", "4g", "--seconds", "3", "--json", "--out", str(tmp_path)]
+    policies = ["--policy", "device-only", "--policy", seer]
+    assert main(["simulate", "roadsigns", *options, *policies, *profiles]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["regret"][seer] == 1.0
+    assert values["regret"]["device-only"] >= 1.0
+    runs = [Run(path, RunLog.load(path)) for path in sorted(tmp_path.glob("*.json"))]
+    assert list(compare(runs)[0].regrets) == ["device-only"]
 
 
 def test_heavy_load_as_text(profiles: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dapdee_ros.report.comparison import Run
-from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.report.run_log import FORESEES, RunLog
 
 DRIVE = Path(__file__).parent / "data" / "drive.json"
 
@@ -24,6 +24,8 @@ def runs_of(policies: Sequence[str], scenario: str | None = "drive") -> list[Run
     for number, policy in enumerate(policies):
         log = copy.deepcopy(drive)
         log.settings["policy"] = policy
+        if policy == "oracle":
+            log.settings[FORESEES] = True  # as the simulator says of it
         if scenario is not None:
             log.settings["scenario"] = scenario
         for frame in log.frames:

@@ -7,7 +7,7 @@ import pytest
 from report.recorded import recorded_drive, runs_of
 
 from dapdee_ros.report.comparison import UNNAMED_POLICY, Run, compare
-from dapdee_ros.report.run_log import PlanRecord, RunLog
+from dapdee_ros.report.run_log import FORESEES, PlanRecord, RunLog
 
 
 def test_runs_of_one_scenario_stand_together_exact_and_oracle_first() -> None:
@@ -75,6 +75,13 @@ def test_regret_is_against_the_same_frames_of_the_oracle() -> None:
     assert regret.latency_ratio == pytest.approx((0.2 + mean_s) / 0.2)
     assert regret.p95_s > regret.median_s > 0
     assert regret.oracle == "oracle"
+
+
+def test_whoever_foresees_is_the_bound_whatever_its_name() -> None:
+    runs = runs_of(["dads", "mypkg:Seer"])
+    assert compare(runs)[0].regrets == {}
+    runs[1].log.settings[FORESEES] = True
+    assert compare(runs)[0].regrets["dads"].oracle == "mypkg:Seer"
 
 
 def test_regret_counts_late_frames_in_points() -> None:
