@@ -1,4 +1,4 @@
-"""The vocabulary of the runtime: what goes from the car to the edge, and what comes out."""
+"""The vocabulary of the runtime: the frames sent to the edge, and the results."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ DEADLINE_BOUNDS_S = (0.001, 60.0)
 """Shortest and longest deadline that can be set, or that a plan may have, in s."""
 
 WINDOW_BOUNDS = (1, 16)
-"""Fewest and most frames that may be on their way between head and edge."""
+"""Fewest and most frames in flight between head and edge."""
 
 
 @dataclass(frozen=True)
 class FramePlan:
-    """What the head shall do with a frame.
+    """The head's program for a frame.
 
     Attributes:
         epoch: number of the plan, 0 for the one that a head starts with.
@@ -67,7 +67,7 @@ class FramePlan:
 
 @dataclass(frozen=True)
 class HeadFrame:
-    """A frame on its way to the edge; field for field the HeadTensor message.
+    """A frame sent to the edge; the same fields as the HeadTensor message.
 
     Attributes:
         number: the frame's number, counted by the head that accepted it.
@@ -96,19 +96,19 @@ class HeadFrame:
 
 @dataclass(frozen=True)
 class TailAnswer:
-    """What the edge says to one HeadFrame.
+    """The edge's answer to one HeadFrame.
 
     Attributes:
         number: the frame's number.
         session: the head's session.
         status: ok, or why not.
-        detail: why not, in words.
-        answer: what its exit says, a value of the model's task; None unless ok.
+        detail: why not, as text.
+        answer: its exit's answer, a value of the model's task; None unless ok.
         exit_number: exit that gave it.
         tail_s: T_e, seconds of decoding and computing.
         residence_s: seconds between arrival and answer, waiting included.
         sent_echo_s: ``sent_s`` of the frame.
-        received_bytes: coded tensor bytes that came.
+        received_bytes: encoded tensor bytes received.
         edge_slowdown: measured over profiled seconds; NaN without a profile.
         context: the frame's context.
     """
@@ -129,7 +129,7 @@ class TailAnswer:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The one and final result of a frame that the head accepted.
+    """The only result of a frame that the head accepted.
 
     Attributes:
         number: the frame's number.
@@ -149,7 +149,7 @@ class FrameResult:
         edge_slowdown: the same on the edge; NaN if nothing ran there.
         residence_s: seconds on the edge, 0 unless finished there.
         sent_s: when it was sent (car's clock), NaN if it was not.
-        context: whatever came with the frame.
+        context: passed with the frame.
     """
 
     number: int

@@ -1,7 +1,7 @@
-"""What a head hears of, and what it has done in return: the events and actions of ``HeadCore``.
+"""The events and actions of ``HeadCore``.
 
-Frames are named by their number; what belongs to one (image, tensors) is kept by whoever drives the
-core, from ``RunHead`` until ``Publish`` or ``Drop`` names the frame.
+Frames are identified by their number; the driver keeps a frame's image and tensors from ``RunHead``
+until ``Publish`` or ``Drop``.
 """
 
 from __future__ import annotations
@@ -19,39 +19,40 @@ from dapdee_ros.core.programs import HeadProgram
 
 @dataclass(frozen=True, slots=True)
 class FrameArrived:
-    """A frame came; its ``context`` comes back with its result."""
+    """A frame arrived; its ``context`` is returned with its result."""
 
     context: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanArrived:
-    """A plan came and was worked out; it holds from the next frame on."""
+    """A plan arrived and was prepared; it is in force from the next frame on."""
 
     program: HeadProgram
 
 
 @dataclass(frozen=True, slots=True)
 class ManagerHeard:
-    """Whoever made the last plan lives, so that it holds on, or holds again."""
+    """A heartbeat of the last plan's manager: the plan stays in force, or is in force again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged:
-    """Somebody set a parameter; it holds from the next frame on."""
+    """A parameter was set; it applies from the next frame on."""
 
     settings: HeadSettings
 
 
 @dataclass(frozen=True, slots=True)
 class GateComputed:
-    """The first stage of a frame is done: ``score``, 0 to 1, is how sure the gate is of ``answer``.
+    """The first stage of a frame is done: ``score``, 0 to 1, is the gate's confidence in
+    ``answer``.
 
     Attributes:
         number: the frame.
         score: the gate's confidence.
-        answer: what the gate says of the frame.
-        spent_s: seconds of computing so far.
+        answer: the gate's answer.
+        spent_s: seconds of computation so far.
     """
 
     number: int
@@ -66,8 +67,8 @@ class HeadComputed:
 
     Attributes:
         number: the frame.
-        answer: what its exit says, if the car computed all of it.
-        spent_s: seconds of computing, the gate's among them.
+        answer: its exit's answer, if the car computed all of it.
+        spent_s: seconds of computation, including the gate's.
     """
 
     number: int
@@ -77,7 +78,7 @@ class HeadComputed:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The boundary of a frame is coded, in so many bytes."""
+    """The boundary of a frame is encoded, with its size in bytes."""
 
     number: int
     sent_bytes: int
@@ -85,7 +86,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class SendFailed:
-    """A frame that was to be sent was not, for a reason in words."""
+    """A frame could not be sent, with the reason as text."""
 
     number: int
     reason: str
@@ -102,7 +103,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class ComputingFailed:
-    """What a frame needed could not be computed, for a reason in words."""
+    """A frame could not be computed, with the reason as text."""
 
     number: int
     reason: str
@@ -115,7 +116,7 @@ class AnswerArrived:
 
     Attributes:
         answer: its answer.
-        misfit: why one that says ok cannot come from this network; empty if it can.
+        misfit: why an ok answer cannot come from this network; empty if it can.
     """
 
     answer: TailAnswer
@@ -124,7 +125,7 @@ class AnswerArrived:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """The time of a ``WakeAt`` has come."""
+    """The time of a ``WakeAt`` has been reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,33 +166,33 @@ class RunHead:
 
 @dataclass(frozen=True, slots=True)
 class RunRest:
-    """The gate was not sure: compute the rest of the head. ``HeadComputed`` follows."""
+    """The gate was not confident: compute the rest of the head. ``HeadComputed`` follows."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Encode:
-    """Code the boundary of a frame. ``Encoded`` follows."""
+    """Encode the boundary of a frame. ``Encoded`` follows."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Compute an exit from what was kept of a frame. ``Finished`` follows."""
+    """Compute an exit from a frame's kept tensors. ``Finished`` follows."""
 
     number: int
     exit_number: int
 
 
 Job = RunHead | RunRest | Encode | Finish
-"""What takes time on the inference thread; there is never more than one at a time."""
+"""A job for the inference thread; there is never more than one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the coded boundary of a frame; ``SendFailed`` if that fails at once."""
+    """Send the encoded boundary of a frame; ``SendFailed`` if that fails at once."""
 
     number: int
     session: int
@@ -203,14 +204,14 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """The one result of a frame. Whatever was kept of it is not needed any more."""
+    """The only result of a frame. Its state can be freed."""
 
     result: FrameResult
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A frame ends without a result. Whatever was kept of it is not needed any more."""
+    """A frame ends without a result. Its state can be freed."""
 
     number: int
     reason: str
@@ -219,12 +220,12 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """An answer of the edge that ended no frame, to a frame that was really sent.
+    """An answer of the edge that ended no frame, for a frame that was really sent.
 
     Attributes:
         answer: the answer.
         sent_s: when the frame was sent, in s on the car's clock.
-        sent_bytes: coded tensor bytes.
+        sent_bytes: encoded tensor bytes.
     """
 
     answer: TailAnswer
@@ -234,7 +235,7 @@ class Unused:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Something that came from outside was not used: its kind, and why."""
+    """Input from outside was refused: its kind, and why."""
 
     kind: str
     reason: str
@@ -242,21 +243,21 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class PlanExpired:
-    """No manager was heard for so many seconds: the car drives alone."""
+    """No heartbeat for this many seconds: the car works alone."""
 
     after_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class PlanHoldsAgain:
-    """A manager is heard again, and its plan of this epoch holds."""
+    """The manager is back, and its plan of this epoch is in force."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Tell ``TimePassed`` at this time, instead of any that was named before."""
+    """Deliver ``TimePassed`` at this time, replacing any earlier request."""
 
     at_s: float
 

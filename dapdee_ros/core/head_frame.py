@@ -1,4 +1,4 @@
-"""A frame on the car, from its beginning to its result; and which answers can end it."""
+"""A frame on the car, from its start to its result; and which answers can end it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SENT_REMEMBERED = 256
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A frame in the mailbox: its number, what it came with, and when that was, in s."""
+    """A frame in the mailbox: its number, its context, and its arrival time, in s."""
 
     number: int
     context: Any
@@ -88,7 +88,7 @@ class Frame:
 
 
 class SentFrames:
-    """When the last frames were sent, and how large they were, also where they have ended."""
+    """When the last frames were sent, and their sizes, even if they have ended."""
 
     def __init__(self) -> None:
         self._sent: OrderedDict[int, tuple[float, int]] = OrderedDict()
@@ -100,20 +100,20 @@ class SentFrames:
             self._sent.popitem(last=False)
 
     def forget(self, number: int) -> None:
-        """A result tells of a frame, so nothing else has to."""
+        """The frame has a result, which contains this information."""
         self._sent.pop(number, None)
 
     def unused(self, answer: TailAnswer, ours: bool) -> list[Unused]:
-        """What is known here of an answer that ended no frame, told once for each frame.
+        """The local record of an answer that ended no frame, returned once per frame.
 
-        Of an answer itself, which anybody may have sent, it is not known that there was a frame.
+        The answer itself may be forged, so it is no evidence of a frame.
         """
         sent = self._sent.pop(answer.number, None) if ours else None
         return [] if sent is None else [Unused(answer, *sent)]
 
 
 def answer_fault(answer: TailAnswer, exit_number: int) -> str:
-    """Why an answer that says ok cannot be one to this exit; empty if it can."""
+    """Why an ok answer cannot be for this exit; empty if it can."""
     if answer.exit_number != exit_number:
         return f"exit {answer.exit_number} instead of {exit_number}"
     if not all(0 <= s < math.inf for s in (answer.tail_s, answer.residence_s)):

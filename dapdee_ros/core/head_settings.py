@@ -15,49 +15,49 @@ class HeadSettings:
     """How the head keeps deadlines.
 
     Raises:
-        SettingError: at construction, for a value that makes no sense.
+        SettingError: at construction, for an invalid value.
     """
 
     deadline_s: float = setting_like(
         PlanningSettings,
         "deadline_s",
-        "Seconds from receiving an image to its result, as long as no plan holds: a plan "
-        "brings the manager's. If the edge has not answered in time the car finishes the "
+        "Seconds from receiving an image to its result, while there is no plan: a plan has the "
+        "manager's. If the edge has not answered in time the car finishes the "
         "frame itself.",
-        note="seconds from an image to its result while no plan holds; a plan brings the manager's",
+        note="seconds from an image to its result while there is no plan; a plan has the manager's",
     )
     max_in_flight: int = setting_like(
         PlanningSettings,
         "max_in_flight",
-        "Most frames that may be on their way between head and edge, as long as no plan "
-        "holds: a plan brings the manager's.",
+        "Most frames in flight between head and edge, while there is no plan: a plan has the "
+        "manager's.",
         note="most frames between head and edge, likewise",
     )
     margin_s: float = setting(
         0.015,
-        "How long before the deadline a frame that the edge did not answer shall be done at "
-        "least. More is kept back where the car's own finishes have come late.",
+        "Least time before the deadline at which a fallback should be finished. The margin grows "
+        "if earlier fallbacks were late.",
         unit="s",
         bounds=(0.0, 1.0),
         live=True,
-        note="how long before the deadline a fallback aims to be done, at least; the rest is "
+        note="least time before the deadline at which a fallback should be finished; the rest is "
         "learned",
     )
     plan_timeout_s: float = setting(
         5.0,
-        "Seconds for which a plan holds after its manager was last heard, which it is every "
-        "second. Then the car drives alone until a manager is heard again.",
+        "Seconds for which a plan stays in force after its manager's last heartbeat (one per "
+        "second). Then the car works alone until the next heartbeat.",
         unit="s",
         bounds=(2.0, 3600.0),
         live=True,
-        note="seconds without a word from the manager after which its plan no longer holds",
+        note="seconds without a heartbeat from the manager after which its plan expires",
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def under(self, plan: FramePlan) -> HeadSettings:
-        """The settings that hold for frames of a plan: deadline and window are the plan's."""
+        """The settings for frames of a plan: deadline and window are the plan's."""
         return _with(
             self,
             self.deadline_s if plan.deadline_s is None else plan.deadline_s,

@@ -18,10 +18,10 @@ _OTHER_REASONS = "other reasons"
 
 
 class DropKind(Enum):
-    """Why a frame was given up: what there is to do about it."""
+    """Why a frame was dropped, by what can be done about it."""
 
     SUPERSEDED = "superseded"
-    """A newer frame came before there was time for it."""
+    """A newer frame arrived before there was time for it."""
 
     BAD_IMAGE = "bad image"
     """The image cannot be made into the network's input."""
@@ -40,13 +40,13 @@ class LedgerSummary:
     Attributes:
         accepted: frames taken on.
         results: frames answered.
-        drops: frames given up.
+        drops: dropped frames.
         in_flight: frames not ended yet.
         places: answers by where they were finished.
         reasons: drops by reason.
         deadline_misses: answers later than their deadline.
-        late_answers: edge answers that came after their frame had ended, or were not asked for.
-        rejected: edge answers that said the frame was not acceptable.
+        late_answers: edge answers that arrived after their frame had ended, or were not requested.
+        rejected: edge answers that refused the frame.
         kinds: drops by kind.
         kind_of: the kind of each reason in ``reasons`` that is of one.
         refusals: the answers in ``rejected`` by their status.
@@ -106,7 +106,7 @@ class FrameLedger:
 
         Args:
             number: the frame's number.
-            reason: why, in words.
+            reason: why, as text.
             kind: why, as far as it matters for what there is to do.
 
         Raises:
@@ -115,18 +115,18 @@ class FrameLedger:
         self._close(number)
         self._kinds[kind] += 1
         if len(self._reasons) >= _MOST_REASONS and reason not in self._reasons:
-            # Reasons quote what came from outside, so there may be any number of them.
+            # Reasons quote input from outside, so there may be any number of them.
             reason = _OTHER_REASONS
         else:
             self._kind_of[reason] = kind
         self._reasons[reason] += 1
 
     def count_late_answer(self) -> None:
-        """Count an edge answer that nobody waits for any more."""
+        """Count an edge answer that no frame waits for any more."""
         self._late_answers += 1
 
     def count_rejected(self, status: Status) -> None:
-        """Count an edge answer that refused its frame, or that said ok and made no sense."""
+        """Count an edge answer that refused its frame, or an implausible ok answer."""
         self._refusals[status] += 1
 
     def summary(self) -> LedgerSummary:

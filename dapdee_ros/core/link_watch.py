@@ -1,4 +1,4 @@
-"""The rules by which the link is measured: when to probe, what answers tell, what is news.
+"""The rules for measuring the link: when to probe, what to learn from answers, what to publish.
 
 No thread, no clock, no ROS: link monitor, simulator and replay of a bag are its drivers.
 """
@@ -34,33 +34,33 @@ class LinkWatchSettings:
     """How the link is watched.
 
     Raises:
-        SettingError: at construction, for a value that makes no sense.
+        SettingError: at construction, for an invalid value.
     """
 
     silence_s: float = setting(
         LinkSettings.silence_s,
-        "Silence after which the link counts as dead, in seconds, on top of twice the time "
-        "that what is on its way should take.",
+        "Silence after which the link counts as down, in seconds, in addition to twice the "
+        "expected time of the messages in flight.",
         unit="s",
         bounds=(0.1, 10.0),
-        note="silence after which the link counts as dead",
+        note="silence after which the link counts as down",
     )
     check_period_s: float = setting(
         0.2,
-        "Seconds between two looks at whether a probe is due or the link went silent.",
+        "Seconds between checks whether a probe is due or the link has gone silent.",
         unit="s",
         bounds=(0.02, 1.0),
-        note="seconds between two looks at whether a probe is due",
+        note="seconds between checks whether a probe is due",
     )
     probe_share: float = setting(
         ProbeSettings.share,
-        "Most of the link's rate that probes may take.",
+        "Maximum share of the link's rate for probes.",
         bounds=(0.001, 0.1),
-        note="most of the link that probes may take",
+        note="maximum share of the link's rate for probes",
     )
     probe_most_bytes_per_s: float = setting(
         ProbeSettings.most_bytes_per_s,
-        "Most bytes a second that probes may take, whatever the rate.",
+        "Maximum bytes per second for probes, at any rate.",
         unit="bytes/s",
         bounds=(100.0, 1e5),
         note="the same in bytes",
@@ -101,7 +101,7 @@ class FrameAnswered:
 
 @dataclass(frozen=True, slots=True)
 class AnswerUnused:
-    """An answer came too late or refused its frame; as ``FrameAnswered``, ``arrived_s`` when."""
+    """An answer arrived (``arrived_s``) too late or refused its frame; as ``FrameAnswered``."""
 
     frame: FrameKey
     sent_s: float
@@ -148,14 +148,14 @@ class SendProbe:
 
 @dataclass(frozen=True, slots=True)
 class PublishLink:
-    """There is something new to be said of the link."""
+    """A new estimate of the link to publish."""
 
     estimate: LinkEstimate
 
 
 @dataclass(frozen=True, slots=True)
 class IgnoreReport:
-    """A report cannot be true, for a reason in words; it had no effect."""
+    """An implausible report, with the reason as text; it had no effect."""
 
     reason: str
 
@@ -164,9 +164,9 @@ Action = SendProbe | PublishLink | IgnoreReport
 
 
 class LinkWatch:
-    """Learns from results, refused answers and echoes of probes; says what is new.
+    """Learns from results, refused answers and probe echoes; publishes what is new.
 
-    Of what comes back as little as possible is believed: of an echo only its number, and once.
+    As little as possible is trusted: only an echo's number, and only once.
     """
 
     def __init__(self, settings: LinkWatchSettings | None = None) -> None:
@@ -258,7 +258,7 @@ class LinkWatch:
             ("probe", event.sequence),
             arrived_s=arrived_s,
         )
-        # Not only published: what it leaves in doubt is measured again at once.
+        # Not only published: doubtful measurements are repeated at once.
         self._check(now_s)
 
     def _on_time(self, now_s: float, event: TimePassed) -> None:
@@ -276,7 +276,7 @@ class LinkWatch:
         self._publish(now_s)
 
     def _publish(self, now_s: float) -> None:
-        """Publish the estimate if it says anything new."""
+        """Publish the estimate if it has changed."""
         new, old = self._estimator.estimate(now_s), self._last
         if (
             old is not None

@@ -1,4 +1,4 @@
-"""What the manager's rules are told, and what they want done."""
+"""The events and actions of ``ManagerCore``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Question:
     """What a plan is asked for.
 
     Attributes:
-        occasion: why, in words; None: something was heard.
+        occasion: why, as text; None: new input.
         problem: as of then.
         policy: likewise.
         situation: likewise.
@@ -32,7 +32,7 @@ class Question:
 
     @property
     def follows_gain(self) -> bool:
-        """Whether plans are judged by what they gain; those of other policies are simply obeyed."""
+        """Whether plans have to gain a margin; those of other policies are always adopted."""
         return traits_of(self.policy).minimises_objective
 
     @property
@@ -41,11 +41,11 @@ class Question:
         return bool(self.settings.pinned_plan) or traits_of(self.policy).is_quick
 
     def after(self, before: Question) -> Question:
-        """The same, taking the place of one that still waits: with its occasion if it has none."""
+        """The same, replacing one that still waits: with its occasion if it has none itself."""
         return replace(self, occasion=self.occasion or before.occasion)
 
     def answer(self) -> Answer:
-        """The plan, or why there is none, and what to do then. May take its time."""
+        """The plan, or why there is none, and what to do then. May be slow."""
         return answer(
             self.policy,
             self.situation,
@@ -60,7 +60,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class LinkEstimated:
-    """The state of the link, as ``LinkEstimate`` has it; NaN where it is not known."""
+    """The state of the link, as in ``LinkEstimate``; NaN if unknown."""
 
     uplink_bps: float
     rtt_s: float
@@ -70,7 +70,7 @@ class LinkEstimated:
 
 @dataclass(frozen=True, slots=True)
 class LoadMeasured:
-    """How busy the car is: shares from 0 to 1, NaN where there is nothing to measure."""
+    """The car's load: shares from 0 to 1, NaN if there is nothing to measure."""
 
     cpu_ratio: float
     memory_ratio: float
@@ -114,7 +114,7 @@ class FramesCounted:
 class ProblemChanged:
     """There are profiles of both machines, or other ones than before; ``policy`` plans with them.
 
-    Making the policy can take long, which must not count as time that has passed since the event.
+    Constructing the policy can be slow, which must not count as time since the event.
     """
 
     problem: Problem = field(repr=False)
@@ -123,18 +123,18 @@ class ProblemChanged:
 
 @dataclass(frozen=True, slots=True)
 class ProblemRefused:
-    """What came cannot be planned with, for a reason in words."""
+    """Received profiles cannot be used for planning, with the reason as text."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged:
-    """Somebody set parameters that ``ManagerCore.check`` has nothing against.
+    """Parameters were set that passed ``ManagerCore.check``.
 
     Attributes:
         settings: all of them.
-        policy: the policy that they name, if it is another one and there is a problem.
+        policy: the policy that they name, if it has changed and there is a problem.
     """
 
     settings: PlanningSettings
@@ -143,7 +143,7 @@ class SettingsChanged:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFound:
-    """The answer to a question that was asked with ``Ask``."""
+    """The answer to a question from ``Ask``."""
 
     question: Question
     answer: Answer
@@ -151,7 +151,7 @@ class AnswerFound:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """The time of the last ``WakeAt`` has come."""
+    """The time of the last ``WakeAt`` has been reached."""
 
 
 Event = (
@@ -172,9 +172,9 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Have a question answered, which may take long; ``AnswerFound`` follows.
+    """Answer a question, which may be slow; ``AnswerFound`` follows.
 
-    Of those that wait only the latest counts, ``Question.after`` the one before.
+    Of the waiting ones only the latest counts, ``Question.after`` the one before.
     """
 
     question: Question
@@ -182,13 +182,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class TellPlan:
-    """Tell the head a plan: it is the one in force from now on.
+    """Publish a plan: it is in force from now on.
 
     Attributes:
         plan: the plan, with its own reason.
         epoch: its number, counted from 1.
-        why: why it is told, its own reason included.
-        policy: who made it.
+        why: why it is published, its own reason included.
+        policy: its policy.
         deadline_s: from an image to its result.
         max_in_flight: most frames between head and edge.
         uplink_bps: the link's rate that it was made for.
@@ -207,18 +207,18 @@ class TellPlan:
 
 @dataclass(frozen=True, slots=True)
 class SayAlive:
-    """Say that whoever told the plan of this number lives."""
+    """Publish a heartbeat for the plan of this number."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Complain:
-    """There is no plan as it was wanted.
+    """Planning failed.
 
     Attributes:
-        text: why, in words.
-        repeated: whether that was said the last time as well.
+        text: the reason.
+        repeated: whether it is the same as last time.
     """
 
     text: str
@@ -227,7 +227,7 @@ class Complain:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Tell ``TimePassed`` at this time; it takes the place of the one before."""
+    """Deliver ``TimePassed`` at this time, replacing the earlier request."""
 
     at_s: float
 

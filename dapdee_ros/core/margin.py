@@ -1,4 +1,4 @@
-"""How long before a deadline a frame shall be done, learned from how late others were."""
+"""How long before a deadline a frame should be finished, learned from how late others were."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the car computes and how fast frames come: what it can finish by itself, and when."""
+"""The car's speed and the frame rate: what the car can finish on its own, and when."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMOOTHING = 0.2
 
 
 class Pace:
-    """Follows the car's slowdown and the frames' interval; all times in s, told by the caller.
+    """Tracks the car's slowdown and the frame interval; all times in s, passed by the caller.
 
     Attributes:
         slowdown: measured over profiled seconds, smoothed.
@@ -32,7 +32,7 @@ class Pace:
         self._last_s = math.nan
 
     def on_frame(self, now_s: float) -> None:
-        """A frame came."""
+        """A frame arrived."""
         if not math.isnan(self._last_s):
             interval_s = now_s - self._last_s
             if math.isinf(self.interval_s):
@@ -67,7 +67,7 @@ class Pace:
         Args:
             programs: the car-only program of each exit, shallowest first.
             deadline_s: the deadline.
-            margin_s: how long before it a frame shall be done.
+            margin_s: how long before it a frame should be finished.
         """
         interval_s = self.interval_s
         if math.isinf(interval_s):

@@ -17,7 +17,7 @@ def fallback_time(
     deepest_s: float,
     quickest_s: float,
 ) -> float:
-    """When to give up on the edge.
+    """When to stop waiting for the edge.
 
     Waiting longer can save a frame's remote answer but costs depth: what is left until the
     deadline has to hold the exit that the car then computes. So the wait ends where the planned

@@ -1,4 +1,4 @@
-"""The plan that the head follows, for as long as whoever made it lives."""
+"""The plan that the head follows, while its manager sends heartbeats."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dapdee_ros.core.programs import HeadProgram
 
 
 class PlanInForce:
-    """The last plan, and when its manager was last heard; times in s, told by the caller.
+    """The last plan, and its manager's last heartbeat; times in s, passed by the caller.
 
     Attributes:
-        heard_s: when a plan came or its manager was heard last; minus infinity before the first.
+        heard_s: time of the last plan or heartbeat; minus infinity before the first.
     """
 
     def __init__(self) -> None:
@@ -21,22 +21,22 @@ class PlanInForce:
         self._expired = False
 
     def on_plan(self, now_s: float, program: HeadProgram) -> None:
-        """A plan came; it holds from the next frame on."""
+        """A plan arrived; it is in force from the next frame on."""
         self._planned, self.heard_s = program, now_s
 
     def on_manager(self, now_s: float) -> None:
-        """The manager was heard, so its plan holds on, or holds again."""
+        """A heartbeat: the plan stays in force, or is in force again."""
         if self._planned is not None:
             self.heard_s = now_s
 
     def at(self, now_s: float, timeout_s: float) -> HeadProgram | None:
-        """The plan that holds now; None before the first, and once it has expired."""
+        """The plan in force; None before the first, and after it has expired."""
         return self._planned if now_s - self.heard_s <= timeout_s else None
 
     def news(self, epoch: int, timeout_s: float) -> PlanExpired | PlanHoldsAgain | None:
-        """What there is to say as a frame begins under the plan of an epoch, 0 for none.
+        """The notice to log when a frame starts under the plan of an epoch, 0 for none.
 
-        It is said once that a plan has expired, and once that it holds again.
+        There is one notice when a plan has expired, and one when it is in force again.
         """
         expired = self._planned is not None and epoch == 0
         changed, self._expired = expired != self._expired, expired

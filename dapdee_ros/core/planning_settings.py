@@ -1,4 +1,4 @@
-"""What of the planning can be set while it runs."""
+"""Settings of the planner, which take effect while it runs."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ class PlanningSettings:
     """How the manager plans. The plan takes deadline and window to the head.
 
     Raises:
-        SettingError: at construction, for a value that makes no sense.
+        SettingError: at construction, for an invalid value.
     """
 
     policy: str = setting(
         "exact",
-        "Who decides: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
-        "device-only, one that a package brings, or package.module:Class of your own (only at the "
-        "start); with +codec or +any behind the name for those that send plain tensors.",
+        "Policy that plans: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, "
+        "edge-only, device-only, one from an installed package, or package.module:Class of your "
+        "own (only at startup); add +codec or +any to the name of one that sends plain tensors.",
         live=True,
-        note="who decides: exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
-        "device-only, or package.module:Class (only at the start); +codec or +any behind it",
+        note="exact, dapdee, dads, neurosurgeon, edgent, eddi, branchynet, edge-only, "
+        "device-only, or package.module:Class (only at startup); may end in +codec or +any",
     )
     gates: bool = setting(
         True,
-        "Let a confident early exit end a frame on the car where that pays.",
+        "Let a confident early exit end a frame on the car where that helps.",
         live=True,
     )
     deadline_s: float = setting(
         0.3,
-        "Seconds from an image to its result that a plan has to meet. The plan tells the head, "
-        "which keeps it from the next frame on.",
+        "Seconds from an image to its result that a plan has to meet. It is part of the plan, "
+        "and the head applies it from the next frame on.",
         unit="s",
         bounds=DEADLINE_BOUNDS_S,
         live=True,
-        note="seconds from an image to its result; the plan tells the head",
+        note="seconds from an image to its result; part of the plan",
     )
     priority: bool = setting(
         False,
@@ -98,40 +98,40 @@ class PlanningSettings:
     )
     keep_raw_on_car: bool = setting(
         False,
-        "Never send the image itself, nor a tensor that it could be computed back from.",
+        "Never send the image itself, nor a tensor from which it could be reconstructed.",
         live=True,
         note="never send the image itself",
     )
     pinned_plan: str = setting(
         "",
-        "A plan to hold on to, such as 'exit=4 boundary=image codec=f32'; without boundary the "
+        "A fixed plan, such as 'exit=4 boundary=image codec=f32'; without boundary the "
         "car finishes alone. Empty: decide.",
         live=True,
         note='e.g. "exit=4 boundary=image codec=f32"; empty: decide',
     )
     risk: float = setting(
         0.5,
-        "Judge the deadline at the rate that the link falls below with this probability; 0.5 "
-        "is the estimate itself, smaller is more careful.",
+        "Check the deadline at the rate that the link falls below with this probability; 0.5 is "
+        "the estimate itself, smaller is more cautious.",
         bounds=(0.01, 0.5),
         live=True,
-        note="judge the deadline at this quantile of the link's rate",
+        note="check the deadline at this quantile of the link's rate",
     )
     frame_utilisation: float = setting(
         0.85,
-        "A plan may take at most this share of the time between two frames, or it would fall "
-        "behind and drop some; 0: frames may be dropped.",
+        "Maximum share of the time between two frames that a plan may take; a slower plan would "
+        "drop frames. 0: frames may be dropped.",
         bounds=(0.0, 1.0),
         live=True,
-        note="most share of the time between two frames that a plan takes; 0: may drop",
+        note="maximum share of the time between frames that a plan takes; 0: may drop frames",
     )
     max_in_flight: int = setting(
         4,
-        "Most frames between head and edge; it bounds the throughput of what is sent. The plan "
-        "tells the head, which keeps it from the next frame on.",
+        "Most frames in flight between head and edge; limits the throughput over the link. It is "
+        "part of the plan, and the head applies it from the next frame on.",
         bounds=WINDOW_BOUNDS,
         live=True,
-        note="most frames between head and edge; the plan tells the head",
+        note="most frames in flight between head and edge; part of the plan",
     )
     plan_margin: float = setting(
         0.1,
@@ -142,12 +142,13 @@ class PlanningSettings:
     )
     min_dwell_s: float = setting(
         0.25,
-        "Seconds that a plan stays at least, unless it cannot be kept; less where a new one saves "
-        "more than a fifth.",
+        "Minimum seconds that a plan stays in force, unless it is not allowed any more; less if "
+        "a new one saves more than a fifth.",
         unit="s",
         bounds=(0.0, 60.0),
         live=True,
-        note="seconds that a plan stays at least; less where a new one saves more than a fifth",
+        note="minimum seconds that a plan stays in force; less if a new one saves more than a "
+        "fifth",
     )
 
     def __post_init__(self) -> None:
@@ -177,12 +178,12 @@ class PlanningSettings:
         mode: Objective | None = None,
         most_period_s: float = math.inf,
     ) -> Situation:
-        """What a policy is asked with.
+        """The input of a policy.
 
         Args:
             link: the link as estimated.
             load: slowdowns of both sides and the load score.
-            mode: what to minimise, where that is settled; None: what the settings want.
+            mode: what to minimise, if decided; None: by the settings.
             most_period_s: seconds between frames that a plan has to keep up with.
         """
         return Situation(
@@ -202,5 +203,5 @@ class PlanningSettings:
 
     @property
     def keeper(self) -> KeeperSettings:
-        """How reluctantly plans change."""
+        """The hysteresis of plan changes."""
         return KeeperSettings(self.plan_margin, self.min_dwell_s, self.quality_tolerance)

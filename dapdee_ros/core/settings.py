@@ -39,7 +39,7 @@ _TYPES: dict[type, str] = {
 
 
 class SettingError(ValueError):
-    """A value that a setting cannot have; the message says which, what came and what may."""
+    """An invalid value of a setting; the message says which, what was given and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Setting:
     Attributes:
         name: its name, with the unit in it; that of the field.
         default: its default, whose type is the setting's; a tuple of texts for a list.
-        help: what it does, in whole sentences.
+        help: what it does, in full sentences.
         unit: unit of a number, as it is shown; empty for a number without and for everything else.
         bounds: smallest and largest value of a number.
         choices: the values that a text may have.
@@ -76,7 +76,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """What values it may have, in words."""
+        """The allowed values, as text."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.bounds is None:
@@ -89,12 +89,12 @@ class Setting:
 
     @property
     def words(self) -> str:
-        """What it is, short enough for the end of a line."""
+        """A short description for the end of a line."""
         return self.note or (self.help[0].lower() + self.help[1:]).removesuffix(".")
 
     @property
     def when(self) -> str:
-        """When a new value takes effect, in words."""
+        """When a new value takes effect, as text."""
         if self.live:
             return "at once"
         return "when configured" if self.on_configure else "at the start"
@@ -109,7 +109,7 @@ class Setting:
             value = float(value)
         if self.kind is tuple and isinstance(value, (list, tuple)):
             value = tuple(value)
-        # A bool is an int, and no number that anybody means.
+        # A bool is an int, but not a meaningful number.
         good = isinstance(value, self.kind) and (self.kind is bool) == isinstance(value, bool)
         if good and self.bounds is not None:
             good = math.isfinite(value) and self.bounds[0] <= value <= self.bounds[1]
@@ -177,7 +177,7 @@ def check_settings(values: Any) -> None:
     Numbers that came as int where a float is expected become one.
 
     Raises:
-        SettingError: for the first that makes no sense.
+        SettingError: for the first invalid one.
     """
     for one in settings_of(type(values)):
         value = getattr(values, one.name)
@@ -190,7 +190,7 @@ def changed(values: Values, given: Mapping[str, Any]) -> Values:
     """The same with those of the given values that are settings of it.
 
     Raises:
-        SettingError: for a value that makes no sense.
+        SettingError: for an invalid value.
     """
     names = {one.name for one in settings_of(type(values))}
     return replace(values, **{name: v for name, v in given.items() if name in names})

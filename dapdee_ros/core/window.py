@@ -1,4 +1,4 @@
-"""How many frames may be on their way to the edge."""
+"""How many frames may be in flight to the edge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SendWindow:
 
     The edge works on one frame and keeps one more; where it is slower than link and car, a window
     beyond that only produces refusals, and every refused frame has to be finished on the car. The
-    window gives way by one frame per refusal and grows back slowly (after D. Chiu and R. Jain,
+    window shrinks by one frame per refusal and grows back slowly (after D. Chiu and R. Jain,
     "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in Computer
     Networks", 1989; by one frame instead of by half, because windows are a few frames wide).
     """
@@ -23,7 +23,7 @@ class SendWindow:
         self._allowed = math.inf
 
     def width(self, limit: int) -> int:
-        """Frames that may be under way now, from 1 to ``limit``."""
+        """Frames that may currently be in flight, from 1 to ``limit``."""
         return max(1, int(min(limit, self._allowed)))
 
     def on_busy(self, limit: int) -> None:

@@ -1,1 +1,1 @@
-"""Links that change, without a radio: traces of uplink capacity and a shaper that obeys them."""
+"""Simulation in time: link and load traces, a shaped link, and drivers of the cores."""

@@ -24,13 +24,13 @@ class Agenda:
         self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
 
     def at(self, when_s: float, call: Callable[..., None], *arguments: Any) -> None:
-        """Have a function called at a time; what lies in the past happens now, infinity never."""
+        """Schedule a function; times in the past run now, infinity never."""
         if when_s < math.inf:
             entry = (max(when_s, self.now_s), next(self._order), call, arguments)
             heapq.heappush(self._due, entry)
 
     def run(self, until_s: float) -> None:
-        """Let everything happen that is due up to a time; the clock stands there afterwards."""
+        """Run everything due up to a time; the clock is at that time afterwards."""
         due = self._due
         while due and due[0][0] <= until_s:
             self.now_s, _, call, arguments = heapq.heappop(due)

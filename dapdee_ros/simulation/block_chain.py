@@ -19,7 +19,7 @@ CHAIN_POLICIES = (
 )  # fmt: skip
 """Those that have something to choose on a chain with one exit."""
 
-# Side of the picture that Keras's networks take where it is not 224 (keras.applications).
+# Image side of Keras's networks if it is not 224 (keras.applications).
 _SIDES = {"inception_v3": 299, "inceptionresnet_v2": 299, "xception": 299, "nasnetlarge": 331}
 _USUAL_SIDE = 224
 
@@ -76,7 +76,7 @@ def chain_problem(
 ) -> Problem:
     """The planning problem of one network, one car and one edge server.
 
-    ``raw`` sends every tensor as float32, the picture too. ``f32`` sends the picture as the bytes
+    ``raw`` sends every tensor as float32, the image too. ``f32`` sends the image as the bytes
     that a camera gives, and all else as float32. With ``u8`` all else takes a quarter of that; what
     it costs in quality and in time to code was not measured on these devices, and is left out.
 
@@ -86,7 +86,7 @@ def chain_problem(
         car: name of the device that is the car.
         edge: name of the device that is the edge server.
         codec: ``raw``, ``f32`` or ``u8``.
-        side: width and height of the picture; None takes what the network usually takes.
+        side: width and height of the image; None: the network's usual size.
 
     Raises:
         BlockChainError: if device or model are not in the file, or the two devices' blocks differ.

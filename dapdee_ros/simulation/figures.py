@@ -1,4 +1,4 @@
-"""A simulated run in numbers."""
+"""The figures of a simulated run."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from dapdee_ros.simulation.outcomes import SimulatedRun
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run was like, over the results that came within a span of time.
+    """A run's figures, over the results within a time span.
 
     Attributes:
         results: how many.
         mean_latency_s: from accepting a frame to its result.
         median_latency_s: likewise.
         p95_latency_s: likewise.
-        throughput_hz: results a second.
-        miss_ratio: share of the results that came after the deadline.
+        throughput_hz: results per second.
+        miss_ratio: share of the results after the deadline.
         drop_ratio: share of all the run's frames that got no result.
         quality: expected share of right answers, NaN where it is not known.
         sent_bytes: mean a result.
         places: share of results by ``car``, ``edge``, ``fallback``.
         exits: share of results by exit number.
-        plan: the plan that most results began under, in words.
+        plan: the plan that most results started under, as text.
     """
 
     results: int
@@ -73,7 +73,7 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
     deadline_s = run.log.settings["deadline_s"]
     until_s = min(until_s, run.log.settings["seconds"])
     light = run.log.settings["load"] == "light"
-    # A frame that came in time counts though its result came later, where all frames are answered.
+    # Under light load a frame accepted within the span counts even if its result is later.
     outcomes = [o for o in run.outcomes if from_s <= (o.accepted_s if light else o.at_s) < until_s]
     ledger = run.log.ledger
     ended = ledger["accepted"] - ledger["in_flight"]

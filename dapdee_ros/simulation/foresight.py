@@ -20,8 +20,8 @@ _LEAST_LEFT_S = 1e-6
 class Foresight:
     """Asks the oracle for every frame, when the car is about to begin it.
 
-    It knows the slowdowns, the uplink's future and what stands in its queue. It chooses frame by
-    frame: what a frame's tensors do to those behind it, it leaves out of account.
+    It knows the slowdowns, the uplink's future and its queue. It chooses frame by frame and ignores
+    how a frame's tensors delay those behind it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where a simulation's frames come from: when each comes, and what is true of it."""
+"""Frame sources of a simulation: arrivals and properties of frames."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class FrameSource(Protocol):
         """What a frame comes with, counted from 1; None if there are no more."""
 
     def gate_score(self, number: int, context: Any, program: HeadProgram) -> float:
-        """How sure the program's gate is of a frame, 0 to 1."""
+        """The confidence of the program's gate for a frame, 0 to 1."""
 
     def sent_bytes(self, number: int, context: Any, program: HeadProgram) -> float:
         """Coded bytes of the program's boundary."""
 
 
 class ExpectedFrames:
-    """Frames of which calibration says what is to be expected; how hard each is, is drawn.
+    """Frames with the expected values from calibration and a random difficulty.
 
     The same for every policy. One of each percent of difficulty comes in every hundred frames, in
     random order: shares of few frames come out as they are in the long run.
@@ -55,7 +55,7 @@ class ExpectedFrames:
         return np.sort(times_s[(times_s < scenario.seconds)].clip(0.0))
 
     def context(self, number: int) -> float:
-        """How hard a frame is, 0 to 1. Frames have to be asked for in order."""
+        """A frame's difficulty, 0 to 1. Frames have to be requested in order."""
         place = (number - 1) % _STRATA
         if place == 0:
             within = self._difficulty_random.random(_STRATA)

@@ -20,7 +20,7 @@ _NOTHING_BITS = 1e-3  # far below a bit, far above the rounding of sums of 1e12 
 
 
 class LinkTraceError(ValueError):
-    """A description or file of a link that does not make sense; the message says why."""
+    """An invalid description or file of a link; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class LinkTrace:
         edges_s: float64 ``(n,)``, the times at which a piece begins, first 0, strictly rising.
         rates_bps: float64 ``(n,)``, the capacity from that time on, at least 0.
         period_s: the trace starts over after this long; ``inf`` holds the last rate for ever.
-        name: what it is, for people.
+        name: its display name.
         rate_window_s: ``rate_bps`` averages over this long around its moment (0: the piece's own
             rate). Packet traces need it: within a millisecond a link has a packet or has none.
 
@@ -130,7 +130,7 @@ class LinkTrace:
             return math.inf
         within = self._edges[piece] + (missing / rate if missing else 0.0)
         base = rounds * self.period_s if rounds else 0.0
-        # Rounding in the sums above must not let bytes leave before they came.
+        # Rounding in the sums above must not let bytes leave before they arrived.
         return max(start_s, base + within)
 
     def finish_times(
@@ -188,7 +188,7 @@ def step_link(
     Args:
         steps: ``(from_s, rate_bps)`` in order of time, the first from 0 s on.
         period_s: start over after this long; by default the last rate holds.
-        name: what it is, for people.
+        name: its display name.
     """
     edges = np.array([at_s for at_s, _ in steps], np.float64)
     rates = np.array([rate for _, rate in steps], np.float64)
@@ -204,7 +204,7 @@ def read_mahimahi(path: str | Path) -> LinkTrace:
     ``mm-link`` (Netravali et al., USENIX ATC 2015).
 
     Raises:
-        LinkTraceError: if the file is unreadable, empty or torn, with the number of the line.
+        LinkTraceError: if the file is unreadable, empty or corrupt, with the line number.
     """
     path = Path(path)
     try:

@@ -11,7 +11,7 @@ LOAD_TEXT_HELP = "a number such as 1.5, or steps such as 1@0,3@20,1@40 (slowdown
 
 
 class LoadTraceError(ValueError):
-    """A load over time that does not make sense; the message says why."""
+    """An invalid load over time; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What comes out of a simulation: how frames ended, which plans were made, what the log keeps."""
+"""The outcome of a simulation: how frames ended, the plans, and the log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def accepted_s(self) -> float:
-        """When the frame came, in s."""
+        """The frame's arrival, in s."""
         return self.at_s - self.result.latency_s
 
 
@@ -48,14 +48,14 @@ class DecidedPlan:
 
 @dataclass(frozen=True)
 class SimulatedRun:
-    """What came out of a run.
+    """The outcome of a run.
 
     Attributes:
-        log: the log, as every way of running writes it.
-        outcomes: the results in the order in which they came.
+        log: the log, in the common format.
+        outcomes: the results in order of arrival.
         quality: mean expected quality over the results, NaN without any or where an exit's is
             not known.
-        complaints: what the policy was unable to plan, in words, and how often.
+        complaints: the policy's failures, as text, with their counts.
         plans: plans in order.
         links: estimates of the link, each with its time in s.
     """
@@ -71,7 +71,7 @@ class SimulatedRun:
 def frame_record(
     outcome: Outcome, *, answer: int = -1, score: float = 0.0, truth: int | None = None
 ) -> FrameRecord:
-    """What a log keeps of a frame.
+    """A frame's record in the log.
 
     Args:
         outcome: how it ended.
@@ -100,7 +100,7 @@ def frame_record(
 
 
 def scenario_settings(scenario: Scenario, policy: str) -> dict[str, Any]:
-    """What a log says of how it came about; the same ``scenario`` for the same input."""
+    """The run's settings for the log; the same ``scenario`` for the same input."""
     problem = scenario.problem
     settings: dict[str, Any] = {
         "source": "simulator",

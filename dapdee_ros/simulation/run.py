@@ -83,9 +83,9 @@ def simulate(
     Args:
         scenario: model, machines, link, frames.
         policy: its name, as ``make_policy`` takes it.
-        progress: told the simulated time now and then, in s.
-        made: the policy itself, if it was made before.
-        frames: when frames come and what is true of each; None: what calibration expects.
+        progress: called with the simulated time now and then, in s.
+        made: the policy itself, if it has already been constructed.
+        frames: arrivals and properties of frames; None: as expected from calibration.
 
     Raises:
         PlanningError: if there is no such policy, or it does not fit the model.

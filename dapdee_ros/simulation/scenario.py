@@ -16,12 +16,12 @@ from dapdee_ros.simulation.load_trace import LoadTrace
 
 
 class ScenarioError(ValueError):
-    """A simulation that makes no sense; the message says what was expected and what came."""
+    """An invalid simulation; the message says what was expected and what was given."""
 
 
 @dataclass(frozen=True)
 class Wire:
-    """What messages take on the link beside their data; measured on serialised messages.
+    """Overheads of messages on the link; measured on serialised messages.
 
     Attributes:
         frame_bytes: a HeadTensor with one tensor spec, its data left out.
@@ -53,11 +53,11 @@ class Scenario:
 
     Attributes:
         problem: model, profiles, codecs, gates.
-        link: uplink capacity over time; the way back has the same.
+        link: uplink capacity over time; the downlink has the same.
         curves: the calibrated gates, for the quality of frames that end at one; None without.
         rtt_s: round trip of an empty message, in s.
-        seconds: how long frames come.
-        rate_hz: frames a second; None: the next frame comes as soon as one is taken (heavy load).
+        seconds: how long frames arrive.
+        rate_hz: frames per second; None: the next frame comes as soon as one is taken (heavy load).
         jitter: most that a frame comes early or late, as a share of the time between two, 0 to 0.5.
         seed: of jitter and of the frames' difficulty.
         planning: the manager's settings; deadline and window are those of its plans, and the
@@ -66,19 +66,19 @@ class Scenario:
         edge_load: the edge server's.
         known_link: the manager knows a fixed link's rate and a frame's round trip from the start,
             and plans once: to compare policies where what they know of the link is not in question.
-        wire: what messages take beside their data.
-        queue_bytes: what may wait for the link; what does not fit is lost.
-        burst_bytes: how much an idle link lets pass at once, as a token bucket does; a radio: none.
-        car_overhead_s: seconds a frame that the car spends beside the network (conversion).
-        send_overhead_s: the same for a frame that it sends (packing, taking the answer); None: as
-            for any other.
+        wire: the overheads of messages.
+        queue_bytes: size of the link's queue; what does not fit is lost.
+        burst_bytes: how much an idle link passes instantly, like a token bucket; a radio: none.
+        car_overhead_s: seconds per frame on the car outside the network (conversion).
+        send_overhead_s: the same for a frame that it sends (packing, receiving the answer); None:
+            as for any other.
         edge_overhead_s: the same as ``car_overhead_s`` on the edge server.
         labels: class names, for the log.
-        quality_known: False where the exits' qualities were never measured (timing only).
-        notes: what else the log's settings shall say.
+        quality_known: False if the exits' qualities were never measured (timing only).
+        notes: further settings for the log.
 
     Raises:
-        ScenarioError: at construction, if a value makes no sense.
+        ScenarioError: at construction, if a value is invalid.
     """
 
     problem: Problem
