@@ -1,7 +1,7 @@
-"""What does somebody else on the network change in a car's behaviour, without and with a key?
+"""How can an attacker on the network change a car's behaviour, without and with a key?
 
 Camera, head, manager and edge run as processes of their own; a rogue process joins their ROS domain
-(all on the loopback interface) and plays one attack after the other: forged answers, plans,
+(all on the loopback interface) and runs one attack after the other: forged answers, plans,
 profiles, results, echoes, link states and loads, and floods of large and of malformed messages.
 Without a key it reaches every topic. With a key it is where a radio network would let it be: in the
 link's domain, while the car's inner topics stay on the car.
@@ -207,7 +207,7 @@ def cpu_shares(spent_s: dict[str, float], seconds: float) -> dict[str, float]:
 
 
 def changes(quiet: dict[str, Any], under: dict[str, Any]) -> list[str]:
-    """What is otherwise than without the attack, beyond chance, in words."""
+    """The significant differences from the run without the attack, as text."""
     found = []
     if under["forged"]:
         found.append(f"{under['forged']} of {under['results']} answers were forged")

@@ -2,7 +2,7 @@
 
 A plain rclpy publisher in a process of its own, without any Fast DDS profile, sends rgb8 images at
 10 Hz; a real head takes them. Prints a table of sizes and reliabilities: how many were answered,
-how many the head took and dropped (superseded by a newer one), how many never came to it, and how
+how many the head took and dropped (superseded by a newer one), how many never reached it, and how
 many the driver published more than half a period late, with the median time of one publish.
 
     python bench/cameras.py [--frames 200] [--sizes 640x480,1280x720,1920x1080]
@@ -64,7 +64,7 @@ print(json.dumps({"late": late, "publish_s": statistics.median(took_s)}))
 
 
 class Tally:
-    """What became of a driver's numbered frames, by the head's results and ledger.
+    """The outcomes of a driver's numbered frames, by the head's results and ledger.
 
     Attributes:
         answered: the numbers of the frames that were.
@@ -88,12 +88,12 @@ class Tally:
 
     @property
     def dropped(self) -> int:
-        """Frames since the first numbered answer that came to the head and were dropped there."""
+        """Frames since the first numbered answer that reached the head and were dropped there."""
         return self._drops - self._drops_before if self.answered else 0
 
     @property
     def came(self) -> int:
-        """How many of the numbered frames came to the head."""
+        """How many of the numbered frames reached the head."""
         return len(self.answered) + self.dropped
 
 

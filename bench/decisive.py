@@ -229,7 +229,7 @@ def line(cell: Cell) -> str:
 
 
 def gains(cells: list[Cell]) -> list[dict[str, Any]]:
-    """What `exact` gains over the car alone, a row a model, load and link."""
+    """What `exact` gains over the car alone, one row per model, load and link."""
     alone = {(c.model, c.load): c.testbed for c in cells if c.policy == "device-only"}
     rows = []
     for cell in (c for c in cells if c.policy == "exact"):
@@ -266,7 +266,7 @@ def main() -> int:
     parser.add_argument("--models", default="vgg16-cifar10,alexnet-cifar10")
     parser.add_argument("--car", default="pi4")
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--images", type=Path, help="test images, a folder a class")
+    parser.add_argument("--images", type=Path, help="test images, one folder per class")
     parser.add_argument("--out", type=Path, help="folder to keep the runs in")
     parser.add_argument(
         "--reuse", action="store_true", help="only simulate again what is in --out already"
@@ -279,7 +279,7 @@ def main() -> int:
     models = args.models.split(",")
     if args.images is None and models != ["roadsigns"]:
         # Rendered road signs have none of the other models' labels.
-        reason = f"{args.models} need test images: --images DIR, a folder a class"
+        reason = f"{args.models} need test images: --images DIR, one folder per class"
         print(json.dumps({"bench": "decisive", "skipped": reason}))
         return 0
     started = time.monotonic()

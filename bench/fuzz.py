@@ -1,4 +1,4 @@
-"""Do spoiled messages harm anybody? Against the pure checks, and over DDS against real nodes.
+"""Do corrupt messages do any harm? Against the pure checks, and over DDS against real nodes.
 
 1. 100,000 messages made from real ones (bytes flipped, cut and added in the serialised form, or
    fields set to what they should never be) through everything that looks at them before they have

@@ -1,4 +1,4 @@
-"""What becomes of the frames when a process is killed (SIGKILL) at random moments?
+"""What happens to frames when a process is killed (SIGKILL) at random times?
 
 Camera, head, manager and edge run as processes of their own over real DDS. One of them is killed,
 started again after two seconds, and the next kill comes a random time after all is well again:
@@ -253,7 +253,7 @@ def kill_head(series: Series, kills: int) -> dict[str, Any]:
         old, since = witness.results[-1].session, len(witness.results)
         series.start(HEAD)
         witness.wait_for_edge(since, f"the edge answers the head after kill {number + 1}")
-        # Only a head that has told its ledger once can be held to it after its death.
+        # Only a head that has published its ledger can be checked against it after its death.
         witness.wait(
             lambda: witness.results[-1].session in witness.ledgers, "the new head's ledger"
         )
@@ -268,7 +268,7 @@ KILL = {"edge": kill_edge, "manager": kill_manager, "head": kill_head}
 
 
 def account(witness: Witness, heads: int, *, drops_since_ledger: bool = False) -> dict[str, Any]:
-    """Compare what was heard with what the ledgers say.
+    """Compare the received messages with the ledgers.
 
     Args:
         witness: what was heard.
@@ -292,7 +292,7 @@ def account(witness: Witness, heads: int, *, drops_since_ledger: bool = False) -
         wrong.append(f"{len(numbers)} sessions of {heads} heads")
     last = results[-1].session
     for session, answered in numbers.items():
-        # A head may be killed before it has told its ledger once; its results are known.
+        # A head may be killed before it has published its ledger; its results are known.
         ledger = witness.ledgers.get(session) or msg.FrameLedger(session=session)
         if ledger.accepted != ledger.results + ledger.drops + ledger.in_flight:
             wrong.append(f"the ledger of session {session} is not balanced")

@@ -1,7 +1,7 @@
 """Does the link estimate follow the link? On measured drives and on steps by ten times.
 
 A discrete simulation in virtual time: frames through a shaped link to an edge server and back,
-probes as scheduled, the estimator told only what a car would see. The truth is the trace itself.
+probes as scheduled, the estimator gets only what a car would see. The truth is the trace itself.
 Ends with one JSON line.
 """
 
@@ -149,7 +149,7 @@ def step_response(before_bps: float, after_bps: float, phase_s: float) -> tuple[
 
 
 def outage_response(rate_bps: float, frames_per_s: float, phase_s: float) -> tuple[float, float]:
-    """Seconds until a dead link is known to be dead, and a revived one to be alive."""
+    """Seconds until an outage is detected, and its end."""
     dies_s, lives_s = 10.0 + phase_s, 15.0 + phase_s
     trace = parse_link(f"steps:{rate_bps / 1e6}@0,0@{dies_s},{rate_bps / 1e6}@{lives_s}")
     connected = run(trace, 20.0, frames_per_s).connected

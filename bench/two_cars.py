@@ -57,7 +57,7 @@ class Watched:
         return [r.latency_s for r in self.results if r.place == msg.InferenceResult.PLACE_EDGE]
 
     def figures(self) -> dict[str, Any]:
-        """What became of the frames since ``results`` was emptied; the ledger is of all of them."""
+        """The outcomes of frames since ``results`` was cleared; the ledger covers all of them."""
         ledger, remote = self.ledger, self.remote
         details = Counter(r.detail for r in self.results if r.detail)
         return {

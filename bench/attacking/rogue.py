@@ -1,4 +1,4 @@
-"""A process that means no good: it joins a ROS domain as anybody can, and plays one attack there.
+"""A malicious process: it joins a ROS domain, as anyone can, and runs one attack there.
 
 Where the link is sealed it finds sealed messages only. It then sends what it would have sent all
 the same, repeats what it hears, and sends changed copies of it.
@@ -25,7 +25,7 @@ from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 
 MARK = 0.7734375
-"""Score of forged answers, a number that float32 holds: so they are told from real ones."""
+"""Score of forged answers, exact in float32, to distinguish them from real ones."""
 
 FORGED_EPOCH = 1_000_000
 _ECHO_PERIOD_S = 0.02
@@ -89,7 +89,7 @@ class Rogue:
         """What to do when the car has sent a frame."""
 
     def _echo(self, topic: str, message: msg.Sealed) -> None:
-        """Say again what was heard, once as it was and once with a byte changed."""
+        """Replay received messages, once unchanged and once with a byte modified."""
         now_s = time.monotonic()
         if message.key_id == 0xBAD or now_s < self._echo_s:
             return
@@ -129,7 +129,7 @@ class Rogue:
             self.send("edge_result", msg.InferenceResult(score=MARK))
 
     def plans(self) -> None:
-        """Tell the head to send whole images, or to answer at the first exit."""
+        """Forge plans that send whole images, or answer at the first exit."""
         self.at += 1
         whole = self.at % 40 < 20
         self.send(
@@ -164,7 +164,7 @@ class Rogue:
             )
 
     def results(self) -> None:
-        """Tell of frames that took long, on a car that is slow, and of times that cannot be."""
+        """Report slow frames on a slow car, and impossible times."""
         for latency_s, sent_s in ((0.4, 1e12), (30.0, time.monotonic()), (1e300, math.nan)):
             self.send(
                 "inference",
@@ -184,7 +184,7 @@ class Rogue:
             )
 
     def echoes(self) -> None:
-        """Answer probes that were never sent, and bring answers that nobody gave."""
+        """Answer probes that were never sent, and forge edge answers."""
         for sent_s in (1e12, -1e12, math.inf, time.monotonic() - 0.001):
             self.send("probe_echo", msg.Probe(session=1, sequence=self.at, sent_s=sent_s))
             self.send(

@@ -1,4 +1,4 @@
-"""Messages that nobody's serialiser makes: lengths that lie, in every place where one stands."""
+"""Messages that no serialiser produces: wrong lengths, in every length field."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Nodes:
-    """A real edge and a real head, and what is heard of them."""
+    """A real edge and a real head, and their messages."""
 
     folder: Path
     answers: list[Any] = field(default_factory=list)

@@ -1,1 +1,1 @@
-"""The experiments: which models, links, loads and policies, and what comes of them as tables."""
+"""The experiments: models, links, loads and policies, and the page of their results."""

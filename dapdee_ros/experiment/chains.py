@@ -30,7 +30,7 @@ def run_chains(
     links: Sequence[str] = LINKS,
     told: Callable[[Cell], None] = lambda cell: None,
 ) -> list[Cell]:
-    """All cells of these networks; ``told`` hears of each when it is done."""
+    """All cells of these networks; ``told`` is called with each when it is done."""
     cells = []
     for network in networks:
         for edge in edges:

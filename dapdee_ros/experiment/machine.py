@@ -1,4 +1,4 @@
-"""The machine that an experiment ran on, in words."""
+"""Description of the machine that an experiment ran on."""
 
 from __future__ import annotations
 

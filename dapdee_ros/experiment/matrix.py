@@ -121,8 +121,9 @@ class Cell:
 def cell_scenario(subject: Subject, link: str, load: str, codecs: str) -> Scenario:
     """The input of a cell.
 
-    Light: frames come one at a time, each ended before the next. Heavy: the next frame comes as
-    soon as one is taken. The link is fixed and known, plans have no margin to overcome, and frames
+    Light: frames arrive one at a time, each finished before the next. Heavy: the next frame arrives
+        as soon as one is taken. The link is fixed and known, plans have no margin to overcome, and
+        frames
     may be dropped (``frame_utilisation`` 0): what is compared is the choice, not the estimator and
     not the keeper's reluctance.
     """
@@ -175,7 +176,7 @@ def run_matrix(
     links: Sequence[str] = LINKS,
     told: Callable[[Cell], None] = lambda cell: None,
 ) -> list[Cell]:
-    """All cells of one network; ``told`` hears of each when it is done."""
+    """All cells of one network; ``told`` is called with each when it is done."""
     cells = []
     for link in links:
         for load in LOADS:

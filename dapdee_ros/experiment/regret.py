@@ -140,7 +140,7 @@ def run_drive(
         link: the trace.
         policies: names; the oracle has to be one of them.
         seconds: drive no longer than this.
-        progress: makes for each policy what is told the simulated time.
+        progress: returns, per policy, a callback for the simulated time.
     """
     scenario = drive_scenario(subject, link, seconds)
     found = {}

@@ -27,7 +27,7 @@ TIMING_ONLY = {"googlenet-224": "googlenet", "resnet18-224": "resnet18"}
 MODELS = (*TRAINED, *TIMING_ONLY)
 
 CODECS = ("f32", "f16", "u8", "u8z", "u4z", "jpeg")
-"""What the manager plans with unless told otherwise."""
+"""The manager's default codecs."""
 
 # A tenth of a core is what the testbed takes for a Raspberry Pi 4 beside a desktop.
 CAR_SLOWDOWN = 10.0

@@ -20,7 +20,7 @@ class Node:
     Attributes:
         name: unique id; the torchvision tracer's module-path name, which survives a re-trace and
             is what names a boundary tensor on the wire.
-        op: what it does, for people (``conv2d``, ``relu``, ``cat``, ``input``).
+        op: display name of the operation (``conv2d``, ``relu``, ``cat``, ``input``).
         inputs: names of the nodes it reads, in argument order, each once.
         shape: shape of its output for batch 1.
         dtype: NumPy name of the output's dtype (``float32``, ``uint8``).

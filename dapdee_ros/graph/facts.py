@@ -33,7 +33,7 @@ class Facts:
     Attributes:
         name: module-path name; the DAG node's name if it is one.
         kind: what it stands for.
-        op: what it does, for people.
+        op: display name of the operation.
         layout: of its tensor, for ``INPUT`` and ``TENSOR``.
         flops: floating-point operations of one run.
         value: of ``STATIC`` nodes that aren't tensors.
@@ -63,7 +63,7 @@ def amend(node: fx.Node, **changes: Any) -> None:
 
 
 def op_name(graph_module: fx.GraphModule, node: fx.Node) -> str:
-    """What a node does, for people: ``conv2d``, ``add``, ``cat``."""
+    """Display name of a node's operation: ``conv2d``, ``add``, ``cat``."""
     if node.op == "call_module":
         return type(graph_module.get_submodule(str(node.target))).__name__.lower()
     if node.op == "placeholder":

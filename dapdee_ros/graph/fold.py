@@ -41,7 +41,7 @@ def _folded(convolution: nn.Module, norm: nn.Module) -> nn.Module:
 
 
 def fold_batch_norms(graph_module: fx.GraphModule, *, use_up: bool = False) -> int:
-    """Fold every batch norm that follows a convolution nobody else reads, in place.
+    """Fold every batch norm that is the only reader of a convolution, in place.
 
     One node is left, under the batch norm's name, since that is the tensor it yields. A
     convolution that is called more than once, or whose tensor is an exit, stays.

@@ -1,4 +1,4 @@
-"""How a tensor lies in memory, and how to make another lie the same way."""
+"""A tensor's memory layout, and how to give it to another tensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALIGNMENT_BYTES = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor lies in memory.
+    """The memory layout of a tensor.
 
     Attributes:
         shape: its size per dimension.

@@ -1,4 +1,4 @@
-"""Run any part of a network: from any tensors that suffice to any tensors wanted."""
+"""Runs any part of a network: from any sufficient tensors to any requested tensors."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class DeviceProfile:
 
     Attributes:
         model_id: hash of structure and weights of the model that was measured.
-        device: what it was measured on, in words.
+        device: description of the machine.
         threads: compute threads that were used.
         node_seconds: seconds per run for every node, by node name; the input costs 0.
         created: date and time of the measurement, ISO 8601.
@@ -85,7 +85,7 @@ class DeviceProfile:
             )
 
     def check_credible(self) -> None:
-        """Check that it was measured at all: for profiles that somebody else reports.
+        """Check that its times are plausible: for profiles received from elsewhere.
 
         Raises:
             ProfileError: if the network takes no time, or hours, or a node takes a time that no

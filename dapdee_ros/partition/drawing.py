@@ -1,4 +1,4 @@
-"""A plan as a picture: the network with its car and edge sides and what is sent between them."""
+"""Draws a plan: the network with its car and edge sides and what is sent between them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def draw_plan(
         dag: the network.
         plan: what to show.
         tensor_bytes: bytes that each boundary tensor takes on the link.
-        title: above the picture.
+        title: above the drawing.
         stem: where to write, without ending.
 
     Returns:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class PlanningError(ValueError):
-    """A planning request that makes no sense; the message says what was expected and what came."""
+    """An invalid planning request; the message says what was expected and what was given."""
 
 
 class LinkError(PlanningError):
@@ -30,11 +30,11 @@ class ObjectiveError(PlanningError):
 
 
 class ProfileError(PlanningError):
-    """A device profile that is torn, holds impossible times or belongs to another model."""
+    """A device profile that is corrupt, has impossible times or belongs to another model."""
 
 
 class TableError(PlanningError):
-    """A candidate table that is torn, or cannot be built from what was given."""
+    """A candidate table that is corrupt, or cannot be built from its input."""
 
 
 class NoPlanError(PlanningError):

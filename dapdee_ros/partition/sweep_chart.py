@@ -1,4 +1,4 @@
-"""A sweep as a picture: exit, cut and times over the rate or the deadline."""
+"""Plots a sweep: exit, cut and times over the rate or the deadline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw_sweep(sweep: Sweep, exits: int, title: str, stem: Path) -> list[Path]:
     Args:
         sweep: the plans.
         exits: how many exits the model has.
-        title: above the picture.
+        title: above the plot.
         stem: where to write, without ending.
 
     Returns:

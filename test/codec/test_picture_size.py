@@ -1,4 +1,4 @@
-"""Pictures that declare more pixels than they have bytes for."""
+"""Images that declare more pixels than they have bytes for."""
 
 from __future__ import annotations
 

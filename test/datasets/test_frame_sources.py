@@ -202,7 +202,7 @@ def test_file_that_is_no_camera_is_refused(tmp_path: Path) -> None:
 
 
 class NetworkCamera:
-    """A real network camera: JPEG pictures over HTTP, each a little brighter, until it is off."""
+    """A real network camera: JPEG images over HTTP, each slightly brighter, until it is off."""
 
     def __init__(self, port: int = 0) -> None:
         camera = self

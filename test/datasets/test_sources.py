@@ -114,7 +114,7 @@ def test_classes_of_both_parts_must_agree(tmp_path: Path) -> None:
 
 
 def _photo(path: Path, seed: int = 0) -> bytes:
-    """A picture with so much in it that a quarter of its file still gives a picture."""
+    """An image with so much detail that a quarter of its file still decodes."""
     image = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), image)

@@ -1,4 +1,4 @@
-"""Who is missing, told from signs of life alone."""
+"""Missing processes, detected from their messages alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures through image messages and back."""
+"""Arrays to image messages and back."""
 
 from __future__ import annotations
 

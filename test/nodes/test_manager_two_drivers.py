@@ -52,7 +52,7 @@ EARLY_S = 0.005  # a timer of the middleware may be early by less than this
 
 @dataclass
 class Record:
-    """What a core was told, when, and what it said."""
+    """A core's events with their times, and its actions."""
 
     begun: tuple[Any, ...] = ()
     entries: list[tuple[float, Event, list[Action]]] = field(default_factory=list)

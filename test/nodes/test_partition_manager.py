@@ -1,4 +1,4 @@
-"""The manager's decisions over DDS: what it is told, and what it says to the head."""
+"""The manager's decisions over DDS: its input, and what it publishes to the head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a run's log when the recorder is killed or its disk is full."""
+"""A run's log when the recorder is killed or its disk is full."""
 
 from __future__ import annotations
 

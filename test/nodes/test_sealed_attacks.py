@@ -136,7 +136,7 @@ def test_what_is_forged_altered_or_repeated_changes_nothing(ros: RosWorld, tmp_p
     loads = plain.create_publisher(msg.NodeLoad, "edge/load", qos.STATE)
     board = Board(ros)
     chance = random.Random(7)
-    with sealed(tmp_path) as env, outsider(env) as stranger:
+    with sealed(tmp_path) as env, outsider(env) as outsider_node:
         head, manager, camera = start_car(ros, env)
         edge = ros.start("edge", {"threads": 1}, env=env)
         ros.spin_until(lambda: len(remote(results)) >= 5, START_S, "results from the edge")
@@ -151,7 +151,7 @@ def test_what_is_forged_altered_or_repeated_changes_nothing(ros: RosWorld, tmp_p
         while goes_on():
             ros.executor.spin_once(timeout_sec=0.01)
             for _ in range(4):
-                stranger.hear()
+                outsider_node.hear()
             latest = results[-1]
             for number in range(latest.frame_number, latest.frame_number + 4):
                 forged = msg.InferenceResult(
@@ -168,19 +168,21 @@ def test_what_is_forged_altered_or_repeated_changes_nothing(ros: RosWorld, tmp_p
                 )
             )
             loads.publish(msg.NodeLoad(machine="forged", slowdown=1e6))
-            for topic, known in stranger.recorded.items():
+            for topic, known in outsider_node.recorded.items():
                 if not known:
                     continue
                 raw = chance.choice(known)
-                stranger.say(topic, raw)  # again
+                outsider_node.say(topic, raw)  # again
                 broken = bytearray(raw)
                 broken[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
-                stranger.say(topic, bytes(broken))
-                stranger.say(topic, raw[: chance.randrange(len(raw))])
-                stranger.say(chance.choice(list(stranger.recorded)), raw)  # on another topic
+                outsider_node.say(topic, bytes(broken))
+                outsider_node.say(topic, raw[: chance.randrange(len(raw))])
+                outsider_node.say(
+                    chance.choice(list(outsider_node.recorded)), raw
+                )  # on another topic
                 envelope = read_envelope(raw)
                 turned = Envelope(envelope.key_id, envelope.receiver, envelope.sender, 1, bytes(64))
-                stranger.say(topic, turned.to_bytes())
+                outsider_node.say(topic, turned.to_bytes())
         ros.spin_until(
             lambda: any("not sealed with our key" in text for text in board.said.values()),
             what="a word about it on /diagnostics",
@@ -190,7 +192,7 @@ def test_what_is_forged_altered_or_repeated_changes_nothing(ros: RosWorld, tmp_p
         assert len({r.frame_number for r in results}) == len(results)
         assert not lost(results[before:])
         assert all(plan.predicted_tail_s < 1.0 for plan in plans)  # of the edge's own profile
-        assert any(stranger.recorded["edge/profile"])
+        assert any(outsider_node.recorded["edge/profile"])
         assert camera.stop() == 0
         ros.spin_until(lambda: ledgers[-1].in_flight == 0)
         for program in (head, manager, edge):
@@ -257,7 +259,7 @@ def test_keys_are_rotated_without_losing_a_frame(ros: RosWorld, tmp_path: Path) 
     ledgers = ros.collect(msg.FrameLedger, "ledger", qos.LATCHED)
     for side in ("car", "edge"):
         (tmp_path / side).mkdir()
-    with sealed(tmp_path / "car") as env, outsider(env) as stranger:
+    with sealed(tmp_path / "car") as env, outsider(env) as outsider_node:
         car_file = Path(env["DAPDEE_LINK_KEY"])
         ring = load_ring(car_file)
         theirs = environment(ring, tmp_path / "edge", int(env["DAPDEE_LINK_DOMAIN"]))
@@ -276,12 +278,12 @@ def test_keys_are_rotated_without_losing_a_frame(ros: RosWorld, tmp_path: Path) 
             end_s = time.monotonic() + 4.0
             while time.monotonic() < end_s:
                 ros.executor.spin_once(timeout_sec=0.01)
-                stranger.hear()
+                outsider_node.hear()
         new_id = two.key_ids[0]
         for topic in ("head_tensor", "edge_result"):
-            stranger.recorded[topic].clear()
-            ros.spin_until(partial(stranger.heard, topic))
-            assert {read_envelope(raw).key_id for raw in stranger.recorded[topic]} == {new_id}
+            outsider_node.recorded[topic].clear()
+            ros.spin_until(partial(outsider_node.heard, topic))
+            assert {read_envelope(raw).key_id for raw in outsider_node.recorded[topic]} == {new_id}
         assert not lost(results[before:])
         assert camera.stop() == 0
         ros.spin_until(lambda: ledgers[-1].in_flight == 0)

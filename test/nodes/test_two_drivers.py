@@ -63,7 +63,7 @@ def tick() -> float:
 
 @dataclass
 class Record:
-    """What a core was told, when, and what it said."""
+    """A core's events with their times, and its actions."""
 
     entries: list[tuple[float, Event, list[Action]]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""The viewer's process, its page and its picture over real DDS and HTTP."""
+"""The viewer's process, its page and its image over real DDS and HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a run: written whole, read back or refused; its figures and its picture."""
+"""The log of a run: written atomically, read back or refused; its figures and its plot."""
 
 import json
 import math

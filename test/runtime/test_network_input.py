@@ -1,4 +1,4 @@
-"""Pictures of any size as a network's input."""
+"""Images of any size as a network's input."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The policies, one a file; `partition.policy` finds them by name."""
+"""The policies, one per file; `partition.policy` finds them by name."""
