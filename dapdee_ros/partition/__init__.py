@@ -1,1 +1,1 @@
-"""What a plan costs, which one is best, and the policies that choose; no torch in here."""
+"""The cost model, the candidate table and the policies; no torch in here."""

@@ -1,4 +1,4 @@
-"""From a policy or a pinned plan to what is followed; and the plan in force, as of now."""
+"""The plan to follow, from a policy or a pinned plan; and the current price of the one in force."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NO_LINK = LinkState(0.0, connected=False)
 
 @dataclass(frozen=True)
 class Answer:
-    """What asking for a plan came to.
+    """The outcome of a request for a plan.
 
     Attributes:
-        plan: what to follow; with a complaint only if the plan in force cannot be kept. None: there
-            is nothing that may be followed.
-        complaint: why it is not what was asked for, in words; empty if it is.
+        plan: the plan to follow; with a complaint only if the plan in force is not allowed any
+            more. None: no plan is allowed.
+        complaint: why it is not the requested plan, as text; empty if it is.
     """
 
     plan: Plan | None
@@ -39,14 +39,14 @@ def answer(
 ) -> Answer:
     """The plan to follow now.
 
-    Where the policy fails, or what it or a person wants breaks a hard condition, the best plan with
-    which the car finishes alone stands by.
+    If the policy fails, or its plan or a pinned one breaks a hard condition, the fallback is the
+    best plan with which the car finishes alone.
 
     Args:
-        policy: who plans, unless a plan is pinned.
-        situation: what it plans for.
+        policy: the policy, unless a plan is pinned.
+        situation: the situation to plan for.
         problem: likewise.
-        pinned: the plan that a person wants.
+        pinned: the pinned plan.
         gains_over_alone: share of the objective by which a plan that sends has to be better than
             the policy's best without a link, or that one is taken; None: whatever the policy says.
     """
@@ -65,14 +65,13 @@ def answer(
 
 
 def repriced(plan: Plan | None, situation: Situation, problem: Problem) -> Plan | None:
-    """The plan in force at present prices.
+    """The plan in force at current prices.
 
-    What falls behind the frames (``Situation.most_period_s``) is no better than what is late, and
-    is marked so.
+    A plan that cannot keep up with the frames (``Situation.most_period_s``) is marked as late.
 
     Returns:
-        None if there is none or it cannot be kept: it needs a link that is gone, breaks a hard
-        condition, or is no plan of this problem any more.
+        None if there is none or it is not possible any more: it needs a link that is down, breaks a
+        hard condition, or does not belong to this problem.
     """
     if plan is None or (plan.boundary and not situation.link.usable):
         return None

@@ -1,4 +1,4 @@
-"""The price of many splits at once, with every codec and gate."""
+"""Prices many splits at once, with every codec and gate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CAR, BYTES, EDGE, SENDS = range(4)
 
 @dataclass(frozen=True)
 class Candidates:
-    """Splits with their costs, one a column.
+    """Splits with their costs, one per column.
 
     Attributes:
         exits: exit numbers, ``(n,)``.
@@ -89,7 +89,7 @@ class CostBasis:
         codecs: the codecs that may code a boundary.
         exit_quality: quality of each exit, shallowest first.
         gates: calibrated gate settings.
-        quality_name: what the task calls its quality, for reasons in words.
+        quality_name: the task's name for its quality, for messages.
     """
 
     dag: ModelDag
@@ -111,7 +111,7 @@ class CostBasis:
         gates: Sequence[GateOption] = (),
         quality_name: str = "quality",
     ) -> CostBasis:
-        """Check what belongs together and lay it out as vectors.
+        """Check the parts for consistency and convert them to vectors.
 
         Raises:
             ProfileError: if a profile is of another model.
@@ -143,7 +143,7 @@ class CostBasis:
         )
 
     def contracted(self, contraction: Contraction) -> CostBasis:
-        """The same over the contracted DAG: a block takes what its members take."""
+        """The same over the contracted DAG: a block's cost is the sum of its members'."""
         index = self._index()
         blocks = [
             [index[name] for name in contraction.members[node.name]]

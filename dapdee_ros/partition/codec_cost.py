@@ -1,4 +1,4 @@
-"""What coding a boundary costs, as the planner sees a codec."""
+"""The cost of encoding a boundary: the planner's view of a codec."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TensorCost(NamedTuple):
 
 
 class CodecCost(Protocol):
-    """A codec for the planner: sizes, times and what it costs in quality."""
+    """A codec for the planner: sizes, times and quality loss."""
 
     @property
     def name(self) -> str:
@@ -36,12 +36,11 @@ class CodecCost(Protocol):
 
 @dataclass(frozen=True)
 class AsIs:
-    """Tensors as they lie in memory: float32 stays float32, the uint8 input stays uint8.
+    """Tensors in their memory format: float32 stays float32, the uint8 input stays uint8.
 
     Attributes:
         name: ``f32``.
-        seconds_per_byte: copying into and out of a message, measured by whoever knows; 0 leaves it
-            out.
+        seconds_per_byte: time for copying into and out of a message; 0 ignores it.
     """
 
     name: str = "f32"
@@ -63,10 +62,9 @@ class MeasuredCodec:
 
     Attributes:
         name: the codec's name.
-        tensors: cost by node name; a boundary with a tensor that is not in it is no candidate.
+        tensors: cost by node name; a boundary with a tensor that is not in it is not a candidate.
         losses: quality lost by (exit number, boundary).
-        default_loss: what counts for a boundary that is not in ``losses``; None makes it no
-            candidate.
+        default_loss: the loss of a boundary that is not in ``losses``; None: not a candidate.
     """
 
     name: str
@@ -104,11 +102,11 @@ class GateOption(NamedTuple):
 def quality_after(
     quality: float, loss: float | NDArray[np.float64], sent_share: float = 1.0
 ) -> Any:
-    """Quality that is left where a codec loses some for the frames that are sent.
+    """The remaining quality if a codec loses some for the frames that are sent.
 
     Args:
         quality: of the exit, or of gate and exit together, over all frames, 0 to 1.
-        loss: what the codec costs a frame that is sent, 0 to 1; a number or ``(n,)``.
+        loss: the codec's loss for a frame that is sent, 0 to 1; a number or ``(n,)``.
         sent_share: share of the frames that are sent, 0 to 1.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Hard conditions: what no plan may break, whichever policy made it, and what a plan breaks of it.
+"""Hard conditions that no plan may break, whichever policy made it.
 
-The one place where they are judged. A plan is judged by what it would do (exit, boundary, codec and
-gate), never by what it says of itself: its quality is looked up in what was measured. Neither a
-profile nor a link is needed, so the car can judge what it is told to do.
+They are only checked here. A plan is checked by what it would do (exit, boundary, codec and gate),
+never by its own claims: its quality is looked up in the calibration. Neither a profile nor a link
+is needed, so the car can check the plans that it receives.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Breach(NamedTuple):
 
     Attributes:
         condition: which.
-        why: what of the plan breaks it, for people.
+        why: how the plan breaks it, as text.
     """
 
     condition: Condition
@@ -45,7 +45,7 @@ class Breach(NamedTuple):
 
 
 class Measured(Protocol):
-    """What is known about a model: a ``Problem`` is such, a ``CostBasis``, ``ModelMeasures``."""
+    """A model's measurements; implemented by ``Problem``, ``CostBasis`` and ``ModelMeasures``."""
 
     @property
     def dag(self) -> ModelDag:
@@ -66,7 +66,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class ModelMeasures:
-    """``Measured`` and nothing else, for whoever has no profiles.
+    """``Measured`` alone, for callers without profiles.
 
     Attributes:
         dag: the network.
@@ -86,10 +86,10 @@ class HardConditions:
     """What no plan may break.
 
     A codec that was not measured at a boundary, and a gate that was not calibrated, break
-    ``codecs`` and ``gates`` whatever is set here: nobody knows what they cost in quality.
+    ``codecs`` and ``gates`` whatever is set here: their quality loss is unknown.
 
     Attributes:
-        keep_raw_on_car: never send the input, nor what it could be computed back from
+        keep_raw_on_car: never send the input, nor a tensor from which it could be reconstructed
             (``ModelDag.image_forms``).
         quality_floor: the least quality, 0 to 1.
         gates: whether a gate may end frames on the car.
@@ -123,7 +123,7 @@ class HardConditions:
             measured: what is known about the model.
             exit_number: the exit that answers.
             boundary: names of the tensors that are sent; empty if the car finishes alone.
-            codec: how they are coded; ignored where nothing is sent.
+            codec: their codec; ignored if nothing is sent.
             gate: exit that may end the frame on the car, or None.
             gate_threshold: confidence from which it does; None takes the first calibrated one.
         """
@@ -163,7 +163,7 @@ class HardConditions:
         return tuple(broken)
 
     def check(self, measured: Measured, plan: PlanKey, who: str) -> None:
-        """Raise ConditionError if a plan (``Plan.key``) breaks any; ``who`` made it, in words."""
+        """Raise ConditionError if a plan (``Plan.key``) breaks any; ``who`` says whose it is."""
         broken = self.breaches(measured, *plan)
         if broken:
             raise ConditionError(who, broken)
@@ -188,7 +188,7 @@ def quality_of(
     gate: int | None = None,
     gate_threshold: float | None = None,
 ) -> float | None:
-    """What a plan's answers are worth by what was measured, 0 to 1; None if it was not.
+    """A plan's quality by calibration, 0 to 1; None if unknown.
 
     The arguments are those of ``HardConditions.breaches``.
     """
@@ -218,7 +218,7 @@ def gate_option(
 def _loss(
     measured: Measured, exit_number: int, boundary: tuple[str, ...], codec: str
 ) -> float | None:
-    """Quality that a codec costs there; None if it does not code all of it or nobody knows."""
+    """The codec's quality loss there; None if it cannot encode all of it or the loss is unknown."""
     for cost in measured.codecs:
         if cost.name == codec:
             by_name = measured.dag.by_name

@@ -1,4 +1,4 @@
-"""What the planner knows about link and load, and what a split costs under them.
+"""The state of link and load, and the cost of a split under them.
 
 The formulas, for a head that takes ``car_s`` and a tail that takes ``edge_s`` as profiled (both
 with their part of the codec) and ``boundary_bytes`` between them:
@@ -7,8 +7,8 @@ with their part of the codec) and ``boundary_bytes`` between them:
 - T_t = rtt_s + 8 * boundary_bytes / uplink_bps, and 0 where nothing is sent
 - latency T = T_d + T_t + T_e
 - period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e, T / window): a frame that is sent has a
-  place in the window from the beginning of its head to its answer (Little's law). Over a fast link
-  to a fast edge server that is the narrowest place, though every stage alone could do more
+  slot in the window from the start of its head to its answer (Little's law). Over a fast link to a
+  fast edge server that is the bottleneck, although every stage alone could do more
 - car energy E = compute_w * T_d + send_j_per_byte * boundary_bytes + wait_w * (T - T_d)
 """
 
@@ -29,7 +29,7 @@ HEAVY_LOAD_SCORE = 0.4
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """What is known about the radio link.
+    """The state of the radio link.
 
     Attributes:
         uplink_bps: rate from car to edge in bit/s; 0 means that nothing gets through.
@@ -74,7 +74,7 @@ class LinkState:
 
 @dataclass(frozen=True, slots=True)
 class LoadState:
-    """How loaded the two sides are.
+    """The load of both sides.
 
     Attributes:
         car_slowdown: measured over profiled time on the car (1: as profiled).
@@ -104,12 +104,12 @@ class LoadState:
 
 @dataclass(frozen=True, slots=True)
 class EnergyPrices:
-    """What the car's energy is made of; all 0, and so is the energy, where nothing is known.
+    """The prices of the car's energy; all 0, and so is the energy, if unknown.
 
     Attributes:
         compute_w: power while it computes, in W.
         send_j_per_byte: energy of sending a byte, in J.
-        wait_w: power while a frame is on its way, in W.
+        wait_w: power while a frame is in flight, in W.
 
     Raises:
         PlanningError: at construction, for a price that is negative or not finite.
@@ -167,7 +167,7 @@ def split_cost(
         boundary_bytes: what is sent, in bytes.
         edge_s: profiled seconds of the tail, decoding included.
         sends: False if the car finishes alone; then nothing of link and edge counts.
-        link: the link; a split that sends over an unusable link takes for ever (infinity).
+        link: the link; a split that sends over an unusable link takes forever (infinity).
         load: slowdowns of both sides.
         sent_share: share of the frames that wait for the round trip, 0 to 1; for means over frames
             of which a gate ends some.

@@ -24,7 +24,7 @@ from dapdee_ros.partition.table import CandidateTable
 
 Head = frozenset[str]
 
-# Rates at which cuts are looked for where only the future knows the rate, bit/s.
+# Rates at which cuts are searched if only the future rate matters, bit/s.
 _ANY_RATES_BPS = tuple(np.geomspace(1e4, 1e9, 16).tolist())
 # Minimum cuts of one exit and gate that look for the lowest period.
 _PERIOD_CUTS = 120
@@ -33,7 +33,7 @@ _MOST_HEADS = 2000
 
 
 class CutPool:
-    """Heads found so far, and tables of them. Grows with what it is asked."""
+    """Heads found so far, and tables of them. Grows with the requests."""
 
     def __init__(self, problem: Problem) -> None:
         """Prepare for this problem: heads that need no search."""
@@ -45,7 +45,7 @@ class CutPool:
     def table(self, situation: Situation) -> CandidateTable:
         """The candidates for a situation.
 
-        ``exact_up_to`` is infinite where the best plan of the situation is among them for certain:
+        ``exact_up_to`` is infinite where the best plan of the situation is certainly among them:
         for the lowest latency, if the deadline is judged at the estimated rate and no period is
         asked for. Otherwise it is 0: nothing is claimed, the best period may be one that no minimum
         cut finds.

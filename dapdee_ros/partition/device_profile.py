@@ -1,4 +1,4 @@
-"""How long each operator of one model takes on one device: what planning is based on."""
+"""The time of each operator of one model on one device: the basis of planning."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DeviceProfile:
         node_seconds: seconds per run for every node, by node name; the input costs 0.
         created: date and time of the measurement, ISO 8601.
         versions: software that matters (``torch``, ``python``) with its version.
-        note: anything a reader should know, such as a CPU quota.
+        note: remarks, such as a CPU quota.
 
     Raises:
         ProfileError: at construction, if a time is negative or not finite, ``threads`` is below 1,
@@ -136,7 +136,7 @@ class DeviceProfile:
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Write the profile as JSON, whole.
+        """Write the profile as JSON, atomically.
 
         Raises:
             FileError: if it cannot be written.
@@ -155,7 +155,7 @@ class DeviceProfile:
         except (OSError, ValueError) as error:
             raise ProfileError(f"cannot read a device profile from {path}: {error}") from error
         if not isinstance(data, dict):
-            raise ProfileError(f"{path} holds no device profile: expected a JSON object")
+            raise ProfileError(f"{path} is not a device profile: expected a JSON object")
         try:
             return cls.from_dict(data)
         except ProfileError as error:

@@ -1,4 +1,4 @@
-"""All plans of a model that can ever be the best ones."""
+"""All plans of a model that can be the best for some situation."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def every_cut(basis: CostBasis, exit_number: int, *, limit: int = MAX_CUTS) -> C
 
 
 def undominated(candidates: Candidates) -> Ints:
-    """Indices of the candidates that no other one makes superfluous, in their order.
+    """Indices of the candidates that no other one dominates, in their order.
 
     Latency and period rise with each of car seconds, bytes, edge seconds and the share that is
     sent, whatever the slowdowns, the rate and the round trip. So a candidate that is no better than
@@ -101,7 +101,7 @@ def undominated(candidates: Candidates) -> Ints:
             (candidates.gates >= 0).astype(np.float64),
         ]
     )
-    # In lexicographic order whatever makes a candidate superfluous stands before it.
+    # In lexicographic order whatever dominates a candidate comes before it.
     order = np.lexsort(columns[::-1])
     kept = np.empty(len(order), np.intp)
     kept_columns = np.empty_like(columns)

@@ -1,4 +1,4 @@
-"""What can be wrong with a planning request."""
+"""Errors of planning requests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class PlanningError(ValueError):
 
 
 class LinkError(PlanningError):
-    """A link state that cannot be: a negative or NaN rate, a negative round trip."""
+    """An impossible link state: a negative or NaN rate, a negative round trip."""
 
 
 class LoadError(PlanningError):
-    """A load state that cannot be: a slowdown that is not above 0, a score outside 0 to 1."""
+    """An impossible load state: a slowdown that is not above 0, a score outside 0 to 1."""
 
 
 class DeadlineError(PlanningError):
@@ -26,7 +26,7 @@ class DeadlineError(PlanningError):
 
 
 class ObjectiveError(PlanningError):
-    """An objective that cannot be: a negative weight, none above 0, a mode that names none."""
+    """An impossible objective: a negative weight, none above 0, a mode that names none."""
 
 
 class ProfileError(PlanningError):

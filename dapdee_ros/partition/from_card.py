@@ -1,4 +1,4 @@
-"""A planning problem from a model folder and two profiles, for tools that work off line."""
+"""A planning problem from a model folder and two profiles, for offline tools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def problem_of(
 ) -> Problem:
     """Put a model, two devices, codecs and the calibrated gates together.
 
-    Codecs that calibration has not measured are left out: there is nothing to plan with.
+    Codecs that calibration has not measured are left out.
 
     Raises:
         ProfileError: if a profile is of another model.
@@ -44,7 +44,7 @@ def problem_of(
 
 
 def measures_of(card: ModelCard, codecs: Sequence[str] = CODEC_NAMES) -> ModelMeasures:
-    """What was measured about a model, for whoever has no profiles of the devices.
+    """A model's measurements, for callers without device profiles.
 
     Raises:
         CodecError: if a codec is unknown.
@@ -60,14 +60,13 @@ def measures_of(card: ModelCard, codecs: Sequence[str] = CODEC_NAMES) -> ModelMe
 def exit_quality(card: ModelCard) -> tuple[float, ...]:
     """Quality of each exit, on the frames that gates and codecs were calibrated on if they were.
 
-    Comparing a gate's quality on one set of frames with an exit's on another would let the
-    difference of the sets decide.
+    Otherwise a gate's quality on one set of frames would be compared with an exit's on another.
     """
     return card.calibration.exit_quality if card.calibration else card.exit_quality
 
 
 def sample_profiles(model_id: str) -> list[DeviceProfile]:
-    """The profiles of this model that come with the package, the slowest device first.
+    """The bundled profiles of this model, the slowest device first.
 
     Looked for in ``share/dapdee_ros/config/profiles`` under each entry of ``AMENT_PREFIX_PATH`` and
     under this Python's prefix, and in the source tree.
@@ -80,7 +79,7 @@ def sample_profiles(model_id: str) -> list[DeviceProfile]:
         try:
             profile = DeviceProfile.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):
-            # Somebody else's file in that folder is not this caller's concern.
+            # Ignore unrelated files in that folder.
             continue
         if profile.model_id == model_id:
             found.setdefault((profile.device, profile.threads, profile.created), profile)
@@ -90,7 +89,7 @@ def sample_profiles(model_id: str) -> list[DeviceProfile]:
 def choose_profiles(
     card: ModelCard, car_path: str | None, edge_path: str | None
 ) -> tuple[DeviceProfile, DeviceProfile]:
-    """The profiles to plan with: those given, else the slowest and the fastest that come along.
+    """The profiles to plan with: those given, else the slowest and the fastest bundled ones.
 
     Raises:
         ProfileError: if a file is none, or neither a file nor a sample profile is there.

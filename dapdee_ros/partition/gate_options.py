@@ -1,4 +1,4 @@
-"""Which settings of the calibrated gates the planner looks at."""
+"""The settings of the calibrated gates that the planner considers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Protocol
 from dapdee_ros.partition.codec_cost import GateOption
 
 # Quality that a gate may cost against the later exit alone, in the order of looking. One setting
-# a loss and pair of exits: more would enlarge the candidate table for differences nobody can see.
-# The manager may give up 0.005 unless told otherwise. 0.003 leaves room for what 5,000 calibration
-# frames cannot tell: new frames fare worse than those by which a setting was chosen, by up to 0.002
-# where that was tried.
+# per loss and pair of exits: more would enlarge the candidate table for negligible differences. The
+# manager may give up 0.005 by default. 0.003 leaves a margin for the uncertainty of 5,000
+# calibration frames: quality on new frames was up to 0.002 lower than on those by which a setting
+# was chosen.
 LOSSES = (0.0, 0.001, 0.003, 0.01, 0.02)
 
 
 class GateCurves(Protocol):
-    """What calibration knows about gates (``exits.gates.Calibration``)."""
+    """The calibration of gates (``exits.gates.Calibration``)."""
 
     @property
     def exit_quality(self) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from dapdee_ros.partition.min_cut import CutCosts, Split, minimum_cut, split_of
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found and what it took.
+    """The result of a search and its effort.
 
     Attributes:
         split: the split with the smallest maximum of the three times.
@@ -26,7 +26,7 @@ class SearchResult:
         gamma: factor on the edge server's times.
         cuts: minimum cuts computed.
         capped: True if the cap forced a coarser grid or ended the refinement.
-        heads: all heads that it came across.
+        heads: all heads that it encountered.
     """
 
     split: Split

@@ -1,4 +1,4 @@
-"""When a better plan is worth changing to: not for every flicker, but at once if need be."""
+"""When to change to a better plan: not for every fluctuation, but at once if necessary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def worth_sending(plan: Plan, alone: Plan, margin: float) -> bool:
     """Whether a plan that needs the link gains enough over the best that needs none.
 
     A prediction over a radio link is less certain than one for the car alone, and sending costs
-    energy. So what saves less than the margin is not worth it.
+    energy. So a plan that saves less than the margin is not worth it.
 
     Args:
         plan: the plan that sends.
@@ -26,12 +26,12 @@ def worth_sending(plan: Plan, alone: Plan, margin: float) -> bool:
 
 
 # What saves this share of the objective waits for the whole dwell, twice as much for half of it: a
-# flicker costs little beside what waiting would.
+# fluctuation costs little compared with waiting.
 _PATIENT_SAVING = 0.2
 
 
 class Cause(enum.Enum):
-    """What a plan gives way to another for, with the words of a log."""
+    """Why a plan is replaced, with the text for a log."""
 
     FIRST = "first plan"
     OUTDATED = "the same plan, predicted anew"
@@ -46,7 +46,7 @@ class Cause(enum.Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """A plan that takes the place of the one in force.
+    """A plan that replaces the one in force.
 
     Attributes:
         cause: why.
@@ -65,10 +65,10 @@ class Change:
         return 1 - self.plan.objective_s / current_s if current_s > 0 else 0.0
 
     def words(self, quality_name: str = "quality") -> str:
-        """Why, for people.
+        """The reason as text.
 
         Args:
-            quality_name: what the task calls its quality.
+            quality_name: the task's name for its quality.
         """
         return self.cause.value.format(
             objective=self.plan.objective,
@@ -82,12 +82,12 @@ class Change:
 
 @dataclass(frozen=True)
 class KeeperSettings:
-    """How reluctantly plans change.
+    """The hysteresis of plan changes.
 
     Attributes:
         margin: share of the objective that a new plan has to save, 0 to 1.
-        min_dwell_s: seconds that a plan stays at least, unless it cannot be kept; less where the
-            new one saves more than a fifth.
+        min_dwell_s: minimum seconds that a plan stays, unless it is not allowed any more; less
+            where the new one saves more than a fifth.
         quality_margin: quality that a new plan has to gain if that is what it gains, 0 to 1.
     """
 
@@ -97,7 +97,7 @@ class KeeperSettings:
 
 
 class PlanKeeper:
-    """Holds the plan in force and judges those that want its place. Told the time by its caller.
+    """Holds the plan in force and decides when to replace it. The caller passes the time.
 
     Attributes:
         plan: the plan in force; None before the first.
@@ -122,8 +122,8 @@ class PlanKeeper:
             new: what would be decided now.
             current: the plan in force as it would be priced now; None if there is none, or if it
                 cannot be kept (its link is gone, it does not fit any more).
-            follow: take any other plan after the dwell, better or not: for policies that have ideas
-                of their own of what is better.
+            follow: take any other plan after the dwell, better or not: for policies with their own
+                criteria.
 
         Returns:
             The change, from which on the new plan is the one in force; None to stay.
@@ -141,7 +141,7 @@ class PlanKeeper:
         return Change(cause, new, current)
 
     def release(self) -> None:
-        """Let the next plan take its place at once if it differs: what is wished has changed."""
+        """Let the next plan replace it at once if it differs: the requirements have changed."""
         self._since_s = -math.inf
         self._released = True
 
@@ -151,7 +151,7 @@ class PlanKeeper:
             return Cause.FIRST, 0.0
         dwell_s = self.settings.min_dwell_s
         if new.key == self.plan.key:
-            # Whoever waits for the edge's answers goes by what was predicted for them.
+            # The head waits for the edge's answers according to the prediction.
             outdated = _is_outdated(self.plan, new)
             return Cause.OUTDATED if outdated else None, dwell_s
         if current is None:
@@ -179,7 +179,7 @@ class PlanKeeper:
 
 
 def _is_outdated(before: Plan, now: Plan) -> bool:
-    """Whether the edge's answer is now known to take less than half, or more than twice as long."""
+    """Whether the edge's answer is now expected in less than half, or more than twice, the time."""
     remote_s = now.transfer_s + now.edge_s
     if not now.boundary or not math.isfinite(remote_s):
         return False
