@@ -73,7 +73,7 @@ def compile_graph(graph_module: fx.GraphModule) -> Compiled:
 
 
 def _constant(interpreter: fx.Interpreter, node: fx.Node, constants: Mapping[fx.Node, Any]) -> Any:
-    """What a node gives whatever the input."""
+    """The value of a node that does not depend on the input."""
     if node.op == "placeholder":
         return facts_of(node).value
     interpreter.env = dict(constants)
@@ -92,7 +92,7 @@ def _function(graph_module: fx.GraphModule, node: fx.Node) -> Callable[..., Any]
     return node.target
 
 
-# What these return is theirs alone: no other tensor shares its memory.
+# The results of these never share memory with another tensor.
 _FRESH_MODULES = (
     nn.Conv1d,
     nn.Conv2d,
@@ -108,11 +108,11 @@ _ADDITIONS = (operator.add, operator.iadd, torch.add)
 def _in_place(
     graph_module: fx.GraphModule, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Call | None:
-    """The call that overwrites its first argument, where nobody could tell the difference.
+    """The call that overwrites its first argument, where the difference is not observable.
 
-    Whether the first argument dies here depends on the plan and is for that to decide; here it is
-    about memory: the argument must own its memory alone and lie in it as the result would, or the
-    result's strides, and with them later kernels, would differ from those of the other form.
+    Whether the first argument is still needed depends on the plan, which decides about it; this is
+    about memory: the argument must be the only owner of its memory and have the result's layout, or
+    the result's strides, and so later kernels, would differ from those of the other form.
     """
     if not node.args or not isinstance(node.args[0], fx.Node):
         return None

@@ -1,7 +1,7 @@
 """Legal cuts of an exit: which parts of the network the car may run.
 
-A cut is a set of nodes that holds the input, lies within the part that the exit depends on, and
-holds every predecessor of its members: a down-set of that part's partial order.
+A cut is a set of nodes that contains the input, is a subset of the part that the exit depends on,
+and contains every predecessor of its members: a down-set of that part's partial order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dapdee_ros.graph.dag import GraphError, ModelDag, Node
 
-# More cuts than any of the usual networks has, few enough to hold and to scan.
+# More cuts than any common network has, few enough to store and to scan.
 MAX_CUTS = 20_000
 
 
@@ -115,8 +115,8 @@ def head_masks(dag: ModelDag, exit_number: int, *, limit: int = MAX_CUTS) -> lis
 def head_of(dag: ModelDag, exit_number: int, boundary: Sequence[str]) -> frozenset[str]:
     """The head of a boundary: all that its tensors depend on, or the exit's whole part if empty.
 
-    No other head has this boundary: every node of a head lies on a way to one of the exit's
-    outputs, and that way leaves the head at a boundary tensor, or ends at an output, which is one.
+    No other head has this boundary: every node of a head is on a path to one of the exit's outputs,
+    and that path leaves the head at a boundary tensor, or ends at an output, which is one.
 
     Raises:
         GraphError: if the names are not exactly the boundary of a legal cut of this exit.
@@ -140,10 +140,10 @@ def head_of(dag: ModelDag, exit_number: int, boundary: Sequence[str]) -> frozens
 
 @dataclass(frozen=True)
 class Contraction:
-    """A DAG with fewer nodes and what each of them stands for.
+    """A DAG with fewer nodes and the nodes that each of them represents.
 
     Attributes:
-        dag: the contracted DAG; a block bears the name, shape and bytes of its last node, so that
+        dag: the contracted DAG; a block has the name, shape and bytes of its last node, so that
             boundary names remain names of real tensors.
         members: for each of its nodes the original nodes it stands for, in topological order.
     """
@@ -160,13 +160,13 @@ def contract(dag: ModelDag, keep: Iterable[str] = ()) -> Contraction:
     reads v, and y is not in S). It sends at most as much, since v is no longer sent and the tensors
     that v reads, sent instead, are together no larger than v. And it moves v's work to the edge
     server. So wherever the edge server runs v no slower than the car does at that moment, S is not
-    better than S without v in latency, in bytes and in car seconds, and the cuts in which v and y
-    stand on the same side suffice. Repeating the argument from the end of the network to its start
-    covers whole runs of such nodes.
+    better than S without v in latency, in bytes and in car seconds, and the cuts with v and y on
+    the same side suffice. Repeating the argument from the end of the network to its start covers
+    whole runs of such nodes.
 
     Where the condition does not hold, what is lost is bounded: the seconds of the merged nodes
     themselves. The same bound holds for the period, which a cut between v and y could balance
-    better although it is behind in car seconds and bytes.
+    better although it is worse in car seconds and bytes.
 
     Examples are activations, normalisation, dropout, reshaping, concatenation and the float
     conversion of a uint8 input. The input and the exits' outputs are never merged.
@@ -188,7 +188,7 @@ def contract(dag: ModelDag, keep: Iterable[str] = ()) -> Contraction:
     }
     protected = {dag.input, *dag.outputs, *first_allowed, *keep}
     block_of: dict[str, str] = {}
-    # From the end, so that a run of nodes ends up in one block.
+    # From the end, so that a chain of nodes ends up in one block.
     for node in reversed(dag.nodes):
         readers = dag.readers[node.name]
         reads_bytes = sum(dag.by_name[name].output_bytes for name in node.inputs)

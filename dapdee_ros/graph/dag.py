@@ -10,7 +10,7 @@ from typing import Any
 
 
 class GraphError(ValueError):
-    """A graph, or a request about one, that does not make sense; the message says why."""
+    """An invalid graph or request about one; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class ModelDag:
             exit has one output, a detector's has several.
 
     Raises:
-        GraphError: at construction, if names repeat, a node reads one that does not stand before
-            it, there is not exactly one input, or an exit or its output is missing.
+        GraphError: at construction, if names repeat, a node reads one that does not come before it,
+            there is not exactly one input, or an exit or its output is missing.
     """
 
     nodes: tuple[Node, ...]
@@ -94,7 +94,7 @@ class ModelDag:
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
-        """For each node the names of the nodes that read its tensor, in topological order."""
+        """Per node, the names of the nodes that read its tensor, in topological order."""
         readers: dict[str, list[str]] = {node.name: [] for node in self.nodes}
         for node in self.nodes:
             for name in node.inputs:
@@ -103,11 +103,12 @@ class ModelDag:
 
     @cached_property
     def image_forms(self) -> frozenset[str]:
-        """Nodes whose tensors may hold all of the input: it could be computed back from them.
+        """Nodes whose tensors may contain all of the input, so that it could be reconstructed.
 
-        The input, and what some way leads to from it on which no tensor has fewer values than the
-        input: a normalised or rearranged image, and the wide layers right behind it. Only a tensor
-        with fewer values on every way surely drops something, so this rather says yes too often.
+        The input, and every node reachable from it on a path on which no tensor has fewer values
+        than the input: a normalised or rearranged image, and the wide layers right after it.
+        Information is certainly lost only if every path has a tensor with fewer values, so this
+        errs on the side of caution.
         """
         values = {node.name: math.prod(node.shape) for node in self.nodes}
         forms = {self.input}
@@ -163,11 +164,12 @@ class ModelDag:
         return frozenset(wanted)
 
     def boundary(self, head: Iterable[str], exit_number: int) -> tuple[str, ...]:
-        """Tensors of ``head`` that whoever has the rest of the exit's part needs to answer.
+        """Tensors of ``head`` that are needed to run the rest of the exit's part and to answer.
 
         Those that some node of the part outside ``head`` reads, and the exit's outputs that
-        ``head`` computes: the answer is decoded from all outputs, in one place. Each is named once
-        however many read it; topological order. Empty if ``head`` holds all of the exit's part.
+        ``head`` computes: the answer is decoded from all outputs, in one place. Each is listed
+        once, however many nodes read it; topological order. Empty if ``head`` contains all of the
+        exit's part.
         """
         head = frozenset(head)
         needed = self.exit_part(exit_number)

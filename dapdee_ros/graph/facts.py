@@ -1,4 +1,4 @@
-"""What tracing finds out about each node of a torch.fx graph, and the DAG that follows from it."""
+"""The facts that tracing finds about each node of a torch.fx graph, and the resulting DAG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = "dapdee_facts"
 
 
 class Kind(enum.Enum):
-    """What a torch.fx node stands for."""
+    """What a torch.fx node represents."""
 
     INPUT = "input"
     TENSOR = "tensor"  # one tensor that depends on the input: a node of the DAG
@@ -28,11 +28,11 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known about one torch.fx node.
+    """The facts about one torch.fx node.
 
     Attributes:
         name: module-path name; the DAG node's name if it is one.
-        kind: what it stands for.
+        kind: what it represents.
         op: display name of the operation.
         layout: of its tensor, for ``INPUT`` and ``TENSOR``.
         flops: floating-point operations of one run.
@@ -53,7 +53,7 @@ def facts_of(node: fx.Node) -> Facts:
 
 
 def attach(node: fx.Node, facts: Facts) -> None:
-    """Attach ``facts`` to ``node``; they go with it into copies of the graph."""
+    """Attach ``facts`` to ``node``; copies of the graph keep them."""
     node.meta[_KEY] = facts
 
 
@@ -123,7 +123,7 @@ def tensors_read(node: fx.Node) -> list[fx.Node]:
 
 
 def glue_owners(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
-    """For each glue node the first DAG node that needs it, which bears its cost."""
+    """Per glue node, the first DAG node that needs it, which is charged its cost."""
     owners: dict[fx.Node, fx.Node] = {}
 
     def own(node: fx.Node, owner: fx.Node) -> None:
@@ -139,7 +139,8 @@ def glue_owners(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
 
 
 def dag_of(graph: fx.Graph) -> ModelDag:
-    """The DAG of a graph with facts: one node a tensor, glue and static values merged into readers.
+    """The DAG of a graph with facts: one node per tensor, glue and static values merged into
+    readers.
 
     A node that cuts a tensor into several (``chunk``) is not a node of its own: each piece reads
     the tensor that was cut, so that a boundary only ever holds tensors.
@@ -149,7 +150,7 @@ def dag_of(graph: fx.Graph) -> ModelDag:
     for glue, owner in owners.items():
         extra_flops[owner] = extra_flops.get(owner, 0) + facts_of(glue).flops
     nodes = []
-    # The input comes first even where a parameter's node stands before it.
+    # The input comes first even if a parameter's node precedes it.
     order = [graph_input(graph)]
     order += [n for n in needed_nodes(graph) if facts_of(n).kind is Kind.TENSOR]
     for node in order:

@@ -61,7 +61,7 @@ def _count(
     if name == "_native_multi_head_attention":
         return _fused_attention(args)
     if formula is not None:
-        # Torch's formulas leave out the bias, which is one addition an element of the result.
+        # Torch's formulas leave out the bias, which is one addition per element of the result.
         return int(formula(*args, **kwargs, out_val=result))
     results = list(tensors_in(result))
     if not results:
@@ -87,8 +87,8 @@ class FlopCounter(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Torch asks as it makes this class. Unless told so it imports torch._dynamo at the first
-        # operator, for nothing here, and that takes longer than loading a model.
+        # Torch checks this when it creates the class. Otherwise it imports torch._dynamo at the
+        # first operator, which is not needed here and takes longer than loading a model.
         return False
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def _folded(convolution: nn.Module, norm: nn.Module) -> nn.Module:
-    """A convolution that gives what ``norm`` after ``convolution`` gives."""
+    """A convolution equivalent to ``convolution`` followed by ``norm``."""
     result = object.__new__(type(convolution))
     result.__dict__.update(convolution.__dict__)
     result.__dict__["_parameters"] = dict(convolution._parameters)
@@ -43,14 +43,14 @@ def _folded(convolution: nn.Module, norm: nn.Module) -> nn.Module:
 def fold_batch_norms(graph_module: fx.GraphModule, *, use_up: bool = False) -> int:
     """Fold every batch norm that is the only reader of a convolution, in place.
 
-    One node is left, under the batch norm's name, since that is the tensor it yields. A
+    One node remains, with the batch norm's name, since it produces that tensor. A
     convolution that is called more than once, or whose tensor is an exit, stays.
 
     Args:
         graph_module: with facts; its graph is changed, and so are its submodules, but no module
             object is: folded convolutions are new ones.
-        use_up: take the weights out of the convolutions that were folded, which are then of no
-            more use. Where nobody else holds them there is never a second copy of more than one.
+        use_up: take the weights out of the folded convolutions, which cannot be used afterwards.
+            Without other references there is never a second copy of more than one.
 
     Returns:
         How many were folded.

@@ -4,7 +4,7 @@
 a write through a view (``x[:, 0].add_(1)``) changes one that isn't even among its arguments. Here
 the graph is run once, node by node; a node that changes something is found by torch's own
 version counters (every view of a tensor shares one) and replaced by nodes that compute the same
-values without changing anything. Later readers are led to the new nodes.
+values without changing anything. Later readers are redirected to the new nodes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Functionalizer:
         output.args = (tuple(tuple(outputs) for outputs in exits),)
 
     def _spread(self, returned: Any) -> list[Any]:
-        """What a tuple, list or dict holds, also where one node gives all of it; else itself."""
+        """The items of a tuple, list or dict, even if one node returns all of it; else itself."""
         if isinstance(returned, dict):
             return [*returned.values()]
         if not isinstance(returned, fx.Node):
@@ -191,8 +191,8 @@ class _Functionalizer:
         if node.op == "call_module":
             pure = pure_module(self.graph_module.get_submodule(str(node.target)))
             if pure is not None:
-                # A copy of its own for this call: another call of the module may be a replayed
-                # one, which has to go on changing what it is given.
+                # A separate copy for this call: another call of the module may be a replayed one,
+                # which has to keep modifying its argument.
                 node.target = self._add_submodule(pure)
             return pure is not None
         tensors = [t for n in node.all_input_nodes for t in tensors_in(self.env[n])]

@@ -45,12 +45,12 @@ class Layout:
 
 
 def lay_out(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """The same elements, lying in memory as ``layout`` says.
+    """The same elements, in the memory layout ``layout``.
 
     A tensor from the wire is contiguous. oneDNN and MKL choose their kernels by strides and
     alignment, and different kernels round differently; so that a tail computes bit for bit what
-    the unsplit network does, it has to find its tensors as they lay there. No copy is made where
-    they already do.
+    the unsplit network does, it needs its tensors in the same layout. No copy is made if they
+    already have it.
     """
     if (
         tensor.stride() == layout.stride
@@ -62,7 +62,7 @@ def lay_out(tensor: torch.Tensor, layout: Layout) -> torch.Tensor:
     memory = torch.empty(offset + extent, dtype=layout.dtype, device=tensor.device)
     laid_out = memory.as_strided(layout.shape, layout.stride, offset)
     if 0 in layout.stride:
-        # Expanded: several elements share one place in memory, and hold the same number.
+        # Expanded: several elements share one memory location.
         index = tuple(slice(0, 1) if s == 0 else slice(None) for s in layout.stride)
         laid_out[index].copy_(tensor[index])
         return laid_out

@@ -1,4 +1,4 @@
-"""Twins of operations that write to their argument: the same values in a new tensor."""
+"""Out-of-place equivalents of operations that write to their argument."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     operator.itruediv: operator.truediv,
     torch.relu_: torch.relu,
 }
-# Written out, because a trailing underscore alone doesn't promise a twin with the same meaning.
+# Listed explicitly, because a trailing underscore does not guarantee an equivalent without it.
 _IN_PLACE_METHODS = frozenset(
     (
         "relu_", "sigmoid_", "tanh_", "clamp_", "clamp_min_", "clamp_max_", "hardtanh_", "add_",

@@ -27,8 +27,8 @@ def takes_anything(module: nn.Module) -> bool:
 def give_exits(module: nn.Module) -> None:
     """Have a module, in place, take one tensor where it takes ``*args``, and return its exits.
 
-    Its class becomes one of its own, below the class that it has. Calls return what ``exits_of``
-    makes of what they returned; they raise TraceError if that is no exit.
+    Its class becomes one of its own, below the class that it has. Calls return ``exits_of`` of
+    their result; they raise TraceError if that is not an exit.
     """
     kind = type(module)
     forward: Any = kind.forward

@@ -1,4 +1,4 @@
-"""Which operations to run, in which order, and when to let go of what."""
+"""Which operations to run, in which order, and when to free their results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Operation:
         slot: place of its result among the values of a run.
         reads: places of the values that it reads.
         call: computes the result from the values.
-        call_in_place: the same, overwriting the first value read; None where there is no such form
-            or somebody else may look at that memory.
-        name: of the DAG node that bears its cost.
+        call_in_place: the same, overwriting the first value read; None if there is no such form or
+            the memory may be shared.
+        name: of the DAG node that is charged its cost.
     """
 
     slot: int
@@ -32,7 +32,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a plan: what to call and which values nobody reads after it."""
+    """One operation of a plan: what to call and which values are not needed after it."""
 
     call: Call
     slot: int
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Slot:
-    """Stands for a value of the run in a call's arguments."""
+    """Placeholder for a value of the run in a call's arguments."""
 
     index: int
 

@@ -45,8 +45,7 @@ class ExampleProxy(fx.Proxy):
     """A symbol with the value that it has for the example.
 
     It also records writes as a tensor would do them: plain torch.fx refuses ``x[0] = 1``, and
-    records ``x += 1`` as ``x = x + 1``, which is something else for whoever holds another name
-    for ``x``.
+    records ``x += 1`` as ``x = x + 1``, which differs if there is another reference to ``x``.
 
     Attributes:
         value: a tensor, a tuple of tensors, or a number computed from data.
@@ -156,7 +155,7 @@ class _RecordFactories(TorchFunctionMode):
 
 
 class PathTracer(fx.Tracer):
-    """Names every node by the path of the module it stems from, and takes asked-for leaves whole.
+    """Names every node by the path of its module, and keeps the requested leaves whole.
 
     The names are those of torchvision's ``get_graph_node_names`` (``layer1.0.conv1``,
     ``layer1.0.add``, ``layer1.0.relu_1`` for the second call), except that a module called
@@ -212,14 +211,14 @@ class PathTracer(fx.Tracer):
             return forward(*args, **kwargs)
         outside, self.place = self.place, self.path_of_module(m)
         result = super().call_module(m, forward, args, kwargs)
-        self.place = outside  # not in a finally clause: a failure shall leave the place behind
+        self.place = outside  # not in a finally clause: after a failure the place is still needed
         return result
 
     def _made_on_the_way(self, m: nn.Module) -> bool:
         """Whether a forward made this module itself, as in ``nn.ReLU()(x)``: it has no path.
 
         Raises:
-            TraceError: if it has weights, which nobody would have trained.
+            TraceError: if it has weights, which are never trained.
         """
         try:
             self.path_of_module(m)

@@ -34,8 +34,8 @@ class GraphRunner:
         traced: the network.
         fold_batch_norm: see above.
         use_up: take the weights over from ``traced``, which cannot be run or made a runner of
-            again. Whoever has let go of the traced module too then saves a second copy of all
-            folded weights while this is made. The module itself is left as it is.
+            again. If there is no other reference to the traced module, this avoids a second copy of
+            all folded weights. The module itself is left as it is.
 
     Attributes:
         dag: the network as it runs here; where batch norms are folded it has fewer nodes than the
@@ -155,7 +155,7 @@ class GraphRunner:
         layout = self._layouts[name]
         if tuple(tensor.shape) != layout.shape or tensor.dtype is not layout.dtype:
             raise GraphError(
-                f"tensor {name!r} should be {layout.dtype_name} {layout.shape}, what came is "
+                f"tensor {name!r} should be {layout.dtype_name} {layout.shape}, but it is "
                 f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
             )
         return lay_out(tensor, layout)

@@ -11,12 +11,12 @@ from dapdee_ros.graph.facts import tensors_in
 
 
 def storages(value: Any) -> set[int]:
-    """Addresses of the memory that the tensors in ``value`` lie in."""
+    """Addresses of the memory of the tensors in ``value``."""
     return {t.untyped_storage().data_ptr() for t in tensors_in(value) if t.numel() > 0}
 
 
 class SharedMemory:
-    """Who looks at whose memory, among the values of one run of a graph.
+    """Memory sharing among the values of one run of a graph.
 
     Memory can only be shared with what a node was given, so a node's origins are among the nodes
     it reads. Following origins leads to the roots, the nodes that allocated the memory.
@@ -44,22 +44,22 @@ class SharedMemory:
             self._viewers.setdefault(origin, []).append(node)
 
     def origins(self, node: fx.Node) -> list[fx.Node]:
-        """Nodes read by ``node`` whose memory it looks at."""
+        """Nodes read by ``node`` whose memory it shares."""
         return self._origins.get(node, [])
 
     def roots(self, node: fx.Node) -> set[fx.Node]:
-        """The nodes that allocated the memory that ``node`` looks at."""
+        """The nodes that allocated the memory that ``node`` uses."""
         origins = self.origins(node)
         return {r for o in origins for r in self.roots(o)} if origins else {node}
 
     def leads_to(self, node: fx.Node, live: Iterable[fx.Node]) -> bool:
-        """Whether one of ``live`` is ``node`` or looks at its memory through it."""
+        """Whether one of ``live`` is ``node`` or shares memory through it."""
         return node in live or any(self.leads_to(v, live) for v in self._viewers.get(node, ()))
 
     def forget(self, node: fx.Node, visited: set[fx.Node]) -> None:
-        """Drop values that nobody will read, so that a run needs no more memory than it must.
+        """Drop values that are not needed any more, to minimise a run's memory.
 
-        What a kept view looks at is kept too: a write through the view would need it.
+        The base of a kept view is kept too: a write through the view would need it.
 
         Args:
             node: the node that has just been run.
