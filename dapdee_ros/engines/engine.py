@@ -1,0 +1,77 @@
+"""What an engine promises: compute any part of one network, on NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapdee_ros.graph.dag import GraphError, ModelDag
+
+Array = NDArray[Any]
+Stages = Sequence[Sequence[str]]
+
+
+class EngineError(RuntimeError):
+    """An engine cannot be used here, or cannot compile a part; the message says what to do."""
+
+
+class Engine(Protocol):
+    """Computes parts of a network with one copy of its weights.
+
+    Attributes:
+        dag: the network's DAG; tensors are called as its nodes.
+    """
+
+    dag: ModelDag
+
+    def run(self, given: Mapping[str, Array], targets: Sequence[str]) -> dict[str, Array]:
+        """Compute ``targets`` from ``given``.
+
+        Args:
+            given: arrays by node name, of the shapes and dtypes that the DAG states; never
+                changed. Those that aren't needed are ignored.
+            targets: names of the nodes whose tensors are wanted.
+
+        Returns:
+            The arrays by name, in the order of ``targets``; not to be written to.
+
+        Raises:
+            GraphError: if a name is unknown, an array doesn't fit, or the given ones don't suffice.
+        """
+
+    def run_stages(self, given: Mapping[str, Array], stages: Stages) -> Iterator[dict[str, Array]]:
+        """The same for several groups of targets one after the other, each when it is asked for.
+
+        What one stage computed is kept for the later ones. Errors are raised at the call.
+        """
+
+    def prepare(self, given: Iterable[str], stages: Stages) -> None:
+        """Compile what ``run_stages`` with these names needs; from any thread.
+
+        Raises:
+            GraphError: as ``run``.
+            EngineError: if it cannot be compiled.
+        """
+
+    def is_ready(self, given: Iterable[str], stages: Stages) -> bool:
+        """Whether ``run_stages`` with these names would start to compute at once."""
+
+
+def checked(dag: ModelDag, given: Mapping[str, Array]) -> None:
+    """Hold arrays against what a DAG states of them.
+
+    Raises:
+        GraphError: if a name is unknown, or shape or dtype differ.
+    """
+    for name, array in given.items():
+        node = dag.by_name.get(name)
+        if node is None:
+            raise GraphError(f"there is no node {name!r} in this model")
+        if array.shape != node.shape or array.dtype != np.dtype(node.dtype):
+            raise GraphError(
+                f"tensor {name!r} should be {node.dtype} {node.shape}, what came is "
+                f"{array.dtype} {array.shape}"
+            )
