@@ -98,7 +98,7 @@ def load_network() -> SplitNetwork:
 
 def targets(network: SplitNetwork) -> dict[str, Target]:
     """All kinds of messages that come over the network and have an effect."""
-    card = network.model.card
+    card = network.card
     dag, exits = card.dag, len(card.dag.exits)
     cuts: list[tuple[str, ...]] = [(dag.input,)]
     for node in dag.nodes[3::9]:

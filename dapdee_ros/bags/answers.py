@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dapdee_ros.codec import decode, encode
@@ -62,7 +61,7 @@ class NetworkAnswers:
         key = (frame, exit_number)
         if key not in self._on_car:
             wanted = self._network.dag.exit_outputs(exit_number)
-            outputs = self._network.runner.run(self._input(frame), wanted)
+            outputs = self._network.engine.run(self._input(frame), wanted)
             self._on_car[key] = self._network.decode(outputs, exit_number)
             self.computed += 1
         return self._on_car[key]
@@ -75,16 +74,15 @@ class NetworkAnswers:
         if key not in self._sent:
             network = self._network
             program = network.head_program(FramePlan(1, exit_number, tuple(boundary), codec))
-            head = network.runner.run(self._input(frame), program.boundary)
-            specs, data = encode({name: head[name].numpy() for name in program.boundary}, codec)
+            head = network.engine.run(self._input(frame), program.boundary)
+            specs, data = encode({name: head[name] for name in program.boundary}, codec)
             tail = network.tail_program(exit_number, frozenset(program.boundary))
             arrays = decode(specs, data, codec, tail.expected)
-            given = {name: torch.from_numpy(values) for name, values in arrays.items()}
-            answer = network.decode(network.runner.run(given, tail.outputs), exit_number)
+            answer = network.decode(network.engine.run(arrays, tail.outputs), exit_number)
             self._sent[key] = SentAnswer(answer, len(data))
             self.computed += 1
         return self._sent[key]
 
-    def _input(self, frame: int) -> dict[str, torch.Tensor]:
+    def _input(self, frame: int) -> dict[str, NDArray[np.uint8]]:
         image = np.array(self._images[frame : frame + 1])  # out of the file that holds them all
-        return {self._network.dag.input: torch.from_numpy(image)}
+        return {self._network.dag.input: image}

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dapdee_ros.engines.engine import ENGINES, EngineError
 from dapdee_ros.errors import CommandError
 
 SUMMARY = "measure a model's seconds per node on this machine"
@@ -28,6 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model name or folder")
     parser.add_argument(
         "--out", type=Path, help="file to write (default: <model>-profile.json, here)"
+    )
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=ENGINES[0], help="what computes (default torch)"
     )
     parser.add_argument("--threads", type=int, default=1, help="inference threads (default 1)")
     parser.add_argument("--repeats", type=int, default=30, help="runs of each node (default 30)")
@@ -62,16 +66,14 @@ def run(args: argparse.Namespace) -> int:
         out = require_place(args.out or Path(f"{card.name}-profile.json"))
 
         # What is wrong with the arguments is known without these seconds.
-        import torch
         from tqdm import tqdm
 
-        from dapdee_ros.exits.model_folder import load_model
-        from dapdee_ros.runtime.profiling import measure_profile
+        from dapdee_ros.exits.runnable import load_runnable
+        from dapdee_ros.runtime.profiling import measure_engine
 
-        model = load_model(card.path)
-    except (ModelFolderError, GraphError) as error:
+        model = load_runnable(card.path, args.engine, threads=args.threads)
+    except (ModelFolderError, GraphError, EngineError) as error:
         raise CommandError(str(error)) from error
-    height, width = model.card.input_size
     notes = [f"under a CPU quota of {args.quota:g} of one core"] if args.quota else []
     notes += [args.note] if args.note else []
     with tqdm(desc="profiling", unit="run", file=sys.stderr) as bar, _quota(args.quota):
@@ -80,9 +82,8 @@ def run(args: argparse.Namespace) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        profile = measure_profile(
-            model.runner,
-            torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8),
+        profile = measure_engine(
+            model.engine,
             model_id=model.card.model_id,
             device=args.device,
             threads=args.threads,

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dapdee_ros.engines.slow_engine import MOST_SLOWDOWN
 from dapdee_ros.errors import CommandError
 from dapdee_ros.files import make_folder
 from dapdee_ros.partition.errors import PlanningError
@@ -21,7 +22,6 @@ from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.process_table import Argument, ArgumentError, link_environment
 from dapdee_ros.processes import Processes
 from dapdee_ros.runtime.own_profile import ros_home
-from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 from dapdee_ros.sealing.key_file import KeyFileError, id_text, load_ring
 

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from dapdee_ros.cli.roles import check_model, new_run_folder, require_ros
+from dapdee_ros.engines.engine import ENGINES
 from dapdee_ros.errors import CommandError
 from dapdee_ros.simulation.link_text import LINK_TEXT_HELP
 from dapdee_ros.testbed.car_speed import CAR_TEXT_HELP
@@ -57,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--source", choices=("roadsigns", "images"), default=usual.source, help="the frames")
     add("--path", default="", help="folder of source images")
+    add("--engine", choices=ENGINES, default=usual.engine, help="what computes on each side")
     add("--threads", type=int, default=usual.threads, help="inference threads of each side")
     add("--delay-s", type=float, default=0.0, help="delay of each direction; needs netem")
     add("--loss", type=float, default=0.0, help="share of lost packets, 0 to 1; needs netem")
@@ -120,6 +122,7 @@ def _settings(args: argparse.Namespace) -> TestbedSettings:
         settle_s=args.settle_s,
         source=args.source,
         path=args.path,
+        engine=args.engine,
         threads=args.threads,
         delay_s=args.delay_s,
         loss_ratio=args.loss,

@@ -13,6 +13,15 @@ from dapdee_ros.graph.dag import GraphError, ModelDag
 Array = NDArray[Any]
 Stages = Sequence[Sequence[str]]
 
+ENGINES = ("torch", "onnxruntime")
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""ONNX Runtime's execution providers by the names that a user gives them."""
+
 
 class EngineError(RuntimeError):
     """An engine cannot be used here, or cannot compile a part; the message says what to do."""
@@ -23,9 +32,11 @@ class Engine(Protocol):
 
     Attributes:
         dag: the network's DAG; tensors are called as its nodes.
+        name: what computes, with its version: measurements by another one do not hold.
     """
 
     dag: ModelDag
+    name: str
 
     def run(self, given: Mapping[str, Array], targets: Sequence[str]) -> dict[str, Array]:
         """Compute ``targets`` from ``given``.

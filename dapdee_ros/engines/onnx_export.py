@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 import torch
@@ -44,22 +45,23 @@ def export(traced: TracedModel) -> OnnxModel:
     module.recompile()
     first = dag.nodes[0]
     example = torch.zeros(first.shape, dtype=getattr(torch, first.dtype))
-    written = io.BytesIO()
-    try:
-        with warnings.catch_warnings(), _quiet(logging.getLogger("torch.onnx")):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module,
-                (example,),
-                written,
-                input_names=[first.name],
-                output_names=[_OURS + name for name in computed],
-                opset_version=OPSET,
-                dynamo=False,
-            )
-    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-        raise OnnxError(f"torch cannot write this network as ONNX: {error}") from error
-    model = onnx.load_model_from_string(written.getvalue())
+    with tempfile.TemporaryDirectory(prefix="dapdee-export-") as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            with warnings.catch_warnings(), _quiet(logging.getLogger("torch.onnx")):
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    module,
+                    (example,),
+                    path,
+                    input_names=[first.name],
+                    output_names=[_OURS + name for name in computed],
+                    opset_version=OPSET,
+                    dynamo=False,
+                )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise OnnxError(f"torch cannot write this network as ONNX: {error}") from error
+        model = onnx.load_model(path)
     _name_values(model.graph, first.name)
     _name_operators(model.graph)
     return OnnxModel(model, dag)

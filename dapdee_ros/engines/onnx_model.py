@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 
 from dapdee_ros.graph.dag import GraphError, ModelDag
 
-
 WEIGHTS_FILE = "weights"
 """The file beside the parts that holds their larger weights."""
 

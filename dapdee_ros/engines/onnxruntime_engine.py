@@ -18,19 +18,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from dapdee_ros.engines.engine import Array, EngineError, Stages, checked
+from dapdee_ros.engines.engine import PROVIDERS, Array, EngineError, Stages, checked
 from dapdee_ros.engines.onnx_model import OnnxModel, Part, lies_outside, reference
 from dapdee_ros.graph.dag import ModelDag
 
 PARTS_KEPT = 256
-
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
-"""Execution providers by the names that a user gives them."""
 
 _WHEELS = {
     "cuda": "onnxruntime-gpu",
@@ -72,6 +64,7 @@ class OnnxRuntimeEngine:
 
     Attributes:
         dag: the network's DAG.
+        name: ONNX Runtime, its version and the providers.
         threads: threads of one operator.
         providers: the execution providers asked for, in order of preference.
     """
@@ -93,6 +86,7 @@ class OnnxRuntimeEngine:
         self.threads = threads
         self.providers = tuple(dict.fromkeys([*providers, "cpu"]))
         self._providers = [_provider(name) for name in self.providers]
+        self.name = f"onnxruntime {onnxruntime.__version__} {self.providers}"
         self._model = model
         self._pool: dict[bytes, onnxruntime.OrtValue] = {}
         self._steps: OrderedDict[Any, Future[list[_Step]]] = OrderedDict()
@@ -131,6 +125,23 @@ class OnnxRuntimeEngine:
         """Bytes of the weights in the pool, which all compiled parts share."""
         with self._lock:
             return sum(value.numpy().nbytes for value in self._pool.values())
+
+    def profiling_session(self, targets: Sequence[str]) -> onnxruntime.InferenceSession:
+        """A session from the input to some nodes that notes what each of its kernels takes.
+
+        It has weights of its own; ``end_profiling`` gives the file with what it noted.
+
+        Raises:
+            EngineError: if it cannot be compiled.
+        """
+        options = self._options()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(self._model.folder / "kernels")
+        part = self._model.part([self.dag.input], targets)
+        try:
+            return self._load(part.model, options)
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime cannot compile the network: {error}") from error
 
     def _compiled(self, given: Iterable[str], stages: Stages) -> list[_Step]:
         key = _key(given, stages)
@@ -230,7 +241,7 @@ class OnnxRuntimeEngine:
     def _pooled(self, tensor: onnx.TensorProto) -> onnxruntime.OrtValue:
         array = _aligned(onnx.numpy_helper.to_array(tensor, str(self._model.folder)))
         digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
-        digest.update(array)
+        digest.update(array.data)
         with self._lock:
             value = self._pool.get(digest.digest())
             if value is None:

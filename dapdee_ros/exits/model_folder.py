@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from dapdee_ros.engines.torch_engine import TorchEngine
 from dapdee_ros.exits.builders import BuilderError, build_backbone
 from dapdee_ros.exits.card import (
     CALIBRATION_FILE,
@@ -55,6 +56,11 @@ class LoadedModel:
 
     card: ModelCard
     runner: GraphRunner
+
+    @property
+    def engine(self) -> TorchEngine:
+        """The runner as an engine."""
+        return TorchEngine(self.runner)
 
 
 def architecture_of(
@@ -285,18 +291,35 @@ def load_model(folder: Path | str) -> LoadedModel:
     Raises:
         ModelFolderError: naming the file and what is wrong with it.
     """
-    card, model = load_module(folder)
-    traced = _traced(model)
+    card, traced = load_traced(folder)
     # There is no other reference to the weights, so each is freed as soon as it is folded.
-    del model
     runner = GraphRunner(traced, use_up=True)
-    difference = _difference(card.dag, runner.dag)
+    check_graph(card, runner.dag)
+    return LoadedModel(card, runner)
+
+
+def load_traced(folder: Path | str) -> tuple[ModelCard, TracedModel]:
+    """A model's card and its network, traced; the card's DAG is that with batch norms folded.
+
+    Raises:
+        ModelFolderError: naming the file and what is wrong with it.
+    """
+    card, model = load_module(folder)
+    return card, _traced(model)
+
+
+def check_graph(card: ModelCard, dag: ModelDag) -> None:
+    """Hold a card's DAG against that of the network as it runs here.
+
+    Raises:
+        ModelFolderError: if they differ.
+    """
+    difference = _difference(card.dag, dag)
     if difference:
         raise ModelFolderError(
             f"{card.path / GRAPH_FILE} is not the graph of this network as it is traced here: "
             f"{difference}; plans made from it would not fit. Save the model again here"
         )
-    return LoadedModel(card, runner)
 
 
 def start_from(

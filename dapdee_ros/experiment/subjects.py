@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dapdee_ros.engines.slow_engine import slowed_down
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.files import write_whole
 from dapdee_ros.partition.codec_cost import CodecCost, MeasuredCodec, TensorCost
@@ -17,7 +18,6 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.gate_options import GateCurves
 from dapdee_ros.partition.policy import Problem
-from dapdee_ros.runtime.slow_runner import slowed_down
 
 if TYPE_CHECKING:
     from dapdee_ros.graph.runner import GraphRunner

@@ -136,7 +136,7 @@ class Edge(ModelLifecycleNode):
             common |= {f"{task}{of_car}": h for task, h in link.diagnose(now_s).items()}
         if self._runtime is None or self.network is None:
             return {"edge": Health(Level.STALE, NOT_ACTIVE, {}), **common}
-        runtime, card = self._runtime, self.network.model.card
+        runtime, card = self._runtime, self.network.card
         refused = {status.name.lower(): n for status, n in runtime.refused.items()}
         health = self._health.judge(
             now_s,

@@ -118,7 +118,7 @@ class Head(ModelLifecycleNode):
             unused=self._tell_unused,
             trace=self._trace,
         )
-        self._measured = measures_of(self.network.model.card)
+        self._measured = measures_of(self.network.card)
         for plan in (self._permitted_plan, self._untried_plan):
             if plan is not None:
                 self._take_plan(plan)
@@ -174,7 +174,7 @@ class Head(ModelLifecycleNode):
         common = {"refused": self.rejections.health(now_s), **self.link.diagnose(now_s)}
         if runtime is None or self.network is None:
             return {"head": Health(Level.STALE, NOT_ACTIVE, {}), **common}
-        card, ledger = self.network.model.card, runtime.ledger()
+        card, ledger = self.network.card, runtime.ledger()
         plan = runtime.plan
         holds = runtime.settings.under(plan)
         return {
@@ -238,7 +238,7 @@ class Head(ModelLifecycleNode):
             self._untried_plan = message
             return
         self._untried_plan = None
-        card = self.network.model.card
+        card = self.network.card
         if fault := self._car.mismatch(message.car_id):
             self._refuse_plan(fault)
             return
@@ -281,7 +281,7 @@ class Head(ModelLifecycleNode):
         assert self.network is not None  # the runtime does not outlive the network
         read = compressed_to_rgb if isinstance(image, CompressedImage) else image_to_rgb
         try:
-            return network_input(read(image), self.network.model.card.input_size)
+            return network_input(read(image), self.network.card.input_size)
         except ImageError as error:
             raise FrameError(str(error)) from error
 

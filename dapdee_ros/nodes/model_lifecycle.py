@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
+from dapdee_ros.engines.engine import Engine, EngineError
+from dapdee_ros.engines.slow_engine import SlowEngine, slowed_down
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model
 from dapdee_ros.graph.dag import GraphError
@@ -22,12 +25,8 @@ from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process_settings import ModelSettings
 from dapdee_ros.partition.errors import ProfileError
 from dapdee_ros.runtime.own_profile import own_profile
-from dapdee_ros.runtime.slow_runner import SlowRunner, slowed_down
-from dapdee_ros.runtime.split_network import Runner, SplitNetwork
+from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.sealing.channels import CHANNELS, Role
-
-if TYPE_CHECKING:
-    from dapdee_ros.exits.model_folder import LoadedModel
 
 NOT_ACTIVE = (
     "not active: the reason is in this node's log; then ros2 lifecycle set <node> configure and "
@@ -65,28 +64,30 @@ class ModelLifecycleNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and profile it, or log why that is impossible."""
-        import torch
-
         started_s = time.monotonic()
         threads = self.get_parameter("threads").value or max(1, (os.cpu_count() or 1) // 2)
-        torch.set_num_threads(threads)
         try:
-            # Here, not above: importing torch takes a second, and --help does not need it.
-            from dapdee_ros.exits.model_folder import load_model
+            # Here, not above: an import of torch takes a second, and --help needs none.
+            from dapdee_ros.exits.runnable import load_runnable
 
-            model = load_model(find_model(self.get_parameter("model").value))
+            model = load_runnable(
+                find_model(self.get_parameter("model").value),
+                self.get_parameter("engine").value,
+                threads=threads,
+                provider=self.get_parameter("execution_provider").value,
+            )
             loaded_s = time.monotonic()
             profile = own_profile(model, threads)
-            _warm_up(model)
-        except (ModelFolderError, GraphError, ProfileError) as error:
+            _warm_up(model.engine)
+        except (ModelFolderError, GraphError, ProfileError, EngineError) as error:
             self.get_logger().error(f"cannot use the model: {error}")
             return TransitionCallbackReturn.FAILURE
         slowdown = self.get_parameter("emulated_slowdown").value
-        runner: Runner = model.runner
+        engine = model.engine
         if slowdown > 1:
-            runner, profile = SlowRunner(runner, slowdown), slowed_down(profile, slowdown)
+            engine, profile = SlowEngine(engine, slowdown), slowed_down(profile, slowdown)
             self.get_logger().warning(f"emulating a processor {slowdown:g} times slower")
-        self.network = SplitNetwork(model, profile, runner)
+        self.network = SplitNetwork(model, profile, engine)
         for end in self._profile_ends:
             publisher = end.publisher(self._profile_topic, msg.DeviceProfile, qos.LATCHED)
             self._profile_publishers.append((end, publisher))
@@ -95,7 +96,8 @@ class ModelLifecycleNode(LifecycleNode):
         self.get_logger().info(
             f"model {model.card.name} ({model.card.model_id[:12]}), "
             f"{len(model.card.dag.exits)} exits, loaded in {loaded_s - started_s:.1f} s; the whole "
-            f"network takes {1e3 * profile.total_s:.1f} ms here on {threads} thread(s)"
+            f"network takes {1e3 * profile.total_s:.1f} ms here on {threads} thread(s) with "
+            f"{engine.name}"
         )
         return TransitionCallbackReturn.SUCCESS
 
@@ -125,13 +127,11 @@ class ModelLifecycleNode(LifecycleNode):
         super().destroy_node()
 
 
-def _warm_up(model: LoadedModel) -> None:
-    """Warm up with one computation: the first takes many times as long as the others."""
-    import torch
-
-    dag = model.card.dag
-    image = torch.zeros(dag.by_name[dag.input].shape, dtype=torch.uint8)
-    model.runner.run({dag.input: image}, dag.outputs)
+def _warm_up(engine: Engine) -> None:
+    """Compute once what nobody asked for: the first time takes many times as long as all others."""
+    dag = engine.dag
+    node = dag.nodes[0]
+    engine.run({dag.input: np.zeros(node.shape, node.dtype)}, dag.outputs)
 
 
 def _survive_wrong_transitions(node: LifecycleNode) -> None:

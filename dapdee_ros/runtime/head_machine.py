@@ -96,7 +96,7 @@ class HeadMachine:
             number=send.number,
             session=send.session,
             sent_s=send.sent_s,
-            model_id=self._network.model.card.model_id,
+            model_id=self._network.card.model_id,
             exit_number=plan.exit_number,
             codec=plan.codec,
             specs=held.specs,
@@ -111,13 +111,11 @@ class HeadMachine:
         self._held.pop(number, None)
 
     def _run_head(self, job: RunHead) -> GateComputed | HeadComputed:
-        import torch
-
         network, program = self._network, job.program
-        image = torch.from_numpy(self._load(job.context))
+        image = self._load(job.context)
         loaded_s = self._clock()
         given = {network.dag.input: image}
-        stages = iter(network.runner.run_stages(given, program.stages))
+        stages = iter(network.engine.run_stages(given, program.stages))
         held = self._held[job.number] = _Held(program, stages, loaded_s)
         plan = program.plan
         if plan.gate is None:
@@ -143,7 +141,7 @@ class HeadMachine:
         held = self._held[number]
         program = held.program
         held.specs, held.data = encode(
-            {name: held.values[name].numpy() for name in program.boundary}, program.plan.codec
+            {name: held.values[name] for name in program.boundary}, program.plan.codec
         )
         held.values = {name: held.values[name] for name in program.kept}
         return Encoded(number, len(held.data))

@@ -14,7 +14,7 @@ from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
 
 if TYPE_CHECKING:
-    from dapdee_ros.exits.model_folder import LoadedModel
+    from dapdee_ros.runtime.split_network import RunnableModel
 
 log = logging.getLogger(__name__)
 
@@ -25,26 +25,24 @@ def ros_home() -> Path:
 
 
 def own_profile(
-    model: LoadedModel,
+    model: RunnableModel,
     threads: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> DeviceProfile:
     """The profile of a model on this machine, from the cache or measured now.
 
     Args:
-        model: the loaded model.
-        threads: inference threads, as set for torch.
+        model: the loaded model, with the engine that computes it.
+        threads: inference threads.
         progress: called with steps done and steps to do while measuring.
 
     Raises:
         ProfileError: if the model could not be measured.
     """
-    import torch
-
-    from dapdee_ros.runtime.profiling import device_name, measure_profile
+    from dapdee_ros.runtime.profiling import device_name, measure_engine
 
     device = f"{platform.node()}: {device_name()}, {os.cpu_count()} cores"
-    key = hashlib.sha256(f"{device} {threads} {torch.__version__}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{device} {threads} {model.engine.name}".encode()).hexdigest()[:12]
     path = ros_home() / "dapdee" / "profiles" / f"{model.card.model_id[:16]}-{key}.json"
     try:
         profile = DeviceProfile.load(path)
@@ -53,11 +51,8 @@ def own_profile(
     except ProfileError as error:
         if path.exists():
             log.warning("measuring again, the cached profile cannot be used: %s", error)
-    height, width = model.card.input_size
-    example = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
-    profile = measure_profile(
-        model.runner,
-        example,
+    profile = measure_engine(
+        model.engine,
         model_id=model.card.model_id,
         device=device,
         threads=threads,

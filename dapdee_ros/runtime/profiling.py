@@ -6,15 +6,21 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.partition.device_profile import DeviceProfile
+
+if TYPE_CHECKING:
+    import torch
+
+    from dapdee_ros.engines.engine import Engine
+    from dapdee_ros.graph.dag import ModelDag
+    from dapdee_ros.graph.runner import GraphRunner
 
 Progress = Callable[[int, int], None]
 
@@ -74,24 +80,102 @@ def measure_profile(
     """
     if repeats < 3 or threads < 1:
         raise ValueError(f"expected 3 repeats and 1 thread or more, got {repeats} and {threads}")
+    import torch
+
+    nodes: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
+    given, exits = {runner.dag.input: example}, list(runner.dag.outputs)
+
+    def observe() -> None:
+        run, worked = _observed(runner, given, exits)
+        for name in run:
+            nodes.setdefault(name, []).append(run[name])
+            busy.setdefault(name, []).append(worked[name])
+
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        nodes, busy, whole_s = _measure(runner, example, repeats, budget_s, progress)
+        run = partial(runner.run, given, exits)
+        whole_s = _time_whole(run, observe, repeats, budget_s, progress)
     finally:
         torch.set_num_threads(threads_before)
     seconds = node_times(nodes, busy, whole_s)
+    versions = {"torch": str(torch.__version__)}
+    return _profile(runner.dag, seconds, model_id, device, threads, versions, note)
+
+
+def measure_engine(
+    engine: Engine,
+    *,
+    model_id: str,
+    device: str | None = None,
+    threads: int = 1,
+    repeats: int = 30,
+    budget_s: float = 2.5,
+    progress: Progress | None = None,
+    note: str = "",
+) -> DeviceProfile:
+    """The same for whatever computes a network; its threads are the engine's own.
+
+    ONNX Runtime fuses nodes into one kernel: its time is that of the one with the most work.
+
+    Raises:
+        ValueError: if ``repeats`` is below 3 or ``threads`` below 1.
+        EngineError: if the network cannot be compiled.
+    """
+    node = engine.dag.nodes[0]
+    image = np.random.default_rng(0).integers(0, 256, node.shape).astype(node.dtype)
+    from dapdee_ros.engines.torch_engine import TorchEngine
+
+    if isinstance(engine, TorchEngine):
+        import torch
+
+        return measure_profile(
+            engine.runner,
+            torch.from_numpy(image),
+            model_id=model_id,
+            device=device,
+            threads=threads,
+            repeats=repeats,
+            budget_s=budget_s,
+            progress=progress,
+            note=note,
+        )
+    if repeats < 3 or threads < 1:
+        raise ValueError(f"expected 3 repeats and 1 thread or more, got {repeats} and {threads}")
+    import onnxruntime
+
+    from dapdee_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+    from dapdee_ros.engines.onnxruntime_timing import TimedSession
+
+    if not isinstance(engine, OnnxRuntimeEngine):
+        raise TypeError(f"a {type(engine).__name__} cannot be profiled")
+    timed = TimedSession(engine)
+    run = partial(engine.run, {engine.dag.input: image}, engine.dag.outputs)
+    whole_s = _time_whole(run, partial(timed.run, image), repeats, budget_s, progress)
+    nodes = timed.seconds()
+    # Processor time of a kernel is not known; stalls are left out by its fastest run.
+    seconds = node_times(nodes, {name: [min(times)] for name, times in nodes.items()}, whole_s)
+    versions = {"onnxruntime": onnxruntime.__version__}
+    return _profile(engine.dag, seconds, model_id, device, threads, versions, note)
+
+
+def _profile(
+    dag: ModelDag,
+    seconds: Mapping[str, float],
+    model_id: str,
+    device: str | None,
+    threads: int,
+    versions: Mapping[str, str],
+    note: str,
+) -> DeviceProfile:
     return DeviceProfile(
         model_id=model_id,
         device=device if device is not None else device_name(),
         threads=threads,
-        node_seconds={node.name: seconds.get(node.name, 0.0) for node in runner.dag.nodes},
+        node_seconds={node.name: seconds.get(node.name, 0.0) for node in dag.nodes},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions={
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        versions={**versions, "numpy": np.__version__, "python": platform.python_version()},
         note=note,
     )
 
@@ -118,41 +202,34 @@ def node_times(
     return {name: scale * seconds for name, seconds in times.items()}
 
 
-def _measure(
-    runner: GraphRunner,
-    example: torch.Tensor,
+def _time_whole(
+    run: Callable[[], object],
+    observe: Callable[[], object],
     repeats: int,
     budget_s: float,
     progress: Progress | None,
-) -> tuple[dict[str, list[float]], dict[str, list[float]], float]:
-    """Seconds and processor seconds of each node in each repeat, and seconds of a whole run."""
-    given, exits = {runner.dag.input: example}, list(runner.dag.outputs)
+) -> float:
+    """Seconds of a whole run; blocks of such runs take turns with blocks of observed ones."""
     clock = time.perf_counter
     started = clock()
-    # The first runs allocate memory and let oneDNN prepare its kernels.
-    runner.run(given, exits)
+    # The first runs allocate memory and let kernels prepare themselves.
+    run()
     began = clock()
-    runner.run(given, exits)
+    run()
     one_s = clock() - began
     block_s = min(_BLOCK_S, budget_s / 6)
     expected = max(3, min(repeats, int(budget_s / (2 * max(block_s, one_s)))))
-
-    nodes: dict[str, list[float]] = {}
-    busy: dict[str, list[float]] = {}
     whole: list[float] = []
     for done in range(1, expected + 1):
         runs, began = 0, clock()
         while runs == 0 or clock() - began < block_s:
-            runner.run(given, exits)
+            run()
             runs += 1
         whole.append((clock() - began) / runs)
         began = clock()
         runs = 0
         while runs == 0 or clock() - began < block_s:
-            run, worked = _observed(runner, given, exits)
-            for name in run:
-                nodes.setdefault(name, []).append(run[name])
-                busy.setdefault(name, []).append(worked[name])
+            observe()
             runs += 1
         if progress is not None:
             progress(done, expected)
@@ -160,7 +237,7 @@ def _measure(
             if progress is not None and done < expected:
                 progress(expected, expected)
             break
-    return nodes, busy, median(whole)
+    return median(whole)
 
 
 def _observed(

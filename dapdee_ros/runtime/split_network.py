@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dapdee_ros.core.programs import HeadProgram, Programs
+from dapdee_ros.engines.engine import Array, Engine
 from dapdee_ros.tasks.task import Task, task_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dapdee_ros.exits.model_folder import LoadedModel
+    from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.partition.device_profile import DeviceProfile
 
 
-class Runner(Protocol):
-    """Computes parts of the network; see ``graph.runner.GraphRunner``."""
+class RunnableModel(Protocol):
+    """A model with what computes it."""
 
-    def run(self, given: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
-        """Compute some tensors from others."""
+    @property
+    def card(self) -> ModelCard:
+        """What the planner knows of it."""
 
-    def run_stages(
-        self, given: Mapping[str, Tensor], stages: Sequence[Sequence[str]]
-    ) -> Iterator[dict[str, Tensor]]:
-        """The same in stages."""
+    @property
+    def engine(self) -> Engine:
+        """Computes any part of it."""
 
 
 class SplitNetwork(Programs):
@@ -33,26 +32,26 @@ class SplitNetwork(Programs):
     Not thread-safe: only the process's inference thread calls it.
 
     Attributes:
-        model: the loaded model.
+        card: what is known of the model.
+        engine: computes the network; by default the model's own.
         task: the meaning of the model's outputs; by default the card's.
-        runner: computes the network; by default the model's own.
     """
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: RunnableModel,
         profile: DeviceProfile | None = None,
-        runner: Runner | None = None,
+        engine: Engine | None = None,
         task: Task | None = None,
     ) -> None:
         super().__init__(model.card.dag, profile)
-        self.model = model
-        self.runner: Runner = runner or model.runner
+        self.card = model.card
+        self.engine: Engine = engine or model.engine
         self.task = task or task_of(model.card)
 
     def finish(
-        self, kept: Mapping[str, Tensor], head: HeadProgram, exit_number: int
-    ) -> dict[str, Tensor]:
+        self, kept: Mapping[str, Array], head: HeadProgram, exit_number: int
+    ) -> dict[str, Array]:
         """Compute one exit's outputs from the tensors that a head kept.
 
         Args:
@@ -66,9 +65,9 @@ class SplitNetwork(Programs):
         nodes = self.dag.ancestors(head.boundary)
         outputs = self.dag.exit_outputs(exit_number)
         given = {name: kept[name] for name in self.dag.boundary(nodes, exit_number) or outputs}
-        return self.runner.run(given, outputs)
+        return self.engine.run(given, outputs)
 
-    def decode(self, tensors: Mapping[str, Tensor], exit_number: int) -> Any:
+    def decode(self, tensors: Mapping[str, Array], exit_number: int) -> Any:
         """An answer of the model's task from an exit's outputs.
 
         Args:
@@ -76,4 +75,4 @@ class SplitNetwork(Programs):
             exit_number: the exit.
         """
         outputs = self.dag.exit_outputs(exit_number)
-        return self.task.decode([tensors[name].numpy() for name in outputs], exit_number)
+        return self.task.decode([tensors[name] for name in outputs], exit_number)

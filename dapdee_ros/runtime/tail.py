@@ -56,7 +56,7 @@ def check_frame(
     Raises:
         FrameRefused: if anything does not match; nothing large was allocated then.
     """
-    card = network.model.card
+    card = network.card
     if frame.model_id != card.model_id:
         raise FrameRefused(
             Status.WRONG_MODEL,
@@ -193,13 +193,10 @@ class TailRuntime:
             self._tell(event)
 
     def _compute(self, frame: HeadFrame) -> TailComputed:
-        import torch
-
         network = self._network
         program, arrays = check_frame(network, frame)
-        given = {name: torch.from_numpy(values) for name, values in arrays.items()}
         decoded_s = self._clock()
-        outputs = network.runner.run(given, program.outputs)
+        outputs = network.engine.run(arrays, program.outputs)
         spent_s = self._clock() - decoded_s
         answer = network.decode(outputs, frame.exit_number)
         return TailComputed(answer, spent_s, program.profiled_s)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dapdee_ros.runtime.slow_runner import MOST_SLOWDOWN
+from dapdee_ros.engines.slow_engine import MOST_SLOWDOWN
 from dapdee_ros.testbed.cpu_quota import LEAST_QUOTA
 
 CAR_TEXT_HELP = (

@@ -24,6 +24,7 @@ class MeasuringError(RuntimeError):
 
 def measure_machine(
     model: str,
+    engine: str,
     threads: int,
     environment: Mapping[str, str],
     enter: Callable[[Sequence[str]], list[str]],
@@ -34,6 +35,7 @@ def measure_machine(
 
     Args:
         model: name or folder.
+        engine: what computes, one of ``ENGINES``.
         threads: inference threads.
         environment: of the process; ``ROS_HOME`` determines where profiles are cached.
         enter: makes a command run on that machine.
@@ -46,7 +48,7 @@ def measure_machine(
     Raises:
         MeasuringError: with the process's output, if it failed.
     """
-    command = [sys.executable, "-m", __name__, model, str(threads)]
+    command = [sys.executable, "-m", __name__, model, engine, str(threads)]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             enter(command),
@@ -81,15 +83,12 @@ def measure_machine(
 
 def main() -> int:
     """Load, wait, measure, print."""
-    model_name, threads = sys.argv[1], int(sys.argv[2])
-    import torch
-
+    model_name, engine, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     from dapdee_ros.exits.card import find_model
-    from dapdee_ros.exits.model_folder import load_model
+    from dapdee_ros.exits.runnable import load_runnable
     from dapdee_ros.runtime.own_profile import own_profile
 
-    torch.set_num_threads(threads)
-    model = load_model(find_model(model_name))
+    model = load_runnable(find_model(model_name), engine, threads=threads)
     print(_READY, flush=True)
     if not sys.stdin.readline():
         return 1

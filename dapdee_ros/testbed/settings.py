@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.engines.engine import ENGINES
 from dapdee_ros.partition.policy import sends_plain
 
 LOADS = ("light", "heavy")
@@ -31,6 +32,7 @@ class TestbedSettings:
         settle_s: seconds under quota and link before that.
         source: of the camera: ``roadsigns``, or ``images`` from ``path``.
         path: folder of ``images``.
+        engine: what computes on either side, one of ``ENGINES``.
         threads: inference threads of either side.
         delay_s: propagation delay of each direction in s; needs netem.
         loss_ratio: share of lost packets of each direction; needs netem.
@@ -52,6 +54,7 @@ class TestbedSettings:
     settle_s: float = 5.0
     source: str = "roadsigns"
     path: str = ""
+    engine: str = "torch"
     threads: int = 1
     delay_s: float = 0.0
     loss_ratio: float = 0.0
@@ -64,6 +67,8 @@ class TestbedSettings:
                 f"expected load {' or '.join(LOADS)} and codecs {' or '.join(CODECS)}, got "
                 f"{self.load!r} and {self.codecs!r}"
             )
+        if self.engine not in ENGINES:
+            raise ValueError(f"expected engine {' or '.join(ENGINES)}, got {self.engine!r}")
         for name in ("deadline_s", "rate_hz", "seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from dapdee_ros.engines.slow_engine import slowed_down
 from dapdee_ros.errors import CommandError
 from dapdee_ros.process_table import car_side, edge_side
 from dapdee_ros.processes import Processes, start_all
 from dapdee_ros.report.run_log import LinkRecord, RunLog, RunLogError
-from dapdee_ros.runtime.slow_runner import slowed_down
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.testbed.camera_frames import rendered_frames
@@ -163,6 +163,7 @@ class Testbed:
         frames = self._frames()
         values: dict[str, Any] = {
             "model": settings.model,
+            "engine": settings.engine,
             "threads": settings.threads,
             "deadline_s": settings.deadline,
             "policy": settings.asked_policy,
@@ -209,6 +210,7 @@ class Testbed:
             self._make_group(group)
             profile = measure_machine(
                 settings.model,
+                settings.engine,
                 settings.threads,
                 self._environment(side),
                 partial(self._entering(side), group),

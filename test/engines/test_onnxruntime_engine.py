@@ -62,7 +62,7 @@ def image(dag: ModelDag, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_tail_of_head_is_what_torch_computes(name: str) -> None:
     engine = engine_of(name)
-    dag, sink = engine.dag, engine.dag.exits[-1]
+    dag, sink = engine.dag, engine.dag.outputs[-1]
     given = {dag.input: image(dag)}
     runner = GraphRunner(traced(name))
     expected = runner.run({dag.input: torch.from_numpy(given[dag.input])}, [sink])[sink].numpy()
@@ -79,7 +79,7 @@ def test_tail_of_head_is_what_torch_computes(name: str) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
 def test_all_parts_share_one_copy_of_the_weights(name: str) -> None:
     engine = OnnxRuntimeEngine(export(traced(name)))
-    sink = engine.dag.exits[-1]
+    sink = engine.dag.outputs[-1]
     engine.prepare([engine.dag.input], [[sink]])
     whole = engine.shared_bytes
     state = traced(name).graph_module.state_dict()
@@ -116,7 +116,7 @@ def test_a_later_stage_goes_on_from_where_the_gate_stopped() -> None:
     engine, model = two_exits()
     dag = engine.dag
     given = {dag.input: image(dag)}
-    gate, last = dag.exits
+    gate, last = dag.outputs
     stages = engine.run_stages(given, [[gate], [last, gate]])
     at_gate, at_end = next(stages), next(stages)
     runner = GraphRunner(model)
@@ -132,8 +132,8 @@ def test_a_later_stage_goes_on_from_where_the_gate_stopped() -> None:
 def test_what_is_given_is_not_computed() -> None:
     engine, _ = two_exits()
     dag = engine.dag
-    value = np.full(dag.by_name[dag.exits[0]].shape, 7, np.float32)
-    assert engine.run({dag.exits[0]: value}, [dag.exits[0]])[dag.exits[0]] is value
+    value = np.full(dag.by_name[dag.outputs[0]].shape, 7, np.float32)
+    assert engine.run({dag.outputs[0]: value}, [dag.outputs[0]])[dag.outputs[0]] is value
 
 
 def test_a_part_asked_for_twice_at_once_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_a_part_asked_for_twice_at_once_is_compiled_once(monkeypatch: pytest.Mon
         return compile_part(part)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "_compile_part", counting)
-    stages = [[dag.exits[-1]]]
+    stages = [[dag.outputs[-1]]]
     assert not engine.is_ready([dag.input], stages)
     threads = [
         threading.Thread(target=engine.prepare, args=([dag.input], stages)) for _ in range(4)
@@ -184,7 +184,7 @@ def test_a_part_that_makes_no_sense_is_refused(
 def test_an_array_that_does_not_fit_is_refused(array: np.ndarray) -> None:
     engine, _ = two_exits()
     with pytest.raises(GraphError, match=r"should be float32 \(1, 3, 16, 16\)"):
-        engine.run({engine.dag.input: array}, [engine.dag.exits[0]])
+        engine.run({engine.dag.input: array}, [engine.dag.outputs[0]])
 
 
 def test_providers_are_named() -> None:

@@ -91,7 +91,7 @@ def test_plans_that_hypothesis_thinks_up(network: SplitNetwork) -> None:
 
 
 def test_answers_that_hypothesis_thinks_up(network: SplitNetwork) -> None:
-    labels = network.model.card.labels
+    labels = network.card.labels
     class_ids = st.one_of(st.integers(-2, len(labels) + 1), st.integers(-(2**31), 2**31 - 1))
 
     @EXAMPLES
@@ -131,7 +131,7 @@ def test_profiles_that_contradict_themselves(
     kinds: dict[str, Target], network: SplitNetwork, field: str, value: Any, words: str
 ) -> None:
     message = msg.DeviceProfile(
-        model_id=network.model.card.model_id,
+        model_id=network.card.model_id,
         device="x",
         threads=1,
         node_names=["image", "other"],

@@ -11,11 +11,11 @@ from support.split_pair import Pair, answers_of
 
 from dapdee_ros.codec import TensorSpec
 from dapdee_ros.core.frames import FramePlan, HeadFrame, Place, Status, TailAnswer
+from dapdee_ros.engines.slow_engine import SlowEngine
 from dapdee_ros.exits.model_folder import LoadedModel
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.head import SHUTDOWN, SUPERSEDED, FrameError, HeadRuntime, HeadSettings
-from dapdee_ros.runtime.slow_runner import SlowRunner
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import TailRuntime
 
@@ -133,7 +133,7 @@ def test_a_slow_car_falls_back_to_the_deepest_exit_that_fits(
 ) -> None:
     import queue
 
-    from dapdee_ros.runtime.slow_runner import slowed_down
+    from dapdee_ros.engines.slow_engine import slowed_down
 
     exits = len(model.card.dag.exits)
     boundary = (model.card.dag.input,)
@@ -142,7 +142,7 @@ def test_a_slow_car_falls_back_to_the_deepest_exit_that_fits(
     network = SplitNetwork(
         model,
         slowed_down(profile, slowdown),  # type: ignore[arg-type]
-        SlowRunner(model.runner, slowdown),
+        SlowEngine(model.engine, slowdown),
     )
     results: queue.Queue = queue.Queue()
     head = HeadRuntime(

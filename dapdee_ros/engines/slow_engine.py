@@ -9,15 +9,14 @@ a slow machine, but this needs no privileges.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from dapdee_ros.engines.engine import Array, Engine, Stages
 
+if TYPE_CHECKING:
     from dapdee_ros.partition.device_profile import DeviceProfile
-    from dapdee_ros.runtime.split_network import Runner
 
 MOST_SLOWDOWN = 1000.0
 
@@ -25,36 +24,46 @@ _MOST_OVER_USUAL = 1.5
 _LEARNING = 0.2
 
 
-class SlowRunner:
-    """A runner that takes ``slowdown`` times as long.
+class SlowEngine:
+    """An engine that takes ``slowdown`` times as long.
 
     Attributes:
+        dag: the network's DAG.
+        name: that of the engine that computes.
         slowdown: factor on all times.
     """
 
-    def __init__(self, runner: Runner, slowdown: float) -> None:
-        self._runner = runner
+    def __init__(self, engine: Engine, slowdown: float) -> None:
+        self._engine = engine
+        self.dag = engine.dag
+        self.name = engine.name
         self.slowdown = slowdown
         self._usual_s: dict[tuple[str, ...], float] = {}
 
-    def run(self, given: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
-        """As ``GraphRunner.run``, later."""
+    def run(self, given: Mapping[str, Array], targets: Sequence[str]) -> dict[str, Array]:
+        """As ``Engine.run``, later."""
         started_s = time.thread_time()
-        values = self._runner.run(given, targets)
+        values = self._engine.run(given, targets)
         self._wait((*given, "", *targets), started_s)
         return values
 
-    def run_stages(
-        self, given: Mapping[str, Tensor], stages: Sequence[Sequence[str]]
-    ) -> Iterator[dict[str, Tensor]]:
-        """As ``GraphRunner.run_stages``, each stage later."""
+    def run_stages(self, given: Mapping[str, Array], stages: Stages) -> Iterator[dict[str, Array]]:
+        """As ``Engine.run_stages``, each stage later."""
         started_s = time.thread_time()
         done: tuple[str, ...] = tuple(given)
-        for values, names in zip(self._runner.run_stages(given, stages), stages, strict=True):
+        for values, names in zip(self._engine.run_stages(given, stages), stages, strict=True):
             self._wait((*done, "", *names), started_s)
             done = (*done, *names)
             yield values
             started_s = time.thread_time()
+
+    def prepare(self, given: Iterable[str], stages: Stages) -> None:
+        """As ``Engine.prepare``."""
+        self._engine.prepare(given, stages)
+
+    def is_ready(self, given: Iterable[str], stages: Stages) -> bool:
+        """As ``Engine.is_ready``."""
+        return self._engine.is_ready(given, stages)
 
     def _wait(self, what: tuple[str, ...], started_s: float) -> None:
         spent_s = time.thread_time() - started_s
