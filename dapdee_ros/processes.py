@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dapdee_ros.errors import CommandError
+from dapdee_ros.owner import OWNER_VARIABLE
 from dapdee_ros.process_table import OF_EVERY_NODE, REQUIRED, ProcessStart
 from dapdee_ros.supervision import Decision, Restarts, Verdict, end_of_log
 
@@ -95,7 +96,7 @@ class Processes:
         with (self.folder / f"{executable}.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
-                env=self._environment,
+                env={**self._environment, OWNER_VARIABLE: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if echo else log,
                 stderr=subprocess.STDOUT,

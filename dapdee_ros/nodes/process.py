@@ -29,6 +29,7 @@ from dapdee_ros.nodes.ending import Ending, StopProcess
 from dapdee_ros.nodes.link_context import close_links, keep_inside
 from dapdee_ros.nodes.parameters import warn_of_unknown
 from dapdee_ros.nodes.participant_profile import installed_config
+from dapdee_ros.owner import end_with_owner
 from dapdee_ros.runtime.shared_memory import clear_left_behind
 from dapdee_ros.runtime.system_clock import SystemClock
 
@@ -102,6 +103,7 @@ def run_nodes(
     Returns:
         The process's exit status; 2 if a node could not write its last file (``FileError``).
     """
+    end_with_owner()
     # A crash in the middleware or in torch would otherwise end the process silently.
     faulthandler.enable(file=_STDERR)
     prepare_dds(large_messages=large_messages)

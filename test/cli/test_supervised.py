@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -78,13 +79,31 @@ def test_what_is_killed_drives_again(ros: RosWorld, tmp_path: Path) -> None:
             back = partial(from_edge_since, len(results), old)
             ros.spin_until(back, BACK_S, f"{killed} is back\n{car.output()}")
             back_s[killed] = time.monotonic() - killed_s
-            said = f"{killed} was ended by signal 9 and is started again"
+            said = f"{killed} was ended by signal 9 and is restarted"
             ros.spin_until(lambda said=said: said in car.output(), 5.0, said)  # type: ignore[misc]
         print(f"back after {back_s} s")
         assert car.stop(20.0, signal.SIGTERM) == 0, car.output()
         assert not psutil.pid_exists(car.pid) or not psutil.Process(car.pid).children()
     finally:
         car.kill()
+
+
+def test_a_killed_command_leaves_no_nodes(ros: RosWorld, tmp_path: Path) -> None:
+    results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
+    car = Dapdee(ros, tmp_path, "car", "--edge", "true", *SLOW_CAR)
+    nodes: list[psutil.Process] = []
+    try:
+        ros.spin_until(lambda: bool(results), START_S, "a result")
+        nodes = psutil.Process(car.pid).children(recursive=True)
+        assert len(nodes) >= 5
+        os.kill(car.pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(nodes, timeout=30.0)
+        assert not alive, [node.cmdline() for node in alive]
+    finally:
+        car.kill()
+        for node in nodes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                node.kill()
 
 
 def test_a_process_that_fails_for_good_ends_the_rest(ros: RosWorld, tmp_path: Path) -> None:
