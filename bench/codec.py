@@ -33,9 +33,9 @@ from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
 from dapdee_ros.partition.codec_cost import MeasuredCodec, TensorCost
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.runtime.profiling import measure_profile
@@ -132,8 +132,10 @@ def table_of(
 
 def choose(table: CandidateTable, rate_bps: float, slowdown: float, deadline_s: float) -> Plan:
     """The planner's choice over this link."""
-    link, load = LinkState(rate_bps, RTT_S), LoadState(car_slowdown=slowdown)
-    return table.decide(Situation(link, load, deadline_s, "latency", quality_tolerance=MOST_LOST))
+    link, sites = Hop(rate_bps, RTT_S), car_and_edge(car_slowdown=slowdown)
+    return table.decide(
+        Situation(sites, (link,), deadline_s, "latency", quality_tolerance=MOST_LOST)
+    )
 
 
 def accuracies(network: Network, cut: Boundary, codecs: Sequence[str]) -> dict[str, float]:

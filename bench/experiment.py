@@ -1,4 +1,4 @@
-"""The paper's experiment in the simulator: every model, link, load and policy.
+"""The paper's experiment in the simulator: every model, link, sites and policy.
 
 Three parts, each with its JSON under docs/results/: the matrix over fixed links, regret over
 measured drives, and networks measured on a real Raspberry Pi 4. docs/results.md is then written

@@ -30,11 +30,11 @@ from dapdee_ros.datasets.split import Split
 from dapdee_ros.exits.card import ModelCard, find_model
 from dapdee_ros.exits.gates import softmax
 from dapdee_ros.exits.model_folder import LoadedModel, load_model
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of, sample_profiles
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
@@ -144,11 +144,11 @@ def study(
     for car_name, car in cars.items():
         problem = problem_of(card, car, edge, codecs)
         for rate_name, rate_bps in FIXED_RATES_BPS.items():
-            link = LinkState(rate_bps, args.rtt_s)
+            link = Hop(rate_bps, args.rtt_s)
             row: dict[str, Any] = {"car": car_name, "link": rate_name, "uplink_bps": rate_bps}
             for name, gates in (("off", False), ("on", True)):
                 plan = problem.table.decide(Situation(
-                    link, LoadState(), args.deadline_s, "latency",
+                    car_and_edge(), (link,), args.deadline_s, "latency",
                     quality_tolerance=args.tolerance, gates=gates,
                 ))  # fmt: skip
                 measured = outcome(problem, plan, frames)

@@ -22,11 +22,11 @@ from typing import Any
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.testbed.following import Change, Outage, changes_of, lost_frames, outages_of
 from dapdee_ros.testbed.settings import CODECS, TestbedSettings
@@ -134,9 +134,9 @@ def excess(log: RunLog, problem: Problem, change: Change) -> float:
         if record.rtt_s is not None and change.at_s < record.at_s < change.until_s
     )
     situation = Situation(
+        car_and_edge(),
         # The rate counts headers, which are about 6 % on the packets of the testbed's link.
-        LinkState(0.94 * change.rate_bps, rtts[len(rtts) // 2] if rtts else 0.0),
-        LoadState(),
+        (Hop(0.94 * change.rate_bps, rtts[len(rtts) // 2] if rtts else 0.0),),
         settings["deadline_s"],
         settings["mode"],
         quality_tolerance=TOLERANCE,

@@ -30,12 +30,12 @@ from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
 from dapdee_ros.partition.codec_cost import AsIs
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.heavy_search import heavy_search
 from dapdee_ros.partition.min_cut import CAR_SIDE, EDGE_SIDE, CutCosts, cut_graph, split_of
 from dapdee_ros.partition.policies.published_cuts import PublishedCuts
 from dapdee_ros.partition.policy import Problem, Situation
+from dapdee_ros.partition.sites import Hop, Site, car_and_edge
 from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.runtime.profiling import measure_profile
 
@@ -53,7 +53,7 @@ FLOWS = {
     "boykov_kolmogorov": flow.boykov_kolmogorov,
     "edmonds_karp": flow.edmonds_karp,
 }
-Where = tuple[LinkState, LoadState, float]
+Where = tuple[tuple[Site, ...], tuple[Hop, ...], float]
 
 
 class TokenExits(nn.Module):
@@ -107,8 +107,8 @@ def situations(rng: random.Random, count: int, whole_s: float) -> list[Where]:
     """Links from 0.1 to 100 Mbit/s, cars up to 30 times slower, deadlines around the whole."""
     return [
         (
-            LinkState(10 ** rng.uniform(5, 8), rng.uniform(0.005, 0.1)),
-            LoadState(10 ** rng.uniform(0, 1.5), 10 ** rng.uniform(0, 0.5)),
+            car_and_edge(10 ** rng.uniform(0, 1.5), 10 ** rng.uniform(0, 0.5)),
+            (Hop(10 ** rng.uniform(5, 8), rng.uniform(0.005, 0.1)),),
             whole_s * 10 ** rng.uniform(0, 2),
         )
         for _ in range(count)
@@ -130,7 +130,7 @@ def seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:
 def decide_s(table: CandidateTable, where: Sequence[Where], mode: str) -> float:
     """Median seconds of a decision."""
     table.decide(Situation(*where[0]))
-    situations = [Situation(s[0], s[1], s[2], mode) for s in where]
+    situations = [Situation(*s, mode) for s in where]
     return median(
         seconds([lambda s=s: table.decide(s) for s in situations])  # type: ignore[misc]
     )
@@ -164,8 +164,8 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
     alone = ModelDag(tuple(n for n in dag.nodes if n.name in part), (dag.exits[-1],))
     one = CandidateTable.build(alone, car, edge, exit_quality=[0.9])
     graphs = []
-    for link, load, _ in where[: args.cuts]:
-        costs = CutCosts.of(alone, 1, car, edge, AsIs(), link, load)
+    for sites, hops, _ in where[: args.cuts]:
+        costs = CutCosts.of(alone, 1, car, edge, AsIs(), Situation(sites, hops, 1.0))
         graphs.append(cut_graph(alone, costs))
     by_flow = {
         flow_name: median(
@@ -191,16 +191,16 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
     }
 
     searches, worse, listed, listed_worse = [], [], [], []
-    published = PublishedCuts(Problem(alone, car, edge, [0.9]))
-    for link, load, _ in where[: args.searches]:
-        costs = CutCosts.of(alone, 1, car, edge, AsIs(), link, load)
+    published = PublishedCuts(Problem(alone, (car, edge), [0.9]))
+    for sites, hops, _ in where[: args.searches]:
+        costs = CutCosts.of(alone, 1, car, edge, AsIs(), Situation(sites, hops, 1.0))
         started = time.perf_counter()
         found = heavy_search(alone, 1, costs, max_cuts=args.max_cuts, flow_func=FLOWS[best_flow])
         searches.append(time.perf_counter() - started)
-        exact = one.decide(Situation(link, load, 1e9, "throughput"))
+        exact = one.decide(Situation(sites, hops, 1e9, "throughput"))
         assert split_of(alone, 1, found.split.head, costs).period_s == found.split.period_s
         worse.append(found.split.period_s / exact.period_s)
-        situation = Situation(link, load, 1e9, "throughput")
+        situation = Situation(sites, hops, 1e9, "throughput")
         published.heavy(1, situation, "")  # lists the cuts, once
         started = time.perf_counter()
         best = published.heavy(1, situation, "")

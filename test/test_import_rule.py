@@ -100,11 +100,11 @@ from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
-from dapdee_ros.partition.cost import LinkState, LoadState
+from dapdee_ros.partition.sites import Hop, Site, car_and_edge
 card = read_card(find_model("roadsigns"))
 profile = DeviceProfile(card.model_id, "any", 1, {n.name: 1e-3 for n in card.dag.nodes}, "now")
 table = CandidateTable.build(card.dag, profile, profile, exit_quality=card.exit_quality)
-print(table.decide(Situation(LinkState(1e6), LoadState(), 1.0)).exit_number)
+print(table.decide(Situation(car_and_edge(), (Hop(1e6),), 1.0)).exit_number)
 print(*({"torch", "networkx", "cv2"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -24,9 +24,9 @@ from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.card import ModelCard
-    from dapdee_ros.partition.cost import LinkState
     from dapdee_ros.partition.plan import Plan
     from dapdee_ros.partition.policy import Problem, Situation
+    from dapdee_ros.partition.sites import Hop
     from dapdee_ros.partition.sweep import Sweep
 
 SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, card: ModelCard) -> int:
     from dapdee_ros.codec import CODEC_NAMES
     from dapdee_ros.files import require_folder
-    from dapdee_ros.partition.cost import LoadState
     from dapdee_ros.partition.from_card import choose_profiles, problem_of
     from dapdee_ros.partition.policy import ask, make_policy
+    from dapdee_ros.partition.sites import car_and_edge
     from dapdee_ros.report.run_log import plain
 
     if args.out and not (args.sweep or args.draw):
@@ -103,8 +103,9 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         require_folder(stem.parent)
     settings = settings_from(args, PlanningSettings)
     situation = settings.situation(
-        _link(args.link, args.rtt_s, args.link_spread),
-        LoadState(args.car_slowdown, args.edge_slowdown, args.load_score),
+        car_and_edge(args.car_slowdown, args.edge_slowdown),
+        (_link(args.link, args.rtt_s, args.link_spread),),
+        load_score=args.load_score,
         most_period_s=1 / args.rate_hz if args.rate_hz else math.inf,
     )
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
@@ -141,18 +142,18 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
     return 0
 
 
-def _link(text: str, rtt_s: float, spread: float) -> LinkState:
-    from dapdee_ros.partition.cost import LinkState
+def _link(text: str, rtt_s: float, spread: float) -> Hop:
+    from dapdee_ros.partition.sites import Hop
     from dapdee_ros.simulation.link_text import parse_link
 
     if text == "none":
-        return LinkState(0.0, rtt_s, connected=False)
+        return Hop(0.0, rtt_s, connected=False)
     trace = parse_link(text)
     if len(trace.rates_bps) > 1:
         raise CommandError(
             f"--link {text}: a plan is made for one rate; give cat1, 3g, 4g, wifi or 8.5mbit"
         )
-    return LinkState(float(trace.rates_bps[0]), rtt_s, relative_spread=spread)
+    return Hop(float(trace.rates_bps[0]), rtt_s, relative_spread=spread)
 
 
 def _others(problem: Problem, situation: Situation, plan: Plan, count: int) -> list[Plan]:
@@ -223,7 +224,7 @@ def _values(
         "policy": args.policy,
         "mode": str(situation.objective),
         "deadline_s": situation.deadline_s,
-        "uplink_bps": situation.link.uplink_bps,
+        "uplink_bps": situation.link.rate_bps,
         "rtt_s": situation.link.rtt_s,
         "car": problem.car.device,
         "edge": problem.edge.device,
@@ -247,7 +248,7 @@ def _show(
 ) -> None:
     link = situation.link
     print(
-        f"{card.name} ({card.model_id}), link {args.link} ({link.uplink_bps / 1e6:g} Mbit/s, round "
+        f"{card.name} ({card.model_id}), link {args.link} ({link.rate_bps / 1e6:g} Mbit/s, round "
         f"trip {link.rtt_s * 1e3:g} ms), deadline {situation.deadline_s:g} s, "
         f"{situation.objective}, policy {args.policy}"
     )

@@ -38,14 +38,14 @@ from dapdee_ros.estimation.presence import EdgePresence, Presence
 from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.graph.cuts import head_of
-from dapdee_ros.partition.answer import NO_LINK, Answer, repriced
+from dapdee_ros.partition.answer import Answer, repriced
 from dapdee_ros.partition.conditions import Measured
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.keeper import PlanKeeper
 from dapdee_ros.partition.objective import objective_named
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, check_switch
+from dapdee_ros.partition.sites import CAR, EDGE, NO_HOP, Hop, Site
 
 SAY_ALIVE_S = 1.0
 """Between two signs of life to the head, which goes by ``plan_timeout_s``."""
@@ -89,8 +89,8 @@ class ManagerCore:
         self.check(settings)
         self._problem: Problem | None = None
         self._policy: Policy | None = None
-        self._link = NO_LINK
-        self._slowdowns = {"car": SlowdownFilter(), "edge": SlowdownFilter()}
+        self._link = NO_HOP
+        self._slowdowns = {CAR: SlowdownFilter(), EDGE: SlowdownFilter()}
         self._load = LoadEstimator()
         self._frames = FrameRate()
         self._keeper = PlanKeeper(settings.keeper)
@@ -167,16 +167,15 @@ class ManagerCore:
         settings, load = self._settings, self._load.estimate(now_s)
         # The estimator's own verdict, because it has hysteresis around the threshold.
         objective = objective_named(settings.wanted, load.heavy and not settings.priority)
-        state = LoadState(
-            car_slowdown=self._slowdowns["car"].at(now_s),
-            edge_slowdown=self._slowdowns["edge"].at(now_s),
-            score=load.score,
-            indicators=load.indicators,
+        return settings.situation(
+            tuple(Site(id_, of.at(now_s)) for id_, of in self._slowdowns.items()),
+            (self._link,),
+            objective,
+            most_period_s=self._most_period_s(),
+            window=settings.max_in_flight,
+            load_score=load.score,
+            load_indicators=load.indicators,
         )
-        link = self._link
-        if link.usable:
-            link = replace(link, window=settings.max_in_flight)
-        return settings.situation(link, state, objective, self._most_period_s())
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -185,13 +184,13 @@ class ManagerCore:
         self._load.on_link(now_s, link.uplink_bps, link.rtt_s, link.connected)
         spread = link.relative_spread
         if link.connected and 0 < link.uplink_bps < math.inf:
-            self._link = LinkState(
-                uplink_bps=link.uplink_bps,
+            self._link = Hop(
+                rate_bps=link.uplink_bps,
                 rtt_s=link.rtt_s if 0 <= link.rtt_s < math.inf else 0.0,
                 relative_spread=spread if 0 <= spread < math.inf else 1.0,
             )
         else:
-            self._link = NO_LINK
+            self._link = NO_HOP
         self._decide(now_s, None)
 
     def _on_load(self, now_s: float, load: LoadMeasured) -> None:
@@ -203,8 +202,8 @@ class ManagerCore:
 
     def _on_result(self, now_s: float, result: ResultCame) -> None:
         self.head.on_sign(now_s)
-        self._slowdowns["car"].on_frame(now_s, result.car_slowdown)
-        self._slowdowns["edge"].on_frame(now_s, result.edge_slowdown)
+        self._slowdowns[CAR].on_frame(now_s, result.car_slowdown)
+        self._slowdowns[EDGE].on_frame(now_s, result.edge_slowdown)
         told = self.told
         if told is None or result.plan_epoch != told.epoch:
             return
@@ -224,8 +223,8 @@ class ManagerCore:
 
     def _on_problem(self, now_s: float, event: ProblemChanged) -> None:
         problem, before = event.problem, self._problem
-        for side, slowdown in self._slowdowns.items():
-            if before is None or getattr(before, side) is not getattr(problem, side):
+        for k, slowdown in enumerate(self._slowdowns.values()):
+            if before is None or before.profiles[k] is not problem.profiles[k]:
                 slowdown.forget()
         self._problem, self._policy = problem, event.policy
         self.complaint = ""
@@ -319,8 +318,8 @@ class ManagerCore:
             policy,
             settings.deadline_s,
             settings.max_in_flight,
-            situation.link.uplink_bps,
-            situation.load.score,
+            situation.link.rate_bps,
+            situation.load_score,
         )
         self.told_s = now_s
         self.drift.on_plan(epoch, plan.expected_latency_s)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS
 from dapdee_ros.core.settings import SettingError, check_settings, setting
 from dapdee_ros.partition.conditions import HardConditions
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.keeper import KeeperSettings
 from dapdee_ros.partition.objective import AUTO, NAMED, WEIGHTED, Objective
 from dapdee_ros.partition.policy import Situation
+from dapdee_ros.partition.sites import Hop, Site
 
 
 @dataclass(frozen=True)
@@ -173,22 +173,22 @@ class PlanningSettings:
 
     def situation(
         self,
-        link: LinkState,
-        load: LoadState,
+        sites: tuple[Site, ...],
+        hops: tuple[Hop, ...],
         mode: Objective | None = None,
-        most_period_s: float = math.inf,
+        **facts: Any,
     ) -> Situation:
         """The input of a policy.
 
         Args:
-            link: the link as estimated.
-            load: slowdowns of both sides and the load score.
-            mode: what to minimise, if decided; None: by the settings.
-            most_period_s: seconds between frames that a plan has to keep up with.
+            sites: the machines as they are now.
+            hops: the links between them as estimated.
+            mode: what to minimise, where that is settled; None: what the settings want.
+            facts: other attributes of ``Situation``: what is known of frames and load.
         """
         return Situation(
-            link,
-            load,
+            sites,
+            hops,
             self.deadline_s,
             mode or self.wanted,
             priority=self.priority,
@@ -198,7 +198,7 @@ class PlanningSettings:
             keep_raw_on_car=self.keep_raw_on_car,
             gates=self.gates,
             risk=self.risk,
-            most_period_s=most_period_s,
+            **facts,
         )
 
     @property

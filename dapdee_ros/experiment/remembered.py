@@ -26,12 +26,15 @@ class Remembered:
 
     def plan(self, situation: Situation) -> Plan:
         """What the policy said to the first situation like this one."""
-        link, load = situation.link, situation.load
         key = (
-            _step(link.uplink_bps, _RATE_STEP) if link.usable else None,
-            round(link.rtt_s / _RTT_STEP_S),
-            _step(load.car_slowdown, _SLOWDOWN_STEP),
-            _step(load.edge_slowdown, _SLOWDOWN_STEP),
+            tuple(
+                (
+                    _step(hop.rate_bps, _RATE_STEP) if hop.usable else None,
+                    round(hop.rtt_s / _RTT_STEP_S),
+                )
+                for hop in situation.hops
+            ),
+            tuple(_step(site.slowdown, _SLOWDOWN_STEP) for site in situation.sites),
             situation.deadline_s,
             situation.objective,
         )

@@ -183,8 +183,8 @@ def _timing_only(
     return Subject(
         name,
         {
-            "f32": Problem(runner.dag, car, edge, ranks, plain),
-            "all": Problem(runner.dag, car, edge, ranks, coded),
+            "f32": Problem(runner.dag, (car, edge), ranks, plain),
+            "all": Problem(runner.dag, (car, edge), ranks, coded),
         },
         None,
         "",

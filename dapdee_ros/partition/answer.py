@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.partition.cost import LinkState
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.keeper import worth_sending
 from dapdee_ros.partition.pinned import PinnedPlan
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
-
-NO_LINK = LinkState(0.0, connected=False)
+from dapdee_ros.partition.sites import NO_HOP
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def answer(
         plan = ask(policy, situation, problem)
         if not plan.boundary or gains_over_alone is None:
             return Answer(plan)
-        alone = ask(policy, replace(situation, link=NO_LINK), problem)
+        alone = ask(policy, situation.over(NO_HOP), problem)
         if worth_sending(plan, alone, gains_over_alone):
             return Answer(plan)
         return Answer(replace(alone, reason="the link would gain too little"))
@@ -80,9 +78,8 @@ def repriced(plan: Plan | None, situation: Situation, problem: Problem) -> Plan 
         return None
     try:
         priced = problem.pricing_table.price(
-            exit_number, boundary, codec, situation.link, situation.load, situation.deadline_s,
-            situation.objective, gate=gate, gate_threshold=threshold, energy=situation.energy,
-        )  # fmt: skip
+            exit_number, boundary, codec, situation, gate=gate, gate_threshold=threshold
+        )
     except (PlanningError, GraphError):
         return None
     return replace(priced, late=priced.late or priced.period_s > situation.most_period_s)
@@ -104,7 +101,7 @@ def _priced(pinned: PinnedPlan, situation: Situation, problem: Problem) -> Plan:
 
 def _standing_by(situation: Situation, problem: Problem, why: str) -> Plan | None:
     try:
-        plan = problem.table_alone.decide(replace(situation, link=NO_LINK))
+        plan = problem.table_alone.decide(situation.over(NO_HOP))
     except PlanningError:
         # Not even the car alone reaches the quality floor.
         return None

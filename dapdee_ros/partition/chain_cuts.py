@@ -10,7 +10,7 @@ from dapdee_ros.partition.candidates import BYTES, SENDS, Candidates, Floats
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem, Situation
 from dapdee_ros.partition.pricing import plan_of
-from dapdee_ros.partition.view import link_weights
+from dapdee_ros.partition.view import cost_weights
 
 
 class ChainCuts:
@@ -29,7 +29,7 @@ class ChainCuts:
 
     def fastest(self, situation: Situation, reason: str) -> Plan:
         """The one with the lowest latency now."""
-        return self.cheapest(situation, link_weights(situation.link, situation.load), reason)
+        return self.cheapest(situation, cost_weights(situation.sites, situation.hops), reason)
 
     def cheapest(self, situation: Situation, weights: Floats, reason: str) -> Plan:
         """The one with the lowest sum of its costs.
@@ -46,8 +46,6 @@ class ChainCuts:
             costs[c.worst[SENDS] > 0] = np.inf
         row = int(costs.argmin())
         boundary = tuple(self._names[i] for i in np.flatnonzero(c.boundaries[row]))
-        plan = plan_of(
-            self._basis, c, row, boundary, situation.link, situation.load, situation.objective,
-            False, f"{reason}: {c.worst[BYTES, row]:.0f} bytes", situation.energy,
-        )  # fmt: skip
+        words = f"{reason}: {c.worst[BYTES, row]:.0f} bytes"
+        plan = plan_of(self._basis, c, row, boundary, situation, False, words)
         return replace(plan, late=not plan.latency_s <= situation.deadline_s)

@@ -1,105 +1,93 @@
-"""The state of link and load, and the cost of a split under them.
+"""What a plan costs: the formulas, over lists of sites and hops.
 
-The formulas, for a head that takes ``car_s`` and a tail that takes ``edge_s`` as profiled (both
-with their part of the codec) and ``boundary_bytes`` between them:
+Site k runs its part in ``part_s[k]`` as profiled (with its part of the codecs), and hop k carries
+``sent_bytes[k - 1]``. Up to the last hop that is crossed, and 0 from there on:
 
-- T_d = car_slowdown * car_s, T_e = edge_slowdown * edge_s
-- T_t = rtt_s + 8 * boundary_bytes / uplink_bps, and 0 where nothing is sent
-- latency T = T_d + T_t + T_e
-- period P = max(T_d, 8 * boundary_bytes / uplink_bps, T_e, T / window): a frame that is sent has a
+- stage T_k = slowdown_k * part_s[k]
+- hop H_k = rtt_k + 8 * bytes_k / rate_k
+- latency T = the sum of all T_k and H_k
+- period P = max(every T_k, every 8 * bytes_k / rate_k, T / window): a frame that is sent has a
   slot in the window from the start of its head to its answer (Little's law). Over a fast link to a
   fast edge server that is the bottleneck, although every stage alone could do more
-- car energy E = compute_w * T_d + send_j_per_byte * boundary_bytes + wait_w * (T - T_d)
+- car energy E = compute_w * T_0 + send_j_per_byte * bytes_1 + wait_w * (T - T_0)
+
+Over one hop T_0, H_1 and T_1 are T_d, T_t and T_e of the papers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dapdee_ros.partition.errors import DeadlineError, LinkError, LoadError, PlanningError
+from dapdee_ros.partition.errors import DeadlineError, PlanningError
 from dapdee_ros.partition.objective import Objective, objective_named
+from dapdee_ros.partition.sites import Hop, Site
 
 # Below this load score a task counts as light and is planned for latency (the paper's threshold).
 HEAVY_LOAD_SCORE = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class LinkState:
-    """The state of the radio link.
+class PlanCost(NamedTuple):
+    """What a plan takes, in s, by the module's formulas.
 
     Attributes:
-        uplink_bps: rate from car to edge in bit/s; 0 means that nothing gets through.
-        rtt_s: round-trip time of a small packet in s.
-        connected: False if the edge does not answer.
-        relative_spread: standard deviation of the rate's estimate over the estimate (0: certain).
-        window: how many frames may be computed on, sent or waited for at a time; infinity: any.
-
-    Raises:
-        LinkError: at construction, for a negative, infinite or NaN value, or a window below 1.
+        stage_s: T_k of the sites that compute: the car, and one more for every hop crossed.
+        hop_s: H_k of the hops crossed.
+        latency_s: T.
+        period_s: P.
     """
 
-    uplink_bps: float
-    rtt_s: float = 0.0
-    connected: bool = True
-    relative_spread: float = 0.0
-    window: float = math.inf
-
-    def __post_init__(self) -> None:
-        for name in ("uplink_bps", "rtt_s", "relative_spread"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise LinkError(f"{name} is {value}; expected a finite number of 0 or more")
-        if not self.window >= 1:
-            raise LinkError(f"window is {self.window}; expected 1 or more frames")
-
-    @property
-    def usable(self) -> bool:
-        """Whether a boundary can be sent at all."""
-        return self.connected and self.uplink_bps > 0
-
-    def pessimistic_bps(self, risk: float) -> float:
-        """The rate that the link falls below with probability ``risk``, in bit/s.
-
-        The estimate's error is taken as log-normal, so the rate stays above 0 whatever the spread.
-
-        Args:
-            risk: probability in (0, 0.5]; 0.5 is the estimate itself.
-        """
-        return self.uplink_bps * math.exp(_normal_quantile(risk) * self.relative_spread)
+    stage_s: tuple[float, ...]
+    hop_s: tuple[float, ...]
+    latency_s: float
+    period_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class LoadState:
-    """The load of both sides.
+def plan_cost(
+    part_s: Sequence[float],
+    sent_bytes: Sequence[float],
+    sites: Sequence[Site],
+    hops: Sequence[Hop],
+    window: float = math.inf,
+    sent_share: float = 1.0,
+) -> PlanCost:
+    """Price a plan by the module's formulas.
 
-    Attributes:
-        car_slowdown: measured over profiled time on the car (1: as profiled).
-        edge_slowdown: the same for the edge server.
-        score: the load score, 0 (idle) to 1; decides about mode ``auto``.
-        indicators: what the score is made of (``cpu``, ``memory``, ``uplink``, ``delay``,
-            ``battery``, ``deadline``), each 0 to 1 with 1 = loaded; for policies that score the
-            load themselves.
+    Args:
+        part_s: profiled seconds of each site that computes, the car's first.
+        sent_bytes: what each hop carries that is crossed, one fewer.
+        sites: the sites, in order.
+        hops: the hops between them; over one that is unusable it takes forever (infinity).
+        window: how many frames may be under way.
+        sent_share: share of the frames that wait for the round trips, 0 to 1; for means over frames
+            of which a gate ends some.
 
     Raises:
-        LoadError: at construction, for a slowdown not above 0 or a score outside 0 to 1.
+        PlanningError: if there are more parts than sites, or not one hop between any two.
+
+    >>> sites, hops = (Site("car", 2.0), Site("edge")), (Hop(8e6, rtt_s=0.01),)
+    >>> plan_cost((0.02, 0.03), (50_000,), sites, hops)
+    PlanCost(stage_s=(0.04, 0.03), hop_s=(0.060000000000000005,), latency_s=0.13, period_s=0.05)
     """
-
-    car_slowdown: float = 1.0
-    edge_slowdown: float = 1.0
-    score: float = 0.0
-    indicators: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("car_slowdown", "edge_slowdown"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise LoadError(f"{name} is {value}; expected a finite number above 0")
-        if not 0 <= self.score <= 1:
-            raise LoadError(f"load score is {self.score}; expected 0 to 1")
+    if len(part_s) > len(sites) or len(sent_bytes) != len(part_s) - 1:
+        raise PlanningError(
+            f"{len(part_s)} parts with {len(sent_bytes)} boundaries do not fit {len(sites)} sites"
+        )
+    latency_s = period_s = sites[0].slowdown * part_s[0]
+    stage_s, hop_s = [latency_s], []
+    for k, carried in enumerate(sent_bytes):
+        site, hop = sites[k + 1], hops[k]
+        on_air_s = 8 * carried / hop.rate_bps if hop.usable else math.inf
+        hop_s.append(sent_share * hop.rtt_s + on_air_s)
+        stage_s.append(site.slowdown * part_s[k + 1])
+        latency_s = latency_s + hop_s[-1] + stage_s[-1]
+        period_s = max(period_s, on_air_s, stage_s[-1])
+    if hop_s:
+        # What sends nothing takes its latency anyway, and a window is one frame or more.
+        period_s = max(period_s, latency_s / window)
+    return PlanCost(tuple(stage_s), tuple(hop_s), latency_s, period_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,49 +129,9 @@ FREE = EnergyPrices()
 """No prices are known."""
 
 
-class SplitCost(NamedTuple):
-    """Seconds of one split; ``latency_s`` and ``period_s`` as the module's formulas."""
-
-    head_s: float
-    transfer_s: float
-    edge_s: float
-    latency_s: float
-    period_s: float
-
-
-def split_cost(
-    car_s: float,
-    boundary_bytes: float,
-    edge_s: float,
-    sends: bool,
-    link: LinkState,
-    load: LoadState,
-    sent_share: float = 1.0,
-) -> SplitCost:
-    """Price one split by the module's formulas.
-
-    Args:
-        car_s: profiled seconds of the head, encoding included.
-        boundary_bytes: what is sent, in bytes.
-        edge_s: profiled seconds of the tail, decoding included.
-        sends: False if the car finishes alone; then nothing of link and edge counts.
-        link: the link; a split that sends over an unusable link takes forever (infinity).
-        load: slowdowns of both sides.
-        sent_share: share of the frames that wait for the round trip, 0 to 1; for means over frames
-            of which a gate ends some.
-    """
-    head_s = load.car_slowdown * car_s
-    if not sends:
-        return SplitCost(head_s, 0.0, 0.0, head_s, head_s)
-    on_air_s = 8 * boundary_bytes / link.uplink_bps if link.usable else math.inf
-    transfer_s = sent_share * link.rtt_s + on_air_s
-    tail_s = load.edge_slowdown * edge_s
-    latency_s = head_s + transfer_s + tail_s
-    period_s = max(head_s, on_air_s, tail_s, latency_s / link.window)
-    return SplitCost(head_s, transfer_s, tail_s, latency_s, period_s)
-
-
-def resolve_objective(mode: str | Objective, load: LoadState, priority: bool = False) -> Objective:
+def resolve_objective(
+    mode: str | Objective, load_score: float, priority: bool = False
+) -> Objective:
     """What to minimise.
 
     Mode ``auto`` is the latency for a priority task or a light load, the period for a heavy one.
@@ -191,7 +139,7 @@ def resolve_objective(mode: str | Objective, load: LoadState, priority: bool = F
     Raises:
         ObjectiveError: for a mode that names no objective.
     """
-    return objective_named(mode, not priority and load.score >= HEAVY_LOAD_SCORE)
+    return objective_named(mode, not priority and load_score >= HEAVY_LOAD_SCORE)
 
 
 def check_deadline(deadline_s: float, most_period_s: float = math.inf) -> None:
@@ -203,15 +151,3 @@ def check_deadline(deadline_s: float, most_period_s: float = math.inf) -> None:
         raise DeadlineError(f"deadline_s is {deadline_s}; expected a finite number above 0")
     if not most_period_s > 0:
         raise DeadlineError(f"most_period_s is {most_period_s}; expected a number above 0")
-
-
-@lru_cache(maxsize=64)
-def _normal_quantile(probability: float) -> float:
-    if not 0 < probability <= 0.5:
-        raise PlanningError(
-            f"risk is {probability}; expected a probability above 0 and up to 0.5 (the estimate)"
-        )
-    # Imported late: the manager's process stays small unless a risk is set.
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(probability)

@@ -127,10 +127,10 @@ class CutPool:
         if situation.true_transfer_s is not None:
             rates = _ANY_RATES_BPS
         else:
-            rates = tuple({link.uplink_bps, link.pessimistic_bps(situation.risk)})
+            rates = tuple({link.rate_bps, link.pessimistic_bps(situation.risk)})
         by_period = not situation.objective.is_latency or situation.most_period_s < math.inf
         for rate in rates:
-            at_rate = replace(situation, link=replace(link, uplink_bps=rate, connected=True))
+            at_rate = situation.over(replace(link, rate_bps=rate, connected=True))
             costs = CutCosts.of_situation(self._problem, exit_number, codec, at_rate)
             if situation.keep_raw_on_car:
                 costs = costs.without(dag.image_forms)

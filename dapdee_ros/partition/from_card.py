@@ -34,8 +34,7 @@ def problem_of(
         profile.check_fits((node.name for node in card.dag.nodes), card.model_id)
     return Problem(
         card.dag,
-        car,
-        edge,
+        (car, edge),
         exit_quality(card),
         wire_codecs(card.dag, codecs, card.calibration, car_s=car.total_s, edge_s=edge.total_s),
         gate_options(card.calibration) if card.calibration else (),

@@ -24,8 +24,8 @@ import networkx
 
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.codec_cost import CodecCost
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.policy import Problem, Situation
 
 # Times become whole picoseconds: flows over integers end exactly, and rounding stays far below
@@ -64,20 +64,26 @@ class CutCosts:
         car: DeviceProfile,
         edge: DeviceProfile,
         codec: CodecCost,
-        link: LinkState,
-        load: LoadState,
+        situation: Situation,
     ) -> CutCosts:
-        """The costs of an exit under a link and a load; an unusable link sends no tensor."""
+        """The costs of an exit in a situation; an unusable link sends no tensor.
+
+        Raises:
+            PlanningError: if there is more than one hop.
+        """
+        if len(situation.hops) != 1:
+            raise PlanningError(f"a minimum cut is over one hop, there are {len(situation.hops)}")
+        (on_car, on_edge), link = situation.sites, situation.link
         part = dag.exit_part(exit_number)
         nodes = [node for node in dag.nodes if node.name in part]
         coded = {node.name: codec.tensor(node) for node in nodes} if link.usable else {}
         sent = {name: cost for name, cost in coded.items() if cost is not None}
         return cls(
-            {n.name: load.car_slowdown * car.node_seconds[n.name] for n in nodes},
-            {n.name: load.edge_slowdown * edge.node_seconds[n.name] for n in nodes},
-            {name: 8 * cost.coded_bytes / link.uplink_bps for name, cost in sent.items()},
-            {name: load.car_slowdown * cost.encode_s for name, cost in sent.items()},
-            {name: load.edge_slowdown * cost.decode_s for name, cost in sent.items()},
+            {n.name: on_car.slowdown * car.node_seconds[n.name] for n in nodes},
+            {n.name: on_edge.slowdown * edge.node_seconds[n.name] for n in nodes},
+            {name: 8 * cost.coded_bytes / link.rate_bps for name, cost in sent.items()},
+            {name: on_car.slowdown * cost.encode_s for name, cost in sent.items()},
+            {name: on_edge.slowdown * cost.decode_s for name, cost in sent.items()},
             link.rtt_s,
             dag.exit_outputs(exit_number),
         )
@@ -87,10 +93,7 @@ class CutCosts:
         cls, problem: Problem, exit_number: int, codec: CodecCost, situation: Situation
     ) -> CutCosts:
         """The costs of a problem's exit with one codec in a situation."""
-        return cls.of(
-            problem.dag, exit_number, problem.car, problem.edge, codec,
-            situation.link, situation.load,
-        )  # fmt: skip
+        return cls.of(problem.dag, exit_number, problem.car, problem.edge, codec, situation)
 
     def without(self, names: Collection[str]) -> CutCosts:
         """The same where these tensors may not be sent."""

@@ -17,9 +17,9 @@ from dapdee_ros.partition.candidates import CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
 from dapdee_ros.partition.conditions import QUALITY_ROUNDING, quality_of
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import PlanningError, PolicyError
+from dapdee_ros.partition.errors import PlanningError, PolicyError, TableError
 from dapdee_ros.partition.objective import Objective
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.plan import Crossing, Plan, Stage
 from dapdee_ros.partition.situation import Situation as Situation
 from dapdee_ros.partition.table import CandidateTable
 
@@ -40,7 +40,7 @@ _BUILT_IN = {
     "oracle": "dapdee_ros.partition.policies.oracle:Oracle",
 }
 
-_SECONDS = ("head_s", "transfer_s", "edge_s", "latency_s", "expected_latency_s", "period_s")
+_SECONDS = ("latency_s", "expected_latency_s", "period_s", "energy_j")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class Problem:
 
     Attributes:
         dag: the network.
-        car: profile of the car.
-        edge: profile of the edge server.
+        profiles: of each site, the car's first.
         exit_quality: quality of each exit, shallowest first, 0 to 1.
         codecs: how a boundary may be coded.
         gates: calibrated gate settings.
@@ -59,17 +58,31 @@ class Problem:
     """
 
     dag: ModelDag
-    car: DeviceProfile
-    edge: DeviceProfile
+    profiles: Sequence[DeviceProfile]
     exit_quality: Sequence[float]
     codecs: Sequence[CodecCost] = (AsIs(),)
     gates: Sequence[GateOption] = ()
     most_cuts: int = MAX_CUTS
     quality_name: str = "quality"
 
+    @property
+    def car(self) -> DeviceProfile:
+        """The first site's profile."""
+        return self.profiles[0]
+
+    @property
+    def edge(self) -> DeviceProfile:
+        """The last site's profile."""
+        return self.profiles[-1]
+
     @cached_property
     def basis(self) -> CostBasis:
         """Prices as vectors; raises ProfileError or TableError if the parts do not fit."""
+        if len(self.profiles) != 2:
+            raise TableError(
+                f"plans are priced over one hop so far, there are {len(self.profiles)} profiles; "
+                "give those of a car and of one edge server"
+            )
         return CostBasis.of(
             self.dag, self.car, self.edge, self.codecs, self.exit_quality, self.gates,
             self.quality_name,
@@ -91,8 +104,7 @@ class Problem:
         try:
             return CandidateTable.build(
                 self.dag,
-                self.car,
-                self.edge,
+                *self.profiles,
                 exit_quality=self.exit_quality,
                 codecs=self.codecs,
                 gates=self.gates,
@@ -194,12 +206,12 @@ def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
         PolicyError: if there is no such policy, or it cannot be loaded or made.
 
     >>> from dapdee_ros.exits.card import find_model, read_card
-    >>> from dapdee_ros.partition.cost import LinkState, LoadState
+    >>> from dapdee_ros.partition.sites import Hop, car_and_edge
     >>> from dapdee_ros.partition.from_card import problem_of, sample_profiles
     >>> card = read_card(find_model("roadsigns"))
     >>> car, *_, edge = sample_profiles(card.model_id)
     >>> policy = make_policy("edge-only", problem_of(card, car, edge, ["f32"]))
-    >>> plan = policy.plan(Situation(LinkState(5.85e6, 0.02), LoadState(), deadline_s=0.1))
+    >>> plan = policy.plan(Situation(car_and_edge(), (Hop(5.85e6, 0.02),), deadline_s=0.1))
     >>> plan.exit_number, plan.boundary, plan.codec
     (5, ('image',), 'f32')
     """
@@ -305,6 +317,16 @@ def _fault_of(plan: Plan) -> str:
     for name in _SECONDS:
         if not isinstance(getattr(plan, name), Real):
             return f"{name} is {getattr(plan, name)!r}, expected a number of seconds or NaN"
+    for name in ("stages", "crossings"):
+        if not isinstance(getattr(plan, name), tuple):
+            return f"{name} is {getattr(plan, name)!r}, expected a tuple"
+    for stage in plan.stages:
+        if not isinstance(stage, Stage) or not isinstance(stage.site, str):
+            return f"a stage is {stage!r}, expected a Stage of a site's id"
+        if not isinstance(stage.seconds, Real):
+            return f"seconds of {stage.site} are {stage.seconds!r}, expected a number or NaN"
+    if fault := _fault_of_crossings(plan):
+        return fault
     whole = {"exit_number": plan.exit_number, "gate": plan.gate or 0}
     for name, value in whole.items():
         if not isinstance(value, Integral) or not 0 <= value < 2**8:
@@ -313,15 +335,32 @@ def _fault_of(plan: Plan) -> str:
     for name, share in shares.items():
         if not isinstance(share, Real):
             return f"{name} is {share!r}, expected a number"
-    n_bytes = plan.boundary_bytes
-    if not isinstance(n_bytes, Real) or not 0 <= n_bytes < 2**32:
-        return f"boundary_bytes is {n_bytes!r}, expected 0 to {2**32 - 1}"
     if not isinstance(plan.objective, Objective):
         return f"objective is {plan.objective!r}, expected an Objective"
-    texts = {"codec": plan.codec, "reason": plan.reason}
-    for name, text in texts.items():
-        if not isinstance(text, str):
-            return f"{name} is {text!r}, expected text"
+    if not isinstance(plan.reason, str):
+        return f"reason is {plan.reason!r}, expected text"
+    return ""
+
+
+def _fault_of_crossings(plan: Plan) -> str:
+    """What of a plan's stages and crossings does not belong together, or is no value."""
+    if len(plan.crossings) > 1:
+        return f"it crosses {len(plan.crossings)} hops, expected one at most"
+    if len(plan.stages) != len(plan.crossings) + 1:
+        return (
+            f"{len(plan.stages)} stages and {len(plan.crossings)} crossings, expected one stage "
+            "more than crossings"
+        )
+    for crossing in plan.crossings:
+        if not isinstance(crossing, Crossing) or not crossing.boundary:
+            return f"a crossing is {crossing!r}, expected a Crossing with a boundary"
+        if not isinstance(crossing.seconds, Real):
+            return f"seconds of a crossing are {crossing.seconds!r}, expected a number or NaN"
+        n_bytes = crossing.sent_bytes
+        if not isinstance(n_bytes, Real) or not 0 <= n_bytes < 2**32:
+            return f"sent_bytes is {n_bytes!r}, expected 0 to {2**32 - 1}"
+        if not isinstance(crossing.codec, str):
+            return f"codec is {crossing.codec!r}, expected text"
     return ""
 
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dapdee_ros.graph.cuts import head_of
-from dapdee_ros.partition.candidates import BYTES, CAR, EDGE, Candidates, CostBasis
-from dapdee_ros.partition.cost import (
-    FREE,
-    EnergyPrices,
-    LinkState,
-    LoadState,
-    check_deadline,
-    resolve_objective,
-    split_cost,
-)
+from dapdee_ros.partition.candidates import BYTES, CAR, EDGE, Candidates, CostBasis, Floats
+from dapdee_ros.partition.cost import PlanCost, plan_cost
 from dapdee_ros.partition.errors import TableError
-from dapdee_ros.partition.objective import Objective
-from dapdee_ros.partition.plan import NO_CODEC, Plan
+from dapdee_ros.partition.plan import Crossing, Plan, Stage
+
+if TYPE_CHECKING:
+    from dapdee_ros.partition.situation import Situation
 
 
 def plan_of(
@@ -28,46 +23,51 @@ def plan_of(
     candidates: Candidates,
     row: int,
     boundary: tuple[str, ...],
-    link: LinkState,
-    load: LoadState,
-    objective: Objective,
+    situation: Situation,
     late: bool,
     reason: str,
-    energy: EnergyPrices = FREE,
 ) -> Plan:
-    """One candidate as a plan, with the times it takes under a link and a load."""
-    c = candidates
+    """One candidate as a plan, with the times it takes in a situation."""
+    c, s = candidates, situation
     codec, gate = c.codecs.item(row), c.gates.item(row)
-    sends = codec >= 0
-    sent_bytes = c.worst.item(BYTES, row)
-    cost = split_cost(
-        c.worst.item(CAR, row), sent_bytes, c.worst.item(EDGE, row), sends, link, load
-    )
+    cost = mean = _cost(c.worst, row, codec >= 0, s)
     option = basis.gates[gate] if gate >= 0 else None
-    mean, mean_bytes = cost, sent_bytes
     if option is not None:
-        car_s, mean_bytes, edge_s = (c.expected.item(i, row) for i in (CAR, BYTES, EDGE))
-        mean = split_cost(car_s, mean_bytes, edge_s, sends, link, load, 1 - option.share)
+        mean = _cost(c.expected, row, codec >= 0, s, 1 - option.share)
+    energy_j = 0.0
+    if s.energy.any:
+        energy_j = s.energy.car_j(mean.stage_s[0], c.expected.item(BYTES, row), mean.latency_s)
+    stages: tuple[Stage, ...] = (Stage(s.sites[0].id, cost.stage_s[0]),)
+    crossings: tuple[Crossing, ...] = ()
+    if codec >= 0:
+        stages += (Stage(s.sites[1].id, cost.stage_s[1]),)
+        sent_bytes = c.worst.item(BYTES, row)
+        crossings = (Crossing(boundary, basis.codecs[codec].name, sent_bytes, cost.hop_s[0]),)
     return Plan(
         c.exits.item(row),
-        boundary,
-        basis.codecs[codec].name if sends else NO_CODEC,
+        stages,
+        crossings,
         option.gate if option else None,
         option.threshold if option else None,
         option.share if option else 0.0,
-        objective,
-        cost.head_s,
-        cost.transfer_s,
-        cost.edge_s,
+        s.objective,
         cost.latency_s,
         mean.latency_s,
         mean.period_s,
-        sent_bytes,
         c.quality.item(row),
         late,
         reason,
-        energy.car_j(mean.head_s, mean_bytes, mean.latency_s) if energy.any else 0.0,
+        energy_j,
     )
+
+
+def _cost(costs: Floats, row: int, sends: bool, s: Situation, sent_share: float = 1.0) -> PlanCost:
+    """One column of a table, whose rows are those of one hop, by the formulas over lists."""
+    car_s = costs.item(CAR, row)
+    if not sends:
+        return plan_cost((car_s,), (), s.sites, s.hops, s.window, sent_share)
+    part_s, sent_bytes = (car_s, costs.item(EDGE, row)), (costs.item(BYTES, row),)
+    return plan_cost(part_s, sent_bytes, s.sites, s.hops, s.window, sent_share)
 
 
 def price_plan(
@@ -75,15 +75,11 @@ def price_plan(
     exit_number: int,
     boundary: Sequence[str],
     codec: str,
-    link: LinkState,
-    load: LoadState,
-    deadline_s: float,
-    mode: str | Objective = "auto",
+    situation: Situation,
     *,
     gate: int | None = None,
     gate_threshold: float | None = None,
     reason: str = "pinned",
-    energy: EnergyPrices = FREE,
 ) -> Plan:
     """What any plan would cost, whether or not a table holds it.
 
@@ -92,21 +88,15 @@ def price_plan(
         exit_number: the exit.
         boundary: names of the tensors that are sent; empty if the car finishes alone.
         codec: name of one of the codecs; ignored where nothing is sent.
-        link: the link.
-        load: slowdowns of both sides.
-        deadline_s: seconds from image to result.
-        mode: an objective, its name (``latency``, ``throughput``) or ``auto``.
+        situation: what it is asked for.
         gate: an exit that may end the frame on the car.
         gate_threshold: one of its calibrated thresholds; None takes the first.
         reason: goes into the plan.
-        energy: prices of the car's energy.
 
     Raises:
         GraphError: if there is no such exit or the boundary is not one of its cuts.
         PlanningError: if codec or gate are unknown, or a value makes no sense.
     """
-    check_deadline(deadline_s)
-    objective = resolve_objective(mode, load)
     if boundary:
         basis.codec(codec)
     head = head_of(basis.dag, exit_number, boundary)
@@ -129,7 +119,5 @@ def price_plan(
             f"{gate} at {gate_threshold}: the codec was not measured at this boundary, or the gate "
             "is not calibrated there or not inside this head"
         )
-    plan = plan_of(
-        wanted, priced, int(rows[0]), in_order, link, load, objective, False, reason, energy
-    )
-    return replace(plan, late=not plan.latency_s <= deadline_s)
+    plan = plan_of(wanted, priced, int(rows[0]), in_order, situation, False, reason)
+    return replace(plan, late=not plan.latency_s <= situation.deadline_s)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from dapdee_ros.partition.conditions import HardConditions
-from dapdee_ros.partition.cost import (
-    FREE,
-    EnergyPrices,
-    LinkState,
-    LoadState,
-    check_deadline,
-    resolve_objective,
-)
+from dapdee_ros.partition.cost import FREE, EnergyPrices, check_deadline, resolve_objective
+from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.objective import Objective
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.pricing import price_plan
+from dapdee_ros.partition.sites import Hop, Site, check_route
 from dapdee_ros.partition.view import check_ratio
 
 if TYPE_CHECKING:
@@ -36,8 +31,8 @@ class Situation:
     """What a plan is asked for; what ``CandidateTable.decide`` and policies are asked with.
 
     Attributes:
-        link: the link as estimated.
-        load: slowdowns of both sides and the load score.
+        sites: the machines that can compute, the car first, as they are now.
+        hops: the links between them, as estimated.
         deadline_s: seconds from image to result.
         mode: what to minimise: an objective, or the name of one (``latency``, ``throughput``), or
             ``auto`` for the one that suits the load.
@@ -55,15 +50,21 @@ class Situation:
             would have to drop frames, so it counts as not meeting the deadline. With a gate the
             mean counts, but a frame that goes on may take at most twice as long. Of the policies
             here only ``exact`` and ``oracle`` heed it.
+        window: how many frames may be computed on, sent or waited for at a time; infinity: any.
+        load_score: how loaded the car is, 0 (idle) to 1; decides about mode ``auto``.
+        load_indicators: what the score is made of (``cpu``, ``memory``, ``uplink``, ``delay``,
+            ``battery``, ``deadline``), each 0 to 1 with 1 = loaded; for policies that score the
+            load themselves.
         energy: prices of the car's energy.
         true_transfer_s: the link's future, which only an experiment knows; for the oracle.
 
     Raises:
-        PlanningError: at construction, for a deadline, mode or tolerance that makes no sense.
+        PlanningError: at construction, for sites that the hops do not join, or a deadline, mode,
+            window, score or tolerance that makes no sense.
     """
 
-    link: LinkState
-    load: LoadState
+    sites: tuple[Site, ...]
+    hops: tuple[Hop, ...]
     deadline_s: float
     mode: str | Objective = "auto"
     priority: bool = False
@@ -74,14 +75,21 @@ class Situation:
     gates: bool = True
     risk: float = 0.5
     most_period_s: float = math.inf
+    window: float = math.inf
+    load_score: float = 0.0
+    load_indicators: Mapping[str, float] = field(default_factory=dict)
     energy: EnergyPrices = FREE
     true_transfer_s: TrueTransfer | None = None
 
     def __post_init__(self) -> None:
+        check_route(self.sites, self.hops)
         check_deadline(self.deadline_s, self.most_period_s)
         check_ratio("quality_tolerance", self.quality_tolerance)
         check_ratio("period_tolerance", self.period_tolerance)
-        resolve_objective(self.mode, self.load)
+        check_ratio("load_score", self.load_score)
+        if not self.window >= 1:
+            raise PlanningError(f"window is {self.window}; expected 1 or more frames")
+        resolve_objective(self.mode, self.load_score)
 
     @property
     def conditions(self) -> HardConditions:
@@ -91,7 +99,21 @@ class Situation:
     @property
     def objective(self) -> Objective:
         """What the mode comes down to."""
-        return resolve_objective(self.mode, self.load, self.priority)
+        return resolve_objective(self.mode, self.load_score, self.priority)
+
+    @property
+    def link(self) -> Hop:
+        """The car's own link, over which everything is sent that leaves it."""
+        return self.hops[0]
+
+    @property
+    def car_slowdown(self) -> float:
+        """How much slower than its profile the car is."""
+        return self.sites[0].slowdown
+
+    def over(self, *hops: Hop) -> Situation:
+        """The same over other links."""
+        return replace(self, hops=hops)
 
     def price(
         self,
@@ -110,12 +132,8 @@ class Situation:
             exit_number,
             boundary,
             codec,
-            self.link,
-            self.load,
-            self.deadline_s,
-            self.objective,
+            self,
             gate=gate,
             gate_threshold=gate_threshold,
             reason=reason,
-            energy=self.energy,
         )

@@ -79,12 +79,12 @@ def sweep(
         low, high = LINK_RATES_BPS
     else:
         fastest = ask(policy, replace(situation, deadline_s=1e-9), problem).latency_s
-        alone = situation.load.car_slowdown * problem.car.total_s
+        alone = situation.car_slowdown * problem.car.total_s
         low, high = min(fastest, alone) / 3, 3 * alone
     points = []
     for value in np.geomspace(low, high, count).tolist():
         asked = (
-            replace(situation, link=replace(situation.link, uplink_bps=value))
+            situation.over(replace(situation.link, rate_bps=value))
             if what == "link"
             else replace(situation, deadline_s=value)
         )

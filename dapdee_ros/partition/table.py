@@ -12,24 +12,19 @@ from dapdee_ros.graph.cuts import MAX_CUTS
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.candidates import Candidates, CostBasis
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption
-from dapdee_ros.partition.cost import (
-    FREE,
-    EnergyPrices,
-    LinkState,
-    LoadState,
-    check_deadline,
-    resolve_objective,
-)
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.enumeration import CONTRACT_ABOVE, enumerate_candidates
-from dapdee_ros.partition.objective import LATENCY, Objective
+from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.plan import NO_CODEC, Plan, PlanKey
 from dapdee_ros.partition.pricing import plan_of, price_plan
+from dapdee_ros.partition.sites import NO_HOP, car_and_edge
 from dapdee_ros.partition.situation import Situation
-from dapdee_ros.partition.view import View, judging_weights, link_weights
+from dapdee_ros.partition.view import View, cost_weights, judging_weights
 
 # Combinations of hard conditions that are kept laid out.
 _MAX_VIEWS = 32
+# Where only what a plan does counts, and not what it takes.
+_ANY = Situation(car_and_edge(), (NO_HOP,), deadline_s=1.0)
 
 
 class CandidateTable:
@@ -131,12 +126,13 @@ class CandidateTable:
 
         >>> from dapdee_ros.exits.card import find_model, read_card
         >>> from dapdee_ros.partition.from_card import problem_of, sample_profiles
+        >>> from dapdee_ros.partition.sites import Hop
         >>> card = read_card(find_model("roadsigns"))
         >>> car, *_, edge = sample_profiles(card.model_id)
         >>> table = problem_of(card, car, edge, ["f32", "u8"]).table
         >>> for uplink_bps in (18.88e6, 0.0):
-        ...     link = LinkState(uplink_bps, rtt_s=0.02)
-        ...     plan = table.decide(Situation(link, LoadState(), deadline_s=0.1))
+        ...     hops = (Hop(uplink_bps, rtt_s=0.02),)
+        ...     plan = table.decide(Situation(car_and_edge(), hops, deadline_s=0.1))
         ...     print(plan.exit_number, plan.boundary, plan.codec, plan.late)
         5 ('backbone.stage2.neck.2',) u8 False
         5 () none False
@@ -154,19 +150,21 @@ class CandidateTable:
             PlanningError: as ``decide``.
         """
         s = situation
-        link, load, objective = s.link, s.load, s.objective
+        if len(s.hops) != 1:
+            raise PlanningError(f"the table's plans go over one hop, there are {len(s.hops)}")
+        link, objective = s.link, s.objective
         energy = s.energy if objective.energy_s_per_j and s.energy.any else None
         view: View | None = self._view(s.gates, s.keep_raw_on_car, not link.usable, s.quality_floor)
-        weights = link_weights(link, load)
+        weights = cost_weights(s.sites, s.hops)
         judging = judging_weights(weights, link, s.risk)
         plans: list[Plan] = []
         while view is not None:
             at, late = view.choose(
                 weights, judging, s.deadline_s, objective, s.quality_tolerance, s.most_period_s,
-                link.window, s.period_tolerance,
+                s.window, s.period_tolerance,
                 None if energy is None else view.energy_j(weights, energy),
             )  # fmt: skip
-            plans.append(self._plan(view, at, late, s, objective))
+            plans.append(self._plan(view, at, late, s))
             if len(plans) == count:
                 break
             view = view.without(at)
@@ -177,26 +175,21 @@ class CandidateTable:
         exit_number: int,
         boundary: Sequence[str],
         codec: str,
-        link: LinkState,
-        load: LoadState,
-        deadline_s: float,
-        mode: str | Objective = "auto",
+        situation: Situation,
         *,
         gate: int | None = None,
         gate_threshold: float | None = None,
         reason: str = "pinned",
-        energy: EnergyPrices = FREE,
     ) -> Plan:
         """What any plan would cost, candidate or not; see ``pricing.price_plan``."""
         row = self._row_of(exit_number, tuple(boundary), codec, gate, gate_threshold)
         if row is not None:
             # The plan in force is usually a candidate, and it is priced again all the time.
-            check_deadline(deadline_s)
-            plan = self.plan_at(row, link, load, mode, False, reason, energy)
-            return replace(plan, late=True) if plan.latency_s > deadline_s else plan
+            plan = self.plan_at(row, situation, False, reason)
+            return replace(plan, late=True) if plan.latency_s > situation.deadline_s else plan
         return price_plan(
-            self.basis, exit_number, boundary, codec, link, load, deadline_s, mode,
-            gate=gate, gate_threshold=gate_threshold, reason=reason, energy=energy,
+            self.basis, exit_number, boundary, codec, situation,
+            gate=gate, gate_threshold=gate_threshold, reason=reason,
         )  # fmt: skip
 
     def _row_of(
@@ -209,32 +202,19 @@ class CandidateTable:
     ) -> int | None:
         """The candidate that is exactly this plan."""
         if not self._row_by_key:
-            idle, calm = LinkState(0.0), LoadState()
             for row in range(len(self.candidates)):
-                self._row_by_key[self.plan_at(row, idle, calm, LATENCY).key] = row
+                self._row_by_key[self.plan_at(row, _ANY).key] = row
         sent_as = codec if boundary else NO_CODEC
         return self._row_by_key.get((exit_number, boundary, sent_as, gate, gate_threshold))
 
-    def plan_at(
-        self,
-        row: int,
-        link: LinkState,
-        load: LoadState,
-        mode: str | Objective,
-        late: bool = False,
-        reason: str = "",
-        energy: EnergyPrices = FREE,
-    ) -> Plan:
-        """The candidate in this row as a plan, with the times it takes under a link and a load."""
+    def plan_at(self, row: int, situation: Situation, late: bool = False, reason: str = "") -> Plan:
+        """The candidate in this row as a plan, with the times it takes in a situation."""
         boundary = self._boundaries.get(row)
         if boundary is None:
             sent = np.flatnonzero(self.candidates.boundaries[row])
             boundary = tuple(self.dag.nodes[i].name for i in sent)
             self._boundaries[row] = boundary
-        return plan_of(
-            self.basis, self.candidates, row, boundary, link, load, resolve_objective(mode, load),
-            late, reason, energy,
-        )  # fmt: skip
+        return plan_of(self.basis, self.candidates, row, boundary, situation, late, reason)
 
     def _view(self, gates: bool, keep_raw: bool, alone: bool, floor: float) -> View:
         key = (gates, keep_raw, alone, floor)
@@ -246,14 +226,7 @@ class CandidateTable:
             self._views[key] = view
         return view
 
-    def _plan(
-        self,
-        view: View,
-        at: int,
-        late: bool,
-        asked: Situation,
-        objective: Objective,
-    ) -> Plan:
+    def _plan(self, view: View, at: int, late: bool, asked: Situation) -> Plan:
         deadline_s, most_period_s = asked.deadline_s, asked.most_period_s
         if late:
             keeps_up = (
@@ -264,8 +237,8 @@ class CandidateTable:
                 f"{len(view.rows)} candidates"
             )
         else:
-            reason = f"lowest {objective.words} at the best quality that fits {deadline_s:.3g} s"
+            words = asked.objective.words
+            reason = f"lowest {words} at the best quality that fits {deadline_s:.3g} s"
         if not asked.link.usable:
             reason = "no link, the car finishes alone: " + reason
-        row = view.rows.item(at)
-        return self.plan_at(row, asked.link, asked.load, objective, late, reason, asked.energy)
+        return self.plan_at(view.rows.item(at), asked, late, reason)

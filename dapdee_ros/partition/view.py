@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dapdee_ros.partition.candidates import BYTES, CAR, SENDS, Bools, Candidates, Floats, Ints
 from dapdee_ros.partition.conditions import QUALITY_ROUNDING
-from dapdee_ros.partition.cost import EnergyPrices, LinkState, LoadState
+from dapdee_ros.partition.cost import EnergyPrices
 from dapdee_ros.partition.errors import NoPlanError, PlanningError
 from dapdee_ros.partition.objective import Objective
+from dapdee_ros.partition.sites import Hop, Site
 
 # Periods within this factor are the same period, summed in another order.
 _SAME = 1 + 1e-12
@@ -108,7 +110,7 @@ class View:
         them and could cost time.
 
         Args:
-            weights: what a unit of each cost takes, in s (``link_weights``).
+            weights: what a unit of each cost takes, in s (``cost_weights``).
             judging: the same for judging the deadline.
             deadline_s: the deadline.
             objective: what to minimise, in the mean over the frames.
@@ -211,14 +213,21 @@ def _periods_s(costs: Floats, weights: Floats, window: float) -> Floats:
     return period_s
 
 
-def link_weights(link: LinkState, load: LoadState) -> Floats:
-    """Seconds that one profiled car second, byte, profiled edge second and sent frame take."""
-    if not link.usable:
-        return np.array([load.car_slowdown, 0.0, 0.0, 0.0])
-    return np.array([load.car_slowdown, 8 / link.uplink_bps, load.edge_slowdown, link.rtt_s])
+def cost_weights(sites: Sequence[Site], hops: Sequence[Hop]) -> Floats:
+    """What a unit of each row of a cost matrix takes, in s, ``(4,)`` for one hop.
+
+    A profiled second of the car; then, for each hop, a byte over it, a profiled second of the site
+    behind it, and its round trip. Beyond a hop that is unusable nothing counts.
+    """
+    weights = [sites[0].slowdown]
+    usable = True
+    for hop, site in zip(hops, sites[1:], strict=True):
+        usable = usable and hop.usable
+        weights += [8 / hop.rate_bps, site.slowdown, hop.rtt_s] if usable else [0.0, 0.0, 0.0]
+    return np.array(weights)
 
 
-def judging_weights(weights: Floats, link: LinkState, risk: float) -> Floats:
+def judging_weights(weights: Floats, link: Hop, risk: float) -> Floats:
     """The weights to judge a deadline by, at the rate that the link undercuts with this risk.
 
     Returns ``weights`` itself where they are the same.

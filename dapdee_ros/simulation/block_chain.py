@@ -126,8 +126,7 @@ def chain_problem(
         raise BlockChainError(f"blocks are sent as raw, f32 or u8, not as {codec!r}")
     return Problem(
         ModelDag(tuple(nodes), ((nodes[-1].name,),)),
-        _profile(model, car, of_car),
-        _profile(model, edge, of_edge),
+        (_profile(model, car, of_car), _profile(model, edge, of_edge)),
         # One exit: whatever its quality is, every plan has it.
         (1.0,),
         (costs,),

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink
@@ -48,13 +48,13 @@ class Foresight:
         """
         scenario, now_s = self._scenario, self._agenda.now_s
         left_s = accepted_s + scenario.planning.deadline_s - now_s
-        load = LoadState(scenario.car_load.at(now_s), scenario.edge_load.at(now_s))
         return ask(
             self._oracle,
             replace(
                 situation,
-                link=LinkState(1.0, scenario.rtt_s, window=scenario.planning.max_in_flight),
-                load=load,
+                sites=car_and_edge(scenario.car_load.at(now_s), scenario.edge_load.at(now_s)),
+                hops=(Hop(1.0, scenario.rtt_s),),
+                window=scenario.planning.max_in_flight,
                 deadline_s=max(left_s, _LEAST_LEFT_S),
                 true_transfer_s=self._transfer_s,
             ),

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.card import ModelCard
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Situation, ask, make_policy
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_text import parse_link
@@ -163,5 +163,5 @@ def _profiles(folder: Path) -> tuple[DeviceProfile, DeviceProfile]:
 def _profiled(card: ModelCard, folder: Path, policy: str) -> Plan:
     """A policy's plan over a link, priced with the profiles."""
     problem = problem_of(card, *_profiles(folder), CODECS["f32"])
-    situation = Situation(LinkState(1e6), LoadState(), deadline_s=1.0)
+    situation = Situation(car_and_edge(), (Hop(1e6),), deadline_s=1.0)
     return ask(make_policy(policy, problem), situation, problem)

@@ -196,12 +196,12 @@ def test_results_tell_of_slowdowns_and_of_the_plan_in_force() -> None:
     manager.handle(0.0, PLANNED)
     manager.handle(0.5, replace(result(7), car_slowdown=3.0))
     assert manager.drift.frames == 0
-    assert manager.situation(0.5).load.car_slowdown == pytest.approx(3.0, rel=0.01)
+    assert manager.situation(0.5).car_slowdown == pytest.approx(3.0, rel=0.01)
     manager.handle(0.6, result(1))
     assert (manager.drift.frames, manager.drift.measured_s) == (1, 0.2)
     assert manager.head.health(0.7).level is Level.OK
     manager.handle(1.0, replace(PLANNED, problem=problem()))
-    assert manager.situation(1.0).load.car_slowdown == 1.0
+    assert manager.situation(1.0).car_slowdown == 1.0
 
 
 def test_a_plan_has_to_keep_up_with_the_frames_that_are_counted() -> None:

@@ -8,9 +8,9 @@ from simulation.small_world import GATE, curves, problem
 from dapdee_ros.experiment.regret import find_traces, run_drive
 from dapdee_ros.experiment.remembered import Remembered
 from dapdee_ros.experiment.subjects import Subject
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Situation
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.simulation.link_text import parse_link
 
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
@@ -49,14 +49,14 @@ def test_a_policy_is_asked_once_for_nearly_the_same() -> None:
 
         def plan(self, situation: Situation) -> Plan:
             self.asked += 1
-            return Plan(1, ())
+            return Plan(1)
 
     policy = Counting()
     remembered = Remembered(policy)
 
     def ask(rate_bps: float, slowdown: float = 1.0, mode: str = "latency") -> int:
-        link = LinkState(rate_bps, 0.02)
-        remembered.plan(Situation(link, LoadState(slowdown), 0.3, mode))
+        link = Hop(rate_bps, 0.02)
+        remembered.plan(Situation(car_and_edge(slowdown), (link,), 0.3, mode))
         return policy.asked
 
     assert [ask(1e6), ask(1.001e6), ask(1.1e6), ask(1e6)] == [1, 1, 2, 2]

@@ -44,7 +44,7 @@ nodes = [Node(n, "x", tuple(names[max(0, i - 1) : i]), (1,), "float32", 4, 1) fo
          enumerate(names)]
 seconds = {n: 0.1 / (3 + 7 * i) for i, n in enumerate(names)}
 profile = DeviceProfile("m", "car", 1, seconds, "now")
-problem = Problem(ModelDag(tuple(nodes), ((names[-1],),)), profile, profile, [0.9])
+problem = Problem(ModelDag(tuple(nodes), ((names[-1],),)), (profile, profile), [0.9])
 print(Subject("m", {"f32": problem}, None, "").car_alone_s.hex())
 """
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 MOODY = '''
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.plan import Crossing, Plan, Stage
 from dapdee_ros.partition.policies.device_only import DeviceOnly
 
 
@@ -28,9 +28,9 @@ class Moody(DeviceOnly):
     """All on the car; raises above 10 Mbit/s, plans nonsense above 20."""
 
     def plan(self, situation):
-        mbit = situation.link.uplink_bps / 1e6
+        mbit = situation.link.rate_bps / 1e6
         if mbit > 20:
-            return Plan(99, ("nowhere",))
+            return Plan(99, (Stage("car"), Stage("edge")), (Crossing(("nowhere",)),))
         if mbit > 10:
             raise RuntimeError("too fast for me")
         return super().plan(situation)

@@ -9,10 +9,10 @@ from builtin_interfaces.msg import Time
 from dapdee_ros.core.manager_events import TellPlan
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes.conversions import message_to_frame_plan, plan_to_message
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.policy import Situation
+from dapdee_ros.partition.sites import Hop, car_and_edge
 
 CARD = read_card(find_model("roadsigns"))
 
@@ -20,7 +20,7 @@ CARD = read_card(find_model("roadsigns"))
 def test_how_long_it_takes_is_unknown_not_infinite() -> None:
     seconds = dict.fromkeys((node.name for node in CARD.dag.nodes), 1e-3)
     profile = DeviceProfile(CARD.model_id, "test", 1, seconds, "", {})
-    situation = Situation(LinkState(0.0, connected=False), LoadState(), 0.3, "latency")
+    situation = Situation(car_and_edge(), (Hop(0.0, connected=False),), 0.3, "latency")
     plan = situation.price(
         problem_of(CARD, profile, profile, ["f32"]),
         len(CARD.dag.exits),

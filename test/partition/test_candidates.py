@@ -10,10 +10,10 @@ from partition.random_networks import random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, GateOption, MeasuredCodec, TensorCost
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import TableError
 from dapdee_ros.partition.pricing import price_plan
+from dapdee_ros.partition.sites import Hop, Site, car_and_edge
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
@@ -38,8 +38,8 @@ GATE = GateOption(gate=1, exit_number=2, threshold=0.8, share=0.6, quality=0.89)
 def test_a_gate_is_paid_by_every_frame_and_saves_its_share_of_the_rest() -> None:
     dag, car, edge = trunk_with_early_exit()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], gates=[GATE])
-    link, load = LinkState(uplink_bps=800.0, rtt_s=0.1), LoadState(2.0, 3.0)
-    plan = table.price(2, ["b"], "f32", link, load, 99.0, "latency", gate=1)
+    link, sites = Hop(rate_bps=800.0, rtt_s=0.1), car_and_edge(2.0, 3.0)
+    plan = table.price(2, ["b"], "f32", Situation(sites, (link,), 99.0, "latency"), gate=1)
     # A frame that goes on: car 2 * (1 + 0.5 + 2), 40 bytes at 100 bytes/s, edge 3 * 0.4.
     assert plan.head_s == pytest.approx(7.0)
     assert plan.transfer_s == pytest.approx(0.5)
@@ -50,9 +50,9 @@ def test_a_gate_is_paid_by_every_frame_and_saves_its_share_of_the_rest() -> None
     assert plan.period_s == pytest.approx(4.6)
     assert plan.quality == pytest.approx(0.89)
     # The deadline is judged without the gate.
-    assert table.price(2, ["b"], "f32", link, load, 8.6, gate=1).late
+    assert table.price(2, ["b"], "f32", Situation(sites, (link,), 8.6), gate=1).late
     with pytest.raises(TableError, match="not inside this head"):
-        table.price(2, ["image"], "f32", link, load, 99.0, gate=1)
+        table.price(2, ["image"], "f32", Situation(sites, (link,), 99.0), gate=1)
 
 
 def test_a_gate_on_the_car_alone_ends_frames_before_the_rest_runs() -> None:
@@ -60,23 +60,18 @@ def test_a_gate_on_the_car_alone_ends_frames_before_the_rest_runs() -> None:
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], gates=[GATE])
     plan = table.decide(
         Situation(
-            LinkState(0.0),
-            LoadState(),
-            99.0,
-            "latency",
-            quality_tolerance=0.02,
-            quality_floor=0.8,
+            car_and_edge(), (Hop(0.0),), 99.0, "latency", quality_tolerance=0.02, quality_floor=0.8
         )
     )
     assert (plan.gate, plan.exit_number, plan.device_only) == (1, 2, True)
     assert plan.latency_s == pytest.approx(7.5)
     assert plan.expected_latency_s == pytest.approx(1.5 + 0.4 * 6)
-    without = table.decide(Situation(LinkState(0.0), LoadState(), 99.0, "latency", gates=False))
+    without = table.decide(Situation(car_and_edge(), (Hop(0.0),), 99.0, "latency", gates=False))
     assert (without.gate, without.latency_s) == (None, 7.0)
     # The gate's branch makes a frame that goes on take 7.5 s: too long, however fast the mean.
     tight = table.decide(
         Situation(
-            LinkState(0.0), LoadState(), 7.2, "latency", quality_tolerance=0.02, quality_floor=0.8
+            car_and_edge(), (Hop(0.0),), 7.2, "latency", quality_tolerance=0.02, quality_floor=0.8
         )
     )
     assert (tight.gate, tight.late) == (None, False)
@@ -91,16 +86,18 @@ def test_a_codec_trades_time_and_quality_for_bytes() -> None:
         default_loss=0.01,
     )
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], codecs=[AsIs(), half])
-    link, load = LinkState(800.0), LoadState(2.0, 3.0)
-    plan = table.price(2, ["a"], "half", link, load, 99.0)
+    link, sites = Hop(800.0), car_and_edge(2.0, 3.0)
+    plan = table.price(2, ["a"], "half", Situation(sites, (link,), 99.0))
     assert plan.boundary_bytes == 200
     assert plan.head_s == pytest.approx(2 * 1.01)
     assert plan.transfer_s == pytest.approx(2.0)
     assert plan.edge_s == pytest.approx(3 * (0.6 + 0.02))
     assert plan.quality == pytest.approx(0.87)
-    assert table.price(2, ["b"], "half", link, load, 99.0).quality == pytest.approx(0.89)
+    assert table.price(2, ["b"], "half", Situation(sites, (link,), 99.0)).quality == pytest.approx(
+        0.89
+    )
     with pytest.raises(TableError, match="not measured"):
-        table.price(2, ["image"], "half", link, load, 99.0)
+        table.price(2, ["image"], "half", Situation(sites, (link,), 99.0))
 
 
 def random_codecs(rng: random.Random, dag: ModelDag) -> list[CodecCost]:
@@ -135,13 +132,13 @@ def random_table(rng: random.Random, prune: bool) -> tuple[CandidateTable, Candi
     )
 
 
-def random_wishes(rng: random.Random) -> tuple[LinkState, LoadState, float, dict[str, Any]]:
-    link = LinkState(
+def random_wishes(rng: random.Random) -> tuple[Hop, tuple[Site, ...], float, dict[str, Any]]:
+    link = Hop(
         rng.choice((0.0, 10 ** rng.uniform(4.5, 8))),
         rng.uniform(0, 0.1),
         relative_spread=rng.uniform(0, 0.5),
     )
-    load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
+    sites = car_and_edge(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
     wishes = {
         "mode": rng.choice(("latency", "throughput")),
         "quality_tolerance": rng.choice((0.0, 0.05)),
@@ -149,7 +146,7 @@ def random_wishes(rng: random.Random) -> tuple[LinkState, LoadState, float, dict
         "gates": rng.random() < 0.7,
         "risk": rng.choice((0.5, 0.1)),
     }
-    return link, load, 10 ** rng.uniform(-2, 1), wishes
+    return link, sites, 10 ** rng.uniform(-2, 1), wishes
 
 
 def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
@@ -159,22 +156,24 @@ def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
         table, _ = random_table(rng, prune=True)
         raw = table.dag.image_forms
         for _ in range(10):
-            link, load, deadline_s, wishes = random_wishes(rng)
+            link, sites, deadline_s, wishes = random_wishes(rng)
             quantile = {0.5: 0.0, 0.1: -1.2815515655446004}[wishes["risk"]]
             careful = replace(
-                link, uplink_bps=link.uplink_bps * math.exp(quantile * link.relative_spread)
+                link, rate_bps=link.rate_bps * math.exp(quantile * link.relative_spread)
             )
             allowed = []
             for row in range(len(table)):
-                plan = table.plan_at(row, link, load, wishes["mode"])
+                plan = table.plan_at(row, Situation(sites, (link,), 1.0, wishes["mode"]))
                 if (
-                    (plan.device_only or link.uplink_bps > 0)
+                    (plan.device_only or link.rate_bps > 0)
                     and not (wishes["keep_raw_on_car"] and raw & set(plan.boundary))
                     and (wishes["gates"] or plan.gate is None)
                 ):
-                    judged_s = table.plan_at(row, careful, load, wishes["mode"]).latency_s
+                    judged_s = table.plan_at(
+                        row, Situation(sites, (careful,), 1.0, wishes["mode"])
+                    ).latency_s
                     allowed.append((judged_s, plan))
-            chosen = table.decide(Situation(link, load, deadline_s, **wishes))
+            chosen = table.decide(Situation(sites, (link,), deadline_s, **wishes))
             in_time = [plan for judged_s, plan in allowed if judged_s <= deadline_s]
             found_late += not in_time
             assert chosen.late == (not in_time)
@@ -187,7 +186,9 @@ def test_decide_follows_its_rule_with_gates_codecs_and_risk() -> None:
             level = [p for p in in_time if p.quality >= best - wishes["quality_tolerance"] - 1e-9]
             assert chosen.key in [plan.key for plan in level]
             assert chosen.objective_s == pytest.approx(min(plan.objective_s for plan in level))
-            plain = table.decide(Situation(link, load, deadline_s, **{**wishes, "gates": False}))
+            plain = table.decide(
+                Situation(sites, (link,), deadline_s, **{**wishes, "gates": False})
+            )
             if not plain.late:
                 # A gate is only used where it pays.
                 assert chosen.objective_s <= plain.objective_s * (1 + 1e-9)
@@ -201,13 +202,15 @@ def test_among_periods_that_count_as_equal_the_lowest_latency_decides() -> None:
     for _ in range(60):
         few, every = random_table(rng, prune=False)
         for _ in range(10):
-            link, load, deadline_s, wishes = random_wishes(rng)
+            link, sites, deadline_s, wishes = random_wishes(rng)
             wishes |= {"mode": "throughput", "risk": 0.5}
-            shortest = every.decide(Situation(link, load, deadline_s, **wishes))
+            shortest = every.decide(Situation(sites, (link,), deadline_s, **wishes))
             chosen = every.decide(
-                Situation(link, load, deadline_s, **wishes, period_tolerance=0.05)
+                Situation(sites, (link,), deadline_s, **wishes, period_tolerance=0.05)
             )
-            pruned = few.decide(Situation(link, load, deadline_s, **wishes, period_tolerance=0.05))
+            pruned = few.decide(
+                Situation(sites, (link,), deadline_s, **wishes, period_tolerance=0.05)
+            )
             assert pruned.latency_s == pytest.approx(chosen.latency_s, rel=1e-12)
             assert chosen.late == shortest.late
             if chosen.late:
@@ -226,9 +229,9 @@ def test_dropping_dominated_candidates_changes_no_decision_in_10_000_situations(
         few, every = random_table(rng, prune=False)
         dropped += len(every) - len(few)
         for _ in range(100):
-            link, load, deadline_s, wishes = random_wishes(rng)
-            chosen = few.decide(Situation(link, load, deadline_s, **wishes))
-            best = every.decide(Situation(link, load, deadline_s, **wishes))
+            link, sites, deadline_s, wishes = random_wishes(rng)
+            chosen = few.decide(Situation(sites, (link,), deadline_s, **wishes))
+            best = every.decide(Situation(sites, (link,), deadline_s, **wishes))
             assert chosen.late == best.late
             if chosen.late:
                 assert chosen.latency_s == pytest.approx(best.latency_s, rel=1e-12)
@@ -241,9 +244,9 @@ def test_dropping_dominated_candidates_changes_no_decision_in_10_000_situations(
 def test_ranked_plans_follow_the_rule_of_decide() -> None:
     dag, car, edge = trunk_with_early_exit()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9])
-    link, load = LinkState(8000.0), LoadState()
-    plans = table.ranked(99, Situation(link, load, 2.0, "latency"))
-    assert plans[0] == table.decide(Situation(link, load, 2.0, "latency"))
+    link, sites = Hop(8000.0), car_and_edge()
+    plans = table.ranked(99, Situation(sites, (link,), 2.0, "latency"))
+    assert plans[0] == table.decide(Situation(sites, (link,), 2.0, "latency"))
     assert len(plans) == len(table)
     assert len({plan.key for plan in plans}) == len(plans)
     in_time = [p for p in plans if not p.late]
@@ -255,9 +258,10 @@ def test_ranked_plans_follow_the_rule_of_decide() -> None:
 def test_a_candidate_has_the_same_price_as_any_plan() -> None:
     dag, car, edge = trunk_with_early_exit()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.7, 0.9], gates=[GATE])
-    link, load = LinkState(8000.0, 0.1), LoadState(2.0, 3.0)
-    for plan in table.ranked(99, Situation(link, load, 3.0, "throughput")):
-        where = (plan.exit_number, plan.boundary, plan.codec, link, load, 3.0, "throughput")
+    link, sites = Hop(8000.0, 0.1), car_and_edge(2.0, 3.0)
+    for plan in table.ranked(99, Situation(sites, (link,), 3.0, "throughput")):
+        situation = Situation(sites, (link,), 3.0, "throughput")
+        where = (plan.exit_number, plan.boundary, plan.codec, situation)
         gate = {"gate": plan.gate, "gate_threshold": plan.gate_threshold, "reason": plan.reason}
         assert table.price(*where, **gate) == plan  # type: ignore[arg-type]
         anew = price_plan(table.basis, *where, **gate)  # type: ignore[arg-type]

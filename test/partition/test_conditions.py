@@ -15,12 +15,12 @@ from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.partition.answer import answer, repriced
 from dapdee_ros.partition.codec_cost import AsIs
 from dapdee_ros.partition.conditions import Condition, HardConditions
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.errors import ConditionError, PlanningError
 from dapdee_ros.partition.from_card import measures_of
 from dapdee_ros.partition.pinned import parse_pinned
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.plan import Crossing, Plan, Stage
 from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy
+from dapdee_ros.partition.sites import NO_HOP, Hop, car_and_edge
 
 ROADSIGNS = read_card(find_model("roadsigns"))
 
@@ -71,10 +71,12 @@ def test_every_policys_plan_is_judged_before_it_is_used(name: str) -> None:
         if wanted:
             assert found.plan.device_only
             assert all(condition in found.complaint for condition in wanted)
-            alone = problem.table.decide(Situation(
-                LinkState(0.0, connected=False), situation.load, situation.deadline_s,
-                situation.mode, quality_floor=floor, gates=gates, quality_tolerance=0.02,
-            ))  # fmt: skip
+            alone = problem.table.decide(
+                Situation(
+                    situation.sites, (NO_HOP,), situation.deadline_s,
+                    situation.mode, quality_floor=floor, gates=gates, quality_tolerance=0.02,
+                )
+            )  # fmt: skip
             assert found.plan.objective_s == pytest.approx(alone.objective_s)
             assert found.plan.quality == pytest.approx(alone.quality)
     assert kept
@@ -89,13 +91,15 @@ class Boaster:
         self.image = problem.dag.input
 
     def plan(self, situation: Situation) -> Plan:
-        return Plan(1, (self.image,), "f32", latency_s=0.0, quality=1.0)
+        return Plan(
+            1, (Stage("car"), Stage("edge")), (Crossing((self.image,)),), latency_s=0.0, quality=1.0
+        )
 
 
 def test_a_plans_own_claim_is_not_believed() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(ModelDag(dag.nodes, (("x",), ("z",))), car, edge, [0.6, 0.9])
-    situation = Situation(LinkState(rate), LoadState(), 100.0, quality_floor=0.8)
+    problem = Problem(ModelDag(dag.nodes, (("x",), ("z",))), (car, edge), [0.6, 0.9])
+    situation = Situation(car_and_edge(), (Hop(rate),), 100.0, quality_floor=0.8)
     with pytest.raises(ConditionError, match=r"quality_floor: its quality is 0\.6, less than 0\.8"):
         ask(Boaster(problem), situation, problem)
     assert ask(Boaster(problem), replace(situation, quality_floor=0.5), problem).quality == 0.6
@@ -149,9 +153,9 @@ def test_a_plan_is_judged_without_profiles_or_a_link() -> None:
 
 def test_a_pinned_plan_that_breaks_a_condition_is_not_followed() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(dag, car, edge, [0.9], (AsIs(),))
+    problem = Problem(dag, (car, edge), [0.9], (AsIs(),))
     policy = make_policy("exact", problem)
-    free = Situation(LinkState(rate), LoadState(), 100.0)
+    free = Situation(car_and_edge(), (Hop(rate),), 100.0)
     pinned = parse_pinned("exit=1 boundary=in codec=f32")
     held = answer(policy, free, problem, pinned=pinned)
     assert held.plan is not None
@@ -164,15 +168,15 @@ def test_a_pinned_plan_that_breaks_a_condition_is_not_followed() -> None:
 
 def test_the_plan_in_force_is_kept_only_while_it_breaks_nothing() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(dag, car, edge, [0.9])
-    free = Situation(LinkState(rate), LoadState(), 100.0)
+    problem = Problem(dag, (car, edge), [0.9])
+    free = Situation(car_and_edge(), (Hop(rate),), 100.0)
     plan = free.price(problem, 1, ("in",), "f32", "")
     assert repriced(plan, free, problem) is not None
     assert repriced(None, free, problem) is None
     assert repriced(plan, replace(free, keep_raw_on_car=True), problem) is None
     assert repriced(plan, replace(free, quality_floor=0.95), problem) is None
-    assert repriced(plan, replace(free, link=LinkState(0.0)), problem) is None
-    assert repriced(replace(plan, codec="zip"), free, problem) is None
+    assert repriced(plan, free.over(Hop(0.0)), problem) is None
+    assert repriced(replace(plan, crossings=(Crossing(("in",), "zip"),)), free, problem) is None
     late = repriced(plan, replace(free, most_period_s=1e-3), problem)
     assert late is not None
     assert late.late
@@ -180,8 +184,8 @@ def test_the_plan_in_force_is_kept_only_while_it_breaks_nothing() -> None:
 
 def test_a_floor_that_nothing_reaches_leaves_no_plan() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(dag, car, edge, [0.9])
-    situation = Situation(LinkState(rate), LoadState(), 100.0, quality_floor=0.95)
+    problem = Problem(dag, (car, edge), [0.9])
+    situation = Situation(car_and_edge(), (Hop(rate),), 100.0, quality_floor=0.95)
     for name in ("exact", "edge-only"):
         found = answer(make_policy(name, problem), situation, problem)
         assert found.plan is None

@@ -2,16 +2,27 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dapdee_ros.partition.keeper import Cause, Change, KeeperSettings, PlanKeeper, worth_sending
 from dapdee_ros.partition.objective import PERIOD
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.plan import Crossing, Plan, Stage
 
-SLOW = Plan(3, ("a",), "f32", expected_latency_s=0.10, period_s=0.1, quality=0.9)
-FASTER = replace(SLOW, boundary=("b",), expected_latency_s=0.08)
-SLIGHTLY = replace(SLOW, boundary=("b",), expected_latency_s=0.095)
+
+def plan_sending(
+    *boundary: str, transfer_s: float = math.nan, edge_s: float = math.nan, **facts: Any
+) -> Plan:
+    if not boundary:
+        return Plan(3, **facts)
+    stages = (Stage("car"), Stage("edge", edge_s))
+    return Plan(3, stages, (Crossing(boundary, seconds=transfer_s),), **facts)
+
+
+SLOW = plan_sending("a", expected_latency_s=0.10, period_s=0.1, quality=0.9)
+FASTER = plan_sending("b", expected_latency_s=0.08, period_s=0.1, quality=0.9)
+SLIGHTLY = replace(FASTER, expected_latency_s=0.095)
 DEEPER = replace(SLOW, exit_number=4, expected_latency_s=0.15, quality=0.95)
 
 
@@ -31,7 +42,7 @@ def test_a_gain_beyond_the_margin_waits_for_the_dwell(keeper: PlanKeeper) -> Non
 
 
 def test_the_more_it_saves_the_sooner_it_is_taken(keeper: PlanKeeper) -> None:
-    much = replace(SLOW, boundary=("b",), expected_latency_s=0.02)
+    much = replace(FASTER, expected_latency_s=0.02)
     assert keeper.consider(0.12, much, SLOW) is None
     change = keeper.consider(0.13, much, SLOW)
     assert change is not None
@@ -59,15 +70,17 @@ def test_the_same_plan_is_no_change(keeper: PlanKeeper) -> None:
 
 
 def test_the_same_plan_is_told_again_when_its_answers_take_another_time(keeper: PlanKeeper) -> None:
-    soon = replace(SLOW, transfer_s=0.02, edge_s=0.01)
-    unknown = replace(soon, transfer_s=math.inf)
+    unknown, soon, later, late = (
+        plan_sending("a", transfer_s=of_s, edge_s=0.01, expected_latency_s=0.1)
+        for of_s in (math.inf, 0.02, 0.04, 0.06)
+    )
     keeper = PlanKeeper(KeeperSettings(min_dwell_s=0.5))
     keeper.consider(0.0, unknown, None)
     assert keeper.consider(0.1, unknown, None, follow=True) is None
     assert keeper.consider(0.4, soon, soon) is None
     assert keeper.consider(0.6, soon, soon) == Change(Cause.OUTDATED, soon, soon)
-    assert keeper.consider(9.0, replace(soon, transfer_s=0.04), soon) is None
-    assert keeper.consider(9.0, replace(soon, transfer_s=0.06), soon)
+    assert keeper.consider(9.0, later, soon) is None
+    assert keeper.consider(9.0, late, soon)
     assert keeper.consider(9.1, unknown, unknown) is None
 
 
@@ -110,13 +123,13 @@ def test_a_changed_wish_is_followed_at_once_and_only_once(keeper: PlanKeeper) ->
 
 
 def test_another_policy_is_obeyed_after_the_dwell(keeper: PlanKeeper) -> None:
-    worse = replace(SLOW, boundary=(), expected_latency_s=1.0)
+    worse = replace(SLOW, stages=(Stage("car"),), crossings=(), expected_latency_s=1.0)
     assert keeper.consider(0.1, worse, SLOW, follow=True) is None
     assert keeper.consider(0.6, worse, SLOW, follow=True) == Change(Cause.POLICY, worse, SLOW)
 
 
 def test_sending_has_to_gain_more_than_the_margin() -> None:
-    alone = replace(SLOW, boundary=())
+    alone = replace(SLOW, stages=(Stage("car"),), crossings=())
     assert not worth_sending(SLIGHTLY, alone, 0.1)
     assert worth_sending(FASTER, alone, 0.1)
     assert worth_sending(SLIGHTLY, replace(alone, late=True), 0.1)

@@ -2,24 +2,23 @@
 
 import math
 import random
-from dataclasses import replace
 
 import pytest
 from partition.random_networks import random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import GateOption
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import LinkError
+from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
 
-def worst_period_s(plan: Plan, link: LinkState) -> float:
-    sending_s = 8 * plan.boundary_bytes / link.uplink_bps if plan.boundary else 0.0
-    return max(plan.head_s, sending_s, plan.edge_s, plan.latency_s / link.window)
+def worst_period_s(plan: Plan, link: Hop, window: float) -> float:
+    sending_s = 8 * plan.boundary_bytes / link.rate_bps if plan.boundary else 0.0
+    return max(plan.head_s, sending_s, plan.edge_s, plan.latency_s / window)
 
 
 @pytest.mark.parametrize("window", [math.inf, 1, 3])
@@ -35,22 +34,27 @@ def test_the_bound_leaves_what_a_search_through_all_plans_leaves(
         car, edge = random_profile(rng, dag, "car", 1.0), random_profile(rng, dag, "edge", 0.1)
         quality = sorted(round(rng.uniform(0.5, 1.0), 2) for _ in dag.exits)
         rate_bps, rtt_s = 10 ** rng.uniform(3, 7), rng.uniform(0, 0.1)
-        link, load = LinkState(rate_bps, rtt_s, window=window), LoadState()
+        link, sites = Hop(rate_bps, rtt_s), car_and_edge()
         gates = [
             GateOption(1, later, 0.9, rng.uniform(0.1, 0.9), quality[later - 1] - 0.01)
             for later in range(2, len(quality) + 1)
             if gated
         ]
         every = CandidateTable.build(dag, car, edge, exit_quality=quality, gates=gates, prune=False)
-        plans = [every.plan_at(row, link, load, mode) for row in range(len(every.candidates))]
+        plans = [
+            every.plan_at(row, Situation(sites, (link,), 1.0, mode, window=window))
+            for row in range(len(every.candidates))
+        ]
         some = rng.choice(plans)
         deadline_s, most_period_s = 1.5 * some.latency_s, rng.uniform(0.5, 1.5) * some.period_s
         table = CandidateTable.build(dag, car, edge, exit_quality=quality, gates=gates)
-        chosen = table.decide(Situation(link, load, deadline_s, mode, most_period_s=most_period_s))
+        chosen = table.decide(
+            Situation(sites, (link,), deadline_s, mode, most_period_s=most_period_s, window=window)
+        )
         following = [
             p
             for p in plans
-            if p.period_s <= most_period_s and worst_period_s(p, link) <= 2 * most_period_s
+            if p.period_s <= most_period_s and worst_period_s(p, link, window) <= 2 * most_period_s
         ]
         fitting = [p for p in following if p.latency_s <= deadline_s]
         if not fitting:
@@ -88,9 +92,9 @@ def test_where_the_window_limits_a_shorter_latency_gives_more_frames() -> None:
         for device, seconds in (("car", (0.0, 7e-3, 0.05)), ("edge", (0.0, 3e-3, 3e-3)))
     )
     table = CandidateTable.build(ModelDag(nodes, (("back",),)), car, edge, exit_quality=[0.9])
-    link = LinkState(100e6, rtt_s=0.02)
-    wide = table.decide(Situation(link, LoadState(), 1.0, "throughput"))
-    narrow = table.decide(Situation(replace(link, window=3), LoadState(), 1.0, "throughput"))
+    link = Hop(100e6, rtt_s=0.02)
+    wide = table.decide(Situation(car_and_edge(), (link,), 1.0, "throughput"))
+    narrow = table.decide(Situation(car_and_edge(), (link,), 1.0, "throughput", window=3))
     # With images the link and the edge server take 6 ms a frame, with the front the car takes 7.
     assert (wide.boundary, wide.period_s) == (("image",), pytest.approx(6e-3))
     # Three at a time of 7 + 20.5 + 3 ms each, where with images it were 26 + 6.
@@ -99,5 +103,5 @@ def test_where_the_window_limits_a_shorter_latency_gives_more_frames() -> None:
 
 def test_a_window_below_one_frame_is_refused() -> None:
     for window in (0, -1, math.nan):
-        with pytest.raises(LinkError, match="window"):
-            LinkState(1e6, window=window)
+        with pytest.raises(PlanningError, match="window"):
+            Situation(car_and_edge(), (Hop(1e6),), 1.0, window=window)

@@ -7,17 +7,17 @@ from partition.random_networks import chain_of_design, random_dag, random_profil
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, CodecCost, MeasuredCodec, TensorCost
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.heavy_search import heavy_search
 from dapdee_ros.partition.min_cut import CutCosts, fastest_split, minimum_cut, split_of
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
 
 def chain_costs() -> CutCosts:
     dag, car, edge, rate = chain_of_design()
-    return CutCosts.of(dag, 1, car, edge, AsIs(), LinkState(rate), LoadState())
+    return CutCosts.of(dag, 1, car, edge, AsIs(), Situation(car_and_edge(), (Hop(rate),), 1.0))
 
 
 def test_the_corrected_cut_of_the_design_chain_takes_10_4_seconds() -> None:
@@ -35,7 +35,7 @@ def test_without_the_way_back_a_server_node_feeds_a_car_node() -> None:
 
 def test_without_the_pinned_input_the_upload_is_free() -> None:
     dag, car, edge, _ = chain_of_design()
-    expensive = CutCosts.of(dag, 1, car, edge, AsIs(), LinkState(8.0), LoadState())
+    expensive = CutCosts.of(dag, 1, car, edge, AsIs(), Situation(car_and_edge(), (Hop(8.0),), 1.0))
     assert minimum_cut(dag, expensive, pin_input=False) == frozenset()
     assert minimum_cut(dag, expensive) == {"in", "x", "y", "z"}
 
@@ -53,15 +53,17 @@ def test_exact_equals_the_minimum_cut_on_random_networks() -> None:
         }
         codecs: list[CodecCost] = [AsIs(), MeasuredCodec("some", some, default_loss=0.0)]
         codec = rng.choice(codecs)
-        link = LinkState(10 ** rng.uniform(5.5, 8), rng.uniform(0, 0.03))
-        load = LoadState(rng.uniform(0.5, 2), rng.uniform(0.5, 4))
+        link = Hop(10 ** rng.uniform(5.5, 8), rng.uniform(0, 0.03))
+        sites = car_and_edge(rng.uniform(0.5, 2), rng.uniform(0.5, 4))
         only = len(dag.exits)
         table = CandidateTable.build(
             dag, car, edge, exit_quality=[0.1] * (only - 1) + [0.9], codecs=[codec]
         )
-        plan = table.decide(Situation(link, load, 1e6, "latency"))
+        plan = table.decide(Situation(sites, (link,), 1e6, "latency"))
         assert plan.exit_number == only
-        split = fastest_split(dag, only, CutCosts.of(dag, only, car, edge, codec, link, load))
+        split = fastest_split(
+            dag, only, CutCosts.of(dag, only, car, edge, codec, Situation(sites, (link,), 1.0))
+        )
         assert split.latency_s == pytest.approx(plan.latency_s, abs=1e-9)
         partly_sent += plan.boundary not in ((), (dag.input,))
         outputs_sent += not {*plan.boundary}.isdisjoint(dag.exit_outputs(only))
@@ -75,12 +77,12 @@ def test_the_heavy_search_is_never_better_than_exact() -> None:
     for _ in range(12):
         dag = random_dag(rng, most_nodes=9)
         car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-        link, load = LinkState(10 ** rng.uniform(5, 7)), LoadState(2.0, 1.0)
+        link, sites = Hop(10 ** rng.uniform(5, 7)), car_and_edge(2.0, 1.0)
         only = len(dag.exits)
-        costs = CutCosts.of(dag, only, car, edge, AsIs(), link, load)
+        costs = CutCosts.of(dag, only, car, edge, AsIs(), Situation(sites, (link,), 1.0))
         found = heavy_search(dag, only, costs, max_cuts=200)
         table = CandidateTable.build(dag, car, edge, exit_quality=[0.1] * (only - 1) + [0.9])
-        best = table.decide(Situation(link, load, 1e6, "throughput"))
+        best = table.decide(Situation(sites, (link,), 1e6, "throughput"))
         assert found.split.period_s >= best.period_s * (1 - 1e-9)
         equal += found.split.period_s == pytest.approx(best.period_s)
         assert found.cuts <= 200
@@ -107,18 +109,18 @@ def test_no_grid_finds_the_period_that_lies_off_the_hull() -> None:
     dag = ModelDag(nodes, (("y",),))
     car = DeviceProfile("chain", "car", 1, {"in": 0.0, "x": 6.0, "y": 4.0}, "now")
     edge = DeviceProfile("chain", "edge", 1, dict.fromkeys(names, 0.0), "now")
-    link = LinkState(8.0)  # a byte a second
-    costs = CutCosts.of(dag, 1, car, edge, AsIs(), link, LoadState())
+    link = Hop(8.0)  # a byte a second
+    costs = CutCosts.of(dag, 1, car, edge, AsIs(), Situation(car_and_edge(), (link,), 1.0))
     found = heavy_search(dag, 1, costs, step=0.05, max_cuts=100_000)
     assert not found.capped
     assert found.split.period_s == pytest.approx(10.0)
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
-    best = table.decide(Situation(link, LoadState(), 1e6, "throughput"))
+    best = table.decide(Situation(car_and_edge(), (link,), 1e6, "throughput"))
     assert (best.boundary, best.period_s) == (("x",), pytest.approx(6.0))
 
 
 def test_an_unusable_link_leaves_the_car_alone() -> None:
     dag, car, edge, _ = chain_of_design()
-    costs = CutCosts.of(dag, 1, car, edge, AsIs(), LinkState(0.0), LoadState())
+    costs = CutCosts.of(dag, 1, car, edge, AsIs(), Situation(car_and_edge(), (Hop(0.0),), 1.0))
     assert fastest_split(dag, 1, costs).boundary == ()
     assert heavy_search(dag, 1, costs).split.boundary == ()

@@ -13,11 +13,11 @@ from dapdee_ros.graph.runner import GraphRunner  # noqa: E402
 from dapdee_ros.graph.torchvision_import import torchvision  # noqa: E402
 from dapdee_ros.graph.trace import trace  # noqa: E402
 from dapdee_ros.partition.codec_cost import AsIs  # noqa: E402
-from dapdee_ros.partition.cost import LinkState, LoadState  # noqa: E402
 from dapdee_ros.partition.device_profile import DeviceProfile  # noqa: E402
 from dapdee_ros.partition.min_cut import CutCosts, fastest_split  # noqa: E402
 from dapdee_ros.partition.policies.published_cuts import PublishedCuts  # noqa: E402
 from dapdee_ros.partition.policy import Problem, Situation  # noqa: E402
+from dapdee_ros.partition.sites import Hop, Site, car_and_edge  # noqa: E402
 from dapdee_ros.partition.table import CandidateTable  # noqa: E402
 
 # Smallest sensible input sizes: the graphs are those of the full size.
@@ -75,16 +75,18 @@ def test_exact_equals_the_minimum_cut(name: str) -> None:
     assert fewer.exact_up_to > 1
     boundaries = set()
     for exponent in (4.0, 5.0, 5.5, 6.0, 6.5, 7.0, 8.0):
-        link, load = LinkState(10**exponent, rng.uniform(0, 0.01)), LoadState(rng.uniform(1, 3))
-        plan = every.decide(Situation(link, load, 1e6, "latency"))
-        split = fastest_split(dag, 1, CutCosts.of(dag, 1, car, edge, AsIs(), link, load))
+        link, sites = Hop(10**exponent, rng.uniform(0, 0.01)), car_and_edge(rng.uniform(1, 3))
+        plan = every.decide(Situation(sites, (link,), 1e6, "latency"))
+        split = fastest_split(
+            dag, 1, CutCosts.of(dag, 1, car, edge, AsIs(), Situation(sites, (link,), 1.0))
+        )
         assert plan.latency_s == pytest.approx(split.latency_s, rel=1e-7)
         # The edge server is faster at every node, so contraction loses nothing.
-        assert fewer.decide(Situation(link, load, 1e6, "latency")).latency_s == pytest.approx(
+        assert fewer.decide(Situation(sites, (link,), 1e6, "latency")).latency_s == pytest.approx(
             plan.latency_s
         )
         boundaries.add(plan.boundary)
-        heavy_is_between_light_and_exact(dag, car, edge, every, link, load)
+        heavy_is_between_light_and_exact(dag, car, edge, every, link, sites)
     assert len(boundaries) > 1
 
 
@@ -93,12 +95,12 @@ def heavy_is_between_light_and_exact(
     car: DeviceProfile,
     edge: DeviceProfile,
     table: CandidateTable,
-    link: LinkState,
-    load: LoadState,
+    link: Hop,
+    sites: tuple[Site, ...],
 ) -> None:
-    situation = Situation(link, load, 1e6, "throughput")
-    published = PublishedCuts(Problem(dag, car, edge, [0.9], [AsIs()]))
+    situation = Situation(sites, (link,), 1e6, "throughput")
+    published = PublishedCuts(Problem(dag, (car, edge), [0.9], [AsIs()]))
     heavy, light = published.heavy(1, situation, ""), published.light(1, situation, "")
     assert heavy.period_s <= light.period_s * (1 + 1e-9)
-    best = table.decide(Situation(link, load, 1e6, "throughput"))
+    best = table.decide(Situation(sites, (link,), 1e6, "throughput"))
     assert heavy.period_s >= best.period_s * (1 - 1e-9)

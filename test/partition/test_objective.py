@@ -17,7 +17,7 @@ from partition.test_table import subsets
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import SettingError
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.partition.cost import EnergyPrices, LinkState, LoadState
+from dapdee_ros.partition.cost import EnergyPrices
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ObjectiveError, PlanningError
 from dapdee_ros.partition.objective import LATENCY, PERIOD, Objective
@@ -25,6 +25,7 @@ from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policies.exact import Exact
 from dapdee_ros.partition.policies.oracle import Oracle
 from dapdee_ros.partition.policy import Problem
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 
@@ -42,7 +43,8 @@ def priced_by_hand(
     dag: ModelDag, car: DeviceProfile, edge: DeviceProfile, situation: Situation
 ) -> list[tuple[int, float, float, float]]:
     """Exit, T, P and E of every legal split, from the definitions alone."""
-    link, load, prices = situation.link, situation.load, situation.energy
+    link, prices = situation.link, situation.energy
+    on_car, on_edge = situation.sites
     found = []
     for number, outputs in enumerate(dag.exits, start=1):
         part = {*outputs}
@@ -54,14 +56,14 @@ def priced_by_hand(
             if any(not set(dag.by_name[v].inputs) <= head for v in head):
                 continue
             tail = part - head
-            car_s = load.car_slowdown * sum(car.node_seconds[v] for v in head)
-            edge_s = load.edge_slowdown * sum(edge.node_seconds[v] for v in tail)
+            car_s = on_car.slowdown * sum(car.node_seconds[v] for v in head)
+            edge_s = on_edge.slowdown * sum(edge.node_seconds[v] for v in tail)
             sent = {u for v in tail for u in dag.by_name[v].inputs} & head
             sent |= {*outputs} & head if tail else set()
             sent_bytes = sum(dag.by_name[u].output_bytes for u in sent)
-            on_air_s = 8 * sent_bytes / link.uplink_bps
+            on_air_s = 8 * sent_bytes / link.rate_bps
             latency_s = car_s + edge_s + (link.rtt_s + on_air_s if tail else 0.0)
-            period_s = max(car_s, on_air_s, edge_s, latency_s / link.window)
+            period_s = max(car_s, on_air_s, edge_s, latency_s / situation.window)
             energy_j = prices.compute_w * car_s + prices.send_j_per_byte * sent_bytes
             energy_j += prices.wait_w * (latency_s - car_s)
             found.append((number, latency_s, period_s, energy_j))
@@ -77,12 +79,11 @@ def test_decide_equals_brute_force_for_random_weights() -> None:
         quality = [rng.choice((0.7, 0.8, 0.9)) for _ in dag.exits]
         table = CandidateTable.build(dag, car, edge, exit_quality=quality)
         situation = Situation(
-            LinkState(
-                10 ** rng.uniform(4.5, 8), rng.uniform(0, 0.2), window=rng.choice((math.inf, 3))
-            ),
-            LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1)),
+            car_and_edge(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1)),
+            (Hop(10 ** rng.uniform(4.5, 8), rng.uniform(0, 0.2)),),
             10 ** rng.uniform(-1, 1),
             random_objective(rng),
+            window=rng.choice((math.inf, 3)),
             energy=random_prices(rng),
         )
         splits = priced_by_hand(dag, car, edge, situation)
@@ -112,10 +113,10 @@ def test_with_gates_and_codecs_dropping_dominated_candidates_changes_no_weighted
         few, every = random_table(rng, prune=False)
         raw = every.dag.image_forms
         for _ in range(10):
-            link, load, deadline_s, wishes = random_wishes(rng)
+            link, sites, deadline_s, wishes = random_wishes(rng)
             wishes |= {"mode": random_objective(rng), "energy": random_prices(rng), "risk": 0.5}
             wishes["most_period_s"] = rng.choice((math.inf, deadline_s))
-            situation = Situation(link, load, deadline_s, **wishes)
+            situation = Situation(sites, (link,), deadline_s, **wishes)
             chosen, best = few.decide(situation), every.decide(situation)
             assert chosen.late == best.late
             if chosen.late:
@@ -124,7 +125,9 @@ def test_with_gates_and_codecs_dropping_dominated_candidates_changes_no_weighted
             gated += chosen.gate is not None
             assert chosen.objective_s == pytest.approx(best.objective_s, rel=1e-9)
             plans = [
-                every.plan_at(row, link, load, situation.mode, energy=situation.energy)
+                every.plan_at(
+                    row, Situation(sites, (link,), 1.0, situation.mode, energy=situation.energy)
+                )
                 for row in range(len(every))
             ]
             level = [plan for plan in plans if _may_be_taken(plan, chosen, situation, raw)]
@@ -135,7 +138,7 @@ def test_with_gates_and_codecs_dropping_dominated_candidates_changes_no_weighted
 def _may_be_taken(plan: Plan, chosen: Plan, situation: Situation, raw: Collection[str]) -> bool:
     """Whether a plan is in time, keeps up, keeps the conditions, and is no less accurate."""
     link = situation.link
-    on_air_s = 8 * plan.boundary_bytes / link.uplink_bps if link.usable else 0.0
+    on_air_s = 8 * plan.boundary_bytes / link.rate_bps if link.usable else 0.0
     worst_period_s = max(plan.head_s, on_air_s, plan.edge_s)
     return (
         (plan.device_only or link.usable)
@@ -152,12 +155,12 @@ def test_a_named_mode_is_the_objective_of_that_name() -> None:
     rng = random.Random(23)
     for _ in range(20):
         table, _ = random_table(rng, prune=True)
-        link, load, deadline_s, _ = random_wishes(rng)
+        link, sites, deadline_s, _ = random_wishes(rng)
         for name, objective in (("latency", LATENCY), ("throughput", PERIOD)):
-            by_name = Situation(link, load, deadline_s, name)
+            by_name = Situation(sites, (link,), deadline_s, name)
             assert by_name.objective == objective
             assert table.decide(by_name) == table.decide(replace(by_name, mode=objective))
-        heavy = Situation(link, replace(load, score=0.4), deadline_s)
+        heavy = Situation(sites, (link,), deadline_s, load_score=0.4)
         assert heavy.objective == PERIOD
         assert replace(heavy, priority=True).objective == LATENCY
         assert replace(heavy, mode=Objective(1, 1), priority=True).objective == Objective(1, 1)
@@ -180,14 +183,14 @@ def test_the_oracle_counts_the_energy_of_what_it_truly_sends() -> None:
     for _ in range(30):
         dag = random_dag(rng)
         car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-        problem = Problem(dag, car, edge, [0.9] * len(dag.exits))
-        link = LinkState(10 ** rng.uniform(5, 7), 0.01)
+        problem = Problem(dag, (car, edge), [0.9] * len(dag.exits))
+        link = Hop(10 ** rng.uniform(5, 7), 0.01)
 
-        def truth(head_s: object, sent_bytes: np.ndarray, link: LinkState = link) -> np.ndarray:
-            return link.rtt_s + 8 * sent_bytes / link.uplink_bps
+        def truth(head_s: object, sent_bytes: np.ndarray, link: Hop = link) -> np.ndarray:
+            return link.rtt_s + 8 * sent_bytes / link.rate_bps
 
         situation = Situation(
-            link, LoadState(), 100.0, random_objective(rng), energy=random_prices(rng)
+            car_and_edge(), (link,), 100.0, random_objective(rng), energy=random_prices(rng)
         )
         foreseen = Oracle(problem).plan(replace(situation, true_transfer_s=truth))
         assert foreseen.objective_s == pytest.approx(Exact(problem).plan(situation).objective_s)
@@ -203,7 +206,7 @@ def test_settings_name_an_objective_or_give_its_weights() -> None:
     assert PlanningSettings(mode="throughput", period_weight=0.0).wanted == "throughput"
     settings = PlanningSettings(mode="weights", latency_weight=1.0, period_weight=3.0)
     assert settings.wanted == Objective(1.0, 3.0)
-    situation = settings.situation(LinkState(1e6), LoadState(score=0.9))
+    situation = settings.situation(car_and_edge(), (Hop(1e6),), load_score=0.9)
     assert situation.objective == Objective(1.0, 3.0)
     assert str(situation.objective) == "1 latency + 3 period"
     with pytest.raises(SettingError, match="both 0 with mode weights"):
@@ -213,9 +216,9 @@ def test_settings_name_an_objective_or_give_its_weights() -> None:
 def test_weights_lie_between_latency_and_period() -> None:
     rng = random.Random(25)
     table, _ = random_table(rng, prune=True)
-    link, load = LinkState(3e6, 0.01, window=4), LoadState(5.0, 1.0)
+    link, sites = Hop(3e6, 0.01), car_and_edge(5.0, 1.0)
     plans = [
-        table.decide(Situation(link, load, 10.0, objective, gates=False))
+        table.decide(Situation(sites, (link,), 10.0, objective, gates=False, window=4))
         for objective in (LATENCY, Objective(1, 0.5), Objective(1, 2), Objective(1, 8), PERIOD)
     ]
     for before, after in itertools.pairwise(plans):

@@ -14,10 +14,9 @@ from partition.random_networks import chain_of_design, random_dag, random_profil
 from dapdee_ros.graph.cuts import TooManyCuts
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, GateOption, MeasuredCodec, TensorCost
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import DeadlineError, PlanningError, PolicyError
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.plan import Crossing, Plan, Stage
 from dapdee_ros.partition.policy import (
     Problem,
     Situation,
@@ -26,6 +25,7 @@ from dapdee_ros.partition.policy import (
     make_policy,
     policy_names,
 )
+from dapdee_ros.partition.sites import Hop, car_and_edge
 
 ALL = [
     "device-only", "edge-only", "edge-only-jpeg", "neurosurgeon", "dads", "branchynet", "edgent",
@@ -39,8 +39,7 @@ def random_problem(rng: random.Random, *, most_nodes: int = 12) -> Problem:
     exits = range(1, len(dag.exits) + 1)
     return Problem(
         dag,
-        random_profile(rng, dag, "car", 0.1),
-        random_profile(rng, dag, "edge", 0.03),
+        (random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)),
         [0.7 + 0.1 * i for i in range(len(dag.exits))],
         (AsIs(), MeasuredCodec("jpeg", small, default_loss=0.0)),
         [GateOption(k, n, 0.9, 0.5, 0.69 + 0.1 * (n - 1)) for n in exits for k in range(1, n)],
@@ -49,9 +48,10 @@ def random_problem(rng: random.Random, *, most_nodes: int = 12) -> Problem:
 
 def random_situation(rng: random.Random, **wishes: object) -> Situation:
     return Situation(
-        LinkState(10 ** rng.uniform(5, 8), rng.uniform(0, 0.05)),
-        LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1), rng.random()),
+        car_and_edge(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1)),
+        (Hop(10 ** rng.uniform(5, 8), rng.uniform(0, 0.05)),),
         10 ** rng.uniform(-2, 1),
+        load_score=rng.random(),
         **wishes,  # type: ignore[arg-type]
     )
 
@@ -74,7 +74,7 @@ def test_no_policy_is_more_accurate_in_time_or_faster_than_exact(name: str) -> N
             situation = random_situation(rng, mode=mode)
             plan = ask(policy, situation, problem)
             best = problem.table.decide(
-                Situation(situation.link, situation.load, situation.deadline_s, mode)
+                Situation(situation.sites, situation.hops, situation.deadline_s, mode)
             )
             assert plan.late == (plan.latency_s > situation.deadline_s)
             assert plan.late or not best.late
@@ -90,17 +90,17 @@ def test_no_policy_is_more_accurate_in_time_or_faster_than_exact(name: str) -> N
 def test_without_a_link_the_car_finishes_alone(name: str) -> None:
     problem = random_problem(random.Random(1))
     policy = make_policy(name, problem, **options(name))
-    plan = policy.plan(Situation(LinkState(0.0), LoadState(), 10.0, "throughput"))
+    plan = policy.plan(Situation(car_and_edge(), (Hop(0.0),), 10.0, "throughput"))
     assert plan.device_only
-    edge = make_policy("edge-only", problem).plan(Situation(LinkState(0.0), LoadState(), 10.0))
+    edge = make_policy("edge-only", problem).plan(Situation(car_and_edge(), (Hop(0.0),), 10.0))
     assert edge.late
     assert edge.latency_s == float("inf")
 
 
 def test_neurosurgeon_finds_the_best_cut_of_a_chain() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(dag, car, edge, [0.9])
-    situation = Situation(LinkState(rate), LoadState(), 100.0, "latency")
+    problem = Problem(dag, (car, edge), [0.9])
+    situation = Situation(car_and_edge(), (Hop(rate),), 100.0, "latency")
     for name in ("neurosurgeon", "dads", "edgent", "eddi", "dapdee", "exact", "oracle"):
         plan = make_policy(name, problem).plan(situation)
         assert plan.latency_s == pytest.approx(10.4), name
@@ -108,8 +108,8 @@ def test_neurosurgeon_finds_the_best_cut_of_a_chain() -> None:
 
 def test_neurosurgeon_saves_energy_where_watts_are_given() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(dag, car, edge, [0.9])
-    situation = Situation(LinkState(rate), LoadState(), 100.0, "latency")
+    problem = Problem(dag, (car, edge), [0.9])
+    situation = Situation(car_and_edge(), (Hop(rate),), 100.0, "latency")
     # Joules of the cuts after in, x, y and z: car 0, 10, 10.1, 20.1 s; link 1, 5, 0.2, 0 s.
     for compute_w, send_w, boundary in ((1.0, 1.0, ("in",)), (1.0, 30.0, ("y",)), (0.0, 9.0, ())):
         policy = make_policy("neurosurgeon", problem, compute_w=compute_w, send_w=send_w)
@@ -136,8 +136,8 @@ def test_eddi_cuts_through_a_block() -> None:
     car = DeviceProfile("block", "car", 1, cheap, "now")
     # The left branch is what the edge server is slow at.
     edge = DeviceProfile("block", "edge", 1, cheap | {"left": 9.0, "right": 0.1, "sum": 0.1}, "now")
-    problem = Problem(dag, car, edge, [0.9])
-    situation = Situation(LinkState(8e5), LoadState(), 100.0, "latency")
+    problem = Problem(dag, (car, edge), [0.9])
+    situation = Situation(car_and_edge(), (Hop(8e5),), 100.0, "latency")
     best = make_policy("exact", problem).plan(situation)
     assert best.boundary == ("stem", "left")
     eddi = make_policy("eddi", problem).plan(situation)
@@ -149,10 +149,12 @@ def test_a_looser_deadline_leads_to_a_deeper_exit(name: str) -> None:
     chain, _, _, _ = chain_of_design()
     dag = ModelDag(chain.nodes, (("x",), ("y",), ("z",)))
     car = DeviceProfile("steps", "car", 1, {"in": 0.0, "x": 1.0, "y": 1.0, "z": 1.0}, "now")
-    problem = Problem(dag, car, car, [0.7, 0.8, 0.9])
+    problem = Problem(dag, (car, car), [0.7, 0.8, 0.9])
     policy = make_policy(name, problem, **options(name))
-    link = LinkState(80.0)  # so slow that the car is always faster
-    plans = [policy.plan(Situation(link, LoadState(), d, "latency")) for d in (0.5, 1.5, 2.5, 3.5)]
+    link = Hop(80.0)  # so slow that the car is always faster
+    plans = [
+        policy.plan(Situation(car_and_edge(), (link,), d, "latency")) for d in (0.5, 1.5, 2.5, 3.5)
+    ]
     assert [(p.exit_number, p.late) for p in plans] == [
         (1, True), (1, False), (2, False), (3, False)
     ]  # fmt: skip
@@ -160,8 +162,8 @@ def test_a_looser_deadline_leads_to_a_deeper_exit(name: str) -> None:
 
 def test_the_load_score_chooses_between_the_papers_algorithms() -> None:
     problem = random_problem(random.Random(3))
-    quiet = Situation(LinkState(1e6), LoadState(score=0.39), 100.0)
-    busy = replace(quiet, load=LoadState(score=0.4))
+    quiet = Situation(car_and_edge(), (Hop(1e6),), 100.0, load_score=0.39)
+    busy = replace(quiet, load_score=0.4)
     policy = make_policy("dapdee", problem, max_cuts=60)
     assert "algorithm 1" in policy.plan(quiet).reason
     assert "algorithm 2" in policy.plan(busy).reason
@@ -175,7 +177,7 @@ def test_branchynet_takes_the_gate_that_pays_within_the_loss() -> None:
     problem = random_problem(rng)
     while len(problem.dag.exits) < 2:
         problem = random_problem(rng)
-    situation = Situation(LinkState(1e6), LoadState(), 100.0, quality_tolerance=0.02)
+    situation = Situation(car_and_edge(), (Hop(1e6),), 100.0, quality_tolerance=0.02)
     assert make_policy("branchynet", problem).plan(situation).gate is not None
     strict = replace(situation, quality_tolerance=0.0)
     assert make_policy("branchynet", problem).plan(strict).gate is None
@@ -189,10 +191,10 @@ def test_exact_falls_back_to_minimum_cuts_where_cuts_explode() -> None:
     dag = ModelDag(tuple(nodes), (("sum",),))
     rng = random.Random(2)
     car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-    problem = Problem(dag, car, edge, [0.9])
-    situation = Situation(LinkState(2e5), LoadState(), 10.0)
+    problem = Problem(dag, (car, edge), [0.9])
+    situation = Situation(car_and_edge(), (Hop(2e5),), 10.0)
     with pytest.raises(TooManyCuts, match="more than 20000 legal cuts"):
-        problem.table.decide(Situation(situation.link, situation.load, 10.0))
+        problem.table.decide(situation)
     plan = ask(make_policy("exact", problem), situation, problem)
     assert plan.latency_s == make_policy("dads", problem).plan(situation).latency_s
     assert len(plan.boundary) > 0
@@ -200,8 +202,8 @@ def test_exact_falls_back_to_minimum_cuts_where_cuts_explode() -> None:
 
 def test_the_oracle_knows_the_outage_ahead() -> None:
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(dag, car, edge, [0.9])
-    situation = Situation(LinkState(rate), LoadState(), 100.0, "latency")
+    problem = Problem(dag, (car, edge), [0.9])
+    situation = Situation(car_and_edge(), (Hop(rate),), 100.0, "latency")
 
     def outage(until_s: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         return lambda head_s, sent: np.maximum(until_s - head_s, 0.0) + 8 * sent / rate
@@ -222,11 +224,11 @@ def test_the_oracle_is_exact_where_the_estimate_is_true() -> None:
         problem = random_problem(rng)
         often = [option._replace(share=0.9) for option in problem.gates]
         problem = replace(problem, gates=often)
-        link = LinkState(10 ** rng.uniform(6, 8), 0.001)
-        situation = Situation(link, LoadState(3.0), 100.0, "latency", quality_tolerance=0.02)
+        link = Hop(10 ** rng.uniform(6, 8), 0.001)
+        situation = Situation(car_and_edge(3.0), (link,), 100.0, "latency", quality_tolerance=0.02)
 
-        def truth(head_s: np.ndarray, sent: np.ndarray, link: LinkState = link) -> np.ndarray:
-            return link.rtt_s + 8 * sent / link.uplink_bps
+        def truth(head_s: np.ndarray, sent: np.ndarray, link: Hop = link) -> np.ndarray:
+            return link.rtt_s + 8 * sent / link.rate_bps
 
         best = make_policy("exact", problem).plan(situation)
         found = make_policy("oracle", problem).plan(replace(situation, true_transfer_s=truth))
@@ -238,12 +240,15 @@ def test_the_oracle_is_exact_where_the_estimate_is_true() -> None:
 
 def test_a_codec_is_part_of_the_name() -> None:
     problem = random_problem(random.Random(6))
-    situation = Situation(LinkState(1e6), LoadState(), 100.0)
+    situation = Situation(car_and_edge(), (Hop(1e6),), 100.0)
     assert make_policy("edge-only", problem).plan(situation).codec == "f32"
     assert make_policy("edge-only+jpeg", problem).plan(situation).codec == "jpeg"
     assert make_policy("edge-only+any", problem).plan(situation).codec == "jpeg"
     with pytest.raises(PolicyError, match="codec 'zip' is unknown"):
         make_policy("dads+zip", problem)
+
+
+TWO = (Stage("car"), Stage("edge"))
 
 
 class Faulty:
@@ -260,17 +265,23 @@ class Faulty:
         if self.failure == "none":
             return None  # type: ignore[return-value]
         if self.failure == "text":
-            return Plan(1, (), head_s="soon")  # type: ignore[arg-type]
+            return Plan(1, (Stage("car", "soon"),))  # type: ignore[arg-type]
         if self.failure == "reason":
-            return Plan(1, (), reason=None)  # type: ignore[arg-type]
+            return Plan(1, reason=None)  # type: ignore[arg-type]
         if self.failure == "huge":
-            return Plan(1, (), boundary_bytes=1e30)
-        return Plan(1, ("nowhere",))
+            return Plan(1, TWO, (Crossing(("nowhere",), sent_bytes=1e30),))
+        if self.failure == "nothing":
+            return Plan(1, None)  # type: ignore[arg-type]
+        if self.failure == "stages":
+            return Plan(1, TWO)
+        if self.failure == "hops":
+            return Plan(1, (*TWO, Stage("cloud")), 2 * (Crossing(("nowhere",)),))
+        return Plan(1, TWO, (Crossing(("nowhere",)),))
 
 
 def test_unknown_and_faulty_policies() -> None:
     problem = random_problem(random.Random(7))
-    situation = Situation(LinkState(1e6), LoadState(), 1.0)
+    situation = Situation(car_and_edge(), (Hop(1e6),), 1.0)
     with pytest.raises(PolicyError, match="'best' is unknown; there are device-only"):
         make_policy("best", problem)
     with pytest.raises(PolicyError, match="cannot be loaded: ModuleNotFoundError"):
@@ -282,17 +293,20 @@ def test_unknown_and_faulty_policies() -> None:
         ("exit", "failed: SystemExit: enough"),
         ("none", "returned NoneType"),
         ("other", "cannot run: there is no node 'nowhere'"),
-        ("text", "head_s is 'soon', expected a number of seconds or NaN"),
+        ("text", "seconds of car are 'soon', expected a number or NaN"),
         ("reason", "reason is None, expected text"),
-        ("huge", "boundary_bytes is 1e\\+30, expected 0 to 4294967295"),
+        ("huge", "sent_bytes is 1e\\+30, expected 0 to 4294967295"),
+        ("stages", "2 stages and 0 crossings, expected one stage more"),
+        ("hops", "it crosses 2 hops, expected one at most"),
+        ("nothing", "stages is None, expected a tuple"),
     ):
         policy = make_policy(f"{__name__}:Faulty", problem, failure=failure)
         with pytest.raises(PolicyError, match=message):
             ask(policy, situation, problem)
     with pytest.raises(DeadlineError):
-        Situation(LinkState(1e6), LoadState(), 0.0)
+        Situation(car_and_edge(), (Hop(1e6),), 0.0)
     with pytest.raises(PlanningError, match="mode"):
-        Situation(LinkState(1e6), LoadState(), 1.0, "fast")
+        Situation(car_and_edge(), (Hop(1e6),), 1.0, "fast")
 
 
 def test_a_factory_that_ends_the_process_is_a_faulty_policy() -> None:
@@ -314,7 +328,7 @@ def test_ctrl_c_still_ends_a_command_that_asks_a_policy() -> None:
 
     problem = random_problem(random.Random(7))
     with pytest.raises(KeyboardInterrupt):
-        ask(Interrupted(), Situation(LinkState(1e6), LoadState(), 1.0), problem)
+        ask(Interrupted(), Situation(car_and_edge(), (Hop(1e6),), 1.0), problem)
 
 
 def test_an_installed_package_brings_its_policy(
@@ -331,7 +345,7 @@ def test_an_installed_package_brings_its_policy(
     monkeypatch.syspath_prepend(tmp_path)
     assert "cautious" in policy_names()
     policy = make_policy("cautious", random_problem(random.Random(8)))
-    assert policy.plan(Situation(LinkState(1e6), LoadState(), 1.0)).device_only
+    assert policy.plan(Situation(car_and_edge(), (Hop(1e6),), 1.0)).device_only
 
 
 def test_the_default_policy_stays_small() -> None:

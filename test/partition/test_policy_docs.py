@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from partition.random_networks import chain_of_design
 
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy, policy_names
+from dapdee_ros.partition.sites import Hop, car_and_edge
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "policies.md"
 
@@ -22,11 +22,11 @@ def test_the_example_is_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (package / "mymod.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     dag, car, edge, rate = chain_of_design()
-    problem = Problem(dag, car, edge, [0.9])
+    problem = Problem(dag, (car, edge), [0.9])
     policy = make_policy("mypkg.mymod:FewestBytes", problem)
-    situation = Situation(LinkState(rate), LoadState(), 100.0)
+    situation = Situation(car_and_edge(), (Hop(rate),), 100.0)
     assert ask(policy, situation, problem).boundary == ("y",)
-    assert ask(policy, Situation(LinkState(0.0), LoadState(), 100.0), problem).device_only
+    assert ask(policy, Situation(car_and_edge(), (Hop(0.0),), 100.0), problem).device_only
 
 
 def test_every_policy_is_documented() -> None:

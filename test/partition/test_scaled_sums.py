@@ -12,34 +12,33 @@ from partition.random_networks import random_dag, random_profile
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.partition.codec_cost import AsIs
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.from_card import choose_profiles, problem_of
 from dapdee_ros.partition.heavy_search import heavy_search
 from dapdee_ros.partition.min_cut import CutCosts
 from dapdee_ros.partition.policies.published_cuts import PublishedCuts
 from dapdee_ros.partition.policy import Problem, Situation, make_policy
 from dapdee_ros.partition.scaled_sums import lowest_reachable
+from dapdee_ros.partition.sites import Hop, car_and_edge
 
 
 def small_problem(rng: random.Random, most_nodes: int = 9) -> Problem:
     dag = random_dag(rng, most_nodes=most_nodes)
     car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
-    return Problem(dag, car, edge, [0.9] * len(dag.exits), (AsIs(),))
+    return Problem(dag, (car, edge), [0.9] * len(dag.exits), (AsIs(),))
 
 
 def heavy(rng: random.Random, problem: Problem, window: float = math.inf) -> Situation:
     """A heavy load over a link at which the printed grid has a few hundred points."""
     deepest = len(problem.dag.exits)
-    load = LoadState(rng.uniform(0.5, 2), rng.uniform(0.5, 4))
+    sites = car_and_edge(rng.uniform(0.5, 2), rng.uniform(0.5, 4))
     costs = CutCosts.of(
-        problem.dag, deepest, problem.car, problem.edge, AsIs(), LinkState(1e6), load
+        problem.dag, deepest, problem.car, problem.edge, AsIs(), Situation(sites, (Hop(1e6),), 1.0)
     )
     shortest_s = min(costs.on_air_s.values())
     spans = [sum(s.values()) / shortest_s for s in (costs.car_s, costs.edge_s)]
     factor = rng.uniform(0.3, 1) * math.sqrt(400 / (spans[0] * spans[1]))
-    return Situation(
-        LinkState(1e6 * factor, rng.uniform(0, 0.02), window=window), load, 100.0, "throughput"
-    )
+    link = Hop(1e6 * factor, rng.uniform(0, 0.02))
+    return Situation(sites, (link,), 100.0, "throughput", window=window)
 
 
 def test_never_worse_than_the_printed_grid_of_minimum_cuts() -> None:
@@ -50,7 +49,12 @@ def test_never_worse_than_the_printed_grid_of_minimum_cuts() -> None:
         situation = heavy(rng, problem)
         deepest = len(problem.dag.exits)
         costs = CutCosts.of(
-            problem.dag, deepest, problem.car, problem.edge, AsIs(), situation.link, situation.load
+            problem.dag,
+            deepest,
+            problem.car,
+            problem.edge,
+            AsIs(),
+            situation,
         )
         printed = heavy_search(problem.dag, deepest, costs, max_cuts=1_000_000)
         assert not printed.capped
@@ -97,16 +101,14 @@ def test_never_worse_than_the_light_cut_of_a_shipped_model(model: str, codec: st
     published = PublishedCuts(problem)
     for mbit in (0.13, 1.1, 3.0, 18.88, 1000.0):
         for window in (4, math.inf):
-            link = LinkState(1e6 * mbit, 0.02, window=window)
-            for load in (LoadState(), LoadState(0.2, 3.0), LoadState(5.0, 1.0)):
-                situation = Situation(link, load, 10.0, "throughput")
+            link = Hop(1e6 * mbit, 0.02)
+            for sites in (car_and_edge(), car_and_edge(0.2, 3.0), car_and_edge(5.0, 1.0)):
+                situation = Situation(sites, (link,), 10.0, "throughput", window=window)
                 for number in range(1, len(card.dag.exits) + 1):
                     found = published.heavy(number, situation, "")
                     light = published.light(number, situation, "")
                     assert found.period_s <= light.period_s * (1 + 1e-9)
-                    best = problem.table.decide(
-                        Situation(link, load, 10.0, "throughput", gates=False)
-                    )
+                    best = problem.table.decide(replace(situation, gates=False))
                     if found.quality >= best.quality:
                         assert found.period_s >= best.period_s * (1 - 1e-9)
 
@@ -114,7 +116,7 @@ def test_never_worse_than_the_light_cut_of_a_shipped_model(model: str, codec: st
 def test_roadsigns_at_3_mbit_is_no_worse_than_neurosurgeon() -> None:
     card = read_card(find_model("roadsigns"))
     problem = problem_of(card, *choose_profiles(card, None, None), ["f32"])
-    situation = Situation(LinkState(3e6), LoadState(), 5.0, "throughput")
+    situation = Situation(car_and_edge(), (Hop(3e6),), 5.0, "throughput")
     dads, neurosurgeon = (
         make_policy(name, problem).plan(situation) for name in ("dads", "neurosurgeon")
     )

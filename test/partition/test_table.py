@@ -13,7 +13,6 @@ from partition.random_networks import chain_of_design, random_dag, random_profil
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, MeasuredCodec, TensorCost
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import (
     DeadlineError,
@@ -26,6 +25,7 @@ from dapdee_ros.partition.errors import (
 )
 from dapdee_ros.partition.objective import LATENCY, PERIOD
 from dapdee_ros.partition.plan import Plan
+from dapdee_ros.partition.sites import Hop, Site, car_and_edge
 from dapdee_ros.partition.situation import Situation
 from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.partition.table_file import load_table, save_table
@@ -42,12 +42,14 @@ def test_contraction_keeps_the_cuts_that_send_no_image() -> None:
     assert dag.image_forms == {"image"}
     car = DeviceProfile("m", "car", 1, {"image": 0.0, "stem": 0.008, "body": 0.5}, "now")
     edge = DeviceProfile("m", "edge", 1, {"image": 0.0, "stem": 0.001, "body": 0.035}, "now")
-    link = LinkState(9.8304e6)
+    link = Hop(9.8304e6)
     for contract_above in (50_000, 0):
         table = CandidateTable.build(
             dag, car, edge, exit_quality=[0.9], contract_above=contract_above
         )
-        kept = table.decide(Situation(link, LoadState(), 1.0, "latency", keep_raw_on_car=True))
+        kept = table.decide(
+            Situation(car_and_edge(), (link,), 1.0, "latency", keep_raw_on_car=True)
+        )
         # Merged into the body, the stem could not be sent: all on the car, 0.508 s.
         assert (kept.boundary, kept.latency_s) == (("stem",), pytest.approx(0.053))
 
@@ -65,11 +67,11 @@ def test_contraction_loses_no_lowest_latency_up_to_its_bound(keep_raw_on_car: bo
         # What counts as the image is the same in both.
         assert fewer.dag.image_forms == dag.image_forms & set(fewer.dag.by_name)
         contracted += len(fewer.dag.nodes) < len(dag.nodes)
-        link, load = LinkState(10 ** rng.uniform(5, 8)), LoadState(10 ** rng.uniform(-0.3, 0.7))
-        if load.edge_slowdown / load.car_slowdown > fewer.exact_up_to:
+        link, sites = Hop(10 ** rng.uniform(5, 8)), car_and_edge(10 ** rng.uniform(-0.3, 0.7))
+        if sites[1].slowdown / sites[0].slowdown > fewer.exact_up_to:
             continue
         best, found = (
-            t.decide(Situation(link, load, 1e6, "latency", keep_raw_on_car=keep_raw_on_car))
+            t.decide(Situation(sites, (link,), 1e6, "latency", keep_raw_on_car=keep_raw_on_car))
             for t in (every, fewer)
         )
         assert found.latency_s == pytest.approx(best.latency_s)
@@ -94,7 +96,7 @@ def of_mixed_types(rng: random.Random, dag: ModelDag) -> ModelDag:
 def test_design_chain_takes_10_4_seconds() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
-    plan = table.decide(Situation(LinkState(rate), LoadState(), 100.0, "latency"))
+    plan = table.decide(Situation(car_and_edge(), (Hop(rate),), 100.0, "latency"))
     assert plan.latency_s == pytest.approx(10.4)
     assert plan.boundary == ("y",)
 
@@ -109,8 +111,8 @@ def brute_force(
     car: DeviceProfile,
     edge: DeviceProfile,
     quality: list[float],
-    link: LinkState,
-    load: LoadState,
+    link: Hop,
+    sites: tuple[Site, ...],
     deadline_s: float,
     mode: str,
     tolerance: float,
@@ -128,11 +130,11 @@ def brute_force(
             if any(not set(dag.by_name[v].inputs) <= head for v in head):
                 continue
             tail = part - head
-            t_d = load.car_slowdown * sum(car.node_seconds[v] for v in head)
-            t_e = load.edge_slowdown * sum(edge.node_seconds[v] for v in tail)
+            t_d = sites[0].slowdown * sum(car.node_seconds[v] for v in head)
+            t_e = sites[1].slowdown * sum(edge.node_seconds[v] for v in tail)
             sent = {u for v in tail for u in dag.by_name[v].inputs} & head
             sent |= {*outputs} & head if tail else set()
-            air = 8 * sum(dag.by_name[u].output_bytes for u in sent) / link.uplink_bps
+            air = 8 * sum(dag.by_name[u].output_bytes for u in sent) / link.rate_bps
             latency = t_d + t_e + (link.rtt_s + air if tail else 0.0)
             objective = latency if mode == "latency" else max(t_d, air, t_e)
             options.append((latency, quality[number], objective))
@@ -148,10 +150,10 @@ def brute_force(
     return False, max(o[1] for o in ties if o[0] <= quickest * (1 + 1e-12)), lowest
 
 
-def random_situation(rng: random.Random) -> tuple[LinkState, LoadState, float]:
-    link = LinkState(10 ** rng.uniform(4.5, 8), rng.choice((0.0, rng.uniform(0, 0.2))))
-    load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
-    return link, load, 10 ** rng.uniform(-2, 1)
+def random_situation(rng: random.Random) -> tuple[Hop, tuple[Site, ...], float]:
+    link = Hop(10 ** rng.uniform(4.5, 8), rng.choice((0.0, rng.uniform(0, 0.2))))
+    sites = car_and_edge(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
+    return link, sites, 10 ** rng.uniform(-2, 1)
 
 
 def test_decide_equals_brute_force_on_500_random_networks() -> None:
@@ -163,13 +165,13 @@ def test_decide_equals_brute_force_on_500_random_networks() -> None:
         quality = [rng.choice((0.7, 0.8, 0.805, 0.9)) for _ in dag.exits]
         tolerance = rng.choice((0.0, 0.01))
         table = CandidateTable.build(dag, car, edge, exit_quality=quality)
-        link, load, deadline_s = random_situation(rng)
+        link, sites, deadline_s = random_situation(rng)
         for mode in ("latency", "throughput"):
             late, best, objective = brute_force(
-                dag, car, edge, quality, link, load, deadline_s, mode, tolerance
+                dag, car, edge, quality, link, sites, deadline_s, mode, tolerance
             )
             plan = table.decide(
-                Situation(link, load, deadline_s, mode, quality_tolerance=tolerance)
+                Situation(sites, (link,), deadline_s, mode, quality_tolerance=tolerance)
             )
             assert plan.late == late
             found = plan.latency_s if late else plan.objective_s
@@ -182,8 +184,8 @@ def test_decide_equals_brute_force_on_500_random_networks() -> None:
 def test_zero_bandwidth_and_no_connection_leave_only_the_car() -> None:
     dag, car, edge, _ = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
-    for link in (LinkState(0.0), LinkState(1e12, connected=False)):
-        plan = table.decide(Situation(link, LoadState(), 100.0, "throughput"))
+    for link in (Hop(0.0), Hop(1e12, connected=False)):
+        plan = table.decide(Situation(car_and_edge(), (link,), 100.0, "throughput"))
         assert plan.device_only
         assert plan.latency_s == pytest.approx(20.1)
         assert "no link" in plan.reason
@@ -193,15 +195,18 @@ def test_keeping_the_raw_input_on_the_car(tmp_path: Path) -> None:
     dag, _, edge, _ = chain_of_design()
     slow = DeviceProfile("chain", "slow", 1, {"in": 0, "x": 50, "y": 50, "z": 50}, "now")
     table = CandidateTable.build(dag, slow, edge, exit_quality=[0.9])
-    fast_link = LinkState(1e9)
-    assert table.decide(Situation(fast_link, LoadState(), 200, "latency")).boundary == ("in",)
-    kept = table.decide(Situation(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True))
+    fast_link = Hop(1e9)
+    assert table.decide(Situation(car_and_edge(), (fast_link,), 200, "latency")).boundary == ("in",)
+    kept = table.decide(
+        Situation(car_and_edge(), (fast_link,), 200, "latency", keep_raw_on_car=True)
+    )
     # x is larger than the input: it may hold all of it.
     assert kept.boundary == ("y",)
     save_table(table, tmp_path / "table.json")
     read = load_table(tmp_path / "table.json")
     assert (
-        read.decide(Situation(fast_link, LoadState(), 200, "latency", keep_raw_on_car=True)) == kept
+        read.decide(Situation(car_and_edge(), (fast_link,), 200, "latency", keep_raw_on_car=True))
+        == kept
     )
 
 
@@ -222,48 +227,46 @@ def test_what_holds_the_input_makes_nothing_superfluous_that_does_not() -> None:
     table = CandidateTable.build(
         ModelDag(nodes, (("exit",),)), car, edge, exit_quality=[0.9], codecs=[AsIs(), small]
     )
-    link = LinkState(1e3)
-    assert table.decide(Situation(link, LoadState(), 200, "latency")).boundary == ("wide",)
-    kept = table.decide(Situation(link, LoadState(), 200, "latency", keep_raw_on_car=True))
+    link = Hop(1e3)
+    assert table.decide(Situation(car_and_edge(), (link,), 200, "latency")).boundary == ("wide",)
+    kept = table.decide(Situation(car_and_edge(), (link,), 200, "latency", keep_raw_on_car=True))
     assert kept.boundary == ("narrow",)
 
 
 def test_pinned_plan_is_priced_like_the_chosen_one() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
-    link, load = LinkState(rate, 0.5), LoadState(2, 3)
-    best = table.decide(Situation(link, load, 100.0, "latency"))
-    pinned = table.price(1, best.boundary, "f32", link, load, 100.0, "latency")
+    link, sites = Hop(rate, 0.5), car_and_edge(2, 3)
+    best = table.decide(Situation(sites, (link,), 100.0, "latency"))
+    pinned = table.price(1, best.boundary, "f32", Situation(sites, (link,), 100.0, "latency"))
     assert pinned.latency_s == pytest.approx(best.latency_s)
     assert pinned.period_s == pytest.approx(best.period_s)
-    assert table.price(1, ("x",), "f32", link, load, 1.0, "latency").late
+    assert table.price(1, ("x",), "f32", Situation(sites, (link,), 1.0, "latency")).late
     with pytest.raises(TableError, match="codec 'zip'"):
-        table.price(1, ("x",), "zip", link, load, 1.0)
+        table.price(1, ("x",), "zip", Situation(sites, (link,), 1.0))
     with pytest.raises(ValueError, match="not a boundary"):
-        table.price(1, ("in", "x"), "f32", link, load, 1.0)
+        table.price(1, ("in", "x"), "f32", Situation(sites, (link,), 1.0))
 
 
 def test_mode_auto_goes_by_load_score_and_priority() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
-    link = LinkState(rate)
-    assert table.decide(Situation(link, LoadState(score=0.39), 99.0)).objective == LATENCY
-    assert table.decide(Situation(link, LoadState(score=0.4), 99.0)).objective == PERIOD
-    assert (
-        table.decide(Situation(link, LoadState(score=0.4), 99.0, priority=True)).objective
-        == LATENCY
-    )
+    light = Situation(car_and_edge(), (Hop(rate),), 99.0, load_score=0.39)
+    assert table.decide(light).objective == LATENCY
+    heavy = replace(light, load_score=0.4)
+    assert table.decide(heavy).objective == PERIOD
+    assert table.decide(replace(heavy, priority=True)).objective == LATENCY
 
 
 def test_risk_judges_the_deadline_at_a_slower_link() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
-    link = LinkState(rate, relative_spread=0.5)
-    assert not table.decide(Situation(link, LoadState(), 10.5, "latency")).late
-    careful = table.decide(Situation(link, LoadState(), 10.5, "latency", risk=0.05))
+    link = Hop(rate, relative_spread=0.5)
+    assert not table.decide(Situation(car_and_edge(), (link,), 10.5, "latency")).late
+    careful = table.decide(Situation(car_and_edge(), (link,), 10.5, "latency", risk=0.05))
     assert careful.late
     # 0.2 s of transfer become 0.2 * exp(1.645 * 0.5) = 0.455 s.
-    assert not table.decide(Situation(link, LoadState(), 10.7, "latency", risk=0.05)).late
+    assert not table.decide(Situation(car_and_edge(), (link,), 10.7, "latency", risk=0.05)).late
 
 
 def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
@@ -277,15 +280,16 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
     save_table(table, tmp_path / "table.json")
     again = load_table(tmp_path / "table.json", "random")
     for _ in range(50):
-        link, load, deadline_s = random_situation(rng)
-        plan: Plan = table.decide(Situation(link, load, deadline_s, "throughput"))
-        assert again.decide(Situation(link, load, deadline_s, "throughput")) == plan
-        args = (plan.exit_number, plan.boundary, plan.codec, link, load, deadline_s)
+        link, sites, deadline_s = random_situation(rng)
+        plan: Plan = table.decide(Situation(sites, (link,), deadline_s, "throughput"))
+        assert again.decide(Situation(sites, (link,), deadline_s, "throughput")) == plan
+        asked = Situation(sites, (link,), deadline_s)
+        args = (plan.exit_number, plan.boundary, plan.codec, asked)
         assert again.price(*args) == table.price(*args)
     every = [cut for number in (1, 2, 3) for cut in cuts(dag, number)]
     assert len(every) > len(table), "also plans that are no candidates"
     for cut in every:
-        args = (cut.exit_number, cut.boundary, "f32", link, load, deadline_s)
+        args = (cut.exit_number, cut.boundary, "f32", asked)
         assert again.price(*args) == table.price(*args)
     with pytest.raises(TableError, match="table of model random"):
         load_table(tmp_path / "table.json", "other")
@@ -307,27 +311,27 @@ def test_save_and_load_keep_every_decision(tmp_path: Path) -> None:
 )
 def test_impossible_links(values: tuple[float, float], error: type[Exception]) -> None:
     with pytest.raises(error, match="expected a finite number"):
-        LinkState(*values)
+        Hop(*values)
 
 
 def test_impossible_requests() -> None:
     dag, car, edge, rate = chain_of_design()
     table = CandidateTable.build(dag, car, edge, exit_quality=[0.9])
-    link, load = LinkState(rate), LoadState()
+    link, sites = Hop(rate), car_and_edge()
     for deadline_s in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(DeadlineError, match="deadline_s"):
-            table.decide(Situation(link, load, deadline_s))
+            table.decide(Situation(sites, (link,), deadline_s))
     for most_period_s in (0.0, -1.0, math.nan):
         with pytest.raises(DeadlineError, match="most_period_s"):
-            table.decide(Situation(link, load, 1.0, most_period_s=most_period_s))
+            table.decide(Situation(sites, (link,), 1.0, most_period_s=most_period_s))
     with pytest.raises(PlanningError, match="mode is 'fast'"):
-        table.decide(Situation(link, load, 1.0, "fast"))
+        table.decide(Situation(sites, (link,), 1.0, "fast"))
     with pytest.raises(PlanningError, match="risk"):
-        table.decide(Situation(link, load, 1.0, risk=0.9))
+        table.decide(Situation(sites, (link,), 1.0, risk=0.9))
     with pytest.raises(NoPlanError, match=r"reaches 0\.9"):
-        table.decide(Situation(link, load, 1.0, quality_floor=0.95))
+        table.decide(Situation(sites, (link,), 1.0, quality_floor=0.95))
     with pytest.raises(LoadError, match="car_slowdown"):
-        LoadState(0.0)
+        car_and_edge(0.0)
     other = DeviceProfile("other", "car", 1, dict(car.node_seconds), "now")
     with pytest.raises(ProfileError, match="model here is other"):
         CandidateTable.build(dag, other, edge, exit_quality=[0.9])

@@ -15,10 +15,10 @@ from partition.test_conditions import breaks
 from dapdee_ros.graph.cuts import TooManyCuts
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.partition.codec_cost import AsIs, GateOption, MeasuredCodec, TensorCost
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.cut_pool import CutPool
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy
+from dapdee_ros.partition.sites import Hop, car_and_edge
 
 
 def problems(rng: random.Random) -> tuple[Problem, Problem]:
@@ -31,8 +31,7 @@ def problems(rng: random.Random) -> tuple[Problem, Problem]:
     }
     listed = Problem(
         dag,
-        random_profile(rng, dag, "car", 0.1),
-        random_profile(rng, dag, "edge", 0.03),
+        (random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)),
         [0.7 + 0.1 * i for i in range(len(dag.exits))],
         (AsIs(), MeasuredCodec("some", some, losses)),
         [GateOption(k, n, 0.9, 0.6, 0.69 + 0.1 * (n - 1)) for n in exits for k in range(1, n)],
@@ -42,14 +41,13 @@ def problems(rng: random.Random) -> tuple[Problem, Problem]:
 
 def situations(rng: random.Random, quality: float, mode: str) -> list[Situation]:
     """Every hard condition on and off."""
-    link = LinkState(
-        10 ** rng.uniform(5, 8), rng.uniform(0, 0.03), window=rng.choice([4, math.inf])
-    )
-    load = LoadState(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
+    link = Hop(10 ** rng.uniform(5, 8), rng.uniform(0, 0.03))
+    window = rng.choice([4, math.inf])
+    sites = car_and_edge(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1))
     return [
         Situation(
-            link, load, 10 ** rng.uniform(-2, 0.5), mode, quality_floor=floor,
-            quality_tolerance=tolerance, keep_raw_on_car=raw, gates=gates,
+            sites, (link,), 10 ** rng.uniform(-2, 0.5), mode, quality_floor=floor,
+            quality_tolerance=tolerance, keep_raw_on_car=raw, gates=gates, window=window,
         )
         for floor, tolerance, raw, gates in itertools.product(
             (0.0, quality), (0.0, 0.03), (False, True), (False, True)
@@ -89,16 +87,16 @@ def test_what_cannot_be_exact_breaks_nothing_and_is_never_wrongly_in_time(wish: 
         for situation in situations(rng, listed.exit_quality[-1], mode)[::3]:
             if wish == "risk":
                 link = replace(situation.link, relative_spread=0.5)
-                situation = replace(situation, risk=0.1, link=link)
+                situation = replace(situation, risk=0.1, hops=(link,))
             elif wish == "period":
                 situation = replace(situation, most_period_s=10 ** rng.uniform(-2, 0))
             elif wish == "oracle":
-                rate = situation.link.uplink_bps
+                rate = situation.link.rate_bps
 
                 def truth(head_s: np.ndarray, sent: np.ndarray, rate: float = rate) -> np.ndarray:
                     return 0.01 + 8 * sent / rate
 
-                situation = replace(situation, true_transfer_s=truth, link=LinkState(1.0, 0.01))
+                situation = replace(situation, true_transfer_s=truth, hops=(Hop(1.0, 0.01),))
             assert pool.table(situation).exact_up_to == 0.0
             found, best = ask(policy, situation, blind), ask(other, situation, listed)
             assert not breaks(found, situation, listed)
@@ -133,10 +131,10 @@ def test_the_image_of_sixteen_shrinking_branches_stays_on_the_car(name: str, mod
     dag = parallel_branches()
     rng = random.Random(2)
     car, edge = random_profile(rng, dag, "car", 0.05), random_profile(rng, dag, "edge", 0.001)
-    problem = Problem(dag, car, edge, [0.9])
+    problem = Problem(dag, (car, edge), [0.9])
     with pytest.raises(TooManyCuts):
         _ = problem.table
-    free = Situation(LinkState(1e7), LoadState(), 10.0, mode)
+    free = Situation(car_and_edge(), (Hop(1e7),), 10.0, mode)
     policy = make_policy(name, problem)
     assert ask(policy, free, problem).boundary == ("image",)
     kept = ask(policy, replace(free, keep_raw_on_car=True), problem)

@@ -7,10 +7,10 @@ from dapdee_ros.codec import CodecError
 from dapdee_ros.exits.card import ModelCard, read_card
 from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
 from dapdee_ros.exits.gates import Calibration
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.from_card import problem_of
 from dapdee_ros.partition.policy import Situation, ask, make_policy
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.partition.table import CandidateTable
 from dapdee_ros.partition.wire_codecs import wire_codecs
 
@@ -77,7 +77,7 @@ def test_every_policy_plans_with_codecs_that_code_some_tensors(
     chosen = set()
     for rate_bps in (2e4, 1e5, 1e6, 1e7):
         for deadline_s in (0.05, 0.15, 1.0):
-            situation = Situation(LinkState(rate_bps, 0.01), LoadState(), deadline_s, "latency")
+            situation = Situation(car_and_edge(), (Hop(rate_bps, 0.01),), deadline_s, "latency")
             made = make_policy(f"{policy}+any", problem)
             plan = ask(made, situation, problem)
             chosen.add(plan.codec)

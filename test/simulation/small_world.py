@@ -44,7 +44,7 @@ PLANNING = PlanningSettings(
 
 def problem(gates: tuple[GateOption, ...] = (), **options: Any) -> Problem:
     return Problem(
-        dag(), profile("car", 1.0), profile("edge", 0.1), QUALITY, (AsIs(),), gates, **options
+        dag(), (profile("car", 1.0), profile("edge", 0.1)), QUALITY, (AsIs(),), gates, **options
     )
 
 

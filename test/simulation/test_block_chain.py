@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dapdee_ros.partition.cost import LinkState, LoadState
 from dapdee_ros.partition.policy import Situation, make_policy
+from dapdee_ros.partition.sites import Hop, car_and_edge
 from dapdee_ros.simulation.block_chain import (
     CHAIN_POLICIES,
     BlockChainError,
@@ -32,7 +32,7 @@ def times_file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("policy", CHAIN_POLICIES)
 def test_policies_on_a_chain_cost_what_the_columns_say(times_file: Path, policy: str) -> None:
     problem = chain_problem(read_blocks(times_file), "net", "pi", "pc")
-    situation = Situation(LinkState(1e6), LoadState(), 10.0, "latency")
+    situation = Situation(car_and_edge(), (Hop(1e6),), 10.0, "latency")
     plan = make_policy(policy, problem).plan(situation)
     by_cut = {
         (): 1.6,

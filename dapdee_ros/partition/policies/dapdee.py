@@ -36,11 +36,11 @@ class Dapdee:
             problem: the model and the devices.
             codec: how the boundary is coded.
             max_cuts: minimum cuts a search at most, where the cuts are too many to list.
-            score: the load score of a situation, 0 to 1; None takes ``situation.load.score``.
+            score: the load score of a situation, 0 to 1; None takes ``situation.load_score``.
         """
         self._cuts = PublishedCuts(problem.with_codecs(codec), max_cuts)
         self._exits = range(len(problem.dag.exits), 0, -1)
-        self._score = score or (lambda situation: situation.load.score)
+        self._score = score or (lambda situation: situation.load_score)
 
     def plan(self, situation: Situation) -> Plan:
         """The deepest exit in time, else the fastest."""

@@ -17,7 +17,7 @@ from dapdee_ros.partition.chain_cuts import ChainCuts
 from dapdee_ros.partition.errors import PolicyError
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem, Situation
-from dapdee_ros.partition.view import link_weights
+from dapdee_ros.partition.view import cost_weights
 
 
 class Neurosurgeon:
@@ -55,7 +55,7 @@ class Neurosurgeon:
         if self._watts is None:
             return self._cuts.fastest(situation, "the best cut of the chain")
         joules = np.zeros(4)
-        seconds = link_weights(situation.link, situation.load)
+        seconds = cost_weights(situation.sites, situation.hops)
         joules[[CAR, BYTES]] = seconds[[CAR, BYTES]] * self._watts
         return self._cuts.cheapest(situation, joules, "the cut that takes the car the least energy")
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from dapdee_ros.partition.candidates import BYTES, CAR, SENDS
-from dapdee_ros.partition.cost import LinkState
 from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policies.exact import Exact
 from dapdee_ros.partition.policy import Problem, Situation
-from dapdee_ros.partition.view import View, link_weights
+from dapdee_ros.partition.sites import Hop
+from dapdee_ros.partition.view import View, cost_weights
 
 
 class Oracle:
@@ -33,7 +33,7 @@ class Oracle:
             return self._exact.plan(s)
         table = self._exact.table(s)
         view = View.of(table.candidates, s.gates, s.keep_raw_on_car, False, s.quality_floor)
-        head_s = s.load.car_slowdown * view.worst[CAR]
+        head_s = s.car_slowdown * view.worst[CAR]
         transfer_s = np.where(
             view.worst[SENDS] > 0, s.true_transfer_s(head_s, view.worst[BYTES]), s.link.rtt_s
         )
@@ -45,7 +45,7 @@ class Oracle:
         if view.expected is not None:
             expected = view.expected.copy()
             expected[BYTES] = worst[BYTES] * view.expected[SENDS]
-        weights = link_weights(LinkState(8.0, s.link.rtt_s), s.load)
+        weights = cost_weights(s.sites, (Hop(8.0, s.link.rtt_s),))
         truly = replace(view, worst=worst, expected=expected)
         energy_j = None
         if s.objective.energy_s_per_j and s.energy.any:
@@ -57,14 +57,12 @@ class Oracle:
             s.objective,
             s.quality_tolerance,
             s.most_period_s,
-            s.link.window,
+            s.window,
             s.period_tolerance,
             energy_j,
         )
         sent = view.worst.item(BYTES, at)
         true_bps = 8 * sent / worst.item(BYTES, at) if worst.item(BYTES, at) > 0 else 1e15
         row = view.rows.item(at)
-        found = table.plan_at(
-            row, replace(s.link, uplink_bps=true_bps), s.load, s.objective, energy=s.energy
-        )
+        found = table.plan_at(row, s.over(replace(s.link, rate_bps=true_bps)))
         return replace(found, late=late, reason="the best with the true future of the link")

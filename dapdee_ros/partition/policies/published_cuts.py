@@ -20,7 +20,7 @@ from dapdee_ros.partition.plan import Plan
 from dapdee_ros.partition.policy import Problem, Situation
 from dapdee_ros.partition.pricing import plan_of
 from dapdee_ros.partition.scaled_sums import lowest_reachable
-from dapdee_ros.partition.view import link_weights
+from dapdee_ros.partition.view import cost_weights
 
 
 class PublishedCuts:
@@ -37,7 +37,7 @@ class PublishedCuts:
         listed = self._cuts_of(exit_number)
         if listed is None:
             return self._light_cut(exit_number, situation, reason)
-        weights = link_weights(situation.link, situation.load)
+        weights = cost_weights(situation.sites, situation.hops)
         rows = np.flatnonzero(situation.link.usable | (listed.worst[SENDS] == 0))
         row = rows[(weights @ listed.worst[:, rows]).argmin()]
         return self._plan(listed, row, situation, reason)
@@ -50,13 +50,11 @@ class PublishedCuts:
         listed = self._cuts_of(exit_number)
         if listed is None:
             return self._heavy_search(exit_number, situation, reason)
-        weights = link_weights(situation.link, situation.load)
+        weights = cost_weights(situation.sites, situation.hops)
         plans = []
         for codec, rows in self._by_codec(listed, situation):
             costs = weights[:, None] * listed.worst[:, rows]
-            period_s = np.maximum(
-                costs[:SENDS].max(axis=0), costs.sum(axis=0) / situation.link.window
-            )
+            period_s = np.maximum(costs[:SENDS].max(axis=0), costs.sum(axis=0) / situation.window)
             spans = self._spans(exit_number, codec, situation)
             best = lowest_reachable(costs[[CAR, BYTES, EDGE]], period_s, spans)
             # The light cut: the cheapest at (1, 1) or, since no scaled sum knows of the round trip,
@@ -92,26 +90,24 @@ class PublishedCuts:
 
         And one step more, since its refinement may reach as far.
         """
-        basis, link, load = self._problem.basis, situation.link, situation.load
+        basis, link = self._problem.basis, situation.link
         part = basis.part(exit_number)
         coded = [codec.tensor(n) for n, inside in zip(basis.dag.nodes, part, strict=True) if inside]
         sizes = [cost.coded_bytes for cost in coded if cost is not None and cost.coded_bytes > 0]
         if not sizes or not link.usable:
             return 1.0, 1.0
-        shortest_s = 8 * min(sizes) / link.uplink_bps
+        shortest_s = 8 * min(sizes) / link.rate_bps
 
         def span(slowdown: float, seconds: Floats) -> float:
             return slowdown * float(seconds[part].sum()) / shortest_s + 1
 
-        return span(load.car_slowdown, basis.car_s), span(load.edge_slowdown, basis.edge_s)
+        car, edge = situation.sites
+        return span(car.slowdown, basis.car_s), span(edge.slowdown, basis.edge_s)
 
     def _plan(self, listed: Candidates, row: int, situation: Situation, reason: str) -> Plan:
         names = [node.name for node in self._problem.dag.nodes]
         boundary = tuple(names[i] for i in np.flatnonzero(listed.boundaries[row]))
-        plan = plan_of(
-            self._problem.basis, listed, int(row), boundary, situation.link, situation.load,
-            situation.objective, False, reason, situation.energy,
-        )  # fmt: skip
+        plan = plan_of(self._problem.basis, listed, int(row), boundary, situation, False, reason)
         return replace(plan, late=not plan.latency_s <= situation.deadline_s)
 
     # --- where there are too many cuts to list: networkx is loaded only then --------------------
