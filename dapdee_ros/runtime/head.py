@@ -35,9 +35,11 @@ from dapdee_ros.core.head_events import (
 )
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.ledger import DropKind, LedgerSummary
+from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.head_machine import FrameError, HeadMachine
+from dapdee_ros.runtime.preparation import Preparation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +104,11 @@ class HeadRuntime:
         self._clock = clock
         self._trace = trace
         self._machine = machine or HeadMachine(network, load, clock)
-        self._core = HeadCore(network.alone(), session, settings)
+        alone = network.alone()
+        for program in alone:
+            network.prepare(program)
+        self._core = HeadCore(alone, session, settings)
+        self._preparation = Preparation(network, self._follow)
         self._condition = threading.Condition()
         self._job: Job | None = None
         self._wake_s = math.inf
@@ -156,15 +162,16 @@ class HeadRuntime:
     def set_plan(self, plan: FramePlan) -> None:
         """Use another plan from the next frame on; frames that were sent are not touched.
 
+        If the engine has to compile parts for it, it is used from the first frame after that.
+
         Raises:
             GraphError: if it does not fit the network; the old plan stays.
         """
         if plan.epoch < 1:
             raise GraphError(f"a plan's epoch is {plan.epoch}, expected 1 or more")
         program = self._network.head_program(plan)
-        if self._check_plan is not None:
-            self._check_plan(plan)
-        self._tell(PlanArrived(program))
+        self._check(plan)
+        self._preparation.bring(program)
 
     def hear_manager(self) -> None:
         """Handle a heartbeat: the last plan stays in force, or is in force again."""
@@ -190,6 +197,7 @@ class HeadRuntime:
 
     def stop(self) -> None:
         """End the thread after its current job; open frames end as drops."""
+        self._preparation.stop()
         self._tell(Stopped())
         with self._condition:
             self._stopping = True
@@ -199,6 +207,13 @@ class HeadRuntime:
         if self._job is not None:  # there was no thread to do it
             number, self._job = self._job.number, None
             self._tell(ComputingFailed(number, SHUTDOWN, DropKind.SHUTDOWN))
+
+    def _check(self, plan: FramePlan) -> None:
+        if self._check_plan is not None:
+            self._check_plan(plan)
+
+    def _follow(self, program: HeadProgram) -> None:
+        self._tell(PlanArrived(program))
 
     # --- the core -------------------------------------------------------------------------------
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dapdee_ros.core.programs import HeadProgram, Programs
-from dapdee_ros.engines.engine import Array, Engine
+from dapdee_ros.engines.engine import Array, Engine, Stages
 from dapdee_ros.tasks.task import Task, task_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,29 @@ class SplitNetwork(Programs):
         self.engine: Engine = engine or model.engine
         self.task = task or task_of(model.card)
 
+    def is_ready(self, program: HeadProgram) -> bool:
+        """Whether everything that a program may need can be computed without compiling."""
+        return all(self.engine.is_ready(*part) for part in self._parts(program))
+
+    def prepare(self, program: HeadProgram) -> None:
+        """Compile everything that a program may need, its fallbacks included; from any thread.
+
+        Raises:
+            EngineError: if a part cannot be compiled.
+        """
+        for part in self._parts(program):
+            self.engine.prepare(*part)
+
+    def _parts(self, program: HeadProgram) -> Iterator[tuple[Sequence[str], Stages]]:
+        yield (self.dag.input,), program.stages
+        for exit_number in program.finish_profiled_s:
+            yield self._given(program, exit_number), [self.dag.exit_outputs(exit_number)]
+
+    def _given(self, head: HeadProgram, exit_number: int) -> Sequence[str]:
+        """Which of the tensors that a head kept an exit is finished from."""
+        nodes = self.dag.ancestors(head.boundary)
+        return self.dag.boundary(nodes, exit_number) or self.dag.exit_outputs(exit_number)
+
     def finish(
         self, kept: Mapping[str, Array], head: HeadProgram, exit_number: int
     ) -> dict[str, Array]:
@@ -62,9 +85,8 @@ class SplitNetwork(Programs):
         Returns:
             The exit's outputs by name, each with a first axis of 1.
         """
-        nodes = self.dag.ancestors(head.boundary)
         outputs = self.dag.exit_outputs(exit_number)
-        given = {name: kept[name] for name in self.dag.boundary(nodes, exit_number) or outputs}
+        given = {name: kept[name] for name in self._given(head, exit_number)}
         return self.engine.run(given, outputs)
 
     def decode(self, tensors: Mapping[str, Array], exit_number: int) -> Any:
