@@ -19,7 +19,7 @@ def layers() -> list[set[str]]:
     """Package names from the top to the bottom, as the picture has them."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     found = re.search(r"```layers\n(.*?)```", text, re.S)
-    assert found, "ARCHITECTURE.md has no picture of the layers"
+    assert found, "ARCHITECTURE.md has no diagram of the layers"
     return [set(line.split("    ")[0].split()) for line in found.group(1).splitlines()]
 
 

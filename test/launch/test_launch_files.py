@@ -132,8 +132,8 @@ def test_what_is_killed_is_started_again(ros: RosWorld, tmp_path: Path) -> None:
     finally:
         program.kill()
     said = program.output()
-    assert "head was ended by signal 9 and is started again in 0.1 s" in said
-    assert "head was ended by signal 9 and is started again in 0.2 s" in said
+    assert "head was ended by signal 9 and is restarted in 0.1 s" in said
+    assert "head was ended by signal 9 and is restarted in 0.2 s" in said
 
 
 def test_launch_fails_where_a_process_fails_for_good(ros: RosWorld, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_camera_at_its_end_ends_nothing_else(ros: RosWorld, tmp_path: Path) ->
         f"params_file:={own}",
     )
     try:
-        ros.spin_until(lambda: "camera ended in order" in program.output(), START_S, "its end")
+        ros.spin_until(lambda: "camera ended normally" in program.output(), START_S, "its end")
         ros.spin_for(1.0)
         assert program.process.poll() is None
         os.killpg(program.pid, signal.SIGINT)
