@@ -122,7 +122,7 @@ def test_answers_that_hypothesis_thinks_up(network: SplitNetwork) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("node_seconds", array("d", [1.0]), "nodes came with the seconds of 1"),
+        ("node_seconds", array("d", [1.0]), "nodes with the seconds of 1"),
         ("node_names", ["image", "image"], "named twice"),
         ("node_seconds", None, "to 3600 s"),
     ],
