@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _REASONS = {
@@ -45,6 +45,11 @@ class FileError(OSError):
 def draft_of(path: Path) -> Path:
     """The hidden draft next to ``path``, with the same suffix, for this process only."""
     return path.with_name(f".{os.getpid()}.{path.name}")
+
+
+def own_files(environment: Mapping[str, str] = os.environ) -> Path:
+    """The package's folder below ROS's for a user's files: ``$ROS_HOME``, else ``~/.ros``."""
+    return Path(environment.get("ROS_HOME") or Path.home() / ".ros") / "dapdee"
 
 
 @contextlib.contextmanager

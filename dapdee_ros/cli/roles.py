@@ -16,12 +16,11 @@ from typing import Any
 
 from dapdee_ros.engines.slow_engine import MOST_SLOWDOWN
 from dapdee_ros.errors import CommandError
-from dapdee_ros.files import make_folder
+from dapdee_ros.files import make_folder, own_files
 from dapdee_ros.partition.errors import PlanningError
 from dapdee_ros.partition.pinned import parse_pinned
 from dapdee_ros.process_table import Argument, ArgumentError, link_environment
 from dapdee_ros.processes import Processes
-from dapdee_ros.runtime.own_profile import ros_home
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 from dapdee_ros.sealing.key_file import KeyFileError, id_text, load_ring
 
@@ -131,7 +130,7 @@ def with_link(environment: Mapping[str, str], values: Mapping[str, Any]) -> dict
 def side_processes(args: argparse.Namespace, side: str, values: Mapping[str, Any]) -> Processes:
     """One side's processes, with their output also on the terminal."""
     require_ros()
-    folder = ros_home() / "dapdee" / "log" / f"{datetime.now():%Y%m%d-%H%M%S}-{side}"
+    folder = own_files() / "log" / f"{datetime.now():%Y%m%d-%H%M%S}-{side}"
     make_folder(folder)
     environment = dict(os.environ)
     if args.domain is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
+from dapdee_ros.files import write_whole
 from dapdee_ros.graph.dag import GraphError, ModelDag
 
 WEIGHTS_FILE = "weights"
@@ -86,6 +87,19 @@ class OnnxModel:
             raise OnnxError(f"{path} cannot be read: {error}") from error
         except DecodeError as error:
             raise OnnxError(f"{path} is torn or no ONNX file: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Write the whole network to a file that ``load`` reads.
+
+        Raises:
+            FileError: if the file cannot be written.
+        """
+        whole = self.part([self.dag.input], [node.name for node in self.dag.nodes[1:]]).model
+        onnx.load_external_data_for_model(whole, str(self.folder))
+        for tensor in whole.graph.initializer:
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+        write_whole(path, whole.SerializeToString())
 
     def part(self, given: Iterable[str], targets: Sequence[str]) -> Part:
         """The operators from some tensors to others, fewest possible.

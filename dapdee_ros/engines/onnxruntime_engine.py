@@ -235,7 +235,7 @@ class OnnxRuntimeEngine:
         self, model: onnx.ModelProto, options: onnxruntime.SessionOptions
     ) -> onnxruntime.InferenceSession:
         with self._file() as path:
-            path.write_bytes(model.SerializeToString())
+            onnx.save(model, path)
             return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
 
     def _pooled(self, tensor: onnx.TensorProto) -> onnxruntime.OrtValue:

@@ -7,9 +7,9 @@ import logging
 import os
 import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dapdee_ros.files import own_files
 from dapdee_ros.partition.device_profile import DeviceProfile
 from dapdee_ros.partition.errors import ProfileError
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from dapdee_ros.runtime.split_network import RunnableModel
 
 log = logging.getLogger(__name__)
-
-
-def ros_home() -> Path:
-    """ROS's folder for a user's files: ``$ROS_HOME``, else ``~/.ros``."""
-    return Path(os.environ.get("ROS_HOME") or Path.home() / ".ros")
 
 
 def own_profile(
@@ -43,7 +38,7 @@ def own_profile(
 
     device = f"{platform.node()}: {device_name()}, {os.cpu_count()} cores"
     key = hashlib.sha256(f"{device} {threads} {model.engine.name}".encode()).hexdigest()[:12]
-    path = ros_home() / "dapdee" / "profiles" / f"{model.card.model_id[:16]}-{key}.json"
+    path = own_files() / "profiles" / f"{model.card.model_id[:16]}-{key}.json"
     try:
         profile = DeviceProfile.load(path)
         profile.check_fits((n.name for n in model.card.dag.nodes), model.card.model_id)
