@@ -60,8 +60,9 @@ def measure(frames: int, deadline_s: float, busy: int) -> dict[str, float | int]
             codec="f32",
             deadline_s=deadline_s,
             max_in_flight=16,
-            predicted_transfer_s=0.02,
-            predicted_tail_s=0.01,
+            sites=["car", "edge"],
+            predicted_site_s=[0.0, 0.01],
+            predicted_hop_s=[0.02],
         )
     )
     scenes = RoadSigns(seed=0, size=(128, 128))

@@ -131,8 +131,9 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
                 codec=codec,
                 deadline_s=0.3,
                 max_in_flight=4,
-                predicted_transfer_s=0.02,
-                predicted_tail_s=0.01,
+                sites=["car", "edge"],
+                predicted_site_s=[0.0, 0.01],
+                predicted_hop_s=[0.02],
                 reason="made up",
             )
             plans.append(bytes(serialize_message(plan)))

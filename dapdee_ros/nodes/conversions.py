@@ -193,14 +193,16 @@ def plan_to_message(
         load_score=float(told.load_score),
         deadline_s=float(told.deadline_s),
         max_in_flight=int(told.max_in_flight),
-        predicted_head_s=float(plan.head_s),
-        # A plan that is pinned before there is a link has an infinite predicted latency; the head,
-        # which refuses implausible values, is told that it is unknown.
-        predicted_transfer_s=float(plan.transfer_s) if math.isfinite(plan.transfer_s) else math.nan,
-        predicted_tail_s=float(plan.edge_s),
+        sites=[_within(stage.site, 64) for stage in plan.stages],
+        predicted_site_s=[float(stage.seconds) for stage in plan.stages],
+        # A plan that is pinned before there is a link would take forever; the head rejects
+        # infinities, and NaN says that it is not known.
+        predicted_hop_s=[
+            float(hop.seconds) if math.isfinite(hop.seconds) else math.nan for hop in plan.crossings
+        ],
+        predicted_hop_bytes=[round(hop.sent_bytes) for hop in plan.crossings],
         predicted_latency_s=float(plan.expected_latency_s),
         predicted_period_s=float(plan.period_s),
-        predicted_bytes=round(plan.boundary_bytes),
         predicted_quality=float(plan.quality),
         late=bool(plan.late),
         policy=_within(told.policy, 256),
@@ -217,6 +219,14 @@ def objective_words(message: msg.PartitionPlan) -> str:
         return ""
 
 
+def _remote_s(message: msg.PartitionPlan) -> float:
+    """Predicted seconds from sending a boundary to its answer; NaN if a part of them is missing."""
+    hop_s, site_s = message.predicted_hop_s, message.predicted_site_s
+    if message.boundary and (not hop_s or len(site_s) != len(hop_s) + 1):
+        return math.nan
+    return sum(hop_s) + sum(site_s[1:])
+
+
 def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
     """The parts of a plan that the head acts on; it checks whether they fit the model."""
     return FramePlan(
@@ -226,7 +236,7 @@ def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
         codec=message.codec,
         gate=message.gate or None,
         gate_threshold=message.gate_threshold,
-        predicted_remote_s=message.predicted_transfer_s + message.predicted_tail_s,
+        predicted_remote_s=_remote_s(message),
         deadline_s=message.deadline_s,
         max_in_flight=message.max_in_flight,
     )

@@ -75,8 +75,9 @@ def test_fallbacks_come_in_time_once_stalls_are_known(ros: RosWorld) -> None:
             codec="f32",
             deadline_s=DEADLINE_S,
             max_in_flight=16,
-            predicted_transfer_s=0.02,
-            predicted_tail_s=0.01,
+            sites=["car", "edge"],
+            predicted_site_s=[0.0, 0.01],
+            predicted_hop_s=[0.02],
         )
     )
     picture = RoadSigns(seed=0, size=(128, 128)).frame(0).image

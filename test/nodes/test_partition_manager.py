@@ -112,9 +112,10 @@ def test_the_plan_follows_the_link(ros: RosWorld) -> None:
     assert fast.boundary == [CARD.dag.input]
     assert CARD.calibration is not None
     picture = CARD.calibration.codecs.tensors[fast.codec][CARD.dag.input]
-    assert fast.predicted_bytes == pytest.approx(picture.coded_bytes, abs=1)
+    assert list(fast.sites) == ["car", "edge"]
+    assert list(fast.predicted_hop_bytes) == pytest.approx([picture.coded_bytes], abs=1)
     expected_s = 0.01 + 8 * picture.coded_bytes / 20e6
-    assert fast.predicted_transfer_s == pytest.approx(expected_s)
+    assert list(fast.predicted_hop_s) == pytest.approx([expected_s])
     assert fast.predicted_latency_s < alone.predicted_latency_s
 
     told_s = time.monotonic()

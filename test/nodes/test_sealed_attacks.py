@@ -191,7 +191,9 @@ def test_what_is_forged_altered_or_repeated_changes_nothing(ros: RosWorld, tmp_p
         assert not any(abs(r.score - FORGED_SCORE) < 1e-3 for r in results)
         assert len({r.frame_number for r in results}) == len(results)
         assert not lost(results[before:])
-        assert all(plan.predicted_tail_s < 1.0 for plan in plans)  # of the edge's own profile
+        assert all(
+            sum(plan.predicted_site_s[1:]) < 1.0 for plan in plans
+        )  # of the edge's own profile
         assert any(outsider_node.recorded["edge/profile"])
         assert camera.stop() == 0
         ros.spin_until(lambda: ledgers[-1].in_flight == 0)
