@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dapdee_ros.codec import CODEC_NAMES, codec_named, decode, encode
-from dapdee_ros.codec.measure import measure
+from dapdee_ros.codecs import CODEC_NAMES, codec_named, decode, encode
+from dapdee_ros.codecs.measure import measure
 from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import ModelFolderError, find_model
 from dapdee_ros.exits.model_folder import load_model
@@ -32,12 +32,12 @@ from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
-from dapdee_ros.partition.codec_cost import MeasuredCodec, TensorCost
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.sites import Hop, car_and_edge
-from dapdee_ros.partition.situation import Situation
-from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.planning.codec_cost import MeasuredCodec, TensorCost
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.sites import Hop, car_and_edge
+from dapdee_ros.planning.situation import Situation
+from dapdee_ros.planning.table import CandidateTable
 from dapdee_ros.runtime.profiling import measure_profile
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 

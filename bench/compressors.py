@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dapdee_ros.codec import encode
+from dapdee_ros.codecs import encode
 from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.model_folder import load_model

@@ -24,18 +24,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dapdee_ros.codec import CODEC_NAMES, decode, encode
+from dapdee_ros.codecs import CODEC_NAMES, decode, encode
 from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.datasets.split import Split
 from dapdee_ros.exits.card import ModelCard, find_model
 from dapdee_ros.exits.gates import softmax
 from dapdee_ros.exits.model_folder import LoadedModel, load_model
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.from_card import problem_of, sample_profiles
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Problem
-from dapdee_ros.partition.sites import Hop, car_and_edge
-from dapdee_ros.partition.situation import Situation
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.from_card import problem_of, sample_profiles
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Problem
+from dapdee_ros.planning.sites import Hop, car_and_edge
+from dapdee_ros.planning.situation import Situation
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS
 
 MOST_OVER, MUST_REACH, MOST_LOST = 1.02, 0.75, 0.005

@@ -22,11 +22,11 @@ from typing import Any
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.policy import Problem, Situation, ask, make_policy
-from dapdee_ros.partition.sites import Hop, car_and_edge
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import PlanningError
+from dapdee_ros.planning.from_card import problem_of
+from dapdee_ros.planning.policy import Problem, Situation, ask, make_policy
+from dapdee_ros.planning.sites import Hop, car_and_edge
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.testbed.following import Change, Outage, changes_of, lost_frames, outages_of
 from dapdee_ros.testbed.settings import CODECS, TestbedSettings

@@ -29,14 +29,14 @@ from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
-from dapdee_ros.partition.codec_cost import AsIs
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.heavy_search import heavy_search
-from dapdee_ros.partition.min_cut import CAR_SIDE, EDGE_SIDE, CutCosts, cut_graph, split_of
-from dapdee_ros.partition.policies.published_cuts import PublishedCuts
-from dapdee_ros.partition.policy import Problem, Situation
-from dapdee_ros.partition.sites import Hop, Site, car_and_edge
-from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.planning.codec_cost import AsIs
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.heavy_search import heavy_search
+from dapdee_ros.planning.min_cut import CAR_SIDE, EDGE_SIDE, CutCosts, cut_graph, split_of
+from dapdee_ros.planning.policies.published_cuts import PublishedCuts
+from dapdee_ros.planning.policy import Problem, Situation
+from dapdee_ros.planning.sites import Hop, Site, car_and_edge
+from dapdee_ros.planning.table import CandidateTable
 from dapdee_ros.runtime.profiling import measure_profile
 
 NETWORKS = (

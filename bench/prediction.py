@@ -26,9 +26,9 @@ from dapdee_ros.graph.cuts import Cut, cuts
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
-from dapdee_ros.partition.candidates import CAR, EDGE, CostBasis
-from dapdee_ros.partition.codec_cost import AsIs
-from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.planning.candidates import CAR, EDGE, CostBasis
+from dapdee_ros.planning.codec_cost import AsIs
+from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.runtime.profiling import device_name, measure_profile
 
 NETWORKS = ("resnet18", "mobilenet_v2", "googlenet")

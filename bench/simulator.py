@@ -15,7 +15,7 @@ import torch
 
 from dapdee_ros.experiment.regret import drive_scenario
 from dapdee_ros.experiment.subjects import make_subject
-from dapdee_ros.partition.policy import make_policy
+from dapdee_ros.planning.policy import make_policy
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.run import simulate
 

@@ -90,7 +90,7 @@ def transport(messages: int) -> dict[str, Any]:
     import rclpy
     from std_msgs.msg import Header, UInt8MultiArray
 
-    from dapdee_ros.codec import encode
+    from dapdee_ros.codecs import encode
     from dapdee_ros.core.frames import HeadFrame
     from dapdee_ros.msg import HeadTensor
     from dapdee_ros.nodes import qos

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dapdee_ros.codec import decode, encode
+from dapdee_ros.codecs import decode, encode
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.trace import trace
-from dapdee_ros.partition.policy import make_policy
-from dapdee_ros.partition.table import CandidateTable
+from dapdee_ros.planning.policy import make_policy
+from dapdee_ros.planning.table import CandidateTable
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.run import simulate
 

@@ -23,7 +23,7 @@ ROS = {
 }
 # Launch files' shared part needs launch_ros, which is ROS, and nothing else may import it.
 ROS_FILES = {"nodes", "launch_description.py"}
-SMALL = ("partition", "estimation", "codec", "report", "simulation", "core")
+SMALL = ("planning", "estimation", "codecs", "report", "simulation", "core")
 NOT_IN_CORE = {
     *("rclpy", "threading", "time", "socket", "torch", "networkx"),
     *(f"dapdee_ros.{name}" for name in ("nodes", "cli", "simulation", "testbed", "experiment")),
@@ -97,10 +97,10 @@ def test_planning_a_shipped_model_loads_no_torch() -> None:
     code = """
 import sys
 from dapdee_ros.exits.card import find_model, read_card
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.situation import Situation
-from dapdee_ros.partition.table import CandidateTable
-from dapdee_ros.partition.sites import Hop, Site, car_and_edge
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.situation import Situation
+from dapdee_ros.planning.table import CandidateTable
+from dapdee_ros.planning.sites import Hop, Site, car_and_edge
 card = read_card(find_model("roadsigns"))
 profile = DeviceProfile(card.model_id, "any", 1, {n.name: 1e-3 for n in card.dag.nodes}, "now")
 table = CandidateTable.build(card.dag, profile, profile, exit_quality=card.exit_quality)

@@ -19,7 +19,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 import dapdee_ros.msg as msg
 from bench.fuzzing.spoiling import spoil_fields, spoiled_bytes
 from bench.fuzzing.targets import Target
-from dapdee_ros.codec.wire import MOST_DECODED_BYTES
+from dapdee_ros.codecs.wire import MOST_DECODED_BYTES
 from dapdee_ros.core.frames import Status
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.diagnostics import resident_bytes

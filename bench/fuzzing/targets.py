@@ -15,8 +15,8 @@ from std_msgs.msg import Header
 import dapdee_ros.msg as msg
 from bench.fuzzing.constructed import constructed
 from bench.fuzzing.spoiling import spoil_fields, spoiled_bytes
-from dapdee_ros.codec import CODEC_NAMES, CodecError, encode
-from dapdee_ros.codec.cdr_check import CdrError
+from dapdee_ros.codecs import CODEC_NAMES, CodecError, encode
+from dapdee_ros.codecs.cdr_check import CdrError
 from dapdee_ros.core.frames import HeadFrame, Status
 from dapdee_ros.core.head_frame import answer_fault
 from dapdee_ros.exits.card import find_model
@@ -30,8 +30,8 @@ from dapdee_ros.nodes.conversions import (
     profile_to_message,
 )
 from dapdee_ros.nodes.topics import message_layout
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import ProfileError
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import FrameRefused, check_frame
 

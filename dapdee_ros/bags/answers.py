@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.codec import decode, encode
+from dapdee_ros.codecs import decode, encode
 from dapdee_ros.core.frames import FramePlan
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.tasks.classification import Classification

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.bags.errors import BagError
-from dapdee_ros.codec.picture_size import MOST_PIXELS, picture_fault
+from dapdee_ros.codecs.picture_size import MOST_PIXELS, picture_fault
 
 # Bytes per pixel, and OpenCV's conversion to red, green, blue if it is more than reordering.
 # OpenCV names a Bayer pattern by the middle of its second row, ROS by its first pixels.

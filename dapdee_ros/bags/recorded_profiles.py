@@ -6,8 +6,8 @@ from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import DEVICE_PROFILE
 from dapdee_ros.bags.reader import Bag
 from dapdee_ros.exits.card import ModelCard
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import ProfileError
 
 
 def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:

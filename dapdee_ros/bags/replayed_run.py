@@ -19,7 +19,7 @@ from dapdee_ros.bags.frames import FrameStore
 from dapdee_ros.core.frames import FramePlan, Place
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.estimation.link import LinkEstimate
-from dapdee_ros.partition.policy import Policy
+from dapdee_ros.planning.policy import Policy
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.simulation.outcomes import DecidedPlan, Outcome, frame_record
 from dapdee_ros.simulation.run import simulate

@@ -22,7 +22,7 @@ from dapdee_ros.bags.writer import BagWriter, offered_qos
 from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
-from dapdee_ros.partition.plan import NO_CODEC
+from dapdee_ros.planning.plan import NO_CODEC
 from dapdee_ros.simulation.outcomes import DecidedPlan
 from dapdee_ros.tasks.task import Task, task_of
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from dapdee_ros.codec import CodecError
+    from dapdee_ros.codecs import CodecError
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.exits.calibration import calibrate

@@ -24,10 +24,10 @@ from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.card import ModelCard
-    from dapdee_ros.partition.plan import Plan
-    from dapdee_ros.partition.policy import Problem, Situation
-    from dapdee_ros.partition.sites import Hop
-    from dapdee_ros.partition.sweep import Sweep
+    from dapdee_ros.planning.plan import Plan
+    from dapdee_ros.planning.policy import Problem, Situation
+    from dapdee_ros.planning.sites import Hop
+    from dapdee_ros.planning.sweep import Sweep
 
 SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
 
@@ -66,11 +66,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan and print."""
-    from dapdee_ros.codec import CodecError
+    from dapdee_ros.codecs import CodecError
     from dapdee_ros.core.settings import SettingError
     from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
     from dapdee_ros.graph.dag import GraphError
-    from dapdee_ros.partition.errors import PlanningError
+    from dapdee_ros.planning.errors import PlanningError
     from dapdee_ros.simulation.link_trace import LinkTraceError
 
     try:
@@ -82,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, card: ModelCard) -> int:
-    from dapdee_ros.codec import CODEC_NAMES
+    from dapdee_ros.codecs import CODEC_NAMES
     from dapdee_ros.files import require_folder
-    from dapdee_ros.partition.from_card import choose_profiles, problem_of
-    from dapdee_ros.partition.policy import ask, make_policy
-    from dapdee_ros.partition.sites import car_and_edge
+    from dapdee_ros.planning.from_card import choose_profiles, problem_of
+    from dapdee_ros.planning.policy import ask, make_policy
+    from dapdee_ros.planning.sites import car_and_edge
     from dapdee_ros.report.run_log import plain
 
     if args.out and not (args.sweep or args.draw):
@@ -119,8 +119,8 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
     files: list[Path] = []
     swept = None
     if args.sweep:
-        from dapdee_ros.partition.sweep import sweep
-        from dapdee_ros.partition.sweep_chart import draw_sweep
+        from dapdee_ros.planning.sweep import sweep
+        from dapdee_ros.planning.sweep_chart import draw_sweep
 
         swept = sweep(problem, policy, situation, args.sweep)
         fixed = f"deadline {args.deadline_s:g} s" if args.sweep == "link" else f"link {args.link}"
@@ -128,7 +128,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
             swept, len(card.dag.exits), f"{title}, {fixed}", _named(stem, args.sweep)
         )
     if args.draw:
-        from dapdee_ros.partition.drawing import draw_plan
+        from dapdee_ros.planning.drawing import draw_plan
 
         sizes = _sizes(problem, plan)
         words = f"{title}, link {args.link}: {_words(plan)}, {plan.latency_s:.3g} s"
@@ -143,7 +143,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
 
 
 def _link(text: str, rtt_s: float, spread: float) -> Hop:
-    from dapdee_ros.partition.sites import Hop
+    from dapdee_ros.planning.sites import Hop
     from dapdee_ros.simulation.link_text import parse_link
 
     if text == "none":

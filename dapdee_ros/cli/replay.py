@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dapdee_ros.bags.replayed_run import ReplayedRun
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.exits.model_folder import LoadedModel
-    from dapdee_ros.partition.device_profile import DeviceProfile
+    from dapdee_ros.planning.device_profile import DeviceProfile
     from dapdee_ros.simulation.scenario import Scenario
 
 SUMMARY = "run the network on a recording, policy by policy"
@@ -154,7 +154,7 @@ def _profile(
         ProfileError: if the given file is not a profile, or measuring failed.
     """
     from dapdee_ros.bags.recorded_profiles import read_profile
-    from dapdee_ros.partition.from_card import choose_profiles, sample_profiles
+    from dapdee_ros.planning.from_card import choose_profiles, sample_profiles
 
     path = getattr(args, f"{side}_profile")
     if not path:
@@ -199,7 +199,7 @@ def _scenario(
     arrivals_s: NDArray[np.float64],
 ) -> Scenario:
     from dapdee_ros.bags.recorded_link import read_link
-    from dapdee_ros.partition.from_card import problem_of
+    from dapdee_ros.planning.from_card import problem_of
     from dapdee_ros.simulation.link_text import parse_link
     from dapdee_ros.simulation.scenario import Scenario
 
@@ -242,7 +242,7 @@ def _replays(
     store: FrameStore,
 ) -> Iterator[tuple[str, ReplayedRun]]:
     """Replay one policy after another."""
-    from dapdee_ros.partition.policy import make_policy
+    from dapdee_ros.planning.policy import make_policy
 
     # All of them first: an unknown name is reported before anything is run.
     policies = {name: make_policy(name, scenario.problem) for name in names}

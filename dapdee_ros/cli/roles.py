@@ -17,8 +17,8 @@ from typing import Any
 from dapdee_ros.engines.slow_engine import MOST_SLOWDOWN
 from dapdee_ros.errors import CommandError
 from dapdee_ros.files import make_folder, own_files
-from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.pinned import parse_pinned
+from dapdee_ros.planning.errors import PlanningError
+from dapdee_ros.planning.pinned import parse_pinned
 from dapdee_ros.process_table import Argument, ArgumentError, link_environment
 from dapdee_ros.processes import Processes
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link

@@ -43,7 +43,7 @@ def policy_names(args: argparse.Namespace) -> list[str]:
 
 def codec_names(args: argparse.Namespace) -> tuple[str, ...]:
     """The requested codecs."""
-    from dapdee_ros.codec import CODEC_NAMES
+    from dapdee_ros.codecs import CODEC_NAMES
 
     return tuple(CODEC_NAMES) if args.codecs == "all" else tuple(args.codecs.split(","))
 
@@ -72,11 +72,11 @@ def mendable_errors() -> Iterator[None]:
         CommandError: for every error of models, plans, links, bags and scenarios.
     """
     from dapdee_ros.bags.errors import BagError
-    from dapdee_ros.codec import CodecError
+    from dapdee_ros.codecs import CodecError
     from dapdee_ros.core.settings import SettingError
     from dapdee_ros.exits.card import ModelFolderError
     from dapdee_ros.graph.dag import GraphError
-    from dapdee_ros.partition.errors import PlanningError
+    from dapdee_ros.planning.errors import PlanningError
     from dapdee_ros.simulation.block_chain import BlockChainError
     from dapdee_ros.simulation.link_trace import LinkTraceError
     from dapdee_ros.simulation.load_trace import LoadTraceError

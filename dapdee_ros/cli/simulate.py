@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from dapdee_ros.files import require_folder
-    from dapdee_ros.partition.policy import make_policy
+    from dapdee_ros.planning.policy import make_policy
     from dapdee_ros.simulation.figures import figures_of
     from dapdee_ros.simulation.run import simulate
 
@@ -166,7 +166,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
         )
         return {"problem": problem, "quality_known": False, "notes": {"model": name}}
     from dapdee_ros.exits.card import find_model, read_card
-    from dapdee_ros.partition.from_card import choose_profiles, problem_of
+    from dapdee_ros.planning.from_card import choose_profiles, problem_of
 
     card = read_card(find_model(name))
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from dapdee_ros.codec import TensorSpec
+from dapdee_ros.codecs import TensorSpec
 
 
 class Status(IntEnum):

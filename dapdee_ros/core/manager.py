@@ -38,14 +38,14 @@ from dapdee_ros.estimation.presence import EdgePresence, Presence
 from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.graph.cuts import head_of
-from dapdee_ros.partition.answer import Answer, repriced
-from dapdee_ros.partition.conditions import Measured
-from dapdee_ros.partition.keeper import PlanKeeper
-from dapdee_ros.partition.objective import objective_named
-from dapdee_ros.partition.pinned import parse_pinned
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, check_switch
-from dapdee_ros.partition.sites import CAR, EDGE, NO_HOP, Hop, Site
+from dapdee_ros.planning.answer import Answer, repriced
+from dapdee_ros.planning.conditions import Measured
+from dapdee_ros.planning.keeper import PlanKeeper
+from dapdee_ros.planning.objective import objective_named
+from dapdee_ros.planning.pinned import parse_pinned
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Policy, Problem, Situation, check_switch
+from dapdee_ros.planning.sites import CAR, EDGE, NO_HOP, Hop, Site
 
 SAY_ALIVE_S = 1.0
 """Between two signs of life to the head, which goes by ``plan_timeout_s``."""

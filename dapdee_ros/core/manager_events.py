@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.planning_settings import PlanningSettings
-from dapdee_ros.partition.answer import Answer, answer
-from dapdee_ros.partition.pinned import parse_pinned
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, traits_of
+from dapdee_ros.planning.answer import Answer, answer
+from dapdee_ros.planning.pinned import parse_pinned
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Policy, Problem, Situation, traits_of
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS
 from dapdee_ros.core.settings import SettingError, check_settings, setting
-from dapdee_ros.partition.conditions import HardConditions
-from dapdee_ros.partition.keeper import KeeperSettings
-from dapdee_ros.partition.objective import AUTO, NAMED, WEIGHTED, Objective
-from dapdee_ros.partition.policy import Situation
-from dapdee_ros.partition.sites import Hop, Site
+from dapdee_ros.planning.conditions import HardConditions
+from dapdee_ros.planning.keeper import KeeperSettings
+from dapdee_ros.planning.objective import AUTO, NAMED, WEIGHTED, Objective
+from dapdee_ros.planning.policy import Situation
+from dapdee_ros.planning.sites import Hop, Site
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from dapdee_ros.codec import CODEC_NAMES
-from dapdee_ros.codec.wire import MOST_TENSORS
+from dapdee_ros.codecs import CODEC_NAMES
+from dapdee_ros.codecs.wire import MOST_TENSORS
 from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS, FramePlan
 from dapdee_ros.graph.dag import GraphError, ModelDag
 
 if TYPE_CHECKING:
-    from dapdee_ros.partition.device_profile import DeviceProfile
+    from dapdee_ros.planning.device_profile import DeviceProfile
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dapdee_ros.engines.engine import Array, Engine, Stages
 
 if TYPE_CHECKING:
-    from dapdee_ros.partition.device_profile import DeviceProfile
+    from dapdee_ros.planning.device_profile import DeviceProfile
 
 MOST_SLOWDOWN = 1000.0
 

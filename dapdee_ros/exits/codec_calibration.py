@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dapdee_ros.codec import codec_named, decode, encode, is_lossless
-from dapdee_ros.codec.measure import measure
+from dapdee_ros.codecs import codec_named, decode, encode, is_lossless
+from dapdee_ros.codecs.measure import measure
 from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dapdee_ros.graph.dag import Node
-from dapdee_ros.partition.codec_cost import CodecCost, TensorCost
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.codec_cost import CodecCost, TensorCost
+from dapdee_ros.planning.policy import Problem
 from dapdee_ros.simulation.scenario import Wire
 
 _WIRE = Wire()

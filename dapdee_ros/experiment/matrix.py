@@ -10,7 +10,7 @@ from typing import Any
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.experiment.framed import FRAMED_WIRE, framed
 from dapdee_ros.experiment.subjects import Subject
-from dapdee_ros.partition.errors import PlanningError
+from dapdee_ros.planning.errors import PlanningError
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_trace import FIXED_RATES_BPS, fixed_link
 from dapdee_ros.simulation.run import simulate

@@ -11,8 +11,8 @@ from typing import Any
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.experiment.remembered import Remembered
 from dapdee_ros.experiment.subjects import Subject
-from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.policy import make_policy, traits_of
+from dapdee_ros.planning.errors import PlanningError
+from dapdee_ros.planning.policy import make_policy, traits_of
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.link_trace import LinkTrace

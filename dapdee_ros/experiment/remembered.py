@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Situation
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Policy, Situation
 
 _RATE_STEP = 0.02
 _RTT_STEP_S = 0.001

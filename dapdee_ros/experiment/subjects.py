@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from dapdee_ros.engines.slow_engine import slowed_down
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.files import write_whole
-from dapdee_ros.partition.codec_cost import CodecCost, MeasuredCodec, TensorCost
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.gate_options import GateCurves
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.codec_cost import CodecCost, MeasuredCodec, TensorCost
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.from_card import problem_of
+from dapdee_ros.planning.gate_options import GateCurves
+from dapdee_ros.planning.policy import Problem
 
 if TYPE_CHECKING:
     from dapdee_ros.graph.runner import GraphRunner
@@ -220,8 +220,8 @@ def _time_codecs(runner: GraphRunner) -> dict[str, dict[str, list[float]]]:
     import numpy as np
     import torch
 
-    from dapdee_ros.codec import codec_named
-    from dapdee_ros.codec.measure import measure
+    from dapdee_ros.codecs import codec_named
+    from dapdee_ros.codecs.measure import measure
     from dapdee_ros.graph.cuts import cuts
 
     dag = runner.dag

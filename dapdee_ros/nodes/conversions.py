@@ -10,7 +10,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
-from dapdee_ros.codec import TensorSpec
+from dapdee_ros.codecs import TensorSpec
 from dapdee_ros.core.frames import (
     FramePlan,
     FrameResult,
@@ -21,10 +21,10 @@ from dapdee_ros.core.frames import (
 )
 from dapdee_ros.core.ledger import LedgerSummary
 from dapdee_ros.core.manager_events import ResultCame, TellPlan
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ObjectiveError, ProfileError
-from dapdee_ros.partition.objective import Objective
-from dapdee_ros.partition.plan import NO_CODEC
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import ObjectiveError, ProfileError
+from dapdee_ros.planning.objective import Objective
+from dapdee_ros.planning.plan import NO_CODEC
 from dapdee_ros.tasks.task import Task
 
 _PLACES = {place.value: place for place in Place}

@@ -44,9 +44,9 @@ from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import HeadNodeSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking, listen_to
-from dapdee_ros.partition.conditions import Condition, HardConditions, ModelMeasures
-from dapdee_ros.partition.errors import ConditionError
-from dapdee_ros.partition.from_card import measures_of
+from dapdee_ros.planning.conditions import Condition, HardConditions, ModelMeasures
+from dapdee_ros.planning.errors import ConditionError
+from dapdee_ros.planning.from_card import measures_of
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, Trace
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input

@@ -23,7 +23,7 @@ from dapdee_ros.nodes.conversions import profile_to_message
 from dapdee_ros.nodes.link import LinkEnd, OpenEnd, link_end
 from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process_settings import ModelSettings
-from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.planning.errors import ProfileError
 from dapdee_ros.runtime.own_profile import own_profile
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.sealing.channels import CHANNELS, Role

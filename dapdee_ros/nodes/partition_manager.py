@@ -15,7 +15,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
-from dapdee_ros.codec import CodecError
+from dapdee_ros.codecs import CodecError
 from dapdee_ros.core.manager import SAY_ALIVE_S, ManagerCore
 from dapdee_ros.core.manager_events import (
     Action,
@@ -53,11 +53,11 @@ from dapdee_ros.nodes.process_settings import ManagerNodeSettings
 from dapdee_ros.nodes.profile_intake import ProfileIntake
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking, publish_on
-from dapdee_ros.partition.answer import Answer
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import PlanningError
-from dapdee_ros.partition.from_card import measures_of, problem_of
-from dapdee_ros.partition.policy import Policy, Problem, check_start, make_policy
+from dapdee_ros.planning.answer import Answer
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import PlanningError
+from dapdee_ros.planning.from_card import measures_of, problem_of
+from dapdee_ros.planning.policy import Policy, Problem, check_start, make_policy
 
 
 class PartitionManager(Node):

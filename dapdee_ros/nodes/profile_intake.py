@@ -16,8 +16,8 @@ from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile
 from dapdee_ros.nodes.link import LinkEnd, listen_beyond
 from dapdee_ros.nodes.timers import every
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import ProfileError
 
 LEAST_APART_S = 5.0
 """Processing a pair of profiles takes a tenth of a second or more: it is done at most once in this

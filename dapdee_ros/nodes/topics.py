@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
-from dapdee_ros.codec.cdr_check import MessageLayout
+from dapdee_ros.codecs.cdr_check import MessageLayout
 from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.runtime.system_clock import SystemClock
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dapdee_ros.codec import TensorSpec, encode
+from dapdee_ros.codecs import TensorSpec, encode
 from dapdee_ros.core.frames import HeadFrame
 from dapdee_ros.core.head_events import (
     Encode,

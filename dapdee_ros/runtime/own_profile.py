@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dapdee_ros.files import own_files
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import ProfileError
 
 if TYPE_CHECKING:
     from dapdee_ros.runtime.split_network import RunnableModel

@@ -11,7 +11,7 @@ from dapdee_ros.tasks.task import Task, task_of
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.card import ModelCard
-    from dapdee_ros.partition.device_profile import DeviceProfile
+    from dapdee_ros.planning.device_profile import DeviceProfile
 
 
 class RunnableModel(Protocol):

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dapdee_ros.codec import CodecError, decode
-from dapdee_ros.codec.wire import MOST_TENSORS
+from dapdee_ros.codecs import CodecError, decode
+from dapdee_ros.codecs.wire import MOST_TENSORS
 from dapdee_ros.core.frames import HeadFrame, Status, TailAnswer
 from dapdee_ros.core.programs import TailProgram
 from dapdee_ros.core.tail import (

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dapdee_ros.graph.dag import ModelDag, Node
-from dapdee_ros.partition.codec_cost import AsIs, CodecCost, MeasuredCodec, TensorCost
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.codec_cost import AsIs, CodecCost, MeasuredCodec, TensorCost
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.policy import Problem
 
 COLUMNS = ("device", "model", "first_layer", "last_layer", "seconds", "output_bytes")
 

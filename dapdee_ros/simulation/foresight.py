@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation, ask
-from dapdee_ros.partition.sites import Hop, car_and_edge
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Policy, Problem, Situation, ask
+from dapdee_ros.planning.sites import Hop, car_and_edge
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink

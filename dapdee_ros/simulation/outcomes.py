@@ -9,7 +9,7 @@ from typing import Any
 
 from dapdee_ros.core.frames import FrameResult, Place
 from dapdee_ros.estimation.link import LinkEstimate
-from dapdee_ros.partition.plan import Plan
+from dapdee_ros.planning.plan import Plan
 from dapdee_ros.report.run_log import FrameRecord, RunLog
 from dapdee_ros.simulation.scenario import Scenario
 

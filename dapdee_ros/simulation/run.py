@@ -42,8 +42,8 @@ from dapdee_ros.core.manager_events import (
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.core.tail import TensorsArrived
 from dapdee_ros.estimation.link import LinkEstimate
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, make_policy, traits_of
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Policy, make_policy, traits_of
 from dapdee_ros.report.run_log import FORESEES, DropRecord, LinkRecord, PlanRecord, RunLog
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.foresight import Foresight
@@ -92,7 +92,7 @@ def simulate(
         GraphError: if a plan does not fit it.
 
     >>> from dapdee_ros.exits.card import find_model, read_card
-    >>> from dapdee_ros.partition.from_card import problem_of, sample_profiles
+    >>> from dapdee_ros.planning.from_card import problem_of, sample_profiles
     >>> from dapdee_ros.simulation.link_text import parse_link
     >>> card = read_card(find_model("roadsigns"))
     >>> car, *_, edge = sample_profiles(card.model_id)

@@ -9,8 +9,8 @@ from typing import Any
 
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
-from dapdee_ros.partition.gate_options import GateCurves
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.gate_options import GateCurves
+from dapdee_ros.planning.policy import Problem
 from dapdee_ros.simulation.link_trace import LinkTrace
 from dapdee_ros.simulation.load_trace import LoadTrace
 

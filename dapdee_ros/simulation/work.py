@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from dapdee_ros.core.frames import FramePlan
 from dapdee_ros.core.programs import HeadProgram, Programs
-from dapdee_ros.partition.gate_options import GateCurves
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.gate_options import GateCurves
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Problem
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.engines.engine import ENGINES
-from dapdee_ros.partition.policy import sends_plain
+from dapdee_ros.planning.policy import sends_plain
 
 LOADS = ("light", "heavy")
 CODECS = {"f32": ("f32",), "all": ("f32", "f16", "u8", "u8z", "u4z", "jpeg")}

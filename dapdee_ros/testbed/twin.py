@@ -12,11 +12,11 @@ from pathlib import Path
 
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.card import ModelCard
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Situation, ask, make_policy
-from dapdee_ros.partition.sites import Hop, car_and_edge
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.from_card import problem_of
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Situation, ask, make_policy
+from dapdee_ros.planning.sites import Hop, car_and_edge
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.simulation.figures import Figures, figures_of
 from dapdee_ros.simulation.link_text import parse_link

@@ -17,13 +17,13 @@ from dapdee_ros.bags.frames import FrameStore, read_frames
 from dapdee_ros.bags.reader import Bag
 from dapdee_ros.bags.replayed_run import ReplayedRun, replay
 from dapdee_ros.bags.result_bag import write_result_bag
-from dapdee_ros.codec import CODEC_NAMES, encode
+from dapdee_ros.codecs import CODEC_NAMES, encode
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.model_folder import LoadedModel, load_model
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.policy import make_policy
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.from_card import problem_of
+from dapdee_ros.planning.policy import make_policy
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.report.summary import summarise
 from dapdee_ros.runtime.split_network import SplitNetwork

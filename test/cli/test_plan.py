@@ -12,8 +12,8 @@ import pytest
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import structure_id
 from dapdee_ros.graph.dag import ModelDag, Node
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.from_card import sample_profiles
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.from_card import sample_profiles
 
 ROOT = Path(__file__).resolve().parents[2]
 

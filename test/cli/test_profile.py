@@ -10,7 +10,7 @@ import pytest
 
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import find_model, read_card
-from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile
 
 
 def dapdee(*arguments: str) -> subprocess.CompletedProcess[str]:

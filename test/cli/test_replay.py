@@ -15,7 +15,7 @@ from dapdee_ros.bags.reader import Bag
 from dapdee_ros.bags.writer import BagWriter
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import find_model, read_card
-from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.report.summary import summarise
 

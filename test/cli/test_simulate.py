@@ -7,7 +7,7 @@ import pytest
 
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import find_model, read_card
-from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.report.comparison import Run, compare
 from dapdee_ros.report.run_log import RunLog
 
@@ -56,7 +56,7 @@ def test_several_policies_on_identical_input(
 def test_a_policy_that_foresees_is_the_bound_whatever_its_name(
     profiles: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seer = "dapdee_ros.partition.policies.oracle:Oracle"
+    seer = "dapdee_ros.planning.policies.oracle:Oracle"
     options = ["--link", "4g", "--seconds", "3", "--json", "--out", str(tmp_path)]
     policies = ["--policy", "device-only", "--policy", seer]
     assert main(["simulate", "roadsigns", *options, *policies, *profiles]) == 0

@@ -153,7 +153,7 @@ def test_exits_may_move_when_a_training_starts_from_a_stored_model(tmp_path: Pat
         (["--taps", "stem.2", "--exits", "3"], "--taps or --exits, not both"),
         (["--exits", "30"], "29 exits before the deepest asked for"),
         (["--exit-weights", "1,2"], "names 2 weights, the model has 5 exits"),
-        (["--exit-weights", "1,x"], "--exit-weights expects numbers"),
+        (["--exit-weights", "1,x"], "--exit-weights expects comma-separated numbers"),
         (["--argument", "depth=3"], "cannot be built with {'width': 0.25, 'depth': 3}"),
         (["--argument", "depth"], "--argument expects NAME=VALUE, got 'depth'"),
         (["--epochs", "0"], "--epochs must be at least 1"),

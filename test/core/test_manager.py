@@ -35,9 +35,9 @@ from dapdee_ros.core.manager_events import (
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.estimation.health import Level
 from dapdee_ros.graph.dag import GraphError
-from dapdee_ros.partition.errors import PlanningError, PolicyError
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import (
+from dapdee_ros.planning.errors import PlanningError, PolicyError
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import (
     Policy,
     Problem,
     Situation,

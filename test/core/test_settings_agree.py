@@ -11,7 +11,7 @@ from dapdee_ros.cli import plan, replay, simulate
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import settings_of
 from dapdee_ros.nodes.parameter_files import FILES, ParameterFile, page
-from dapdee_ros.partition.policy import policy_names
+from dapdee_ros.planning.policy import policy_names
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITE = "write it anew: python -m dapdee_ros.nodes.parameter_files"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dapdee_ros.codec import decode, encode
+from dapdee_ros.codecs import decode, encode
 from dapdee_ros.datasets.roadsigns import RoadSigns
 from dapdee_ros.exits.codec_calibration import boundaries_to_measure, measure_codecs
 from dapdee_ros.exits.codec_losses import CodecLosses

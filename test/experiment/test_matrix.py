@@ -19,7 +19,7 @@ from dapdee_ros.experiment.matrix import (
     run_matrix,
 )
 from dapdee_ros.experiment.subjects import MODELS, Subject, available
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.policy import Problem
 from dapdee_ros.simulation.figures import Figures
 from dapdee_ros.simulation.run import simulate
 from dapdee_ros.simulation.scenario import Wire

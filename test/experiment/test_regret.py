@@ -8,9 +8,9 @@ from simulation.small_world import GATE, curves, problem
 from dapdee_ros.experiment.regret import find_traces, run_drive
 from dapdee_ros.experiment.remembered import Remembered
 from dapdee_ros.experiment.subjects import Subject
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Situation
-from dapdee_ros.partition.sites import Hop, car_and_edge
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Situation
+from dapdee_ros.planning.sites import Hop, car_and_edge
 from dapdee_ros.simulation.link_text import parse_link
 
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"

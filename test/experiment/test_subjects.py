@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dapdee_ros.experiment.subjects import make_subject
-from dapdee_ros.partition.errors import ProfileError
+from dapdee_ros.planning.errors import ProfileError
 
 pytest.importorskip("torch")
 
@@ -36,8 +36,8 @@ def test_kept_profiles_are_used_again(tmp_path: Path) -> None:
 MANY_NODES = """
 from dapdee_ros.experiment.subjects import Subject
 from dapdee_ros.graph.dag import ModelDag, Node
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.policy import Problem
 
 names = [f"n{i}" for i in range(60)]
 nodes = [Node(n, "x", tuple(names[max(0, i - 1) : i]), (1,), "float32", 4, 1) for i, n in

@@ -32,4 +32,4 @@ def test_images_that_cannot_be_used_are_no_matter_of_rate(ros: RosWorld) -> None
     )
     said = board.statuses[ledger].message
     assert "rate_hz" not in said and "falls behind" not in said
-    assert "set its driver to what the head takes" in said
+    assert "set the camera driver to one of them" in said

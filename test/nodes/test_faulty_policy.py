@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 MOODY = '''
-from dapdee_ros.partition.plan import Crossing, Plan, Stage
-from dapdee_ros.partition.policies.device_only import DeviceOnly
+from dapdee_ros.planning.plan import Crossing, Plan, Stage
+from dapdee_ros.planning.policies.device_only import DeviceOnly
 
 
 class Moody(DeviceOnly):
@@ -72,7 +72,7 @@ def test_the_manager_keeps_the_last_good_plan_and_says_so(ros: RosWorld, tmp_pat
 SLOW = '''
 import time
 
-from dapdee_ros.partition.policies.device_only import DeviceOnly
+from dapdee_ros.planning.policies.device_only import DeviceOnly
 
 
 class Slow(DeviceOnly):
@@ -109,7 +109,7 @@ def test_a_slow_policy_does_not_pass_for_a_slow_link(ros: RosWorld, tmp_path: Pa
 ENDING = """
 import sys
 
-from dapdee_ros.partition.policies.device_only import DeviceOnly
+from dapdee_ros.planning.policies.device_only import DeviceOnly
 
 
 class Ending(DeviceOnly):
@@ -123,11 +123,11 @@ def test_nobody_on_the_network_has_the_manager_import_what_they_like(
 ) -> None:
     trace = tmp_path / "imported"
     (tmp_path / "mine.py").write_text(
-        "from dapdee_ros.partition.policies.device_only import DeviceOnly as Mine\n"
+        "from dapdee_ros.planning.policies.device_only import DeviceOnly as Mine\n"
     )
     (tmp_path / "planted.py").write_text(
         f"open({str(trace)!r}, 'w').close()\n"
-        "from dapdee_ros.partition.policies.device_only import DeviceOnly\n"
+        "from dapdee_ros.planning.policies.device_only import DeviceOnly\n"
     )
     ros.env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), ros.env.get("PYTHONPATH", "")])
     world = World(ros, policy="mine:Mine")

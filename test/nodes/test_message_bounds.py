@@ -11,7 +11,7 @@ import pytest
 from rclpy.serialization import serialize_message
 
 import dapdee_ros.msg as msg
-from dapdee_ros.codec.cdr_check import CdrError
+from dapdee_ros.codecs.cdr_check import CdrError
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.topics import message_layout

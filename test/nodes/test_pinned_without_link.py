@@ -9,10 +9,10 @@ from builtin_interfaces.msg import Time
 from dapdee_ros.core.manager_events import TellPlan
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes.conversions import message_to_frame_plan, plan_to_message
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.from_card import problem_of
-from dapdee_ros.partition.policy import Situation
-from dapdee_ros.partition.sites import Hop, car_and_edge
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.from_card import problem_of
+from dapdee_ros.planning.policy import Situation
+from dapdee_ros.planning.sites import Hop, car_and_edge
 
 CARD = read_card(find_model("roadsigns"))
 

@@ -10,7 +10,7 @@ from builtin_interfaces.msg import Time
 import dapdee_ros.msg as msg
 from dapdee_ros.core.manager_events import TellPlan
 from dapdee_ros.nodes.conversions import message_to_frame_plan, plan_to_message
-from dapdee_ros.partition.plan import Crossing, Plan, Stage
+from dapdee_ros.planning.plan import Crossing, Plan, Stage
 
 pytestmark = pytest.mark.ros
 

@@ -11,7 +11,7 @@ from support.split_pair import Pair
 from dapdee_ros.datasets.roadsigns import RoadSigns
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.model_folder import LoadedModel, load_model
-from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.runtime.head import HeadRuntime, HeadSettings
 from dapdee_ros.runtime.profiling import measure_profile
 from dapdee_ros.runtime.split_network import SplitNetwork

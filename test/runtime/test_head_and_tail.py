@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.split_pair import Pair, answers_of
 
-from dapdee_ros.codec import TensorSpec
+from dapdee_ros.codecs import TensorSpec
 from dapdee_ros.core.frames import FramePlan, HeadFrame, Place, Status, TailAnswer
 from dapdee_ros.engines.slow_engine import SlowEngine
 from dapdee_ros.exits.model_folder import LoadedModel

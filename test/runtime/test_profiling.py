@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import trace
-from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.runtime.profiling import measure_profile, node_times
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.gates import Calibration, GateCurve
 from dapdee_ros.graph.dag import ModelDag, Node
-from dapdee_ros.partition.codec_cost import AsIs, GateOption
-from dapdee_ros.partition.device_profile import DeviceProfile
-from dapdee_ros.partition.policy import Problem
+from dapdee_ros.planning.codec_cost import AsIs, GateOption
+from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.policy import Problem
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.scenario import BARE_WIRE, Scenario
 

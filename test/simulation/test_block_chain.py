@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dapdee_ros.partition.policy import Situation, make_policy
-from dapdee_ros.partition.sites import Hop, car_and_edge
+from dapdee_ros.planning.policy import Situation, make_policy
+from dapdee_ros.planning.sites import Hop, car_and_edge
 from dapdee_ros.simulation.block_chain import (
     CHAIN_POLICIES,
     BlockChainError,

@@ -9,9 +9,9 @@ from simulation.small_world import CAR_S, GATE, PLANNING, curves, problem, scena
 
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.planning_settings import PlanningSettings
-from dapdee_ros.partition.errors import PolicyError
-from dapdee_ros.partition.plan import Plan
-from dapdee_ros.partition.policy import Policy, Problem, Situation
+from dapdee_ros.planning.errors import PolicyError
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Policy, Problem, Situation
 from dapdee_ros.runtime.head import SUPERSEDED
 from dapdee_ros.simulation.figures import figures_of
 from dapdee_ros.simulation.load_trace import LoadTrace, parse_load

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dapdee_ros.exits.card import find_model, read_card
-from dapdee_ros.partition.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.simulation.run import simulate
 from dapdee_ros.testbed.settings import TestbedSettings

@@ -1,0 +1,108 @@
+"""The plan to follow, from a policy or a pinned plan; and the current price of the one in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.planning.errors import PlanningError
+from dapdee_ros.planning.keeper import worth_sending
+from dapdee_ros.planning.pinned import PinnedPlan
+from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.policy import Policy, Problem, Situation, ask
+from dapdee_ros.planning.sites import NO_HOP
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome of a request for a plan.
+
+    Attributes:
+        plan: the plan to follow; with a complaint only if the plan in force is not allowed any
+            more. None: no plan is allowed.
+        complaint: why it is not the requested plan, as text; empty if it is.
+    """
+
+    plan: Plan | None
+    complaint: str = ""
+
+
+def answer(
+    policy: Policy,
+    situation: Situation,
+    problem: Problem,
+    *,
+    pinned: PinnedPlan | None = None,
+    gains_over_alone: float | None = None,
+) -> Answer:
+    """The plan to follow now.
+
+    If the policy fails, or its plan or a pinned one breaks a hard condition, the fallback is the
+    best plan with which the car finishes alone.
+
+    Args:
+        policy: the policy, unless a plan is pinned.
+        situation: the situation to plan for.
+        problem: likewise.
+        pinned: the pinned plan.
+        gains_over_alone: share of the objective by which a plan that sends has to be better than
+            the policy's best without a link, or that one is taken; None: whatever the policy says.
+    """
+    try:
+        if pinned is not None:
+            return Answer(_priced(pinned, situation, problem))
+        plan = ask(policy, situation, problem)
+        if not plan.boundary or gains_over_alone is None:
+            return Answer(plan)
+        alone = ask(policy, situation.over(NO_HOP), problem)
+        if worth_sending(plan, alone, gains_over_alone):
+            return Answer(plan)
+        return Answer(replace(alone, reason="the link would gain too little"))
+    except (PlanningError, GraphError) as error:
+        return Answer(_standing_by(situation, problem, str(error)), str(error))
+
+
+def repriced(plan: Plan | None, situation: Situation, problem: Problem) -> Plan | None:
+    """The plan in force at current prices.
+
+    A plan that cannot keep up with the frames (``Situation.most_period_s``) is marked as late.
+
+    Returns:
+        None if there is none or it is not possible any more: it needs a link that is down, breaks a
+        hard condition, or does not belong to this problem.
+    """
+    if plan is None or (plan.boundary and not situation.link.usable):
+        return None
+    exit_number, boundary, codec, gate, threshold = plan.key
+    if situation.conditions.breaches(problem, *plan.key):
+        return None
+    try:
+        priced = problem.pricing_table.price(
+            exit_number, boundary, codec, situation, gate=gate, gate_threshold=threshold
+        )
+    except (PlanningError, GraphError):
+        return None
+    return replace(priced, late=priced.late or priced.period_s > situation.most_period_s)
+
+
+def _priced(pinned: PinnedPlan, situation: Situation, problem: Problem) -> Plan:
+    plan = situation.price(
+        problem,
+        pinned.exit_number,
+        pinned.boundary,
+        pinned.codec,
+        "pinned",
+        gate=pinned.gate,
+        gate_threshold=pinned.gate_threshold,
+    )
+    situation.conditions.check(problem, plan.key, "the pinned plan")
+    return plan
+
+
+def _standing_by(situation: Situation, problem: Problem, why: str) -> Plan | None:
+    try:
+        plan = problem.table_alone.decide(situation.over(NO_HOP))
+    except PlanningError:
+        # Not even the car alone reaches the quality floor.
+        return None
+    return replace(plan, reason=f"the car alone, because {why}")

@@ -1,0 +1,162 @@
+"""The time of each operator of one model on one device: the basis of planning."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dapdee_ros.files import write_whole
+from dapdee_ros.planning.errors import ProfileError
+
+_LEAST_TOTAL_S, _MOST_TOTAL_S = 1e-6, 3600.0
+_LEAST_NODE_S = 1e-12
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """Measured seconds per node of a model on one device, unloaded.
+
+    Attributes:
+        model_id: hash of structure and weights of the model that was measured.
+        device: description of the machine.
+        threads: compute threads that were used.
+        node_seconds: seconds per run for every node, by node name; the input costs 0.
+        created: date and time of the measurement, ISO 8601.
+        versions: software that matters (``torch``, ``python``) with its version.
+        note: remarks, such as a CPU quota.
+
+    Raises:
+        ProfileError: at construction, if a time is negative or not finite, ``threads`` is below 1,
+            or there is no model id.
+    """
+
+    model_id: str
+    device: str
+    threads: int
+    node_seconds: Mapping[str, float]
+    created: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.model_id:
+            raise ProfileError("a device profile needs the id of the model it was measured with")
+        if self.threads < 1:
+            raise ProfileError(f"a profile is measured with 1 thread or more, not {self.threads}")
+        if not self.node_seconds:
+            raise ProfileError("a device profile needs the seconds of at least one node")
+        for name, seconds in self.node_seconds.items():
+            if not (math.isfinite(seconds) and seconds >= 0):
+                raise ProfileError(
+                    f"node {name!r} of the profile of {self.device!r} takes {seconds} s; "
+                    "expected a finite number of 0 or more: measure again"
+                )
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all nodes together, all exits included."""
+        return sum(self.node_seconds.values())
+
+    def check_fits(self, node_names: Iterable[str], model_id: str | None = None) -> None:
+        """Check that this profile belongs to a model.
+
+        Args:
+            node_names: all nodes of the model's DAG.
+            model_id: the model's id; None checks the nodes only.
+
+        Raises:
+            ProfileError: if the ids differ or a node has no time.
+        """
+        if model_id is not None and model_id != self.model_id:
+            raise ProfileError(
+                f"the profile of {self.device!r} was measured with model {self.model_id}, the "
+                f"model here is {model_id}: run `dapdee profile` for this model"
+            )
+        missing = [name for name in node_names if name not in self.node_seconds]
+        if missing:
+            shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise ProfileError(
+                f"the profile of {self.device!r} has no time for {len(missing)} nodes of the "
+                f"model ({shown}): it was measured with another model, measure again"
+            )
+
+    def check_credible(self) -> None:
+        """Check that its times are plausible: for profiles received from elsewhere.
+
+        Raises:
+            ProfileError: if the network takes no time, or hours, or a node takes a time that no
+                clock can tell from none.
+        """
+        if not _LEAST_TOTAL_S <= self.total_s <= _MOST_TOTAL_S:
+            raise ProfileError(
+                f"the whole network is said to take {self.total_s} s on {self.device!r}, expected "
+                f"{_LEAST_TOTAL_S:g} to {_MOST_TOTAL_S:g} s"
+            )
+        for name, seconds in self.node_seconds.items():
+            if 0 < seconds < _LEAST_NODE_S:
+                raise ProfileError(
+                    f"node {name!r} is said to take {seconds} s on {self.device!r}, expected 0 or "
+                    f"at least {_LEAST_NODE_S:g} s"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The profile as plain JSON values; ``from_dict`` reads it back."""
+        values = asdict(self)
+        values["node_seconds"] = dict(self.node_seconds)
+        values["versions"] = dict(self.versions)
+        return values
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DeviceProfile:
+        """Build a profile from ``to_dict``'s values.
+
+        Raises:
+            ProfileError: if a key is missing or of the wrong kind, or a time is impossible.
+        """
+        try:
+            return cls(
+                model_id=str(data["model_id"]),
+                device=str(data["device"]),
+                threads=int(data["threads"]),
+                node_seconds={str(k): float(v) for k, v in dict(data["node_seconds"]).items()},
+                created=str(data["created"]),
+                versions={str(k): str(v) for k, v in dict(data.get("versions", {})).items()},
+                note=str(data.get("note", "")),
+            )
+        except ProfileError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProfileError(
+                f"not a device profile: {type(error).__name__}: {error}; expected what "
+                "`dapdee profile` writes"
+            ) from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the profile as JSON, atomically.
+
+        Raises:
+            FileError: if it cannot be written.
+        """
+        write_whole(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> DeviceProfile:
+        """Read a profile that ``save`` wrote.
+
+        Raises:
+            ProfileError: if the file cannot be read or is not a profile.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ProfileError(f"cannot read a device profile from {path}: {error}") from error
+        if not isinstance(data, dict):
+            raise ProfileError(f"{path} is not a device profile: expected a JSON object")
+        try:
+            return cls.from_dict(data)
+        except ProfileError as error:
+            raise ProfileError(f"{path}: {error}") from error
