@@ -28,13 +28,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.frames import Place
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.processes import Processes
 
 CARD = read_card(find_model("roadsigns"))
 PLAN = f"exit={len(CARD.dag.exits)} boundary={CARD.dag.input} codec=jpeg"
-PLACES = {0: "car", 1: "edge", 2: "fallback"}
 
 
 class Watched:
@@ -62,7 +62,7 @@ class Watched:
         details = Counter(r.detail for r in self.results if r.detail)
         return {
             "accepted": ledger.accepted,
-            "places": dict(Counter(PLACES[r.place] for r in self.results)),
+            "places": dict(Counter(Place(r.place).word for r in self.results)),
             "drops": dict(zip(ledger.drop_reasons, map(int, ledger.drop_counts), strict=True)),
             "fallbacks": dict(details),
             "balanced": ledger.accepted == ledger.results + ledger.drops + ledger.in_flight,

@@ -19,7 +19,6 @@ from dapdee_ros.bags.message_types import (
 )
 from dapdee_ros.bags.replayed_run import ReplayedFrame, ReplayedRun
 from dapdee_ros.bags.writer import BagWriter, offered_qos
-from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.plan import NO_CODEC
@@ -114,11 +113,6 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task) -> Any:
     result, answer, plan = replayed.outcome.result, replayed.answer, replayed.plan
     sent = result.sent_bytes > 0
     kind = message_types().types[INFERENCE_RESULT]
-    place = {
-        Place.CAR: kind.PLACE_CAR,  # type: ignore[attr-defined]
-        Place.EDGE: kind.PLACE_EDGE,  # type: ignore[attr-defined]
-        Place.CAR_FALLBACK: kind.PLACE_CAR_FALLBACK,  # type: ignore[attr-defined]
-    }
     return new_message(
         INFERENCE_RESULT,
         header=_header(frame.stamp_ns, frame.frame_id),
@@ -129,7 +123,8 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task) -> Any:
         detail=result.detail,
         **_answer(task, answer),
         exit=result.exit_number,
-        place=place[result.place],
+        place=int(result.place),
+        site=result.place.site,
         plan_epoch=plan.epoch,
         boundary=list(plan.boundary) if sent else [],
         codec=plan.codec if sent else "",

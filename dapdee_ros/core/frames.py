@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from dapdee_ros.codecs import TensorSpec
+from dapdee_ros.planning import sites
 
 
 class Status(IntEnum):
@@ -28,6 +29,24 @@ class Place(IntEnum):
     CAR = 0
     EDGE = 1
     CAR_FALLBACK = 2
+
+    @property
+    def site(self) -> str:
+        """Id of the site that finished the frame."""
+        return sites.EDGE if self is Place.EDGE else sites.CAR
+
+    @property
+    def word(self) -> str:
+        """What run logs, pages and tables call it: a site that finished as planned by its id."""
+        return "fallback" if self is Place.CAR_FALLBACK else self.site
+
+    @classmethod
+    def of(cls, value: int) -> Place | None:
+        """The place with this value; None if there is none, as in a message from outside.
+
+        Compare it with None: ``CAR`` counts as false.
+        """
+        return next((place for place in cls if place == value), None)
 
 
 DEADLINE_BOUNDS_S = (0.001, 60.0)

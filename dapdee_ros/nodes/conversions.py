@@ -27,8 +27,6 @@ from dapdee_ros.planning.objective import Objective
 from dapdee_ros.planning.plan import NO_CODEC
 from dapdee_ros.tasks.task import Task
 
-_PLACES = {place.value: place for place in Place}
-
 
 def head_frame_to_message(frame: HeadFrame, header: Header, car_id: str = "") -> msg.HeadTensor:
     """The message that sends a frame to the edge, with its image's header."""
@@ -108,7 +106,8 @@ def tail_answer_to_message(
         status=int(answer.status),
         detail=_within(answer.detail, 1024),
         exit=answer.exit_number,
-        place=msg.InferenceResult.PLACE_EDGE,
+        place=int(Place.EDGE),
+        site=Place.EDGE.site,
         tail_s=answer.tail_s,
         sent_bytes=answer.received_bytes,
         residence_s=answer.residence_s,
@@ -153,6 +152,7 @@ def frame_result_to_message(
         detail=_within(result.detail, 1024),
         exit=result.exit_number,
         place=int(result.place),
+        site=result.place.site,
         plan_epoch=result.plan.epoch,
         boundary=list(result.plan.boundary) if sent else [],
         codec=result.plan.codec if sent else "",
@@ -246,7 +246,7 @@ def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
     """The information that the manager takes from a result."""
     return ResultCame(
         message.plan_epoch,
-        _PLACES.get(message.place, Place.CAR_FALLBACK),
+        Place.CAR_FALLBACK if (place := Place.of(message.place)) is None else place,
         message.exit,
         message.latency_s,
         message.head_s,
@@ -296,7 +296,6 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
 def ledger_to_message(summary: LedgerSummary, session: int, stamp: Time) -> msg.FrameLedger:
     """The message of the ledger."""
     places = summary.places
-    result = msg.InferenceResult
     return msg.FrameLedger(
         header=Header(stamp=stamp),
         session=session,
@@ -304,11 +303,9 @@ def ledger_to_message(summary: LedgerSummary, session: int, stamp: Time) -> msg.
         results=summary.results,
         drops=summary.drops,
         in_flight=summary.in_flight,
-        results_car=sum(n for place, n in places.items() if place == result.PLACE_CAR),
-        results_edge=sum(n for place, n in places.items() if place == result.PLACE_EDGE),
-        results_fallback=sum(
-            n for place, n in places.items() if place == result.PLACE_CAR_FALLBACK
-        ),
+        results_car=places.get(Place.CAR, 0),
+        results_edge=places.get(Place.EDGE, 0),
+        results_fallback=places.get(Place.CAR_FALLBACK, 0),
         deadline_misses=summary.deadline_misses,
         late_answers=summary.late_answers,
         rejected=summary.rejected,

@@ -11,6 +11,7 @@ from pathlib import Path
 from rclpy.node import Node
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
@@ -28,11 +29,6 @@ from dapdee_ros.report.journal import Journal
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord
 from dapdee_ros.tasks.task import task_of
 
-_PLACES = {
-    msg.InferenceResult.PLACE_CAR: "car",
-    msg.InferenceResult.PLACE_EDGE: "edge",
-    msg.InferenceResult.PLACE_CAR_FALLBACK: "fallback",
-}
 _TRUTHS_REMEMBERED = 1000
 
 
@@ -169,7 +165,7 @@ class RunRecorder(Node):
             truth=self._truths.get(stamp),
             score=result.score,
             exit_number=result.exit,
-            place=_PLACES.get(result.place, "unknown"),
+            place="unknown" if (place := Place.of(result.place)) is None else place.word,
             plan_epoch=result.plan_epoch,
             head_s=result.head_s,
             transfer_s=result.transfer_s,

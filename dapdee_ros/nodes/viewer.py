@@ -12,6 +12,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
@@ -30,11 +31,6 @@ from dapdee_ros.nodes.shown import Answer, LinkPoint
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 
-_PLACES = {
-    msg.InferenceResult.PLACE_CAR: "car",
-    msg.InferenceResult.PLACE_EDGE: "edge",
-    msg.InferenceResult.PLACE_CAR_FALLBACK: "fallback",
-}
 _REDRAW_S = 0.25
 _LOOKED_S = 2.0
 _PLANS_REMEMBERED = 100
@@ -138,14 +134,15 @@ class Viewer(Node):
         self._view.take_truth(_key(truth.header.stamp), truth.label)
 
     def _take_result(self, result: msg.InferenceResult) -> None:
-        if result.status != msg.InferenceResult.STATUS_OK or result.place not in _PLACES:
+        place = Place.of(result.place)
+        if result.status != msg.InferenceResult.STATUS_OK or place is None:
             return
         answer = Answer(
             label=result.label or "unnamed",
             score=float(result.score),
             truth=None,
             exit_number=result.exit,
-            place=_PLACES[result.place],
+            place=place.word,
             boundary=tuple(result.boundary),
             codec=result.codec,
             sent_bytes=result.sent_bytes,

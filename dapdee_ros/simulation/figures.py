@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dapdee_ros.core.frames import Place
 from dapdee_ros.report.summary import quantile
 from dapdee_ros.simulation.outcomes import SimulatedRun
 
@@ -85,7 +84,7 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
             "",
         )  # fmt: skip
     latencies = [o.result.latency_s for o in outcomes]
-    places = Counter(_PLACES[o.result.place] for o in outcomes)
+    places = Counter(o.result.place.word for o in outcomes)
     exits = Counter(o.result.exit_number for o in outcomes)
     plans = Counter(o.result.plan for o in outcomes)
     plan, _ = plans.most_common(1)[0]
@@ -106,6 +105,3 @@ def figures_of(run: SimulatedRun, from_s: float = 0.0, until_s: float = math.inf
         exits={number: exits[number] / count for number in sorted(exits)},
         plan=f"exit {plan.exit_number}, {where}{gate}",
     )
-
-
-_PLACES = {Place.CAR: "car", Place.EDGE: "edge", Place.CAR_FALLBACK: "fallback"}

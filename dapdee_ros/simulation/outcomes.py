@@ -7,13 +7,11 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from dapdee_ros.core.frames import FrameResult, Place
+from dapdee_ros.core.frames import FrameResult
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.report.run_log import FrameRecord, RunLog
 from dapdee_ros.simulation.scenario import Scenario
-
-_PLACES = {Place.CAR: "car", Place.EDGE: "edge", Place.CAR_FALLBACK: "fallback"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def frame_record(
         truth=truth,
         score=score,
         exit_number=result.exit_number,
-        place=_PLACES[result.place],
+        place=result.place.word,
         plan_epoch=result.plan.epoch,
         head_s=result.head_s,
         transfer_s=result.transfer_s,

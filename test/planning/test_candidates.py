@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from partition.random_networks import random_dag, random_profile
+from planning.random_networks import random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.planning.codec_cost import AsIs, CodecCost, GateOption, MeasuredCodec, TensorCost

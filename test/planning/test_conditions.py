@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from partition.random_networks import chain_of_design
-from partition.test_policies import ALL, options, random_problem, random_situation
+from planning.random_networks import chain_of_design
+from planning.test_policies import ALL, options, random_problem, random_situation
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.graph.dag import ModelDag

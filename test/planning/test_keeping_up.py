@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from partition.random_networks import random_dag, random_profile
+from planning.random_networks import random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.planning.codec_cost import GateOption

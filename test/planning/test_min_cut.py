@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from partition.random_networks import chain_of_design, random_dag, random_profile
+from planning.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.planning.codec_cost import AsIs, CodecCost, MeasuredCodec, TensorCost

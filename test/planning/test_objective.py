@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from partition.random_networks import random_dag, random_profile
-from partition.test_candidates import random_table, random_wishes
-from partition.test_table import subsets
+from planning.random_networks import random_dag, random_profile
+from planning.test_candidates import random_table, random_wishes
+from planning.test_table import subsets
 
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import SettingError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from partition.random_networks import chain_of_design, random_dag, random_profile
+from planning.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.cuts import TooManyCuts
 from dapdee_ros.graph.dag import ModelDag, Node

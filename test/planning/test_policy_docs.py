@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from partition.random_networks import chain_of_design
+from planning.random_networks import chain_of_design
 
 from dapdee_ros.planning.policy import Problem, Situation, ask, make_policy, policy_names
 from dapdee_ros.planning.sites import Hop, car_and_edge

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from partition.random_networks import random_dag, random_profile
+from planning.random_networks import random_dag, random_profile
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.planning.codec_cost import AsIs

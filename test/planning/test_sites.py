@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from partition.random_networks import chain_of_design
+from planning.random_networks import chain_of_design
 
 from dapdee_ros.planning.cost import EnergyPrices, plan_cost
 from dapdee_ros.planning.errors import LinkError, LoadError, PlanningError, TableError

@@ -4,7 +4,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from partition.random_networks import chain_of_design, random_dag, random_profile
+from planning.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.device_profile import DeviceProfile

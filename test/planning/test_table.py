@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from partition.random_networks import chain_of_design, random_dag, random_profile
+from planning.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import ModelDag, Node

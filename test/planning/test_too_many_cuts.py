@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from partition.random_networks import random_dag, random_profile
-from partition.test_conditions import breaks
+from planning.random_networks import random_dag, random_profile
+from planning.test_conditions import breaks
 
 from dapdee_ros.graph.cuts import TooManyCuts
 from dapdee_ros.graph.dag import ModelDag, Node
