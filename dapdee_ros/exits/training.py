@@ -26,7 +26,7 @@ from dapdee_ros.exits.multi_exit import MultiExit
 from dapdee_ros.exits.recipe import Recipe, frame_scale, make_optimiser, one_cycle
 from dapdee_ros.exits.small_maps import use_convolutions, use_matrix_products
 
-# Frames for measuring the batch norms of averaged weights: for a preview, and for the final model.
+# Frames that measure the batch norms of averaged weights: for a preview, and for good.
 _A_LOOK, _FOR_GOOD = 2_560, 20_480
 
 
@@ -35,8 +35,7 @@ class Step:
     """The progress of a training after a step.
 
     Attributes:
-        step: steps done, from 1.
-        steps: steps of the whole training.
+        step, steps: steps done, from 1, and those of the whole training.
         epoch: epoch of this step, from 1.
         loss: running mean of the joint loss.
         accuracy: running mean of each exit's accuracy on the training frames.
@@ -63,8 +62,8 @@ def augment(images: Tensor, shift: int, mirror: Tensor, generator: torch.Generat
     right = torch.randint(-shift, shift + 1, (count, 1), generator=generator)
     rows = (torch.arange(height) + down).clamp_(0, height - 1)
     columns = torch.arange(width).expand(count, width)
-    columns = torch.where(mirror[:, None], width - 1 - columns, columns) + right
-    columns = columns.clamp_(0, width - 1)
+    columns = torch.where(mirror[:, None], width - 1 - columns, columns)
+    columns = (columns + right).clamp_(0, width - 1)
     frame = torch.arange(count)[:, None, None]
     return images[frame, rows[:, :, None], columns[:, None, :]]
 
