@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import shutil
 import tempfile
+import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +26,8 @@ WEIGHTS_FILE = "weights"
 # Smaller ones are read while a session is made, as shapes and limits.
 _LEAST_BYTES = 1024
 _PAGE = 4096
+_PREFIX = "dapdee-network-"
+_YOUNG_S = 60.0
 
 
 class OnnxError(ValueError):
@@ -67,8 +75,13 @@ class OnnxModel:
         self._producers = {
             out: place for place, node in enumerate(graph.node) for out in node.output if out
         }
-        self._directory = tempfile.TemporaryDirectory(prefix="dapdee-network-")
+        _clear_left_behind()
+        self._directory = tempfile.TemporaryDirectory(prefix=_PREFIX)
         self.folder = Path(self._directory.name)
+        # Held until this process ends, however it ends.
+        self._in_use = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._in_use, fcntl.LOCK_EX)
+        weakref.finalize(self, os.close, self._in_use)
         self._weights = {tensor.name: tensor for tensor in _written(graph, self.folder)}
         missing = [n.name for n in dag.nodes[1:] if n.name not in self._producers]
         if missing:
@@ -154,6 +167,20 @@ class OnnxModel:
         node = self.dag.by_name[name]
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(node.dtype))
         return onnx.helper.make_tensor_value_info(name, kind, node.shape)
+
+
+def _clear_left_behind() -> None:
+    """Remove the folders of processes that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _YOUNG_S:
+                continue  # its owner may be about to lock it
+            handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(handle)
 
 
 def lies_outside(tensor: onnx.TensorProto) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from functools import cache
@@ -202,6 +203,24 @@ def test_a_network_that_cannot_be_written_as_onnx_is_named() -> None:
 
     with pytest.raises(OnnxError, match="bessel_j0"):
         export(trace(Bessel(), torch.zeros(1, 4)))
+
+
+def test_folders_of_killed_processes_are_removed_and_those_in_use_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    in_use, _ = two_exits()
+    left, young = tmp_path / "dapdee-network-left", tmp_path / "dapdee-network-young"
+    for folder in (left, young):
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"0" * 100)
+    for folder in (left, in_use._model.folder):
+        os.utime(folder, (1.0, 1.0))
+    two_exits()
+    assert not left.exists()
+    assert young.exists()
+    assert in_use._model.folder.exists()
+    in_use.prepare([in_use.dag.input], [in_use.dag.outputs])
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x07\x12", b"not a network"])
