@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import fx
 
+from dapdee_ros.engines.adaptive_pooling import replace_uneven_pooling
 from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel
 from dapdee_ros.graph.facts import Kind, dag_of, facts_of
 from dapdee_ros.graph.fold import fold_batch_norms
@@ -38,6 +39,7 @@ def export(traced: TracedModel) -> OnnxModel:
     graph.output(graph.graph_copy(traced.graph_module.graph, {}))
     module = fx.GraphModule(traced.graph_module, graph)
     fold_batch_norms(module)
+    replace_uneven_pooling(module)
     dag = dag_of(graph)
     nodes = {facts_of(n).name: n for n in graph.nodes if n.op != "output" and _is_tensor(n)}
     computed = [node.name for node in dag.nodes[1:]]
