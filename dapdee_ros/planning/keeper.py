@@ -38,6 +38,7 @@ class Cause(enum.Enum):
     IMPOSSIBLE = "the plan in force cannot be kept"
     RELEASED = "what is wished has changed"
     LATE = "the plan in force would miss the deadline"
+    LESS_BEHIND = "no plan is in time, this one is closer"
     POLICY = "the policy's choice"
     OBJECTIVE = "mode {objective}"
     QUALITY = "{quality_name} {new:.3f} instead of {current:.3f} fits now"
@@ -166,6 +167,9 @@ class PlanKeeper:
             return Cause.OBJECTIVE, dwell_s
         if new.late and not current.late:
             return None, 0.0
+        if new.late:
+            # What quality they would have counts for nothing where frames are lost for it.
+            return (Cause.LESS_BEHIND, dwell_s) if self._is_closer(new, current) else (None, 0.0)
         if new.quality > current.quality + self.settings.quality_margin + 1e-9 and not new.late:
             return Cause.QUALITY, dwell_s
         if current.gate is None and new.quality < current.quality - self.settings.quality_margin:
@@ -176,6 +180,16 @@ class PlanKeeper:
         if saving > self.settings.margin:
             return Cause.SAVING, dwell_s * min(1.0, _PATIENT_SAVING / saving)
         return None, 0.0
+
+    def _is_closer(self, new: Plan, current: Plan) -> bool:
+        """Whether the first of two plans that are late loses clearly fewer frames, or less time."""
+        more = 1 + self.settings.margin
+        if current.period_s > more * new.period_s:
+            return True
+        return (
+            new.period_s <= more * current.period_s
+            and current.expected_latency_s > more * new.expected_latency_s
+        )
 
 
 def _is_outdated(before: Plan, now: Plan) -> bool:

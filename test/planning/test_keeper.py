@@ -136,3 +136,37 @@ def test_sending_has_to_gain_more_than_the_margin() -> None:
     assert worth_sending(DEEPER, alone, 0.1)
     by_period = replace(SLIGHTLY, objective=PERIOD, period_s=0.05)
     assert worth_sending(by_period, replace(alone, objective=PERIOD), 0.1)
+
+
+BEHIND = replace(DEEPER, late=True, expected_latency_s=0.2, period_s=0.2)
+"""Of high quality, but frames come faster."""
+
+
+def test_of_late_plans_the_one_that_loses_fewer_frames_is_taken_whatever_its_quality(
+    keeper: PlanKeeper,
+) -> None:
+    shallow = replace(SLOW, late=True, expected_latency_s=0.25, period_s=0.12)
+    late = replace(SLOW, late=True)
+    keeper.consider(1.0, BEHIND, late, follow=True)
+    assert keeper.plan is BEHIND
+    change = keeper.consider(2.0, shallow, BEHIND)
+    assert change == Change(Cause.LESS_BEHIND, shallow, BEHIND)
+    assert keeper.consider(3.0, BEHIND, shallow) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({"period_s": 0.19}, False),
+        ({"expected_latency_s": 0.19}, False),
+        ({"expected_latency_s": 0.15}, True),
+        ({"expected_latency_s": 0.15, "period_s": 0.21}, True),
+        ({"expected_latency_s": 0.05, "period_s": 0.3}, False),
+    ],
+)
+def test_late_plans_take_turns_only_for_a_clear_gain(
+    keeper: PlanKeeper, changes: dict[str, float], taken: bool
+) -> None:
+    keeper.consider(1.0, BEHIND, replace(SLOW, late=True), follow=True)
+    other = replace(BEHIND, exit_number=2, **changes)
+    assert (keeper.consider(2.0, other, BEHIND) is not None) is taken
