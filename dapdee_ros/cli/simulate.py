@@ -224,10 +224,17 @@ def _values(
             }
             for name, run in runs.items()
         },
-        "regret": {name: found[name].mean_latency_s / found[oracle].mean_latency_s for name in runs}
+        "regret": {name: _regret(run, runs[oracle]) for name, run in runs.items()}
         if oracle is not None and found[oracle].results
         else None,
     }
+
+
+def _regret(run: SimulatedRun, oracle: SimulatedRun) -> float | None:
+    from dapdee_ros.report.comparison import BothAnswered
+
+    both = BothAnswered.of(run.log, oracle.log)
+    return both.ratio if both.first_s else None
 
 
 def _show(

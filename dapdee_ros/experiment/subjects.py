@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.engines.slow_engine import slowed_down
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.files import write_whole
 from dapdee_ros.planning.codec_cost import CodecCost, MeasuredCodec, TensorCost
 from dapdee_ros.planning.device_profile import DeviceProfile
@@ -20,11 +21,14 @@ from dapdee_ros.planning.gate_options import GateCurves
 from dapdee_ros.planning.policy import Problem
 
 if TYPE_CHECKING:
-    from dapdee_ros.graph.runner import GraphRunner
+    from dapdee_ros.engines.engine import Engine
 
 TRAINED = ("vgg16-cifar10", "alexnet-cifar10", "roadsigns")
 TIMING_ONLY = {"googlenet-224": "googlenet", "resnet18-224": "resnet18"}
 MODELS = (*TRAINED, *TIMING_ONLY)
+
+ENGINE = "onnxruntime"
+"""What the networks are profiled with."""
 
 CODECS = ("f32", "f16", "u8", "u8z", "u4z", "jpeg")
 """The manager's default codecs."""
@@ -120,10 +124,8 @@ def make_subject(
     if name in TIMING_ONLY:
         return _timing_only(name, TIMING_ONLY[name], car_slowdown, budget_s, kept)
     card = read_card(find_model(name))
-    from dapdee_ros.exits.model_folder import load_model
-
-    runner = load_model(card.path).runner
-    edge = _profile(runner, card.model_id, budget_s, kept and kept / f"{card.name}.json")
+    engine = load_runnable(card.path, ENGINE).engine
+    edge = _profile(engine, card.model_id, budget_s, kept and kept / f"{card.name}.json")
     car = slowed_down(edge, car_slowdown)
     return Subject(
         card.name,
@@ -154,8 +156,9 @@ def _timing_only(
     """A network of torchvision with four exits before its own, untrained."""
     import torch
 
+    from dapdee_ros.engines.onnx_export import export
+    from dapdee_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
     from dapdee_ros.exits.multi_exit import MultiExit
-    from dapdee_ros.graph.runner import GraphRunner
     from dapdee_ros.graph.torchvision_import import torchvision
     from dapdee_ros.graph.trace import trace
 
@@ -166,32 +169,33 @@ def _timing_only(
     backbone = torchvision.models.get_model(network, **arguments).eval()
     model = MultiExit(backbone, _EARLY_EXITS, input_size=(_SIDE, _SIDE), mean=_MEAN, std=_STD)
     image = torch.zeros(1, _SIDE, _SIDE, 3, dtype=torch.uint8)
-    runner = GraphRunner(trace(model.eval(), image))
-    edge = _profile(runner, name, budget_s, kept and kept / f"{name}.json")
+    engine = OnnxRuntimeEngine(export(trace(model.eval(), image)))
+    dag = engine.dag
+    edge = _profile(engine, name, budget_s, kept and kept / f"{name}.json")
     car = slowed_down(edge, car_slowdown)
     plain: list[CodecCost] = [
         MeasuredCodec(
             "f32",
-            {n.name: TensorCost(float(n.output_bytes)) for n in runner.dag.nodes},
+            {n.name: TensorCost(float(n.output_bytes)) for n in dag.nodes},
             default_loss=0.0,
         )
     ]
-    coded = [*plain, *_timed_codecs(runner, car_slowdown, kept and kept / f"{name}-codecs.json")]
-    exits = len(runner.dag.exits)
+    coded = [*plain, *_timed_codecs(engine, car_slowdown, kept and kept / f"{name}-codecs.json")]
+    exits = len(dag.exits)
     # Their order is all that counts: a deeper exit is worth more. They are never shown.
     ranks = [number / exits for number in range(1, exits + 1)]
     return Subject(
         name,
         {
-            "f32": Problem(runner.dag, (car, edge), ranks, plain),
-            "all": Problem(runner.dag, (car, edge), ranks, coded),
+            "f32": Problem(dag, (car, edge), ranks, plain),
+            "all": Problem(dag, (car, edge), ranks, coded),
         },
         None,
         "",
     )
 
 
-def _timed_codecs(runner: GraphRunner, car_slowdown: float, path: Path | None) -> list[CodecCost]:
+def _timed_codecs(engine: Engine, car_slowdown: float, path: Path | None) -> list[CodecCost]:
     """Codecs of fixed size on every tensor that a cut can send, with their times on this machine.
 
     What they lose is not known for an untrained network and counts as nothing.
@@ -199,7 +203,7 @@ def _timed_codecs(runner: GraphRunner, car_slowdown: float, path: Path | None) -
     if path is not None and path.is_file():
         took = json.loads(path.read_text(encoding="utf-8"))
     else:
-        took = _time_codecs(runner)
+        took = _time_codecs(engine)
         if path is not None:
             write_whole(path, json.dumps(took) + "\n")
     return [
@@ -215,21 +219,20 @@ def _timed_codecs(runner: GraphRunner, car_slowdown: float, path: Path | None) -
     ]
 
 
-def _time_codecs(runner: GraphRunner) -> dict[str, dict[str, list[float]]]:
+def _time_codecs(engine: Engine) -> dict[str, dict[str, list[float]]]:
     """By codec and tensor: coded bytes, seconds to encode and to decode."""
     import numpy as np
-    import torch
 
     from dapdee_ros.codecs import codec_named
     from dapdee_ros.codecs.measure import measure
     from dapdee_ros.graph.cuts import cuts
 
-    dag = runner.dag
+    dag = engine.dag
     numbers = range(1, len(dag.exits) + 1)
     names = list(dict.fromkeys(n for e in numbers for cut in cuts(dag, e) for n in cut.boundary))
     shape = dag.nodes[0].shape
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    values = runner.run({dag.input: torch.from_numpy(pixels)}, names)
+    values = engine.run({dag.input: pixels}, names)
     found: dict[str, dict[str, list[float]]] = {}
     for codec in _TIMING_CODECS:
         found[codec] = {}
@@ -237,25 +240,19 @@ def _time_codecs(runner: GraphRunner) -> dict[str, dict[str, list[float]]]:
             node = dag.by_name[name]
             if not codec_named(codec).accepts(node.shape, node.dtype):
                 continue
-            took = measure(codec, [values[name].numpy()], time.perf_counter, _CODEC_REPEATS)
+            took = measure(codec, [values[name]], time.perf_counter, _CODEC_REPEATS)
             found[codec][name] = [took.mean_bytes, took.encode_s, took.decode_s]
     return found
 
 
-def _profile(
-    runner: GraphRunner, model_id: str, budget_s: float, path: Path | None
-) -> DeviceProfile:
-    import torch
-
-    from dapdee_ros.runtime.profiling import measure_profile
+def _profile(engine: Engine, model_id: str, budget_s: float, path: Path | None) -> DeviceProfile:
+    from dapdee_ros.runtime.profiling import measure_engine
 
     if path is not None and path.is_file():
         profile = DeviceProfile.load(path)
-        profile.check_fits((node.name for node in runner.dag.nodes), model_id)
+        profile.check_fits((node.name for node in engine.dag.nodes), model_id)
         return profile
-    node = runner.dag.nodes[0]
-    example = torch.randint(0, 256, node.shape, dtype=torch.uint8)
-    profile = measure_profile(runner, example, model_id=model_id, threads=1, budget_s=budget_s)
+    profile = measure_engine(engine, model_id=model_id, threads=1, budget_s=budget_s)
     if path is not None:
         profile.save(path)
     return profile

@@ -192,28 +192,56 @@ def _codecs(run: Run) -> Any:
 
 
 def _regret(run: Run, oracle: Run) -> Regret | None:
-    ours, best = _latencies(run), _latencies(oracle)
-    common = sorted(ours.keys() & best.keys())
-    if not common:
+    both = BothAnswered.of(run.log, oracle.log)
+    if not both.first_s:
         return None
-    differences = [ours[number] - best[number] for number in common]
+    differences = [ours - best for ours, best in zip(both.first_s, both.second_s, strict=True)]
     late, least = run.summary["late_ratio"], oracle.summary["late_ratio"]
-    mean_best = statistics.fmean(best[number] for number in common)
     return Regret(
         oracle=oracle.name,
-        frames=len(common),
-        unmatched=len(ours.keys() ^ best.keys()),
+        frames=len(differences),
+        unmatched=both.unmatched,
         mean_s=statistics.fmean(differences),
         median_s=statistics.median(differences),
         p95_s=quantile(differences, 0.95),
-        latency_ratio=(
-            statistics.fmean(ours[number] for number in common) / mean_best
-            if mean_best > 0
-            else math.nan
-        ),
+        latency_ratio=both.ratio,
         late_points=None if late is None or least is None else 100 * (late - least),
     )
 
 
-def _latencies(run: Run) -> dict[int, float]:
-    return {f.number: f.latency_s for f in run.log.frames if math.isfinite(f.latency_s)}
+@dataclass(frozen=True)
+class BothAnswered:
+    """Latencies of the frames that two runs with identical input both answered.
+
+    Only these say which run is faster: a run that drops frames has more time for the others.
+
+    Attributes:
+        first_s: the first run's, in s, by rising frame number.
+        second_s: the second run's of the same frames.
+        unmatched: frames that only one of them answered.
+    """
+
+    first_s: Sequence[float]
+    second_s: Sequence[float]
+    unmatched: int
+
+    @classmethod
+    def of(cls, first: RunLog, second: RunLog) -> BothAnswered:
+        """The frames of two logs, matched by number."""
+        ours, theirs = _latencies(first), _latencies(second)
+        common = sorted(ours.keys() & theirs.keys())
+        return cls(
+            [ours[number] for number in common],
+            [theirs[number] for number in common],
+            len(ours.keys() ^ theirs.keys()),
+        )
+
+    @property
+    def ratio(self) -> float:
+        """Mean latency of the first over that of the second; NaN if no frame has both."""
+        mean_s = statistics.fmean(self.second_s) if self.second_s else 0.0
+        return statistics.fmean(self.first_s) / mean_s if mean_s > 0 else math.nan
+
+
+def _latencies(log: RunLog) -> dict[int, float]:
+    return {f.number: f.latency_s for f in log.frames if math.isfinite(f.latency_s)}

@@ -29,7 +29,7 @@ def test_regret_counts_against_the_oracle(subject: Subject) -> None:
     assert list(drive.figures) == ["oracle", "exact", "device-only"]
     assert drive.regret("oracle") == 1.0
     assert drive.more_misses("oracle") == 0.0
-    assert drive.met() == (drive.regret("exact") <= 1.1 and drive.more_misses("exact") <= 0.02)
+    assert drive.met() == (drive.regret("exact") <= 1.1 and drive.more_misses("exact") <= 0.03)
     assert 1.0 <= drive.regret("exact") < drive.regret("device-only")
     assert drive.to_dict()["policies"]["exact"]["regret"] == round(drive.regret("exact"), 4)
 
