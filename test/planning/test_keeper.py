@@ -165,7 +165,7 @@ def test_of_late_plans_the_one_that_loses_fewer_frames_is_taken_whatever_its_qua
     ],
 )
 def test_late_plans_take_turns_only_for_a_clear_gain(
-    keeper: PlanKeeper, changes: dict[str, float], taken: bool
+    keeper: PlanKeeper, changes: dict[str, Any], taken: bool
 ) -> None:
     keeper.consider(1.0, BEHIND, replace(SLOW, late=True), follow=True)
     other = replace(BEHIND, exit_number=2, **changes)
