@@ -1,0 +1,292 @@
+"""Make a network in any ONNX file one that can be split: named tensors, and the image as bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from dapdee_ros.engines.onnx_flops import flops
+from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel
+from dapdee_ros.engines.onnx_operators import (
+    depending,
+    inside_activations,
+    one_result_each,
+    refuse_constant,
+    result_of,
+)
+from dapdee_ros.engines.onnx_static import StaticNetwork, read_static
+from dapdee_ros.graph.dag import ModelDag, Node
+
+IMAGE = "image"
+NORMALISED = "normalise"
+COLOURS = ("rgb", "bgr")
+
+_LONGEST_NAME = 200
+_GATED = {"sigmoid": "silu", "hardsigmoid": "hardswish", "div": "gelu", "softplus": "mish"}
+"""What ``x * f(x)`` is called by the first operator of f."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a network makes of a pixel: ``(pixel * scale - mean) / std`` per channel.
+
+    Attributes:
+        colour: the order of the channels that the network expects, one of ``COLOURS``.
+        scale: what each byte is multiplied by.
+        mean: per channel, in the order of ``colour``.
+        std: per channel.
+    """
+
+    colour: str = "rgb"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+def import_onnx(
+    path: Path,
+    pixels: Pixels,
+    *,
+    input_size: tuple[int, int] | None = None,
+    exits: Sequence[Sequence[str]] = (),
+) -> OnnxModel:
+    """Read a network and put what it makes of an image's bytes before it.
+
+    The nodes of the DAG are the operators whose result depends on the image. An activation that is
+    written as several operators (``x * sigmoid(x)``) is one node, and an operator with several
+    results is one node for each.
+
+    Args:
+        path: the ONNX file.
+        pixels: what the network expects of its input.
+        input_size: height and width, if the file leaves them open.
+        exits: per exit, shallowest first, names of the file's outputs, or of any of its tensors or
+            operators; by default one exit with all outputs.
+
+    Returns:
+        The network; its input is uint8 (1, H, W, 3), RGB, and called ``image``.
+
+    Raises:
+        OnnxError: if it cannot be split; says why and what to do.
+    """
+    network = read_static(path, input_size, exits)
+    operators = one_result_each(network.model.graph)
+    depends = depending(operators, network.image)
+    outputs = {name for names in network.exits for name in names}
+    refuse_constant(outputs - depends, path)
+    shown = depends - inside_activations(operators, depends, outputs)
+    prefix = _prefix(network, pixels, path)
+    names = _names(operators, shown, outputs)
+    dag = ModelDag(
+        (*prefix.nodes, *_nodes(operators, network, names, prefix.nodes[-1].name)),
+        tuple(tuple(names[name] for name in of) for of in network.exits),
+    )
+    _check_order(dag, path)
+    return OnnxModel(_written(network, operators, prefix, names), dag)
+
+
+# Names -------------------------------------------------------------------------------------------
+
+
+def _names(
+    operators: Iterable[onnx.NodeProto], shown: set[str], outputs: set[str]
+) -> dict[str, str]:
+    """Readable names of the tensors that are nodes of the DAG."""
+    taken = {IMAGE, NORMALISED}
+    names: dict[str, str] = {}
+    for node in operators:
+        result = result_of(node)
+        if result not in shown:
+            continue
+        own = [_cleaned(node.name), _cleaned(result)]
+        candidates = own[::-1] if result in outputs else own
+        base = next((n for n in candidates if n and not n[0].isdigit()), node.op_type.lower())
+        name, number = base, 1
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        names[result] = name
+    return names
+
+
+def _cleaned(name: str) -> str:
+    """A name of letters, digits, dots and underscores: ``/head/conv/Conv`` is ``head.conv.Conv``.
+
+    >>> _cleaned("/model.0/conv/Conv"), _cleaned("onnx::Relu_12")
+    ('model.0.conv.Conv', 'onnx_Relu_12')
+    """
+    parts = re.sub(r"[/\\]+", ".", name.strip("/"))
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", parts).strip("._")[-_LONGEST_NAME:]
+
+
+# The image ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    """What makes the network's input of the image's bytes.
+
+    Attributes:
+        nodes: of the DAG; the last one's tensor is the network's input.
+        operators: in order.
+        weights: that they read.
+    """
+
+    nodes: tuple[Node, ...]
+    operators: tuple[onnx.NodeProto, ...] = ()
+    weights: tuple[onnx.TensorProto, ...] = ()
+
+
+def _prefix(network: StaticNetwork, pixels: Pixels, path: Path) -> _Prefix:
+    """Transpose, put the colours in order, convert and normalise, as far as there is need to."""
+    if pixels.colour not in COLOURS:
+        raise OnnxError(f"the colour order is {pixels.colour!r}; expected one of {list(COLOURS)}")
+    height, width = network.size
+    shape = (1, height, width, 3)
+    image = Node(IMAGE, "input", (), shape, "uint8", prod(shape), 0)
+    dtype = network.dtypes[network.image]
+    scale = pixels.scale / np.array(pixels.std)
+    offset = -np.array(pixels.mean) / np.array(pixels.std)
+    if dtype not in ("float16", "float32", "float64", "uint8"):
+        raise OnnxError(
+            f"{path}: its input is {dtype}, expected an image in float32, float16 or uint8"
+        )
+    if dtype == "uint8":
+        scale, offset = np.ones(3), np.zeros(3)  # it normalises by itself
+    axis, per_channel = (3, (3,)) if network.channels_last else (1, (1, 3, 1, 1))
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    steps: list[tuple[str, np.ndarray | None, dict[str, Any]]] = []
+    if not network.channels_last:
+        steps.append(("Transpose", None, {"perm": (0, 3, 1, 2)}))
+    if pixels.colour == "bgr":
+        steps.append(("Gather", np.array([2, 1, 0]), {"axis": axis}))
+    if dtype != "uint8":
+        steps.append(("Cast", None, {"to": kind}))
+    if (scale != 1).any():
+        steps.append(("Mul", scale.astype(dtype).reshape(per_channel), {}))
+    if offset.any():
+        steps.append(("Add", offset.astype(dtype).reshape(per_channel), {}))
+    if not steps:
+        return _Prefix((image,))
+    operators, weights, last = [], [], IMAGE
+    for number, (op_type, constant, attributes) in enumerate(steps):
+        reads = [last]
+        if constant is not None:
+            weights.append(numpy_helper.from_array(constant, f"{NORMALISED}:{number}"))
+            reads.append(weights[-1].name)
+        last = NORMALISED if number == len(steps) - 1 else f"{NORMALISED}#{number}"
+        operators.append(
+            helper.make_node(op_type, reads, [last], f"{NORMALISED}#{number}", **attributes)
+        )
+    wide = network.shapes[network.image]
+    computed = prod(wide) * sum(op_type in ("Mul", "Add") for op_type, _, _ in steps)
+    size = prod(wide) * np.dtype(dtype).itemsize
+    node = Node(NORMALISED, NORMALISED, (IMAGE,), wide, dtype, size, computed)
+    return _Prefix((image, node), tuple(operators), tuple(weights))
+
+
+# The DAG -----------------------------------------------------------------------------------------
+
+
+def _nodes(
+    operators: Sequence[onnx.NodeProto],
+    network: StaticNetwork,
+    names: Mapping[str, str],
+    first: str,
+) -> list[Node]:
+    """The network's nodes; one takes over the work of the hidden operators before it."""
+    shapes = dict(network.shapes)
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in network.model.graph.initializer}
+    shown = {network.image: first, **names}
+    reads_of: dict[str, list[str]] = {}
+    work_of: dict[str, int] = {}
+    kinds_of: dict[str, str] = {}
+    nodes = []
+    for node in operators:
+        result = result_of(node)
+        reads, work = [], flops(node, result, shapes)
+        for name in node.input:
+            if name in shown:
+                reads.append(shown[name])
+            elif name in reads_of:  # hidden
+                reads += reads_of[name]
+                work += work_of[name]
+                kinds_of.setdefault(result, kinds_of[name])
+        reads = list(dict.fromkeys(reads))
+        if not reads:
+            continue  # a weight that could not be computed in advance
+        if result not in names:
+            reads_of[result], work_of[result] = reads, work
+            kinds_of.setdefault(result, node.op_type.lower())
+            continue
+        shape, dtype = network.shapes[result], network.dtypes[result]
+        op = _GATED.get(kinds_of.get(result, ""), node.op_type.lower())
+        size = prod(shape) * np.dtype(dtype).itemsize
+        nodes.append(Node(names[result], op, tuple(reads), shape, dtype, size, work))
+    return nodes
+
+
+def _check_order(dag: ModelDag, path: Path) -> None:
+    work = [
+        sum(dag.by_name[name].flops for name in dag.exit_part(number))
+        for number in range(1, len(dag.exits) + 1)
+    ]
+    for number, (shallow, deep) in enumerate(pairwise(work), start=1):
+        if shallow > deep:
+            raise OnnxError(
+                f"{path}: exit {number} ({', '.join(dag.exits[number - 1])}) takes more work than "
+                f"exit {number + 1} ({', '.join(dag.exits[number])}): name the shallowest first"
+            )
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+def _written(
+    network: StaticNetwork,
+    operators: Iterable[onnx.NodeProto],
+    prefix: _Prefix,
+    names: Mapping[str, str],
+) -> onnx.ModelProto:
+    """The network with its tensors' new names; those that are no nodes of the DAG get numbers."""
+    new = {"": "", network.image: prefix.nodes[-1].name, **names}
+    model = onnx.ModelProto(ir_version=network.model.ir_version)
+    graph = model.graph
+    graph.node.extend(prefix.operators)
+    for node in operators:
+        graph.node.add().CopyFrom(node)
+        for field in (graph.node[-1].input, graph.node[-1].output):
+            field[:] = [new.setdefault(name, f"~{len(new)}") for name in field]
+    _name_operators(graph, set(names.values()))
+    domains = {node.domain for node in graph.node}
+    model.opset_import.extend(o for o in network.model.opset_import if o.domain in domains)
+    graph.initializer.extend(prefix.weights)
+    for tensor in network.model.graph.initializer:
+        if tensor.name in new:
+            graph.initializer.add().CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)))
+            graph.initializer[-1].name = new[tensor.name]
+    return model
+
+
+def _name_operators(graph: onnx.GraphProto, nodes: set[str]) -> None:
+    """Call each operator as the node of the DAG that it belongs to, with a number."""
+    readers = {name: place for place, node in enumerate(graph.node) for name in node.input}
+    for place, node in enumerate(graph.node):
+        if node.name.startswith(f"{NORMALISED}#"):
+            continue
+        owner, number = place, 0
+        while not nodes.intersection(graph.node[owner].output):
+            read = next(name for name in graph.node[owner].output if name in readers)
+            owner, number = readers[read], number + 1
+        name = next(name for name in graph.node[owner].output if name in nodes)
+        node.name = f"{name}#{number}"
