@@ -19,6 +19,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from dapdee_ros.cli import scenario_options
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
+    from dapdee_ros.planning.policy import Problem
     from dapdee_ros.simulation.figures import Figures
     from dapdee_ros.simulation.outcomes import SimulatedRun
     from dapdee_ros.simulation.scenario import Scenario
@@ -61,10 +63,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--car-overhead-s",
         type=float,
-        default=0.0,
-        help="per frame, outside the network (default 0)",
+        help="per frame, outside the network (default: what the profile says)",
     )
-    add("--edge-overhead-s", type=float, default=0.0, help="the same on the edge (default 0)")
+    add("--edge-overhead-s", type=float, help="the same on the edge")
     add("--queue-bytes", type=int, default=100_000_000, help="that may wait for the link")
     add("--bare-wire", action="store_true", help="count data only, no headers and no answers")
     add("--blocks", help="CSV of block times measured elsewhere")
@@ -134,6 +135,8 @@ def _scenario(args: argparse.Namespace) -> Scenario:
     seconds = args.seconds
     if seconds is None:
         seconds = link.duration_s if math.isfinite(link.duration_s) else 60.0
+    model = _model(args)
+    model["problem"] = _with_overheads(model["problem"], args)
     return Scenario(
         link=link,
         rtt_s=args.rtt_s,
@@ -143,11 +146,22 @@ def _scenario(args: argparse.Namespace) -> Scenario:
         seed=args.seed,
         wire=BARE_WIRE if args.bare_wire else Wire(),
         queue_bytes=args.queue_bytes,
-        car_overhead_s=args.car_overhead_s,
-        edge_overhead_s=args.edge_overhead_s,
         **scenario_options.scenario_parts(args),
-        **_model(args),
+        **model,
     )
+
+
+def _with_overheads(problem: Problem, args: argparse.Namespace) -> Problem:
+    """The problem where a frame costs its sites what the options say, if they say it."""
+    from dapdee_ros.planning.overhead import Overhead
+
+    profiles = [
+        profile if frame_s is None else replace(profile, overhead=Overhead(frame_s))
+        for profile, frame_s in zip(
+            problem.profiles, (args.car_overhead_s, args.edge_overhead_s), strict=True
+        )
+    ]
+    return replace(problem, profiles=tuple(profiles))
 
 
 def _model(args: argparse.Namespace) -> dict[str, Any]:

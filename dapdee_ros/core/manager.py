@@ -31,6 +31,7 @@ from dapdee_ros.core.manager_events import (
     WakeAt,
 )
 from dapdee_ros.core.planning_settings import PlanningSettings
+from dapdee_ros.core.site_overheads import SiteOverheads
 from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.load import LoadEstimate, LoadEstimator
 from dapdee_ros.estimation.prediction import GateShare, PredictionDrift
@@ -91,6 +92,7 @@ class ManagerCore:
         self._policy: Policy | None = None
         self._link = NO_HOP
         self._slowdowns = {CAR: SlowdownFilter(), EDGE: SlowdownFilter()}
+        self._overheads = SiteOverheads()
         self._load = LoadEstimator()
         self._frames = FrameRate()
         self._keeper = PlanKeeper(settings.keeper)
@@ -168,7 +170,10 @@ class ManagerCore:
         # The estimator's own verdict, because it has hysteresis around the threshold.
         objective = objective_named(settings.wanted, load.heavy and not settings.priority)
         return settings.situation(
-            tuple(Site(id_, of.at(now_s)) for id_, of in self._slowdowns.items()),
+            tuple(
+                Site(id_, of.at(now_s), self._overheads.of(id_))
+                for id_, of in self._slowdowns.items()
+            ),
             (self._link,),
             objective,
             most_period_s=self._most_period_s(),
@@ -208,6 +213,8 @@ class ManagerCore:
         if told is None or result.plan_epoch != told.epoch:
             return
         plan = told.plan
+        slowdowns = {id_: of.at(now_s) for id_, of in self._slowdowns.items()}
+        self._overheads.on_result(now_s, plan, result, slowdowns)
         self.drift.on_frame(told.epoch, result.latency_s)
         self.gate_share.on_frame(result.place is Place.CAR and plan.gate == result.exit_number)
         self._load.on_frame(
@@ -226,6 +233,7 @@ class ManagerCore:
         for k, slowdown in enumerate(self._slowdowns.values()):
             if before is None or before.profiles[k] is not problem.profiles[k]:
                 slowdown.forget()
+        self._overheads.on_problem(problem, before)
         self._problem, self._policy = problem, event.policy
         self.complaint = ""
         self._decide(now_s, "profiles of car and edge are there")

@@ -90,6 +90,8 @@ class ResultCame:
         transfer_s: of that on the link.
         car_slowdown: measured over profiled seconds on the car; NaN if nothing was measured.
         edge_slowdown: the same on the edge server.
+        tail_s: of the latency on the edge server; 0 unless it was finished there.
+        sent_bytes: coded bytes over the link, 0 if nothing was sent.
     """
 
     plan_epoch: int
@@ -100,6 +102,8 @@ class ResultCame:
     transfer_s: float
     car_slowdown: float
     edge_slowdown: float
+    tail_s: float = 0.0
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

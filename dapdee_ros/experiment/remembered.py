@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 from dapdee_ros.planning.plan import Plan
-from dapdee_ros.planning.policy import Policy, Situation
+from dapdee_ros.planning.policy import Policy, Situation, traits_of
 
 _RATE_STEP = 0.02
 _RTT_STEP_S = 0.001
 _SLOWDOWN_STEP = 0.02
+_OVERHEAD_STEP_S = 0.0002
+_BYTES = 50_000
 
 
 class Remembered:
@@ -23,6 +25,7 @@ class Remembered:
         """Remember what this policy says."""
         self._policy = policy
         self._plans: dict[tuple[object, ...], Plan] = {}
+        self.ignores_overheads = traits_of(policy).ignores_overheads
 
     def plan(self, situation: Situation) -> Plan:
         """What the policy said to the first situation like this one."""
@@ -35,6 +38,11 @@ class Remembered:
                 for hop in situation.hops
             ),
             tuple(_step(site.slowdown, _SLOWDOWN_STEP) for site in situation.sites),
+            tuple(
+                round(second / _OVERHEAD_STEP_S)
+                for site in situation.sites
+                for second in (site.overhead.seconds(), site.overhead.seconds((_BYTES,)))
+            ),
             situation.deadline_s,
             situation.objective,
         )

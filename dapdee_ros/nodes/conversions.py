@@ -253,6 +253,8 @@ def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
         message.transfer_s,
         message.car_slowdown,
         message.edge_slowdown,
+        message.tail_s,
+        message.sent_bytes,
     )
 
 

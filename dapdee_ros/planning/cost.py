@@ -3,7 +3,8 @@
 Site k runs its part in ``part_s[k]`` as profiled (with its part of the codecs), and hop k carries
 ``sent_bytes[k - 1]``. Up to the last hop that is crossed, and 0 from there on:
 
-- stage T_k = slowdown_k * part_s[k]
+- stage T_k = slowdown_k * part_s[k] + o_k, where o_k is what the frame costs the site beside the
+  network: frame_s, and per hop by which it comes or leaves crossing_s + s_per_byte * bytes
 - hop H_k = rtt_k + 8 * bytes_k / rate_k
 - latency T = the sum of all T_k and H_k
 - period P = max(every T_k, every 8 * bytes_k / rate_k, T / window): a frame that is sent has a
@@ -75,13 +76,17 @@ def plan_cost(
         raise PlanningError(
             f"{len(part_s)} parts with {len(sent_bytes)} boundaries do not fit {len(sites)} sites"
         )
-    latency_s = period_s = sites[0].slowdown * part_s[0]
+    beside_s = sites[0].overhead.seconds(sent_bytes[:1], share=sent_share)
+    latency_s = period_s = sites[0].slowdown * part_s[0] + beside_s
     stage_s, hop_s = [latency_s], []
     for k, carried in enumerate(sent_bytes):
         site, hop = sites[k + 1], hops[k]
         on_air_s = 8 * carried / hop.rate_bps if hop.usable else math.inf
         hop_s.append(sent_share * hop.rtt_s + on_air_s)
-        stage_s.append(site.slowdown * part_s[k + 1])
+        # The hop by which the frame comes and the one by which it goes on, if it does.
+        crossed_bytes = sent_bytes[k : k + 2]
+        beside_s = site.overhead.seconds(crossed_bytes, sent_share, sent_share)
+        stage_s.append(site.slowdown * part_s[k + 1] + beside_s)
         latency_s = latency_s + hop_s[-1] + stage_s[-1]
         period_s = max(period_s, on_air_s, stage_s[-1])
     if hop_s:

@@ -11,6 +11,10 @@ from typing import Any
 
 from dapdee_ros.files import write_whole
 from dapdee_ros.planning.errors import ProfileError
+from dapdee_ros.planning.overhead import NO_OVERHEAD, Overhead
+
+FORMAT = 2
+"""Of the files. Those without a number hold neither an engine nor overheads."""
 
 _LEAST_TOTAL_S, _MOST_TOTAL_S = 1e-6, 3600.0
 _LEAST_NODE_S = 1e-12
@@ -28,6 +32,9 @@ class DeviceProfile:
         created: date and time of the measurement, ISO 8601.
         versions: software that matters (``torch``, ``python``) with its version.
         note: remarks, such as a CPU quota.
+        engine: what computed it, with its version; empty where that is not known.
+        overhead: what a frame costs this machine beside the network, measured on its own; 0 where
+            that is not known.
 
     Raises:
         ProfileError: at construction, if a time is negative or not finite, ``threads`` is below 1,
@@ -41,6 +48,8 @@ class DeviceProfile:
     created: str
     versions: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    engine: str = ""
+    overhead: Overhead = NO_OVERHEAD
 
     def __post_init__(self) -> None:
         if not self.model_id:
@@ -108,7 +117,7 @@ class DeviceProfile:
         values = asdict(self)
         values["node_seconds"] = dict(self.node_seconds)
         values["versions"] = dict(self.versions)
-        return values
+        return {"format": FORMAT, **values}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DeviceProfile:
@@ -118,6 +127,11 @@ class DeviceProfile:
             ProfileError: if a key is missing or of the wrong kind, or a time is impossible.
         """
         try:
+            if int(data.get("format", 1)) > FORMAT:
+                raise ProfileError(
+                    f"it has format {data['format']}, this version reads up to {FORMAT}: measure "
+                    "again, or update"
+                )
             return cls(
                 model_id=str(data["model_id"]),
                 device=str(data["device"]),
@@ -126,6 +140,10 @@ class DeviceProfile:
                 created=str(data["created"]),
                 versions={str(k): str(v) for k, v in dict(data.get("versions", {})).items()},
                 note=str(data.get("note", "")),
+                engine=str(data.get("engine", "")),
+                overhead=Overhead(
+                    **{str(k): float(v) for k, v in dict(data.get("overhead", {})).items()}
+                ),
             )
         except ProfileError:
             raise

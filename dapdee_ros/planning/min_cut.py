@@ -42,9 +42,10 @@ class CutCosts:
         edge_s: seconds on the edge server, likewise.
         on_air_s: seconds that a node's tensor occupies the link; a tensor that the codec does not
             code is missing and is never sent.
-        encode_s: seconds to encode it on the car.
-        decode_s: seconds to decode it on the edge server.
-        rtt_s: round trip, paid once if anything is sent.
+        encode_s: seconds to encode it on the car, and what its bytes take there.
+        decode_s: seconds to decode it on the edge server, likewise.
+        rtt_s: round trip and what crossing costs both sides, paid once if anything is sent. What
+            every frame costs the car is left out: no cut changes it.
         outputs: the exit's output nodes.
     """
 
@@ -82,9 +83,17 @@ class CutCosts:
             {n.name: on_car.slowdown * car.node_seconds[n.name] for n in nodes},
             {n.name: on_edge.slowdown * edge.node_seconds[n.name] for n in nodes},
             {name: 8 * cost.coded_bytes / link.rate_bps for name, cost in sent.items()},
-            {name: on_car.slowdown * cost.encode_s for name, cost in sent.items()},
-            {name: on_edge.slowdown * cost.decode_s for name, cost in sent.items()},
-            link.rtt_s,
+            {
+                name: on_car.slowdown * cost.encode_s
+                + on_car.overhead.s_per_byte * cost.coded_bytes
+                for name, cost in sent.items()
+            },
+            {
+                name: on_edge.slowdown * cost.decode_s
+                + on_edge.overhead.s_per_byte * cost.coded_bytes
+                for name, cost in sent.items()
+            },
+            link.rtt_s + on_car.overhead.crossing_s + on_edge.overhead.seconds((0,)),
             dag.exit_outputs(exit_number),
         )
 

@@ -40,6 +40,7 @@ _BUILT_IN = {
     "oracle": "dapdee_ros.planning.policies.oracle:Oracle",
 }
 
+_OVERHEADS = "overheads"
 _SECONDS = ("latency_s", "expected_latency_s", "period_s", "energy_j")
 
 
@@ -171,11 +172,14 @@ class Traits(NamedTuple):
             new plan has to gain enough to be changed to. The plans of others are simply followed.
         is_quick: it plans within microseconds, so that it may be asked between two messages.
         needs_future: it has to be told the link's true future, which only an experiment knows.
+        ignores_overheads: it plans as if a frame cost no site anything beside the network, as its
+            paper does; its plans are priced with what it does cost.
     """
 
     minimises_objective: bool = False
     is_quick: bool = False
     needs_future: bool = False
+    ignores_overheads: bool = False
 
 
 def traits_of(policy: Policy) -> Traits:
@@ -198,7 +202,8 @@ def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
     Args:
         name: a built-in name, one of an installed package's entry points (group
             ``dapdee_ros.policies``), or a dotted path ``package.module:Factory``; followed by
-            ``+codec`` (or ``+any``) where the boundary is not to be sent as it is.
+            ``+codec`` (or ``+any``) where the boundary is not to be sent as it is, and by
+            ``+overheads`` where a policy that ignores them is to know them.
         problem: what it plans for.
         options: keyword arguments of the policy.
 
@@ -215,12 +220,17 @@ def make_policy(name: str, problem: Problem, **options: Any) -> Policy:
     >>> plan.exit_number, plan.boundary, plan.codec
     (5, ('image',), 'f32')
     """
-    base, _, codec = name.partition("+")
-    if codec:
-        options["codec"] = codec
+    base, *wishes = name.split("+")
+    knows_overheads = _OVERHEADS in wishes
+    for codec in wishes:
+        if codec != _OVERHEADS:
+            options["codec"] = codec
     factory = _factory(base)
     try:
-        return factory(problem, **options)
+        policy: Policy = factory(problem, **options)
+        if knows_overheads:
+            policy.ignores_overheads = False  # type: ignore[attr-defined]
+        return policy
     except PlanningError:
         raise
     except BaseException as error:
@@ -236,10 +246,11 @@ def sends_plain(name: str) -> bool:
     Args:
         name: as ``make_policy`` takes it; of one that is unknown nothing is said.
     """
-    if "+" in name:
+    base, *wishes = name.split("+")
+    if any(wish != _OVERHEADS for wish in wishes):
         return False
     try:
-        codec = inspect.signature(_factory(name)).parameters.get("codec")
+        codec = inspect.signature(_factory(base)).parameters.get("codec")
     except PolicyError:
         return False
     return codec is not None and codec.default == "f32"
@@ -289,8 +300,9 @@ def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
             ConditionError if its plan breaks a hard condition of the situation.
     """
     name = type(policy).__name__
+    ignores = traits_of(policy).ignores_overheads
     try:
-        plan = policy.plan(situation)
+        plan = policy.plan(situation.without_overheads if ignores else situation)
     except PlanningError:
         raise
     except BaseException as error:
@@ -306,10 +318,24 @@ def ask(policy: Policy, situation: Situation, problem: Problem) -> Plan:
         raise PolicyError(f"policy {name} returned a plan that cannot run: {error}") from error
     situation.conditions.check(problem, plan.key, f"the plan of policy {name}")
     # Its own word for its quality does not count, here as little as against the floor.
+    if ignores and any(site.overhead.any for site in situation.sites):
+        plan = _with_overheads(plan, situation, problem)
     measured = quality_of(problem, *plan.key)
     if measured is None or abs(plan.quality - measured) <= QUALITY_ROUNDING:
         return plan
     return replace(plan, quality=measured)
+
+
+def _with_overheads(plan: Plan, situation: Situation, problem: Problem) -> Plan:
+    """The plan of a policy that ignores overheads, priced with them; its choice is left alone."""
+    exit_number, boundary, codec, gate, threshold = plan.key
+    try:
+        priced = situation.price(
+            problem, exit_number, boundary, codec, plan.reason, gate=gate, gate_threshold=threshold
+        )
+    except PlanningError:
+        return plan
+    return replace(priced, quality=plan.quality)
 
 
 def _fault_of(plan: Plan) -> str:

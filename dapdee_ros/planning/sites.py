@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dapdee_ros.planning.errors import LinkError, LoadError, PlanningError
+from dapdee_ros.planning.overhead import NO_OVERHEAD, Overhead
 
 CAR, EDGE = "car", "edge"
 """Ids of the sites that there are today."""
@@ -24,6 +25,7 @@ class Site:
     Attributes:
         id: its name in plans, messages and logs.
         slowdown: measured over profiled time (1: as profiled).
+        overhead: what a frame costs it beside the network.
 
     Raises:
         LoadError: at construction, for a slowdown that is not above 0.
@@ -31,6 +33,7 @@ class Site:
 
     id: str
     slowdown: float = 1.0
+    overhead: Overhead = NO_OVERHEAD
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.slowdown) and self.slowdown > 0):

@@ -13,6 +13,7 @@ from dapdee_ros.planning.conditions import HardConditions
 from dapdee_ros.planning.cost import FREE, EnergyPrices, check_deadline, resolve_objective
 from dapdee_ros.planning.errors import PlanningError
 from dapdee_ros.planning.objective import Objective
+from dapdee_ros.planning.overhead import NO_OVERHEAD
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.pricing import price_plan
 from dapdee_ros.planning.sites import Hop, Site, check_route
@@ -114,6 +115,13 @@ class Situation:
     def over(self, *hops: Hop) -> Situation:
         """The same over other links."""
         return replace(self, hops=hops)
+
+    @property
+    def without_overheads(self) -> Situation:
+        """The same where a frame costs no site anything beside the network."""
+        if not any(site.overhead.any for site in self.sites):
+            return self
+        return replace(self, sites=tuple(replace(s, overhead=NO_OVERHEAD) for s in self.sites))
 
     def price(
         self,

@@ -19,7 +19,7 @@ from dapdee_ros.planning.plan import NO_CODEC, Plan, PlanKey
 from dapdee_ros.planning.pricing import plan_of, price_plan
 from dapdee_ros.planning.sites import NO_HOP, car_and_edge
 from dapdee_ros.planning.situation import Situation
-from dapdee_ros.planning.view import View, cost_weights, judging_weights
+from dapdee_ros.planning.view import View, Weights, judging_weights
 
 # Combinations of hard conditions that are kept laid out.
 _MAX_VIEWS = 32
@@ -155,7 +155,7 @@ class CandidateTable:
         link, objective = s.link, s.objective
         energy = s.energy if objective.energy_s_per_j and s.energy.any else None
         view: View | None = self._view(s.gates, s.keep_raw_on_car, not link.usable, s.quality_floor)
-        weights = cost_weights(s.sites, s.hops)
+        weights = Weights.of(s.sites, link)
         judging = judging_weights(weights, link, s.risk)
         plans: list[Plan] = []
         while view is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from dapdee_ros.planning.candidates import BYTES, CAR, SENDS, Bools, Candidates, Floats, Ints
+from dapdee_ros.planning.candidates import BYTES, CAR, EDGE, SENDS, Bools, Candidates, Floats, Ints
 from dapdee_ros.planning.conditions import QUALITY_ROUNDING
 from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.errors import NoPlanError, PlanningError
@@ -20,6 +21,66 @@ _SAME = 1 + 1e-12
 
 # One frame can wait while another is in work; a third would displace it.
 _FRAMES_AT_ONCE = 2
+
+
+class Weights(NamedTuple):
+    """What candidates' costs take now over one hop, overheads counted in.
+
+    Attributes:
+        unit_s: seconds of latency per unit of each cost, ``(4,)``, by ``cost_weights``.
+        stage_s: the same of each of what a period is the longest of: car, link and edge server,
+            ``(3, 4)``. Without overheads its rows hold one number each.
+        frame_s: what every frame costs the car in addition, sent or not.
+        diagonal: whether there are no overheads.
+    """
+
+    unit_s: Floats
+    stage_s: Floats
+    frame_s: float = 0.0
+    diagonal: bool = True
+
+    @classmethod
+    def of(cls, sites: Sequence[Site], hop: Hop) -> Weights:
+        """The weights of a car, one hop, and an edge server."""
+        unit_s = cost_weights(sites, (hop,))
+        stage_s = np.zeros((SENDS, len(unit_s)))
+        stage_s[CAR, CAR], stage_s[EDGE, EDGE] = unit_s[CAR], unit_s[EDGE]
+        if not hop.usable:
+            frame_s = sites[0].overhead.frame_s
+            return cls(unit_s, stage_s, frame_s, not frame_s)
+        stage_s[BYTES, BYTES] = 8 / hop.rate_bps
+        car, edge = sites[0].overhead, sites[1].overhead
+        if not (car.any or edge.any):
+            return cls(unit_s, stage_s)
+        stage_s[CAR, [BYTES, SENDS]] = car.s_per_byte, car.crossing_s
+        stage_s[EDGE, [BYTES, SENDS]] = edge.s_per_byte, edge.frame_s + edge.crossing_s
+        return cls(unit_s, stage_s, car.frame_s, False)
+
+    def latency_s(self, costs: Floats) -> Floats:
+        """Seconds from a frame's start to its answer, ``(n,)``, for costs ``(4, n)``."""
+        latency_s = self.unit_s @ costs
+        if self.frame_s:
+            latency_s += self.frame_s
+        return latency_s
+
+    def car_s(self, costs: Floats) -> Floats:
+        """Seconds of the car's stage, ``(n,)``."""
+        if self.diagonal:
+            return self.unit_s[CAR] * costs[CAR]
+        return self.stage_s[CAR] @ costs + self.frame_s
+
+    def period_s(self, costs: Floats, window: float) -> Floats:
+        """Seconds between frames, ``(n,)``, by the formula of ``cost``."""
+        if self.diagonal:
+            period_s = (costs[:SENDS] * self.unit_s[:SENDS, None]).max(axis=0)
+        else:
+            stages_s = self.stage_s @ costs
+            stages_s[CAR] += self.frame_s
+            period_s = stages_s.max(axis=0)
+        if window < np.inf:
+            # What sends nothing takes its latency anyway, and a window is one frame or more.
+            np.maximum(period_s, self.latency_s(costs) / window, out=period_s)
+        return period_s
 
 
 @dataclass(frozen=True)
@@ -92,8 +153,8 @@ class View:
 
     def choose(
         self,
-        weights: Floats,
-        judging: Floats,
+        weights: Weights,
+        judging: Weights,
         deadline_s: float,
         objective: Objective,
         tolerance: float,
@@ -110,7 +171,7 @@ class View:
         them and could cost time.
 
         Args:
-            weights: what a unit of each cost takes, in s (``cost_weights``).
+            weights: what the candidates' costs take.
             judging: the same for judging the deadline.
             deadline_s: the deadline.
             objective: what to minimise, in the mean over the frames.
@@ -123,12 +184,12 @@ class View:
                 latency counts.
             energy_j: mean energy of each candidate, ``(n,)``; None: that has no price or weight.
         """
-        latency_s = judging @ self.worst
+        latency_s = judging.latency_s(self.worst)
         if most_period_s < np.inf:
-            period_s = _periods_s(self.means, weights, window)
+            period_s = weights.period_s(self.means, window)
             keeps_up = period_s <= most_period_s
             if self.expected is not None:
-                worst_s = _periods_s(self.worst, weights, window)
+                worst_s = weights.period_s(self.worst, window)
                 keeps_up &= worst_s <= _FRAMES_AT_ONCE * most_period_s
             if not keeps_up.any():
                 return int(period_s.argmin()), True
@@ -152,19 +213,19 @@ class View:
         if not objective.period and energy_j is None:
             if self.expected is None and weights is judging:
                 return first + int(latency_s.argmin()), False
-            expected_s = weights @ means
+            expected_s = weights.latency_s(means)
             expected_s[latency_s > deadline_s] = np.inf
             return first + int(expected_s.argmin()), False
         objective_s = objective.of(
-            weights @ means if objective.latency else 0.0,
-            _periods_s(means, weights, window) if objective.period else 0.0,
+            weights.latency_s(means) if objective.latency else 0.0,
+            weights.period_s(means, window) if objective.period else 0.0,
             0.0 if energy_j is None else energy_j[first:last],
         )
         objective_s[latency_s > deadline_s] = np.inf
         most_s = objective_s.min() * max(_SAME, 1 + period_tolerance)
         best = np.flatnonzero(objective_s <= most_s)
         if len(best) > 1:
-            return first + int(best[(weights @ means[:, best]).argmin()]), False
+            return first + int(best[weights.latency_s(means[:, best]).argmin()]), False
         return first + int(best[0]), False
 
     @property
@@ -173,7 +234,7 @@ class View:
         return self.worst if self.expected is None else self.expected
 
     def energy_j(
-        self, weights: Floats, prices: EnergyPrices, sent_bytes: Floats | None = None
+        self, weights: Weights, prices: EnergyPrices, sent_bytes: Floats | None = None
     ) -> Floats:
         """Mean energy of the car for a frame, of each candidate, in J, ``(n,)``.
 
@@ -184,7 +245,7 @@ class View:
         """
         means = self.means
         sent_bytes = means[BYTES] if sent_bytes is None else sent_bytes
-        return prices.car_j(weights[CAR] * means[CAR], sent_bytes, weights @ means)
+        return prices.car_j(weights.car_s(means), sent_bytes, weights.latency_s(means))
 
     def without(self, at: int) -> View | None:
         """The same without one candidate; None if it was the last."""
@@ -204,30 +265,28 @@ class View:
         )
 
 
-def _periods_s(costs: Floats, weights: Floats, window: float) -> Floats:
-    """Seconds between frames, ``(n,)``, by the formula of ``cost``."""
-    period_s = (costs[:SENDS] * weights[:SENDS, None]).max(axis=0)
-    if window < np.inf:
-        # What sends nothing takes its latency anyway, and a window is one frame or more.
-        np.maximum(period_s, weights @ costs / window, out=period_s)
-    return period_s
-
-
 def cost_weights(sites: Sequence[Site], hops: Sequence[Hop]) -> Floats:
     """What a unit of each row of a cost matrix takes, in s, ``(4,)`` for one hop.
 
     A profiled second of the car; then, for each hop, a byte over it, a profiled second of the site
-    behind it, and its round trip. Beyond a hop that is unusable nothing counts.
+    behind it, and being sent: its round trip, and what both sites pay for a frame that crosses.
+    Beyond a hop that is unusable nothing counts. What every frame costs the car is not in it.
     """
     weights = [sites[0].slowdown]
     usable = True
-    for hop, site in zip(hops, sites[1:], strict=True):
+    for hop, near, far in zip(hops, sites, sites[1:], strict=False):
         usable = usable and hop.usable
-        weights += [8 / hop.rate_bps, site.slowdown, hop.rtt_s] if usable else [0.0, 0.0, 0.0]
+        if not usable:
+            weights += [0.0, 0.0, 0.0]
+            continue
+        out, into = near.overhead, far.overhead
+        byte_s = 8 / hop.rate_bps + out.s_per_byte + into.s_per_byte
+        sent_s = hop.rtt_s + out.crossing_s + into.crossing_s + into.frame_s
+        weights += [byte_s, far.slowdown, sent_s]
     return np.array(weights)
 
 
-def judging_weights(weights: Floats, link: Hop, risk: float) -> Floats:
+def judging_weights(weights: Weights, link: Hop, risk: float) -> Weights:
     """The weights to judge a deadline by, at the rate that the link undercuts with this risk.
 
     Returns ``weights`` itself where they are the same.
@@ -240,9 +299,9 @@ def judging_weights(weights: Floats, link: Hop, risk: float) -> Floats:
     rate_bps = link.pessimistic_bps(risk)
     if not link.usable:
         return weights
-    careful = weights.copy()
-    careful[BYTES] = 8 / rate_bps
-    return careful
+    careful = weights.unit_s.copy()
+    careful[BYTES] += 8 / rate_bps - 8 / link.rate_bps
+    return weights._replace(unit_s=careful)
 
 
 def check_ratio(name: str, value: float) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import Policy, Problem, Situation, ask
-from dapdee_ros.planning.sites import Hop, car_and_edge
+from dapdee_ros.planning.sites import Hop
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.simulation.shaper import ShapedLink
@@ -52,7 +52,7 @@ class Foresight:
             self._oracle,
             replace(
                 situation,
-                sites=car_and_edge(scenario.car_load.at(now_s), scenario.edge_load.at(now_s)),
+                sites=scenario.sites(now_s),
                 hops=(Hop(1.0, scenario.rtt_s),),
                 window=scenario.planning.max_in_flight,
                 deadline_s=max(left_s, _LEAST_LEFT_S),
@@ -67,7 +67,7 @@ class Foresight:
         """Seconds from the end of each head until its answer is there, the edge's own left out."""
         scenario = self._scenario
         wire, trace = scenario.wire, scenario.link
-        ready_s = self._agenda.now_s + scenario.sending_s + head_s
+        ready_s = self._agenda.now_s + head_s
         message = sent_bytes + wire.frame_bytes
         packets = np.ceil(message / (wire.packet_bytes - wire.packet_header_bytes))
         start_s = np.maximum(ready_s, self._uplink.free_s)

@@ -29,6 +29,7 @@ from dapdee_ros.core.head_events import (
     WakeAt,
 )
 from dapdee_ros.core.programs import HeadProgram
+from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.frames import FrameSource
 from dapdee_ros.simulation.load_trace import LoadTrace
@@ -54,7 +55,6 @@ class _Begun:
     context: Any
     slowdown: float
     spent_s: float = 0.0
-    beside_s: float = 0.0
 
 
 class ProfiledMachine:
@@ -64,8 +64,7 @@ class ProfiledMachine:
         self,
         book: Workbook,
         load: LoadTrace,
-        overhead_s: float,
-        sending_s: float,
+        overhead: Overhead,
         frames: FrameSource,
     ) -> None:
         """Prepare.
@@ -73,14 +72,12 @@ class ProfiledMachine:
         Args:
             book: knows what plans take.
             load: the car's slowdown over time.
-            overhead_s: seconds per frame beside the network.
-            sending_s: the same for a frame that is sent.
+            overhead: what a frame costs the car beside the network.
             frames: what is true of each frame.
         """
         self._book = book
         self._load = load
-        self._overhead_s = overhead_s
-        self._sending_s = sending_s
+        self._overhead = overhead
         self._frames = frames
         self._begun: dict[int, _Begun] = {}
 
@@ -89,11 +86,8 @@ class ProfiledMachine:
         if isinstance(job, RunHead):
             begun = _Begun(job.program, job.context, self._load.at(now_s))
             self._begun[job.number] = begun
-            beside_s = self._overhead_s
-            if job.program.boundary:
-                # Whether it is sent is not known yet; what sending takes more comes with coding.
-                beside_s = min(beside_s, self._sending_s)
-            begun.beside_s = beside_s
+            # Whether it is sent is not known yet; what sending takes more comes with coding.
+            beside_s = self._overhead.seconds()
             if job.program.plan.gate is None:
                 takes_s, event = self._whole_head(job.number, begun)
                 return beside_s + takes_s, event
@@ -107,7 +101,7 @@ class ProfiledMachine:
         if isinstance(job, Encode):
             encode_s = seconds(self._book.work(begun.program).encode_s, begun.slowdown)
             sent_bytes = self._frames.sent_bytes(job.number, begun.context, begun.program)
-            takes_s = self._sending_s - begun.beside_s + encode_s
+            takes_s = self._overhead.seconds((sent_bytes,), frame_share=0.0) + encode_s
             return takes_s, Encoded(job.number, round(sent_bytes))
         assert isinstance(job, Finish)
         finish_s = begun.program.finish_profiled_s[job.exit_number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dapdee_ros.core.frames import FrameResult
@@ -120,6 +120,11 @@ def scenario_settings(scenario: Scenario, policy: str) -> dict[str, Any]:
         "edge_slowdown": [
             *zip(scenario.edge_load.edges_s, scenario.edge_load.slowdowns, strict=True)
         ],
+        "overheads": {
+            side: asdict(profile.overhead)
+            for side, profile in (("car", problem.car), ("edge", problem.edge))
+            if profile.overhead.any
+        },
         **scenario.notes,
     }
     words = json.dumps(settings, sort_keys=True, default=str)

@@ -139,8 +139,7 @@ class _Simulation:
             ProfiledMachine(
                 self._book,
                 scenario.car_load,
-                scenario.car_overhead_s,
-                scenario.sending_s,
+                scenario.problem.car.overhead,
                 self._frames,
             ),
             send=self._send,
@@ -150,7 +149,7 @@ class _Simulation:
             dropped=self._take_drop,
         )
         self._edge = SimulatedTail(
-            agenda, scenario.edge_load, scenario.edge_overhead_s, self._send_answer
+            agenda, scenario.edge_load, scenario.problem.edge.overhead, self._send_answer
         )
         self._watch = LinkWatch()
         self._manager = SimulatedManager(
@@ -289,6 +288,8 @@ class _Simulation:
                 result.transfer_s,
                 result.car_slowdown,
                 result.edge_slowdown,
+                result.tail_s,
+                result.sent_bytes,
             )
         )
         frame, sent_s, sent_bytes = (_SESSION, result.number), result.sent_s, result.sent_bytes

@@ -11,6 +11,7 @@ from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.planning.gate_options import GateCurves
 from dapdee_ros.planning.policy import Problem
+from dapdee_ros.planning.sites import CAR, EDGE, Site
 from dapdee_ros.simulation.link_trace import LinkTrace
 from dapdee_ros.simulation.load_trace import LoadTrace
 
@@ -52,7 +53,8 @@ class Scenario:
     """Everything about a simulation but the policy.
 
     Attributes:
-        problem: model, profiles, codecs, gates.
+        problem: model, profiles, codecs, gates. What a frame costs a site beside the network is
+            what its profile says (``DeviceProfile.overhead``), whatever its slowdown.
         link: uplink capacity over time; the downlink has the same.
         curves: the calibrated gates, for the quality of frames that end at one; None without.
         rtt_s: round trip of an empty message, in s.
@@ -69,10 +71,6 @@ class Scenario:
         wire: the overheads of messages.
         queue_bytes: size of the link's queue; what does not fit is lost.
         burst_bytes: how much an idle link passes instantly, like a token bucket; a radio: none.
-        car_overhead_s: seconds per frame on the car outside the network (conversion).
-        send_overhead_s: the same for a frame that it sends (packing, receiving the answer); None:
-            as for any other.
-        edge_overhead_s: the same as ``car_overhead_s`` on the edge server.
         labels: class names, for the log.
         quality_known: False if the exits' qualities were never measured (timing only).
         notes: further settings for the log.
@@ -96,9 +94,6 @@ class Scenario:
     wire: Wire = field(default_factory=Wire)
     queue_bytes: int = 100_000_000
     burst_bytes: int = 0
-    car_overhead_s: float = 0.0
-    send_overhead_s: float | None = None
-    edge_overhead_s: float = 0.0
     labels: tuple[str, ...] = ()
     quality_known: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -108,8 +103,7 @@ class Scenario:
             if not good:
                 raise ScenarioError(f"{name} is {getattr(self, name)}; expected {expected}")
 
-        for name in ("rtt_s", "car_overhead_s", "sending_s", "edge_overhead_s"):
-            check(name, 0 <= getattr(self, name) < math.inf, "a finite number of 0 or more")
+        check("rtt_s", 0 <= self.rtt_s < math.inf, "a finite number of 0 or more")
         check("seconds", 0 < self.seconds < math.inf, "a finite number above 0")
         check(
             "rate_hz",
@@ -129,10 +123,13 @@ class Scenario:
         """The head's settings."""
         return HeadSettings(self.planning.deadline_s, self.planning.max_in_flight)
 
-    @property
-    def sending_s(self) -> float:
-        """Seconds that the car spends beside the network on a frame that it sends."""
-        return self.car_overhead_s if self.send_overhead_s is None else self.send_overhead_s
+    def sites(self, now_s: float) -> tuple[Site, Site]:
+        """Car and edge server as they truly are at a time."""
+        car, edge = self.problem.car, self.problem.edge
+        return (
+            Site(CAR, self.car_load.at(now_s), car.overhead),
+            Site(EDGE, self.edge_load.at(now_s), edge.overhead),
+        )
 
     @property
     def answer_s(self) -> float:

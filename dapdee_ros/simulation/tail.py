@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from dapdee_ros.core.frames import TailAnswer
 from dapdee_ros.core.tail import RunTail, TailComputed, TailCore, TailEvent, TensorsArrived
+from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.load_trace import LoadTrace
 from dapdee_ros.simulation.work import PlanWork, seconds
@@ -19,13 +20,13 @@ class SimulatedTail:
         self,
         agenda: Agenda,
         load: LoadTrace,
-        overhead_s: float,
+        overhead: Overhead,
         answer: Callable[[TailAnswer], None],
     ) -> None:
         """Prepare; ``answer`` sends an answer back."""
         self._agenda = agenda
         self._load = load
-        self._overhead_s = overhead_s
+        self._overhead = overhead
         self._answer = answer
         self._core = TailCore()
 
@@ -37,13 +38,15 @@ class SimulatedTail:
         now_s = self._agenda.now_s
         for action in self._core.handle(now_s, event):
             if isinstance(action, RunTail):
-                self._run(action.frame.payload, now_s)
+                self._run(action.frame, now_s)
             else:
                 self._answer(action.answer)
 
-    def _run(self, work: PlanWork, now_s: float) -> None:
+    def _run(self, frame: TensorsArrived, now_s: float) -> None:
+        work: PlanWork = frame.payload
         slowdown = self._load.at(now_s)
-        takes_s = self._overhead_s + seconds(work.decode_s + work.tail_s, slowdown)
+        beside_s = self._overhead.seconds((frame.received_bytes,))
+        takes_s = beside_s + seconds(work.decode_s + work.tail_s, slowdown)
         tail_s = work.tail_s if work.tail_s > 0 else math.nan
         done = TailComputed(None, seconds(tail_s, slowdown), tail_s)
         self._agenda.at(now_s + takes_s, self._tell, done)

@@ -14,6 +14,7 @@ from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.from_card import problem_of
+from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import Situation, ask, make_policy
 from dapdee_ros.planning.sites import Hop, car_and_edge
@@ -42,7 +43,8 @@ class Overheads:
     Attributes:
         slowdown: of the network on the car, measured over profiled.
         car_s: on the car, in s, for a frame finished there.
-        send_s: on the car, in s, for a frame that it sends: packing it, receiving the answer.
+        send_s: on the car, in s, for a frame that it sends: packing it, receiving the answer; no
+            less than ``car_s``.
         edge_s: on the edge server, in s per frame.
         rtt_s: round trip of an empty message, in s.
         edge_slowdown: of the network on the edge server, measured over profiled: for infrequent
@@ -81,8 +83,12 @@ def scenario_of(
     if isinstance(utilisation, float):
         planning = replace(planning, frame_utilisation=utilisation)
     link, wire = parse_link(settings.link), Wire()
+    car, edge = _profiles(folder)
+    sending_s = max(0.0, overheads.send_s - overheads.car_s)
+    car = replace(car, overhead=Overhead(overheads.car_s, sending_s))
+    edge = replace(edge, overhead=Overhead(overheads.edge_s))
     return Scenario(
-        problem=problem_of(card, *_profiles(folder), CODECS[settings.codecs]),
+        problem=problem_of(card, car, edge, CODECS[settings.codecs]),
         link=link,
         burst_bytes=unshaped_bytes(link.rates_bps[0]),
         curves=card.calibration,
@@ -97,9 +103,6 @@ def scenario_of(
             packet_bytes=MTU_BYTES + _ETHERNET_BYTES,
             packet_header_bytes=_ETHERNET_BYTES + _IP_BYTES,
         ),
-        car_overhead_s=overheads.car_s,
-        send_overhead_s=overheads.send_s,
-        edge_overhead_s=overheads.edge_s,
         car_load=LoadTrace(slowdowns=(overheads.slowdown,)),
         edge_load=LoadTrace(slowdowns=(overheads.edge_slowdown,)),
     )
@@ -148,11 +151,11 @@ def with_sending(
         scenario = scenario_of(card, settings, folder, replace(found, send_s=0.0))
         expected_s = twin_figures(scenario, settings).median_latency_s
         median_s = statistics.median(f.latency_s for f in log.frames)
-        return replace(found, send_s=max(0.0, median_s - expected_s))
+        return replace(found, send_s=found.car_s + max(0.0, median_s - expected_s))
     period_s = settings.seconds / len(log.frames)
     if tail_s > _BUSY * period_s:
         return replace(found, edge_s=max(0.0, period_s - tail_s), send_s=found.car_s)
-    return replace(found, send_s=period_s)
+    return replace(found, send_s=max(found.car_s, period_s))
 
 
 def _profiles(folder: Path) -> tuple[DeviceProfile, DeviceProfile]:

@@ -7,6 +7,7 @@ import pytest
 
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import ProfileError
+from dapdee_ros.planning.overhead import NO_OVERHEAD, Overhead
 
 
 def profile(**changes: object) -> DeviceProfile:
@@ -56,3 +57,30 @@ def test_the_profile_of_another_model_is_named() -> None:
         profile().check_fits(["image"], "xyz")
     with pytest.raises(ProfileError, match=r"no time for 1 nodes of the model \(fc\)"):
         profile().check_fits(["image", "fc"], "abc")
+
+
+def test_overhead_and_engine_are_kept_and_former_files_read(tmp_path: Path) -> None:
+    overhead = Overhead(0.002, 0.001, 1e-8)
+    whole = profile(engine="onnxruntime 1.32", overhead=overhead)
+    whole.save(tmp_path / "new.json")
+    assert DeviceProfile.load(tmp_path / "new.json") == whole
+    values = whole.to_dict()
+    assert values["format"] == 2
+    for name in ("format", "engine", "overhead"):
+        del values[name]
+    former = DeviceProfile.from_dict(values)
+    assert (former.engine, former.overhead) == ("", NO_OVERHEAD)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"format": 3}, "has format 3, this version reads up to 2"),
+        ({"overhead": {"frame_s": -1}}, "overhead frame_s is -1.0; expected 0 to 60"),
+        ({"overhead": {"frames": 1}}, "not a device profile"),
+        ({"overhead": "none"}, "not a device profile"),
+    ],
+)
+def test_an_overhead_that_cannot_be_is_refused(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        DeviceProfile.from_dict(profile().to_dict() | changes)

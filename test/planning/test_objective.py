@@ -21,11 +21,12 @@ from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import ObjectiveError, PlanningError
 from dapdee_ros.planning.objective import LATENCY, PERIOD, Objective
+from dapdee_ros.planning.overhead import NO_OVERHEAD, Overhead
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policies.exact import Exact
 from dapdee_ros.planning.policies.oracle import Oracle
 from dapdee_ros.planning.policy import Problem
-from dapdee_ros.planning.sites import Hop, car_and_edge
+from dapdee_ros.planning.sites import Hop, Site, car_and_edge
 from dapdee_ros.planning.situation import Situation
 from dapdee_ros.planning.table import CandidateTable
 
@@ -33,6 +34,16 @@ from dapdee_ros.planning.table import CandidateTable
 def random_objective(rng: random.Random) -> Objective:
     weights = [rng.choice((0.0, 10 ** rng.uniform(-2, 2))) for _ in range(3)]
     return Objective(*weights) if any(weights) else LATENCY
+
+
+def random_sites(rng: random.Random) -> tuple[Site, ...]:
+    """Car and edge server, each with an overhead in two of three cases."""
+
+    def site(id_: str) -> Site:
+        overhead = Overhead(rng.uniform(0, 0.05), rng.uniform(0, 0.05), 10 ** rng.uniform(-8, -6))
+        return Site(id_, 10 ** rng.uniform(-0.2, 1), rng.choice((NO_OVERHEAD, overhead, overhead)))
+
+    return site("car"), site("edge")
 
 
 def random_prices(rng: random.Random) -> EnergyPrices:
@@ -56,11 +67,16 @@ def priced_by_hand(
             if any(not set(dag.by_name[v].inputs) <= head for v in head):
                 continue
             tail = part - head
-            car_s = on_car.slowdown * sum(car.node_seconds[v] for v in head)
-            edge_s = on_edge.slowdown * sum(edge.node_seconds[v] for v in tail)
             sent = {u for v in tail for u in dag.by_name[v].inputs} & head
             sent |= {*outputs} & head if tail else set()
             sent_bytes = sum(dag.by_name[u].output_bytes for u in sent)
+            car_s = on_car.slowdown * sum(car.node_seconds[v] for v in head)
+            edge_s = on_edge.slowdown * sum(edge.node_seconds[v] for v in tail)
+            car_s += on_car.overhead.frame_s
+            if tail:
+                car_s += on_car.overhead.crossing_s + on_car.overhead.s_per_byte * sent_bytes
+                edge_s += on_edge.overhead.frame_s + on_edge.overhead.crossing_s
+                edge_s += on_edge.overhead.s_per_byte * sent_bytes
             on_air_s = 8 * sent_bytes / link.rate_bps
             latency_s = car_s + edge_s + (link.rtt_s + on_air_s if tail else 0.0)
             period_s = max(car_s, on_air_s, edge_s, latency_s / situation.window)
@@ -79,7 +95,7 @@ def test_decide_equals_brute_force_for_random_weights() -> None:
         quality = [rng.choice((0.7, 0.8, 0.9)) for _ in dag.exits]
         table = CandidateTable.build(dag, car, edge, exit_quality=quality)
         situation = Situation(
-            car_and_edge(10 ** rng.uniform(-0.2, 1), 10 ** rng.uniform(-0.2, 1)),
+            random_sites(rng),
             (Hop(10 ** rng.uniform(4.5, 8), rng.uniform(0, 0.2)),),
             10 ** rng.uniform(-1, 1),
             random_objective(rng),

@@ -9,7 +9,14 @@ import pytest
 from planning.random_networks import chain_of_design
 
 from dapdee_ros.planning.cost import EnergyPrices, plan_cost
-from dapdee_ros.planning.errors import LinkError, LoadError, PlanningError, TableError
+from dapdee_ros.planning.errors import (
+    LinkError,
+    LoadError,
+    PlanningError,
+    ProfileError,
+    TableError,
+)
+from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.planning.plan import Crossing, Plan, Stage
 from dapdee_ros.planning.policy import Problem
 from dapdee_ros.planning.sites import Hop, Site, car_and_edge
@@ -110,3 +117,31 @@ def test_what_is_not_built_yet_says_so() -> None:
     with pytest.raises(PlanningError, match="plans go over one hop, there are 2"):
         table.decide(Situation(SITES, HOPS, 1.0))
     assert table.decide(Situation(car_and_edge(), (Hop(rate),), 100.0)).latency_s > 0
+
+
+def test_overheads_are_part_of_the_stages_by_hand() -> None:
+    sites = (
+        Site("car", 4.0, Overhead(0.002, 0.001, 1e-7)),
+        Site("edge", 2.0, Overhead(0.003, 0.0005, 1e-8)),
+        Site("cloud", 0.5, Overhead(0.001, 0.0, 1e-8)),
+    )
+    parts, sent = (0.010, 0.020, 0.060), (20_000, 5_000)
+    cost = plan_cost(parts, sent, sites, HOPS)
+    # The edge is crossed twice: 20,000 bytes come and 5,000 go.
+    assert cost.stage_s == pytest.approx((0.045, 0.04425, 0.03105))
+    assert cost.hop_s == pytest.approx((0.040, 0.0505))
+    assert cost.period_s == pytest.approx(0.045)
+    assert plan_cost(parts[:1], (), sites, HOPS).stage_s == pytest.approx((0.042,))
+    column = np.array([parts[0], sent[0], parts[1], 1, sent[1], parts[2], 1])
+    every_frame_s = sites[0].overhead.frame_s
+    assert cost_weights(sites, HOPS) @ column + every_frame_s == pytest.approx(cost.latency_s)
+    # A gate ends half of the frames before they cross: the means of bytes count that already.
+    mean = plan_cost(parts[:2], (10_000,), sites, HOPS, sent_share=0.5)
+    assert mean.stage_s == pytest.approx((0.0435, 0.04185))
+
+
+@pytest.mark.parametrize("seconds", [-1e-9, math.nan, math.inf, 61.0])
+def test_an_overhead_that_cannot_be_is_refused(seconds: float) -> None:
+    for name in ("frame_s", "crossing_s", "s_per_byte"):
+        with pytest.raises(ProfileError, match=f"overhead {name} is {seconds}; expected 0 to"):
+            Overhead(**{name: seconds})

@@ -18,6 +18,8 @@ class BranchyNet:
     exit's, or within the situation's tolerance where that is more.
     """
 
+    ignores_overheads = True
+
     def __init__(self, problem: Problem, quality_loss: float = 0.005) -> None:
         """Plan for this problem."""
         self._problem = problem

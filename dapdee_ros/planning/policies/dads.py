@@ -14,6 +14,8 @@ from dapdee_ros.planning.policy import Problem, Situation
 class Dads:
     """Deepest exit; the objective says which of the two it is."""
 
+    ignores_overheads = True
+
     def __init__(self, problem: Problem, codec: str = "f32", max_cuts: int = 400) -> None:
         """Plan for this problem.
 

@@ -23,6 +23,8 @@ class Dapdee:
     The mode of the situation, unless it is ``auto``, overrules the score.
     """
 
+    ignores_overheads = True
+
     def __init__(
         self,
         problem: Problem,

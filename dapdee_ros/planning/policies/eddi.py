@@ -18,6 +18,8 @@ from dapdee_ros.planning.policy import Problem, Situation
 class Eddi:
     """From the deepest exit up: minimum cut of the exit's DAG; the first in time is taken."""
 
+    ignores_overheads = True
+
     def __init__(self, problem: Problem, codec: str = "f32") -> None:
         """Plan for this problem."""
         self._cuts = PublishedCuts(problem.with_codecs(codec))

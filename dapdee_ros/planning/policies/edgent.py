@@ -15,6 +15,8 @@ from dapdee_ros.planning.policy import Problem, Situation
 class Edgent:
     """From the deepest exit up: best cut of the chain; the first in time is taken."""
 
+    ignores_overheads = True
+
     def __init__(self, problem: Problem, codec: str = "f32") -> None:
         """Plan for this problem."""
         problem = problem.with_codecs(codec)

@@ -26,6 +26,8 @@ class Neurosurgeon:
     With watts instead the lowest energy of the car: what it computes and what it sends.
     """
 
+    ignores_overheads = True
+
     def __init__(
         self,
         problem: Problem,

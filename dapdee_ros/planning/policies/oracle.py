@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from dapdee_ros.planning.candidates import BYTES, CAR, SENDS
+from dapdee_ros.planning.candidates import BYTES, CAR, EDGE, SENDS, Floats
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policies.exact import Exact
 from dapdee_ros.planning.policy import Problem, Situation
-from dapdee_ros.planning.sites import Hop
-from dapdee_ros.planning.view import View, cost_weights
+from dapdee_ros.planning.sites import Hop, Site
+from dapdee_ros.planning.view import View, Weights
 
 
 class Oracle:
@@ -33,19 +34,20 @@ class Oracle:
             return self._exact.plan(s)
         table = self._exact.table(s)
         view = View.of(table.candidates, s.gates, s.keep_raw_on_car, False, s.quality_floor)
-        head_s = s.car_slowdown * view.worst[CAR]
+        head_s = Weights.of(s.sites, s.link).car_s(view.worst)
         transfer_s = np.where(
             view.worst[SENDS] > 0, s.true_transfer_s(head_s, view.worst[BYTES]), s.link.rtt_s
         )
         on_air_s = np.maximum(transfer_s - s.link.rtt_s, 0.0)
         # Bytes become the seconds they truly take, so one unit of them weighs 1 s.
-        worst = view.worst.copy()
+        worst = _with_bytes_paid(view.worst, s.sites)
         worst[BYTES] = on_air_s * (view.worst[SENDS] > 0)
         expected = None
         if view.expected is not None:
-            expected = view.expected.copy()
+            expected = _with_bytes_paid(view.expected, s.sites)
             expected[BYTES] = worst[BYTES] * view.expected[SENDS]
-        weights = cost_weights(s.sites, (Hop(8.0, s.link.rtt_s),))
+        paid = tuple(replace(o, overhead=replace(o.overhead, s_per_byte=0.0)) for o in s.sites)
+        weights = Weights.of(paid, Hop(8.0, s.link.rtt_s))
         truly = replace(view, worst=worst, expected=expected)
         energy_j = None
         if s.objective.energy_s_per_j and s.energy.any:
@@ -66,3 +68,11 @@ class Oracle:
         row = view.rows.item(at)
         found = table.plan_at(row, s.over(replace(s.link, rate_bps=true_bps)))
         return replace(found, late=late, reason="the best with the true future of the link")
+
+
+def _with_bytes_paid(costs: Floats, sites: Sequence[Site]) -> Floats:
+    """Costs with what bytes take car and edge server counted as their profiled seconds."""
+    costs = costs.copy()
+    for row, site in zip((CAR, EDGE), sites, strict=True):
+        costs[row] += costs[BYTES] * site.overhead.s_per_byte / site.slowdown
+    return costs

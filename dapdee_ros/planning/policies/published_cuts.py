@@ -20,7 +20,7 @@ from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import Problem, Situation
 from dapdee_ros.planning.pricing import plan_of
 from dapdee_ros.planning.scaled_sums import lowest_reachable
-from dapdee_ros.planning.view import cost_weights
+from dapdee_ros.planning.view import Weights, cost_weights
 
 
 class PublishedCuts:
@@ -50,11 +50,11 @@ class PublishedCuts:
         listed = self._cuts_of(exit_number)
         if listed is None:
             return self._heavy_search(exit_number, situation, reason)
-        weights = cost_weights(situation.sites, situation.hops)
+        weights = Weights.of(situation.sites, situation.link)
         plans = []
         for codec, rows in self._by_codec(listed, situation):
-            costs = weights[:, None] * listed.worst[:, rows]
-            period_s = np.maximum(costs[:SENDS].max(axis=0), costs.sum(axis=0) / situation.window)
+            costs = weights.unit_s[:, None] * listed.worst[:, rows]
+            period_s = weights.period_s(listed.worst[:, rows], situation.window)
             spans = self._spans(exit_number, codec, situation)
             best = lowest_reachable(costs[[CAR, BYTES, EDGE]], period_s, spans)
             # The light cut: the cheapest at (1, 1) or, since no scaled sum knows of the round trip,
