@@ -1,0 +1,200 @@
+"""The task of finding objects: boxes with a class and a score each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dapdee_ros.tasks.decoders import DECODER_OPTIONS, Candidates, Layout, make_decoder
+from dapdee_ros.tasks.options import OptionError, Options
+
+MOST_BOXES = 300
+"""Most boxes that an answer holds; COCO's evaluation reads 100."""
+
+_MOST_CANDIDATES = 4096
+_MOST_SCORE = 1.001
+"""Scores travel as float32, which may round 1 up."""
+
+OPTIONS = ("name", "decoder", "score", "iou", "most_boxes", *DECODER_OPTIONS)
+SCORE, IOU = 0.25, 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What one exit finds in one frame, best first; the arrays cannot be written to.
+
+    Attributes:
+        boxes: float32 ``(n, 4)``: left, top, right, bottom in pixels of the network's input.
+        scores: float32 ``(n,)``, 0 to 1.
+        class_ids: int32 ``(n,)``.
+
+    >>> found = Detections(np.array([[0, 0, 4, 8]]), np.array([0.5]), np.array([2]))
+    >>> len(found), found.boxes.dtype.name, found == Detections(*found.arrays)
+    (1, 'float32', True)
+    """
+
+    boxes: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    class_ids: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("boxes", np.float32), ("scores", np.float32), ("class_ids", np.int32)):
+            array = np.array(getattr(self, name), dtype)
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        if self.boxes.shape != (len(self), 4) or self.class_ids.shape != self.scores.shape:
+            raise ValueError(
+                f"boxes {self.boxes.shape}, scores {self.scores.shape} and classes "
+                f"{self.class_ids.shape} are not of the same objects"
+            )
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Boxes, scores and classes."""
+        return self.boxes, self.scores, self.class_ids
+
+    def __len__(self) -> int:
+        return self.scores.size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Detections) and all(
+            np.array_equal(a, b) for a, b in zip(self.arrays, other.arrays, strict=True)
+        )
+
+    def __hash__(self) -> int:
+        return hash(tuple(array.tobytes() for array in self.arrays))
+
+
+class Detector:
+    """Finds objects from a detector's outputs.
+
+    >>> options = {"decoder": "yolo", "score": 0.5}
+    >>> task = Detector(("cat", "dog"), options, [[(1, 2, 7)]], (64, 64))
+    >>> rows = [[[32, 32, 10, 20, 0.9, 0.1, 0.8], [9, 9, 4, 4, 0.1, 0.5, 0.5]]]
+    >>> found = task.decode([np.array(rows, np.float32)], 1)
+    >>> found.boxes.tolist(), found.class_ids.tolist(), round(float(found.scores[0]), 3)
+    ([[27.0, 22.0, 37.0, 42.0]], [1], 0.72)
+
+    Attributes:
+        name: ``detection``.
+        quality_name: ``mAP``.
+        labels: the classes' names.
+        score: least score of a box.
+    """
+
+    name = "detection"
+    quality_name = "mAP"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        options: Mapping[str, Any],
+        shapes: Sequence[Sequence[Sequence[int]]],
+        size: tuple[int, int],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            labels: the classes' names.
+            options: ``decoder`` and what it reads (``tasks.decoders``); ``score``: least score of
+                a box; ``iou``: boxes of one class that overlap by more are one object;
+                ``most_boxes``: how many are kept, the best.
+            shapes: of each exit's outputs.
+            size: height and width of the network's input in pixels.
+
+        Raises:
+            OptionError: if an option is unknown or wrong, or does not fit the outputs.
+        """
+        unknown = sorted(set(options) - set(OPTIONS))
+        if unknown:
+            raise OptionError(f"a detector has no options {unknown}; it has {list(OPTIONS)}")
+        if not labels:
+            raise OptionError("a detector needs the names of its classes (--labels)")
+        self.labels = tuple(labels)
+        self._size = size
+        numbers = Options(options)
+        self.score = numbers.share("score", SCORE)
+        self._iou = numbers.share("iou", IOU)
+        self._most = min(MOST_BOXES, int(numbers.positive("most_boxes", MOST_BOXES)))
+        self._decode = [
+            make_decoder(
+                options,
+                Layout(tuple(tuple(shape) for shape in of_exit), size, len(self.labels)),
+            )
+            for of_exit in shapes
+        ]
+
+    def decode(self, outputs: Sequence[NDArray[Any]], exit_number: int) -> Detections:
+        """The boxes with enough score that are left after non-maximum suppression per class."""
+        given = [np.asarray(output, np.float32) for output in outputs]
+        with np.errstate(all="ignore"):
+            found = self._decode[exit_number - 1](given, self.score)
+        return self._suppressed(found)
+
+    def _suppressed(self, found: Candidates) -> Detections:
+        import cv2
+
+        height, width = self._size
+        right_bottom = np.array([width, height, width, height], np.float32)
+        sound = np.isfinite(found.boxes).all(1) & np.isfinite(found.scores)
+        order = np.argsort(-found.scores[sound], kind="stable")[:_MOST_CANDIDATES]
+        scores, class_ids = found.scores[sound][order], found.class_ids[sound][order]
+        boxes = np.clip(found.boxes[sound][order], 0, right_bottom)
+        if not len(scores):
+            return Detections()
+        # Side by side, class by class, so that only boxes of one class overlap.
+        apart = (class_ids * (width + 1.0))[:, None] * [1.0, 0.0]
+        corners = np.concatenate([boxes[:, :2] + apart, boxes[:, 2:] - boxes[:, :2]], 1)
+        kept = cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), 0.0, self._iou)
+        kept = np.asarray(kept, np.intp).reshape(-1)[: self._most]
+        return Detections(boxes[kept], np.minimum(scores[kept], 1), class_ids[kept])
+
+    def confidence(self, answer: Detections) -> float:
+        """How far the boxes' scores are from undecided, weighted by the scores; 0 for no box.
+
+        A shallow exit that finds nothing may have missed something.
+        """
+        if not len(answer):
+            return 0.0
+        scores = answer.scores
+        return float((scores * np.abs(2 * scores - 1)).sum() / scores.sum())
+
+    def number(self, answer: Detections | None) -> int:
+        """The class of the best box, -1 for none."""
+        return int(answer.class_ids[0]) if answer is not None and len(answer) else -1
+
+    def fields(self, answer: Detections | None) -> dict[str, Any]:
+        """The class of the best box with its name and score; -1 for none."""
+        if answer is None or not len(answer):
+            return {"class_id": -1}
+        return {
+            "class_id": int(answer.class_ids[0]),
+            "label": self.labels[answer.class_ids[0]],
+            "score": float(answer.scores[0]),
+        }
+
+    def answer_in(self, message: Any) -> Detections | None:
+        """None: an InferenceResult has no place for boxes yet."""
+        return None
+
+    def misfit(self, answer: Detections | None) -> str:
+        """Why an answer cannot be one of this model, in words; empty if it can."""
+        if answer is None:
+            return "it holds no boxes"
+        if len(answer) > MOST_BOXES:
+            return f"{len(answer)} boxes, more than {MOST_BOXES}"
+        if len(answer) and not (
+            answer.class_ids.min() >= 0 and answer.class_ids.max() < len(self.labels)
+        ):
+            return f"a class that is not among the {len(self.labels)} of the model"
+        if not ((answer.scores >= 0) & (answer.scores <= _MOST_SCORE)).all():
+            return "a score that is no probability"
+        height, width = self._size
+        inside = (answer.boxes >= 0) & (answer.boxes <= [width, height, width, height])
+        if not inside.all() or not (answer.boxes[:, :2] <= answer.boxes[:, 2:]).all():
+            return f"a box that is not inside {height}x{width} pixels"
+        return ""
