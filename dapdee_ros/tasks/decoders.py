@@ -241,6 +241,6 @@ def make_decoder(options: Mapping[str, Any], layout: Layout) -> Decode:
             layout.
     """
     name = options.get("decoder")
-    if name not in DECODERS:
+    if not isinstance(name, str) or name not in DECODERS:
         raise OptionError(f"there is no decoder {name!r}; choose from {', '.join(DECODERS)}")
     return DECODERS[name](layout, Options(options))

@@ -37,9 +37,9 @@ class Detections:
     (1, 'float32', True)
     """
 
-    boxes: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
-    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    class_ids: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    boxes: NDArray[Any] = field(default_factory=lambda: np.empty((0, 4), np.float32))
+    scores: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.float32))
+    class_ids: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int32))
 
     def __post_init__(self) -> None:
         for name, dtype in (("boxes", np.float32), ("scores", np.float32), ("class_ids", np.int32)):
@@ -149,8 +149,8 @@ class Detector:
         # Side by side, class by class, so that only boxes of one class overlap.
         apart = (class_ids * (width + 1.0))[:, None] * [1.0, 0.0]
         corners = np.concatenate([boxes[:, :2] + apart, boxes[:, 2:] - boxes[:, :2]], 1)
-        kept = cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), 0.0, self._iou)
-        kept = np.asarray(kept, np.intp).reshape(-1)[: self._most]
+        left = cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), 0.0, self._iou)
+        kept = np.asarray(left, np.intp).reshape(-1)[: self._most]
         return Detections(boxes[kept], np.minimum(scores[kept], 1), class_ids[kept])
 
     def confidence(self, answer: Detections) -> float:
