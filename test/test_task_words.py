@@ -32,8 +32,8 @@ def speakers(word: str) -> list[str]:
 CLASSES = {
     "cli/calibrate.py", "exits/builders.py", "exits/calibration.py", "exits/card.py",
     "exits/gates.py", "exits/losses.py", "exits/multi_exit.py", "exits/training.py",
-    "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py", "graph/flops.py", "msg/InferenceResult.msg",
-    "msg/SceneTruth.msg",
+    "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py", "graph/flops.py",
+    "msg/InferenceResult.msg", "msg/SceneTruth.msg",
 }  # fmt: skip
 EXCEPTIONS = {"accurac": ACCURACY, "logit|softmax|class_id|top_class|top_score": CLASSES}
 
