@@ -8,6 +8,10 @@ from dapdee_ros.bags.reader import Bag
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import ProfileError
+from dapdee_ros.planning.overhead import Overhead
+
+# Bags that were recorded before profiles had these do not have them.
+_OVERHEAD = ("overhead_frame_s", "overhead_crossing_s", "overhead_s_per_byte")
 
 
 def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:
@@ -42,6 +46,8 @@ def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:
                 ),
                 created=message.created,
                 note="recorded",
+                engine=getattr(message, "engine", ""),
+                overhead=Overhead(*(float(getattr(message, name, 0.0)) for name in _OVERHEAD)),
             )
             found.check_credible()
             found.check_fits((node.name for node in card.dag.nodes), card.model_id)

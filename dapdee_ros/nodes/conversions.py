@@ -24,6 +24,7 @@ from dapdee_ros.core.manager_events import ResultCame, TellPlan
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import ObjectiveError, ProfileError
 from dapdee_ros.planning.objective import Objective
+from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.planning.plan import NO_CODEC
 from dapdee_ros.tasks.task import Task
 
@@ -269,6 +270,10 @@ def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") ->
         node_names=list(profile.node_seconds),
         node_seconds=array("d", profile.node_seconds.values()),
         created=profile.created,
+        engine=_within(profile.engine, 128),
+        overhead_frame_s=float(profile.overhead.frame_s),
+        overhead_crossing_s=float(profile.overhead.crossing_s),
+        overhead_s_per_byte=float(profile.overhead.s_per_byte),
     )
 
 
@@ -290,6 +295,10 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
         threads=message.threads,
         node_seconds=node_seconds,
         created=message.created,
+        engine=message.engine,
+        overhead=Overhead(
+            message.overhead_frame_s, message.overhead_crossing_s, message.overhead_s_per_byte
+        ),
     )
     profile.check_credible()
     return profile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import dapdee_ros.msg as msg
 from dapdee_ros.engines.engine import Engine, EngineError
 from dapdee_ros.engines.slow_engine import SlowEngine, slowed_down
 from dapdee_ros.estimation.rejections import Rejections
-from dapdee_ros.exits.card import ModelFolderError, find_model
+from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import Car
@@ -24,6 +25,7 @@ from dapdee_ros.nodes.link import LinkEnd, OpenEnd, link_end
 from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process_settings import ModelSettings
 from dapdee_ros.planning.errors import ProfileError
+from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.runtime.own_profile import own_profile
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.sealing.channels import CHANNELS, Role
@@ -78,6 +80,7 @@ class ModelLifecycleNode(LifecycleNode):
             )
             loaded_s = time.monotonic()
             profile = own_profile(model, threads)
+            profile = replace(profile, overhead=self.measure_overhead(model.card))
             _warm_up(model.engine)
         except (ModelFolderError, GraphError, ProfileError, EngineError) as error:
             self.get_logger().error(f"cannot use the model: {error}")
@@ -117,6 +120,10 @@ class ModelLifecycleNode(LifecycleNode):
 
     def stop_runtime(self) -> None:
         """End the inference thread, if there is one."""
+        raise NotImplementedError
+
+    def measure_overhead(self, card: ModelCard) -> Overhead:
+        """What a frame costs this node beside the network, measured now."""
         raise NotImplementedError
 
     def destroy_node(self) -> None:

@@ -101,7 +101,8 @@ def measure_profile(
         torch.set_num_threads(threads_before)
     seconds = node_times(nodes, busy, whole_s)
     versions = {"torch": str(torch.__version__)}
-    return _profile(runner.dag, seconds, model_id, device, threads, versions, note)
+    name = f"torch {torch.__version__}"
+    return _profile(runner.dag, seconds, model_id, device, threads, versions, note, name)
 
 
 def measure_engine(
@@ -157,7 +158,7 @@ def measure_engine(
     # Processor time of a kernel is not known; stalls are left out by its fastest run.
     seconds = node_times(nodes, {name: [min(times)] for name, times in nodes.items()}, whole_s)
     versions = {"onnxruntime": onnxruntime.__version__}
-    return _profile(engine.dag, seconds, model_id, device, threads, versions, note)
+    return _profile(engine.dag, seconds, model_id, device, threads, versions, note, engine.name)
 
 
 def _profile(
@@ -168,6 +169,7 @@ def _profile(
     threads: int,
     versions: Mapping[str, str],
     note: str,
+    engine: str,
 ) -> DeviceProfile:
     return DeviceProfile(
         model_id=model_id,
@@ -177,6 +179,7 @@ def _profile(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={**versions, "numpy": np.__version__, "python": platform.python_version()},
         note=note,
+        engine=engine,
     )
 
 

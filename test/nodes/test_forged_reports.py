@@ -176,6 +176,35 @@ def test_a_profile_that_no_machine_has_is_refused(ros: RosWorld, each_s: float) 
     assert not world.plans
 
 
+def test_an_overhead_that_no_machine_has_is_refused(ros: RosWorld) -> None:
+    world = World(ros, gates=False)
+    counted = refused(ros, "partition_manager")
+    world.profile("edge", 0.01)
+    names = list(world.profile_names())
+    forged = [
+        {f"overhead_{name}": value}
+        for name in ("frame_s", "crossing_s", "s_per_byte")
+        for value in (-1e-6, math.nan, math.inf, 1e300)
+    ]
+    for fields in forged:
+        world.profiles["car"].publish(
+            msg.DeviceProfile(
+                model_id=world.model_id,
+                device="forged",
+                threads=1,
+                node_names=names,
+                node_seconds=array("d", [0.01] * len(names)),
+                **fields,
+            )
+        )
+        ros.spin_for(0.15)
+    ros.spin_until(lambda: int(counted.get("refused", 0)) >= len(forged) - 2, 20.0, f"{counted}")
+    assert "overhead frame_s is" in world.program.output()
+    assert not world.plans
+    world.profile("car", 0.5)
+    world.next_plan()
+
+
 def test_profiles_again_and_again_do_not_keep_the_manager_from_its_work(ros: RosWorld) -> None:
     world = World(ros, gates=False)
     world.profile("car", 0.5)

@@ -1,0 +1,162 @@
+"""What a frame costs this machine beside the network, measured by going its way with no link.
+
+Conversion, codec and messages are the real ones. What waking threads and the middleware's
+transport cost is not in it: that is learned from results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+import dapdee_ros.msg as msg
+from dapdee_ros.codecs import decode, encode
+from dapdee_ros.core.frames import FramePlan, FrameResult, HeadFrame, Place, Status, TailAnswer
+from dapdee_ros.estimation.cost_fit import Fit, fit, time_call
+from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.nodes.conversions import (
+    frame_result_to_message,
+    head_frame_to_message,
+    message_to_head_frame,
+    message_to_tail_answer,
+    tail_answer_to_message,
+)
+from dapdee_ros.nodes.images import image_to_rgb, rgb_to_image
+from dapdee_ros.nodes.topics import message_layout
+from dapdee_ros.planning.overhead import Overhead
+from dapdee_ros.runtime.network_input import network_input
+from dapdee_ros.tasks.task import Task
+
+BUDGET_S = 0.4
+"""Seconds that a measurement takes, nearly."""
+
+CAMERA_SIZE = (480, 640)
+SIZES_BYTES = (16_384, 262_144)
+_CODEC = "f32"
+_NAME = "tensor"
+
+
+def car_overhead(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> Overhead:
+    """What a frame costs the car: each one, each that is sent, and each byte of it.
+
+    Args:
+        card: the model, for its input's size.
+        task: the model's.
+        budget_s: how long to measure.
+    """
+    parts = car_parts(card, task, budget_s)
+    every_s = parts["image"] + parts["result"]
+    sending = parts["code"] + parts["message"]
+    return Overhead(every_s, sending.fixed_s + parts["answer"], sending.s_per_byte)
+
+
+def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
+    """The car's overhead by what is done: seconds of image, result and answer, ``Fit`` of others.
+
+    ``image``: conversion of an image of ``CAMERA_SIZE`` to the network's input; ``result``: the
+    result's message; ``code`` and ``message``: coding a boundary as it is and its message;
+    ``answer``: the edge's message.
+    """
+    share_s = budget_s / (3 + 2 * len(SIZES_BYTES))
+    image = _serialised(rgb_to_image(np.zeros((*CAMERA_SIZE, 3), np.uint8), Time(), "camera"))
+
+    def load() -> None:
+        network_input(image_to_rgb(deserialize_message(image, Image)), card.input_size)
+
+    def publish() -> None:
+        _serialised(frame_result_to_message(_result(), Header(), task))
+
+    answer = _serialised(tail_answer_to_message(_answer(), Header(), task))
+
+    def receive() -> None:
+        message_to_tail_answer(_read(answer, msg.InferenceResult), task)
+
+    def coding(n_bytes: int) -> Callable[[], object]:
+        tensors = _tensors(n_bytes)
+        return lambda: encode(tensors, _CODEC)
+
+    def sending(n_bytes: int) -> Callable[[], object]:
+        frame = _frame(n_bytes)
+        return lambda: _serialised(head_frame_to_message(frame, Header()))
+
+    return {
+        "image": time_call(load, share_s),
+        "result": time_call(publish, share_s),
+        "answer": time_call(receive, share_s),
+        "code": _fitted(coding, share_s),
+        "message": _fitted(sending, share_s),
+    }
+
+
+def edge_overhead(task: Task, budget_s: float = BUDGET_S) -> Overhead:
+    """What a frame costs the edge server: each that comes, and each byte of it.
+
+    Args:
+        task: the model's.
+        budget_s: how long to measure.
+    """
+    parts = edge_parts(task, budget_s)
+    coming = parts["code"] + parts["message"]
+    return Overhead(coming.fixed_s + parts["answer"], 0.0, coming.s_per_byte)
+
+
+def edge_parts(task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
+    """The edge server's overhead by what is done, as ``car_parts``."""
+    share_s = budget_s / (1 + 2 * len(SIZES_BYTES))
+
+    def publish() -> None:
+        _serialised(tail_answer_to_message(_answer(), Header(), task))
+
+    def decoding(n_bytes: int) -> Callable[[], object]:
+        frame = _frame(n_bytes)
+        expected = {_NAME: ((1, n_bytes // 4), "float32")}
+        return lambda: decode(frame.specs, frame.data, _CODEC, expected)
+
+    def receiving(n_bytes: int) -> Callable[[], object]:
+        data = _serialised(head_frame_to_message(_frame(n_bytes), Header()))
+        return lambda: message_to_head_frame(_read(data, msg.HeadTensor))
+
+    return {
+        "answer": time_call(publish, share_s),
+        "code": _fitted(decoding, share_s),
+        "message": _fitted(receiving, share_s),
+    }
+
+
+def _fitted(work: Callable[[int], Callable[[], object]], share_s: float) -> Fit:
+    return fit(SIZES_BYTES, [time_call(work(n_bytes), share_s) for n_bytes in SIZES_BYTES])
+
+
+def _serialised(message: Any) -> bytes:
+    return bytes(serialize_message(message))
+
+
+def _read(data: bytes, kind: type) -> Any:
+    """As ``topics.MessageReader`` does."""
+    message_layout(kind).check(data)
+    return deserialize_message(data, kind)
+
+
+def _tensors(n_bytes: int) -> dict[str, NDArray[np.float32]]:
+    return {_NAME: np.zeros((1, n_bytes // 4), np.float32)}
+
+
+def _frame(n_bytes: int) -> HeadFrame:
+    specs, data = encode(_tensors(n_bytes), _CODEC)
+    return HeadFrame(1, 1, 0.0, "model", 1, _CODEC, specs, data, context=Header())
+
+
+def _answer() -> TailAnswer:
+    return TailAnswer(1, 1, Status.OK, "", None, 1, 0.0, 0.0, 0.0)
+
+
+def _result() -> FrameResult:
+    plan = FramePlan(1, 1, (_NAME,))
+    return FrameResult(1, 1, plan, None, 1, Place.EDGE, "", 0.0, 0.0, 0.0, 0.0, 1, 1.0)
