@@ -23,8 +23,9 @@ from dapdee_ros.graph.dag import GraphError, ModelDag
 WEIGHTS_FILE = "weights"
 """The file beside the parts that holds their larger weights."""
 
-# Smaller ones are read while a session is made, as shapes and limits.
-_LEAST_BYTES = 1024
+LEAST_BYTES = 1024
+"""Smaller weights are read while a session is made, as shapes and limits."""
+
 _PAGE = 4096
 _PREFIX = "dapdee-network-"
 _YOUNG_S = 60.0
@@ -185,7 +186,7 @@ def _clear_left_behind() -> None:
 
 def lies_outside(tensor: onnx.TensorProto) -> bool:
     """Whether a weight is large enough to lie outside the model that it belongs to."""
-    return len(tensor.raw_data) >= _LEAST_BYTES
+    return len(tensor.raw_data) >= LEAST_BYTES
 
 
 def reference(tensor: onnx.TensorProto, file: str, **place: int) -> onnx.TensorProto:

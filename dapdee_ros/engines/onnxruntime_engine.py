@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import itertools
 import threading
@@ -19,7 +20,7 @@ import onnx
 import onnxruntime
 
 from dapdee_ros.engines.engine import PROVIDERS, Array, EngineError, Stages, checked
-from dapdee_ros.engines.onnx_model import OnnxModel, Part, lies_outside, reference
+from dapdee_ros.engines.onnx_model import LEAST_BYTES, OnnxModel, Part, lies_outside, reference
 from dapdee_ros.graph.dag import ModelDag
 
 PARTS_KEPT = 256
@@ -33,6 +34,8 @@ _WHEELS = {
 _NEVER_READ = "given"
 _LARGEST_WEIGHT_BYTES = 2**31
 _ALIGNMENT = 64
+_AS_REQUESTED = 1
+"""The arena grows by what is asked for, not by powers of two."""
 
 
 @dataclass(frozen=True)
@@ -202,25 +205,35 @@ class OnnxRuntimeEngine:
             _give_back_memory()
 
     def _compile_part(self, part: Part) -> _Compiled:
-        options = self._options()
         if self.providers != ("cpu",):
-            return _Compiled(self._load(part.model, options), [])
-        with self._file() as written:
-            options.optimized_model_filepath = str(written)
-            self._load(part.model, options)
-            optimised = onnx.load_model(written, load_external_data=False)
+            return _Compiled(self._load(part.model, self._options()), [])
         options = self._options()
+        _use_common_arena(options)
+        weights = []
+        with self._file() as written, self._file() as its_weights:
+            self._optimise(part, written, its_weights)
+            optimised = onnx.load_model(written, load_external_data=False)
+            for place, tensor in enumerate(optimised.graph.initializer):
+                if tensor.data_location == onnx.TensorProto.EXTERNAL or lies_outside(tensor):
+                    weights.append(self._pooled(tensor))
+                    options.add_initializer(tensor.name, weights[-1])
+                    optimised.graph.initializer[place].CopyFrom(reference(tensor, _NEVER_READ))
         # Done already; once more would copy the weights again.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        weights = []
-        for place, tensor in enumerate(optimised.graph.initializer):
-            left_as_it_was = tensor.data_location == onnx.TensorProto.EXTERNAL
-            if left_as_it_was or lies_outside(tensor):
-                weights.append(self._pooled(tensor))
-                options.add_initializer(tensor.name, weights[-1])
-                optimised.graph.initializer[place].CopyFrom(reference(tensor, _NEVER_READ))
         return _Compiled(self._load(optimised, options), weights)
+
+    def _optimise(self, part: Part, written: Path, its_weights: Path) -> None:
+        """Write a part as ONNX Runtime would run it, its larger weights to a file of their own.
+
+        They are read from there one by one, so that compiling takes little more memory than what
+        stays.
+        """
+        options = self._options()
+        options.optimized_model_filepath = str(written)
+        entry = "session.optimized_model_external_initializers_"
+        options.add_session_config_entry(f"{entry}file_name", its_weights.name)
+        options.add_session_config_entry(f"{entry}min_size_in_bytes", str(LEAST_BYTES))
+        self._load(part.model, options)
 
     @contextlib.contextmanager
     def _file(self) -> Iterator[Path]:
@@ -258,7 +271,36 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # An arena per session would keep each part's largest tensors for good.
         options.enable_cpu_mem_arena = False
+        if self.providers == ("cpu",):
+            options.add_session_config_entry("session.disable_prepacking", "1")
         return options
+
+
+@functools.cache
+def _common_arena() -> None:
+    """Make the arena that all parts of a process take their tensors from, once."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    limits = {
+        "max_mem": 0,
+        "arena_extend_strategy": _AS_REQUESTED,
+        "initial_chunk_size_bytes": -1,
+        "max_dead_bytes_per_chunk": -1,
+    }
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(limits))
+
+
+def _use_common_arena(options: onnxruntime.SessionOptions) -> None:
+    """Have a session take its tensors from the arena that all parts share.
+
+    The system's allocator would keep what each of many parts needed, in fragments.
+    """
+    _common_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
 
 
 def _key(given: Iterable[str], stages: Stages) -> tuple[frozenset[str], Any]:
