@@ -18,7 +18,7 @@ from dapdee_ros.engines.onnx_flops import flops
 from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel
 from dapdee_ros.engines.onnx_operators import (
     depending,
-    inside_activations,
+    inside_nodes,
     one_result_each,
     refuse_constant,
     result_of,
@@ -31,8 +31,8 @@ NORMALISED = "normalise"
 COLOURS = ("rgb", "bgr")
 
 _LONGEST_NAME = 200
-_GATED = {"sigmoid": "silu", "hardsigmoid": "hardswish", "div": "gelu", "softplus": "mish"}
-"""What ``x * f(x)`` is called by the first operator of f."""
+_GATED = {"hardsigmoid+mul": "hardswish", "sigmoid+mul": "silu", "div+erf+add+mul": "gelu"}
+"""What some operators together are called."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def import_onnx(
 ) -> OnnxModel:
     """Read a network and put what it makes of an image's bytes before it.
 
-    The nodes of the DAG are the operators whose result depends on the image. An activation that is
-    written as several operators (``x * sigmoid(x)``) is one node, and an operator with several
-    results is one node for each.
+    The nodes of the DAG are the operators whose result depends on the image. An operator and its
+    activation, in however many operators that is written (``x * sigmoid(x)``), are one node; an
+    operator with several results is one node for each.
 
     Args:
         path: the ONNX file.
@@ -83,7 +83,7 @@ def import_onnx(
     depends = depending(operators, network.image)
     outputs = {name for names in network.exits for name in names}
     refuse_constant(outputs - depends, path)
-    shown = depends - inside_activations(operators, depends, outputs)
+    shown = depends - inside_nodes(operators, depends, outputs, network.shapes)
     prefix = _prefix(network, pixels, path)
     names = _names(operators, shown, outputs)
     dag = ModelDag(
@@ -209,31 +209,37 @@ def _nodes(
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in network.model.graph.initializer}
     shown = {network.image: first, **names}
     reads_of: dict[str, list[str]] = {}
-    work_of: dict[str, int] = {}
-    kinds_of: dict[str, str] = {}
+    inside: dict[str, dict[int, onnx.NodeProto]] = {}
     nodes = []
-    for node in operators:
-        result = result_of(node)
-        reads, work = [], flops(node, result, shapes)
+    for place, node in enumerate(operators):
+        result, reads, members = result_of(node), [], {}
         for name in node.input:
             if name in shown:
                 reads.append(shown[name])
             elif name in reads_of:  # hidden
                 reads += reads_of[name]
-                work += work_of[name]
-                kinds_of.setdefault(result, kinds_of[name])
+                members |= inside[name]
         reads = list(dict.fromkeys(reads))
+        members[place] = node
         if not reads:
             continue  # a weight that could not be computed in advance
         if result not in names:
-            reads_of[result], work_of[result] = reads, work
-            kinds_of.setdefault(result, node.op_type.lower())
+            reads_of[result], inside[result] = reads, members
             continue
         shape, dtype = network.shapes[result], network.dtypes[result]
-        op = _GATED.get(kinds_of.get(result, ""), node.op_type.lower())
         size = prod(shape) * np.dtype(dtype).itemsize
-        nodes.append(Node(names[result], op, tuple(reads), shape, dtype, size, work))
+        of_node = [members[number] for number in sorted(members)]
+        work = sum(flops(member, result_of(member), shapes) for member in of_node)
+        nodes.append(Node(names[result], _kind(of_node), tuple(reads), shape, dtype, size, work))
     return nodes
+
+
+def _kind(operators: Iterable[onnx.NodeProto]) -> str:
+    """What a node's operators are called together, such as ``conv+silu``."""
+    kind = "+".join(node.op_type.lower() for node in operators)
+    for parts, name in _GATED.items():
+        kind = kind.replace(parts, name)
+    return kind
 
 
 def _check_order(dag: ModelDag, path: Path) -> None:
@@ -281,12 +287,13 @@ def _written(
 def _name_operators(graph: onnx.GraphProto, nodes: set[str]) -> None:
     """Call each operator as the node of the DAG that it belongs to, with a number."""
     readers = {name: place for place, node in enumerate(graph.node) for name in node.input}
+    numbers: dict[str, int] = {}
     for place, node in enumerate(graph.node):
         if node.name.startswith(f"{NORMALISED}#"):
             continue
-        owner, number = place, 0
-        while not nodes.intersection(graph.node[owner].output):
-            read = next(name for name in graph.node[owner].output if name in readers)
-            owner, number = readers[read], number + 1
-        name = next(name for name in graph.node[owner].output if name in nodes)
-        node.name = f"{name}#{number}"
+        owner = place
+        while not (own := nodes.intersection(graph.node[owner].output)):
+            owner = readers[next(name for name in graph.node[owner].output if name in readers)]
+        (name,) = own
+        numbers[name] = numbers.get(name, -1) + 1
+        node.name = f"{name}#{numbers[name]}"

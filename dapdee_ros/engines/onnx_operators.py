@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -11,8 +11,9 @@ from onnx import helper
 from dapdee_ros.engines.onnx_model import OnnxError
 
 _ELEMENTWISE = {
-    "Add", "Clip", "Div", "Erf", "Exp", "HardSigmoid", "Log", "Mul", "Neg", "Reciprocal", "Relu",
-    "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh",
+    "Abs", "Add", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish",
+    "LeakyRelu", "Log", "Mish", "Mul", "Neg", "PRelu", "Pow", "Reciprocal", "Relu", "Selu",
+    "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
 }  # fmt: skip
 _PRIVATE = "~"
 """Begins the names of results that nothing reads."""
@@ -121,33 +122,63 @@ def depending(operators: Iterable[onnx.NodeProto], image: str) -> set[str]:
     return depends - {image}
 
 
-def inside_activations(
-    operators: Sequence[onnx.NodeProto], depends: set[str], outputs: set[str]
+def inside_nodes(
+    operators: Sequence[onnx.NodeProto],
+    depends: set[str],
+    outputs: set[str],
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> set[str]:
-    """Tensors between a tensor x and its product with an elementwise function of x.
+    """Tensors at which no cut can be better than one before or after them.
 
-    Who cuts there sends x and something that x determines. The operators between, each with one
-    reader, and the product become one node.
+    Those between a tensor x and its product with an elementwise function of x (who cuts there sends
+    x and something that x determines), and those that only an elementwise function of the same
+    shape reads (who cuts behind it sends as much, and does not keep the runtime from computing both
+    at once). Their operators and the one that reads them are one node.
     """
-    readers: dict[str, int] = {}
+    readers: dict[str, list[onnx.NodeProto]] = {}
     for node in operators:
-        for name in node.input:
-            readers[name] = readers.get(name, 0) + 1
+        for name in dict.fromkeys(node.input):
+            readers.setdefault(name, []).append(node)
     producers = {result_of(node): node for node in operators}
     hidden: set[str] = set()
     for node in operators:
-        if node.op_type != "Mul" or len(node.input) != 2:
+        if node.op_type not in _ELEMENTWISE:
             continue
-        for start, origin in (tuple(node.input), tuple(reversed(node.input))):
-            chain, name = [], start
-            while name != origin and name in depends and name not in outputs:
-                producer = producers[name]
-                given = [read for read in producer.input if read in depends]
-                if readers[name] != 1 or producer.op_type not in _ELEMENTWISE or len(given) != 1:
-                    break
-                chain.append(name)
-                name = given[0]
-            if name == origin and chain:
-                hidden.update(chain)
-                break
+        given = [name for name in dict.fromkeys(node.input) if name in depends]
+        chain = _gate(node, given, producers, readers, outputs)
+        hidden.update(chain)
+        inner = {id(producers[name]) for name in chain} | {id(node)}
+        source = producers[chain[-1]].input[0] if chain else given[0]
+        if len(given) - bool(chain) != 1 or source not in producers or source in outputs:
+            continue
+        same_shape = shapes[source] == shapes[result_of(node)]
+        if same_shape and all(id(reader) in inner for reader in readers[source]):
+            hidden.add(source)
     return hidden
+
+
+def _gate(
+    node: onnx.NodeProto,
+    given: Sequence[str],
+    producers: Mapping[str, onnx.NodeProto],
+    readers: Mapping[str, Sequence[onnx.NodeProto]],
+    outputs: set[str],
+) -> list[str]:
+    """Of a product of x and f(x), the tensors of f from the last to the first; else nothing."""
+    if node.op_type != "Mul" or len(given) != 2:
+        return []
+    for start, origin in (given, given[::-1]):
+        chain: list[str] = []
+        name = start
+        while name in producers and name not in outputs and len(readers[name]) == 1:
+            producer = producers[name]
+            # The first operand is the tensor, the others are numbers.
+            if producer.op_type not in _ELEMENTWISE or any(
+                r in producers for r in producer.input[1:]
+            ):
+                break
+            chain.append(name)
+            name = producer.input[0]
+            if name == origin:
+                return chain
+    return []
