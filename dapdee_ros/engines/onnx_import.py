@@ -212,7 +212,8 @@ def _nodes(
     inside: dict[str, dict[int, onnx.NodeProto]] = {}
     nodes = []
     for place, node in enumerate(operators):
-        result, reads, members = result_of(node), [], {}
+        result, reads = result_of(node), []
+        members: dict[int, onnx.NodeProto] = {}
         for name in node.input:
             if name in shown:
                 reads.append(shown[name])
