@@ -1,42 +1,16 @@
 """Files of earlier versions, which called every task's quality accuracy, are still read."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from dapdee_ros.exits.card import find_model, read_card
-from dapdee_ros.former_names import FORMER, named, rename
+from dapdee_ros.former_names import named, rename
 from dapdee_ros.report.comparison import Run
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.report.summary import summarise, summary_text
 
 RECORDED = Path(__file__).parent / "report" / "data" / "drive.json"
-
-
-def as_before(values: object) -> object:
-    """JSON values under the names that an earlier version gave their entries."""
-    if isinstance(values, dict):
-        return {FORMER.get(name, name): as_before(value) for name, value in values.items()}
-    return [as_before(value) for value in values] if isinstance(values, list) else values
-
-
-def test_a_model_folder_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    folder = find_model("roadsigns")
-    former = Path(shutil.copytree(folder, tmp_path / "former"))
-    for name in ("model.json", "calibration.json"):
-        values = json.loads((folder / name).read_text())
-        before = json.dumps(as_before(values))
-        assert "accuracy" in before
-        assert "quality" not in before
-        (former / name).write_text(before)
-
-    now, read = read_card(folder), read_card(former)
-
-    assert (read.exit_quality, read.quality_data) == (now.exit_quality, now.quality_data)
-    assert read.calibration == now.calibration
-    assert read.model_id == now.model_id
 
 
 def test_a_run_log_of_an_earlier_version_is_read(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ bytes, time, and how many answers it changes.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from dapdee_ros.errors import CommandError
@@ -62,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.calibration import calibrate
     from dapdee_ros.exits.card import CALIBRATION_FILE, ModelFolderError, find_model
     from dapdee_ros.exits.model_folder import load_module
+    from dapdee_ros.exits.model_folder_writer import json_bytes
     from dapdee_ros.exits.training import logits_of
     from dapdee_ros.files import require_folder, write_whole
 
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"{error}; or choose others with --codecs") from error
         calibration = replace(calibration, codecs=codecs)
     path = folder / CALIBRATION_FILE
-    write_whole(path, json.dumps(calibration.to_dict()) + "\n")
+    write_whole(path, json_bytes(calibration.to_dict()))
     print(f"wrote {path} ({calibration.data})")
     print_table(calibration, args.max_loss)
     print_codecs(card.dag, calibration.codecs)

@@ -147,8 +147,9 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.builders import DEFAULT_TAPS, BuilderError
     from dapdee_ros.exits.card import MODEL_FILE, ModelFolderError
     from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE, CheckpointError
-    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, start_from
+    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
     from dapdee_ros.exits.recipe import Recipe
+    from dapdee_ros.exits.starting_point import start_from
     from dapdee_ros.exits.training import DivergedError, Training
     from dapdee_ros.files import require_folder
     from dapdee_ros.graph.dag import GraphError

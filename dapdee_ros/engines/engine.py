@@ -13,7 +13,12 @@ from dapdee_ros.graph.dag import GraphError, ModelDag
 Array = NDArray[Any]
 Stages = Sequence[Sequence[str]]
 
-ENGINES = ("torch", "onnxruntime")
+ENGINES = ("onnxruntime", "torch")
+"""The default first."""
+
+TORCH_MISSING = "needs PyTorch, which is not installed: pip install 'dapdee_ros[train]'"
+"""How a sentence goes on that says what needs it."""
+
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import onnx
@@ -13,17 +13,35 @@ import torch
 from torch import fx
 
 from dapdee_ros.engines.adaptive_pooling import replace_uneven_pooling
-from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel
+from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel, described
+from dapdee_ros.engines.onnx_weights import UNNAMED
+from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.graph.facts import Kind, dag_of, facts_of
 from dapdee_ros.graph.fold import fold_batch_norms
 from dapdee_ros.graph.trace import TracedModel
 
 OPSET = 17
 _OURS = "tensor:"
+# Defaults that depend on the number of axes, so that ONNX's own table does not hold them.
+_WINDOWED = ("Conv", "MaxPool", "AveragePool")
+_WINDOWED_DEFAULTS = {"dilations": 1, "strides": 1, "pads": 0}
 
 
 def export(traced: TracedModel) -> OnnxModel:
-    """A traced network in ONNX, batch norms folded into the convolutions before them.
+    """A traced network in ONNX, to take parts of; see ``exported``.
+
+    Raises:
+        OnnxError: if torch cannot export an operator; names it.
+    """
+    return OnnxModel(*exported(traced))
+
+
+def exported(traced: TracedModel) -> tuple[onnx.ModelProto, ModelDag]:
+    """A traced network in ONNX, and its DAG with batch norms folded.
+
+    In the network itself they are not folded, so that its weights are those of the module: each is
+    an initialiser called as in the module's state. What is not part of the state is called by a
+    number. The outputs are those of the exits.
 
     Every tensor of the DAG is asked of torch's exporter as an output, under its own name, so that
     names survive whatever the exporter makes of the operators; afterwards they are values like any
@@ -35,16 +53,20 @@ def export(traced: TracedModel) -> OnnxModel:
     Raises:
         OnnxError: if torch cannot export an operator; names it.
     """
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(traced.graph_module.graph, {}))
-    module = fx.GraphModule(traced.graph_module, graph)
-    fold_batch_norms(module)
+    folded = _copy(traced.graph_module)
+    fold_batch_norms(folded)
+    dag = dag_of(folded.graph)
+    module = _copy(traced.graph_module).eval()
     replace_uneven_pooling(module)
-    dag = dag_of(graph)
+    graph = module.graph
     nodes = {facts_of(n).name: n for n in graph.nodes if n.op != "output" and _is_tensor(n)}
     computed = [node.name for node in dag.nodes[1:]]
     graph.output_node().args = (tuple(nodes[name] for name in computed),)
     module.recompile()
+    state = frozenset(traced.graph_module.state_dict())
+    ambiguous = sorted(state.intersection(dag.by_name))
+    if ambiguous:
+        raise OnnxError(f"weights and tensors of this network share the names {ambiguous[:3]}")
     first = dag.nodes[0]
     example = torch.zeros(first.shape, dtype=getattr(torch, first.dtype))
     with tempfile.TemporaryDirectory(prefix="dapdee-export-") as folder:
@@ -60,13 +82,24 @@ def export(traced: TracedModel) -> OnnxModel:
                     output_names=[_OURS + name for name in computed],
                     opset_version=OPSET,
                     dynamo=False,
+                    # Otherwise it would fold batch norms and constants, and make one weight of
+                    # those that happen to be equal.
+                    training=torch.onnx.TrainingMode.PRESERVE,
+                    do_constant_folding=False,
+                    keep_initializers_as_inputs=True,
                 )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             raise OnnxError(f"torch cannot write this network as ONNX: {error}") from error
         model = onnx.load_model(path)
-    _name_values(model.graph, first.name)
-    _name_operators(model.graph)
-    return OnnxModel(model, dag)
+    _name_values(model.graph, first.name, state)
+    _keep_only(model, dag)
+    return model, dag
+
+
+def _copy(module: fx.GraphModule) -> fx.GraphModule:
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    return fx.GraphModule(module, graph)
 
 
 def _is_tensor(node: fx.Node) -> bool:
@@ -87,17 +120,20 @@ class _quiet:
         self._logger.setLevel(self._level)
 
 
-def _name_values(graph: onnx.GraphProto, given: str) -> None:
-    """Give the DAG's tensors their own names, and all others numbers that no node is called."""
+def _name_values(graph: onnx.GraphProto, given: str, state: Collection[str]) -> None:
+    """Give the DAG's tensors and the state their own names, and all else numbers."""
+    weights = {tensor.name for tensor in graph.initializer}
     new = {"": "", given: given}
     for name in _value_names(graph):
-        if name not in new:
-            new[name] = name.removeprefix(_OURS) if name.startswith(_OURS) else f"~{len(new)}"
+        if name in weights and name in state:
+            new[name] = name
+        elif name not in new:
+            new[name] = (
+                name.removeprefix(_OURS) if name.startswith(_OURS) else f"{UNNAMED}{len(new)}"
+            )
     for node in graph.node:
         node.input[:] = [new[name] for name in node.input]
         node.output[:] = [new[name] for name in node.output]
-    for described in (*graph.output, *graph.value_info):
-        described.name = new[described.name]
     for tensor in graph.initializer:
         tensor.name = new[tensor.name]
 
@@ -108,22 +144,33 @@ def _value_names(graph: onnx.GraphProto) -> Iterator[str]:
     for node in graph.node:
         yield from node.input
         yield from node.output
-    for described in (*graph.output, *graph.value_info):
-        yield described.name
 
 
-def _name_operators(graph: onnx.GraphProto) -> None:
-    """Call each operator as the first tensor of the DAG that needs it, with a number."""
-    operators = list(graph.node)
-    producers = {out: place for place, node in enumerate(operators) for out in node.output}
-    owned: set[int] = set()
-    for described in graph.output:
-        waiting, number = [described.name], 0
-        while waiting:
-            place = producers.get(waiting.pop())
-            if place is None or place in owned:
-                continue
-            owned.add(place)
-            operators[place].name = f"{described.name}#{number}"
-            number += 1
-            waiting.extend(operators[place].input)
+def _keep_only(model: onnx.ModelProto, dag: ModelDag) -> None:
+    """Leave out everything that computes nothing, and make the exits' outputs the network's."""
+    graph = model.graph
+    graph.name = "network"
+    model.producer_name = model.producer_version = ""
+    del graph.value_info[:], graph.input[:], graph.output[:]
+    graph.input.append(described(dag, dag.input))
+    graph.output.extend(described(dag, name) for name in dag.outputs)
+    for node in graph.node:
+        node.name = node.doc_string = ""
+        del node.metadata_props[:]
+        said = [a for a in node.attribute if not _is_default(node.op_type, a)]
+        del node.attribute[:]
+        node.attribute.extend(said)
+
+
+def _is_default(operator: str, attribute: onnx.AttributeProto) -> bool:
+    """Whether an attribute says what an operator does anyhow."""
+    if operator == "BatchNormalization" and attribute.name == "momentum":
+        return True  # only training needs it
+    if operator == "Conv" and attribute.name == "kernel_shape":
+        return True  # that of the weights
+    if operator in _WINDOWED and attribute.name in _WINDOWED_DEFAULTS:
+        return set(attribute.ints) == {_WINDOWED_DEFAULTS[attribute.name]}
+    known = onnx.defs.get_schema(operator, OPSET).attributes.get(attribute.name)
+    if known is None or not known.default_value.name:
+        return False
+    return known.default_value.SerializeToString() == attribute.SerializeToString()

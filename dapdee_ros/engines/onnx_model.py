@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
+from dapdee_ros.engines.onnx_weights import widened
 from dapdee_ros.files import write_whole
 from dapdee_ros.graph.dag import GraphError, ModelDag
 
@@ -72,10 +73,12 @@ class OnnxModel:
         self.dag = dag
         graph = model.graph
         self._ir_version, self._opsets = model.ir_version, list(model.opset_import)
-        self._operators = list(graph.node)
+        operators, weights = widened(graph)
+        self._operators = [onnx.NodeProto.FromString(o.SerializeToString()) for o in operators]
         self._producers = {
-            out: place for place, node in enumerate(graph.node) for out in node.output if out
+            out: place for place, node in enumerate(self._operators) for out in node.output if out
         }
+        self._name_operators()
         _clear_left_behind()
         self._directory = tempfile.TemporaryDirectory(prefix=_PREFIX)
         self.folder = Path(self._directory.name)
@@ -83,7 +86,7 @@ class OnnxModel:
         self._in_use = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._in_use, fcntl.LOCK_EX)
         weakref.finalize(self, os.close, self._in_use)
-        self._weights = {tensor.name: tensor for tensor in _written(graph, self.folder)}
+        self._weights = {tensor.name: tensor for tensor in _written(weights, self.folder)}
         missing = [n.name for n in dag.nodes[1:] if n.name not in self._producers]
         if missing:
             raise OnnxError(f"the ONNX network does not compute {missing[:3]} of its DAG")
@@ -96,11 +99,24 @@ class OnnxModel:
             OnnxError: if it cannot be read, is no ONNX network, or is not that of the DAG.
         """
         try:
-            return cls(onnx.load_model_from_string(path.read_bytes()), dag)
+            return cls.parse(path.read_bytes(), dag)
         except OSError as error:
             raise OnnxError(f"{path} cannot be read: {error}") from error
+        except OnnxError as error:
+            raise OnnxError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, content: bytes, dag: ModelDag) -> OnnxModel:
+        """The network that a file holds.
+
+        Raises:
+            OnnxError: if it is no ONNX network, or is not that of the DAG.
+        """
+        try:
+            model = onnx.load_model_from_string(content)
         except DecodeError as error:
-            raise OnnxError(f"{path} is torn or no ONNX file: {error}") from error
+            raise OnnxError(f"torn, or no ONNX file: {error}") from error
+        return cls(model, dag)
 
     def save(self, path: Path) -> None:
         """Write the whole network to a file that ``load`` reads.
@@ -108,12 +124,18 @@ class OnnxModel:
         Raises:
             FileError: if the file cannot be written.
         """
-        whole = self.part([self.dag.input], [node.name for node in self.dag.nodes[1:]]).model
-        onnx.load_external_data_for_model(whole, str(self.folder))
-        for tensor in whole.graph.initializer:
+        write_whole(path, self.whole().SerializeToString())
+
+    def whole(self) -> onnx.ModelProto:
+        """The network in one piece: all that its DAG holds, with its exits' outputs."""
+        everything = self.part([self.dag.input], [node.name for node in self.dag.nodes[1:]]).model
+        onnx.load_external_data_for_model(everything, str(self.folder))
+        for tensor in everything.graph.initializer:
             tensor.data_location = onnx.TensorProto.DEFAULT
             del tensor.external_data[:]
-        write_whole(path, whole.SerializeToString())
+        del everything.graph.output[:]
+        everything.graph.output.extend(described(self.dag, name) for name in self.dag.outputs)
+        return everything
 
     def part(self, given: Iterable[str], targets: Sequence[str]) -> Part:
         """The operators from some tensors to others, fewest possible.
@@ -160,14 +182,30 @@ class OnnxModel:
         graph.name = "part"
         graph.node.extend(self._operators[place] for place in sorted(places))
         graph.initializer.extend(self._weights[name] for name in sorted(weights))
-        graph.input.extend(self._described(name) for name in read)
-        graph.output.extend(self._described(name) for name in outputs)
+        graph.input.extend(described(self.dag, name) for name in read)
+        graph.output.extend(described(self.dag, name) for name in outputs)
         return Part(read, outputs, model)
 
-    def _described(self, name: str) -> onnx.ValueInfoProto:
-        node = self.dag.by_name[name]
-        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(node.dtype))
-        return onnx.helper.make_tensor_value_info(name, kind, node.shape)
+    def _name_operators(self) -> None:
+        """Call each operator as the first tensor of the DAG that needs it, with a number."""
+        owned: set[int] = set()
+        for node in self.dag.nodes[1:]:
+            waiting, number = [node.name], 0
+            while waiting:
+                place = self._producers.get(waiting.pop())
+                if place is None or place in owned:
+                    continue
+                owned.add(place)
+                self._operators[place].name = f"{node.name}#{number}"
+                number += 1
+                waiting.extend(self._operators[place].input)
+
+
+def described(dag: ModelDag, name: str) -> onnx.ValueInfoProto:
+    """A node of a DAG as an input or output of an ONNX network."""
+    node = dag.by_name[name]
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(node.dtype))
+    return onnx.helper.make_tensor_value_info(name, kind, node.shape)
 
 
 def _clear_left_behind() -> None:
@@ -202,10 +240,10 @@ def reference(tensor: onnx.TensorProto, file: str, **place: int) -> onnx.TensorP
     return outside
 
 
-def _written(graph: onnx.GraphProto, folder: Path) -> Iterator[onnx.TensorProto]:
+def _written(weights: Iterable[onnx.TensorProto], folder: Path) -> Iterator[onnx.TensorProto]:
     """Write the larger weights of a network to a file; all of them as they stand in a part."""
     with (folder / WEIGHTS_FILE).open("wb") as file:
-        for tensor in graph.initializer:
+        for tensor in weights:
             if not lies_outside(tensor):
                 yield tensor
                 continue

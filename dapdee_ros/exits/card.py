@@ -7,20 +7,23 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dapdee_ros.exits.gates import Calibration, CalibrationError
-from dapdee_ros.former_names import named
+from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.graph.dag import GraphError, ModelDag
 
 MODEL_FILE = "model.json"
 GRAPH_FILE = "graph.json"
-WEIGHTS_FILE = "weights.safetensors"
+NETWORK_FILE = "model.onnx"
 CALIBRATION_FILE = "calibration.json"
-FORMAT = 1
+FORMAT = 2
+CLASSIFICATION = "classification"
+NOT_MEASURED = "not measured"
+"""What a card says of the data if nobody has measured the quality of its exits."""
 
 
 class ModelFolderError(ValueError):
@@ -36,61 +39,86 @@ class ModelCard:
         path: its folder.
         model_id: hash of structure and weights; used in messages.
         dag: the network with batch norms folded.
+        task: what the outputs mean: the name of the task, as ``name``, and its options.
         labels: class names, in the order of the logits.
-        input_size: height and width of the network's input in pixels.
-        exit_quality: for each exit, shallowest first, the quality on ``quality_data``.
+        input_spec: how an image becomes the network's input.
+        exit_quality: for each exit, shallowest first, the quality on ``quality_data``. Of a network
+            that nobody has measured only the order means anything: the deeper, the better.
+        quality_measured: whether somebody has.
         quality_data: description of the data it was measured on.
         calibration: gates and temperatures, or None if the model was never calibrated.
-        architecture: builder, its arguments, taps and branches, as ``model.json`` holds them.
-        mean: what is subtracted from each colour channel (of 0 to 1).
-        std: what each channel is divided by then.
+        architecture: builder, its arguments, taps and branches, from which the torch module is
+            built, as ``model.json`` holds them; None of a network that only exists as ONNX.
         provenance: how the model was created: command, date, versions.
-        weights_sha256: digest of the weights file that belongs to this card.
+        network_sha256: digest of the ``model.onnx`` that belongs to this card.
     """
 
     name: str
     path: Path
     model_id: str
     dag: ModelDag
+    task: Mapping[str, Any]
     labels: tuple[str, ...]
-    input_size: tuple[int, int]
+    input_spec: InputSpec
     exit_quality: tuple[float, ...]
     quality_data: str
     calibration: Calibration | None
-    architecture: Mapping[str, Any]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    architecture: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    weights_sha256: str = ""
+    network_sha256: str = ""
+    quality_measured: bool = True
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the network's input in pixels."""
+        return self.input_spec.size
+
+    def expected_id(self) -> str:
+        """The id that belongs to the card's contents."""
+        return model_id_of(
+            self.task, self.labels, self.input_spec, self.architecture, self.network_sha256
+        )
 
 
-def structure_id(
-    architecture: Mapping[str, Any],
-    labels: tuple[str, ...],
-    input_size: tuple[int, int],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    weights_sha256: str,
+def model_id_of(
+    task: Mapping[str, Any],
+    labels: Sequence[str],
+    input_spec: InputSpec,
+    architecture: Mapping[str, Any] | None,
+    network_sha256: str,
 ) -> str:
-    """The model id: 16 hexadecimal digits of SHA-256 over structure and weights."""
-    structure = {
+    """The model id: 16 hexadecimal digits of SHA-256 over what decides the answers."""
+    contents = {
+        "task": task,
+        "labels": list(labels),
+        "input": input_spec.to_dict(),
         "architecture": architecture,
-        "labels": labels,
-        "input_size": input_size,
-        "mean": mean,
-        "std": std,
-        "weights": weights_sha256,
+        "network": network_sha256,
     }
-    canonical = json.dumps(structure, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(contents, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def assumed_quality(exits: int) -> tuple[float, ...]:
+    """What stands for the quality of exits that nobody has measured: it rises with depth.
+
+    >>> assumed_quality(1), assumed_quality(4)
+    ((1.0,), (0.25, 0.5, 0.75, 1.0))
+    """
+    return tuple(number / exits for number in range(1, exits + 1))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a model folder that holds a JSON object.
+
+    Raises:
+        ModelFolderError: if it is missing or holds something else.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelFolderError(
-            f"{path} is missing: a model folder holds {MODEL_FILE}, {GRAPH_FILE}, {WEIGHTS_FILE} "
+            f"{path} is missing: a model folder holds {MODEL_FILE}, {GRAPH_FILE}, {NETWORK_FILE} "
             f"and, once calibrated, {CALIBRATION_FILE}"
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -103,7 +131,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def read_card(folder: Path | str) -> ModelCard:
-    """Read and check a model folder, all but its weights.
+    """Read and check a model folder, all but its ``model.onnx``.
 
     Raises:
         ModelFolderError: if a file is missing, not JSON, incomplete, of another format version,
@@ -123,40 +151,57 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
     """
     folder = Path(folder)
     path = folder / MODEL_FILE
-    values = _read_json(path)
+    values = read_json(path)
+    if values.get("format") == 1:
+        raise ModelFolderError(
+            f"{path}: format 1, of an earlier version; convert it: dapdee convert {folder}"
+        )
     if values.get("format") != FORMAT:
         raise ModelFolderError(
             f"{path}: format {values.get('format')!r}, this version reads {FORMAT}"
         )
     graph_path = folder / GRAPH_FILE
     try:
-        dag = ModelDag.from_dict(_read_json(graph_path))
+        dag = ModelDag.from_dict(read_json(graph_path))
     except GraphError as error:
         raise ModelFolderError(f"{graph_path}: {error}") from error
+    return card_of(folder, values, dag, read_calibration(folder) if with_calibration else None)
+
+
+def card_of(
+    folder: Path, values: Mapping[str, Any], dag: ModelDag, calibration: Calibration | None
+) -> ModelCard:
+    """A card from what the files of a folder hold, its id unchecked.
+
+    Raises:
+        ModelFolderError: if an entry is missing or of the wrong kind, or contradicts another.
+    """
+    path = folder / MODEL_FILE
     try:
-        height, width = (int(side) for side in values["input"]["size"])
-        red, green, blue = (float(v) for v in values["input"]["mean"])
-        red_std, green_std, blue_std = (float(v) for v in values["input"]["std"])
-        quality = named(values, "quality")
+        quality = values["quality"]
+        measured = quality["exits"] is not None
+        architecture = values.get("architecture")
         card = ModelCard(
             name=str(values["name"]),
             path=folder,
             model_id=str(values["model_id"]),
             dag=dag,
+            task={**values["task"], "name": str(values["task"]["name"])},
             labels=tuple(str(label) for label in values["labels"]),
-            input_size=(height, width),
-            exit_quality=tuple(float(a) for a in quality["exits"]),
+            input_spec=InputSpec.from_dict(values["input"]),
+            exit_quality=(
+                tuple(float(a) for a in quality["exits"])
+                if measured
+                else assumed_quality(len(dag.exits))
+            ),
+            quality_measured=measured,
             quality_data=str(quality["data"]),
-            calibration=_read_calibration(folder) if with_calibration else None,
-            architecture=dict(values["architecture"]),
-            mean=(red, green, blue),
-            std=(red_std, green_std, blue_std),
+            calibration=calibration,
+            architecture=None if architecture is None else dict(architecture),
             provenance=dict(values["provenance"]),
-            weights_sha256=str(values["weights"]["sha256"]),
+            network_sha256=str(values["network"]["sha256"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ModelFolderError):
-            raise
         raise ModelFolderError(
             f"{path}: an entry is missing or of the wrong kind: {type(error).__name__}: {error}"
         ) from error
@@ -164,12 +209,17 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
     return card
 
 
-def _read_calibration(folder: Path) -> Calibration | None:
+def read_calibration(folder: Path) -> Calibration | None:
+    """A folder's calibration, if it has one.
+
+    Raises:
+        ModelFolderError: if the file holds something else.
+    """
     path = folder / CALIBRATION_FILE
     if not path.exists():
         return None
     try:
-        return Calibration.from_dict(_read_json(path))
+        return Calibration.from_dict(read_json(path))
     except CalibrationError as error:
         raise ModelFolderError(f"{path}: {error}") from error
 
@@ -183,14 +233,16 @@ def _check(card: ModelCard) -> None:
     path = card.path / MODEL_FILE
     exits = card.dag.exits
     for number, outputs in enumerate(exits, start=1):
+        if card.task["name"] != CLASSIFICATION:
+            break
         shapes = [card.dag.by_name[name].shape for name in outputs]
         if shapes != [(1, len(card.labels))]:
             raise ModelFolderError(
                 f"{path} names {len(card.labels)} labels, but exit {number} ({outputs[0]!r}) puts "
                 f"out shape {' and '.join(map(str, shapes))}"
             )
-    taps = card.architecture.get("taps", [])
-    if len(taps) + 1 != len(exits):
+    taps = [] if card.architecture is None else card.architecture.get("taps", [])
+    if card.architecture is not None and len(taps) + 1 != len(exits):
         raise ModelFolderError(
             f"{path} names {len(taps)} taps, which makes {len(taps) + 1} exits; {GRAPH_FILE} has "
             f"{len(exits)}"
@@ -225,14 +277,31 @@ def check_id(card: ModelCard) -> None:
         ModelFolderError: if they differ.
     """
     path = card.path / MODEL_FILE
-    expected = structure_id(
-        card.architecture, card.labels, card.input_size, card.mean, card.std, card.weights_sha256
-    )
+    expected = card.expected_id()
     if card.model_id != expected:
         raise ModelFolderError(
             f"{path}: model id {card.model_id!r} does not match its contents ({expected!r}): the "
             "file was edited; save the model again"
         )
+
+
+def network_bytes(card: ModelCard) -> bytes:
+    """What a model's ``model.onnx`` holds, if it is the file that the card was written with.
+
+    Raises:
+        ModelFolderError: if it cannot be read, or is another.
+    """
+    path = card.path / NETWORK_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelFolderError(f"{path} cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != card.network_sha256:
+        raise ModelFolderError(
+            f"{path} ({len(content)} bytes) is not the file that {MODEL_FILE} was saved with: it "
+            "is corrupt or of another model; copy the folder again"
+        )
+    return content
 
 
 def _model_homes() -> list[Path]:
@@ -245,14 +314,14 @@ def _model_homes() -> list[Path]:
 
 
 def spoken_name(model_id: str) -> str:
-    """Display name of a model known by its id: ``roadsigns (285582811ede)``.
+    """Display name of a model known by its id: ``roadsigns (ef3051a838df)``.
 
     The name is that of the installed model with this id; otherwise only the short id is shown.
     """
     for home in _model_homes():
         for path in sorted(home.glob(f"*/{MODEL_FILE}")):
             with contextlib.suppress(ModelFolderError):
-                values = _read_json(path)
+                values = read_json(path)
                 if values.get("model_id") == model_id:
                     return f"{path.parent.name} ({model_id[:12]})"
     return model_id[:12]

@@ -1,47 +1,48 @@
-"""Writes a trained model to a folder, and reads it back.
+"""A trained model as a torch module, written to a model folder and read back from one.
 
-``model.json`` says how to build the network again, ``weights.safetensors`` holds its weights,
-``graph.json`` its DAG (so that a planner needs no torch), ``calibration.json`` what was measured.
+``model.onnx`` holds the weights, under the names that they have in the module's state; the
+``architecture`` in ``model.json`` says how to build the module again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from google.protobuf.message import DecodeError
 from torch import Tensor
 
+from dapdee_ros.engines.engine import EngineError
+from dapdee_ros.engines.onnx_export import exported
+from dapdee_ros.engines.onnx_model import OnnxError
+from dapdee_ros.engines.onnx_weights import UNNAMED, narrow
 from dapdee_ros.engines.torch_engine import TorchEngine
 from dapdee_ros.exits.builders import BuilderError, build_backbone
 from dapdee_ros.exits.card import (
-    CALIBRATION_FILE,
-    FORMAT,
+    CLASSIFICATION,
     GRAPH_FILE,
     MODEL_FILE,
-    WEIGHTS_FILE,
+    NETWORK_FILE,
     ModelCard,
     ModelFolderError,
     check_id,
-    read_card,
+    network_bytes,
     read_parts,
-    structure_id,
 )
+from dapdee_ros.exits.gates import Calibration
+from dapdee_ros.exits.image_input import InputSpec
+from dapdee_ros.exits.model_folder_writer import write_model_folder
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
-from dapdee_ros.files import whole_file
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import ModelFails, TracedModel, trace
 
-_COUNTER = ".num_batches_tracked"
-# What the names of the weights of exits before the deepest begin with, their place following.
-_BRANCHES = "branches."
+COUNTER = ".num_batches_tracked"
+"""What the names of counters end with, which are part of the state and no weights."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: (t.half() if t.is_floating_point() and t.ndim > 1 else t).cpu().contiguous()
         for name, t in state.items()
-        if not name.endswith(_COUNTER)
+        if not name.endswith(COUNTER)
     }
 
 
@@ -157,7 +158,7 @@ def load_weights(model: MultiExit, stored: Mapping[str, Tensor], where: str) -> 
         ModelFolderError: if names or shapes differ, or a number is not finite.
     """
     state = model.state_dict()
-    expected = {name for name in state if not name.endswith(_COUNTER)}
+    expected = {name for name in state if not name.endswith(COUNTER)}
     missing, foreign = sorted(expected - set(stored)), sorted(set(stored) - expected)
     if missing or foreign:
         raise ModelFolderError(
@@ -188,6 +189,7 @@ def save_model(
     exit_quality: Sequence[float],
     quality_data: str,
     provenance: Mapping[str, Any],
+    calibration: Calibration | None = None,
 ) -> ModelCard:
     """Write a model folder and read its card back.
 
@@ -205,47 +207,45 @@ def save_model(
         exit_quality: measured with the weights in half precision.
         quality_data: description of the data.
         provenance: JSON values.
+        calibration: of this model; it gets the model's id.
 
     Raises:
-        ModelFolderError: if the parts do not fit each other.
+        ModelFolderError: if the parts do not fit each other, or the network cannot be written as
+            ONNX.
+        FileError: if a file cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     stored = half_precision(model.state_dict())
-    load_weights(model, stored, str(folder / WEIGHTS_FILE))
-    weights = save(stored)
-    digest = hashlib.sha256(weights).hexdigest()
-    architecture = {**architecture, "taps": list(model.taps)}
-    labels = tuple(labels)
-    mean, std = tuple(map(float, mean)), tuple(map(float, std))
-    values = {
-        "format": FORMAT,
-        "name": name,
-        "model_id": structure_id(architecture, labels, model.input_size, mean, std, digest),
-        "architecture": architecture,
-        "input": {"size": list(model.input_size), "mean": list(mean), "std": list(std)},
-        "labels": list(labels),
-        "quality": {"exits": list(exit_quality), "data": quality_data},
-        "weights": {"sha256": digest, "bytes": len(weights)},
-        "provenance": dict(provenance),
-    }
-    dag = runner_of(model).dag
-    # All drafts first, so that a full disk leaves the old model; they are renamed from right to
-    # left, the card last.
-    with (
-        whole_file(folder / MODEL_FILE) as card_draft,
-        whole_file(folder / GRAPH_FILE) as graph_draft,
-        whole_file(folder / WEIGHTS_FILE) as weights_draft,
-    ):
-        weights_draft.write_bytes(weights)
-        graph_draft.write_bytes(_json(dag.to_dict(), indent=None))
-        card_draft.write_bytes(_json(values, indent=1))
-        (folder / CALIBRATION_FILE).unlink(missing_ok=True)
-    return read_card(folder)
+    load_weights(model, stored, str(folder / NETWORK_FILE))
+    try:
+        network, dag = exported(_traced(model))
+    except OnnxError as error:
+        raise ModelFolderError(f"{folder / NETWORK_FILE}: {error}") from error
+    _complete(network, stored)
+    narrow(network, [key for key, tensor in stored.items() if tensor.dtype == torch.float16])
+    return write_model_folder(
+        folder,
+        network=network,
+        dag=dag,
+        name=name,
+        task={"name": CLASSIFICATION},
+        labels=tuple(labels),
+        input_spec=InputSpec.of(model.input_size, mean, std),
+        exit_quality=exit_quality,
+        quality_data=quality_data,
+        provenance=provenance,
+        architecture={**architecture, "taps": list(model.taps)},
+        calibration=calibration,
+    )
 
 
-def _json(values: Mapping[str, Any], indent: int | None) -> bytes:
-    return (json.dumps(values, indent=indent) + "\n").encode()
+def _complete(network: onnx.ModelProto, state: Mapping[str, Tensor]) -> None:
+    """Add to a network what the module's state holds and nothing in the network reads."""
+    there = {tensor.name for tensor in network.graph.initializer}
+    for name, tensor in state.items():
+        if name not in there:
+            weight = onnx.numpy_helper.from_array(tensor.numpy(), name)
+            network.graph.initializer.append(weight)
 
 
 def load_module(
@@ -259,30 +259,54 @@ def load_module(
 
     Raises:
         ModelFolderError: naming the file and what is wrong with it.
+        EngineError: if the model is not one that torch can build.
     """
     card = read_parts(folder, with_calibration=with_calibration)
-    path = card.path / WEIGHTS_FILE
+    architecture = architecture_in(card)
+    path = card.path / NETWORK_FILE
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelFolderError(f"{path} cannot be read: {error}") from error
-    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
-        raise ModelFolderError(
-            f"{path} ({len(content)} bytes) is not the file that {MODEL_FILE} was saved with: it "
-            "is corrupt or of another model; copy the folder again"
-        )
+        network = onnx.load_model_from_string(network_bytes(card))
+    except DecodeError as error:
+        raise ModelFolderError(f"{path} is no ONNX file: {error}") from error
     try:
-        stored = load(content)
-    except SafetensorError as error:
-        raise ModelFolderError(f"{path} is not a safetensors file: {error}") from error
-    try:
-        model = build_multi_exit(card.architecture, card.input_size, card.mean, card.std)
+        spec = card.input_spec
+        model = build_multi_exit(architecture, spec.size, spec.mean, spec.std)
     except (BuilderError, GraphError) as error:
         raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
     # Only now, so that a network that cannot be built is reported as such, not as a wrong id.
     check_id(card)
-    load_weights(model, stored, str(path))
+    load_weights(model, _state_in(network), str(path))
     return card, model.eval()
+
+
+def architecture_in(card: ModelCard) -> Mapping[str, Any]:
+    """What a card says of the torch module.
+
+    Raises:
+        EngineError: if torch cannot build one.
+    """
+    spec = card.input_spec
+    if card.architecture is None:
+        raise EngineError(
+            f"{card.path} says of no architecture that torch could build, it holds only "
+            f"{NETWORK_FILE}: use engine onnxruntime"
+        )
+    if replace(spec, resize="stretch", pad_value=0) != InputSpec(spec.size, spec.mean, spec.std):
+        raise EngineError(
+            f"{card.path / MODEL_FILE}: networks built by torch take colours as rgb and scale "
+            f"bytes by 1/255, here they are {spec.colour} and {spec.scale:g}: use engine "
+            "onnxruntime"
+        )
+    return card.architecture
+
+
+def _state_in(network: onnx.ModelProto) -> dict[str, Tensor]:
+    """The weights of a network that have a name; the others are constants of its operators."""
+    return {
+        tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        for tensor in network.graph.initializer
+        if not tensor.name.startswith(UNNAMED)
+    }
 
 
 def load_model(folder: Path | str) -> LoadedModel:
@@ -294,7 +318,7 @@ def load_model(folder: Path | str) -> LoadedModel:
     card, traced = load_traced(folder)
     # There is no other reference to the weights, so each is freed as soon as it is folded.
     runner = GraphRunner(traced, use_up=True)
-    check_graph(card, runner.dag)
+    check_graph(card.path, card.dag, runner.dag)
     return LoadedModel(card, runner)
 
 
@@ -308,76 +332,18 @@ def load_traced(folder: Path | str) -> tuple[ModelCard, TracedModel]:
     return card, _traced(model)
 
 
-def check_graph(card: ModelCard, dag: ModelDag) -> None:
-    """Hold a card's DAG against that of the network as it runs here.
+def check_graph(path: Path, written: ModelDag, dag: ModelDag) -> None:
+    """Hold the DAG that a folder holds against that of the network as it runs here.
 
     Raises:
         ModelFolderError: if they differ.
     """
-    difference = _difference(card.dag, dag)
+    difference = _difference(written, dag)
     if difference:
         raise ModelFolderError(
-            f"{card.path / GRAPH_FILE} is not the graph of this network as it is traced here: "
+            f"{path / GRAPH_FILE} is not the graph of this network as it is traced here: "
             f"{difference}; plans made from it would not fit. Save the model again here"
         )
-
-
-def start_from(
-    folders: Sequence[Path | str], model: MultiExit, architecture: Mapping[str, Any]
-) -> list[ModelCard]:
-    """Put the weights of stored models into a network of the same layers, to train it further.
-
-    Arguments of the builder, such as a dropout, may differ, as long as the layers are the same.
-    The exits may sit elsewhere: one at a node that carries an exit in both, of the same branch,
-    starts with that one's weights, any other with fresh ones.
-
-    Several models have their weights averaged (M. Wortsman et al., "Model soups: averaging weights
-    of multiple fine-tuned models improves accuracy without increasing inference time", ICML 2022).
-    That only helps with models that were trained from one another or from a common one.
-
-    Raises:
-        ModelFolderError: if a folder cannot be loaded, or its network is another.
-    """
-    built = {
-        name: tensor.clone()
-        for name, tensor in model.state_dict().items()
-        if name.startswith(_BRANCHES) and not name.endswith(_COUNTER)
-    }
-    cards = []
-    given: dict[str, list[Tensor]] = {}
-    for folder in folders:
-        card, stored = load_module(folder, with_calibration=False)
-        for key in ("builder", "classes"):
-            if card.architecture[key] != architecture[key]:
-                raise ModelFolderError(
-                    f"{card.path} cannot be started from: its {key} is {card.architecture[key]}, "
-                    f"here it is {architecture[key]}"
-                )
-        own = _weights_for(model, stored, card.architecture["branch"] == architecture["branch"])
-        # One at a time, so that a message names the folder that does not fit.
-        load_weights(model, {**built, **own}, str(card.path))
-        for name, tensor in own.items():
-            given.setdefault(name, []).append(tensor)
-        cards.append(card)
-    mean = {name: torch.stack(tensors).mean(0) for name, tensors in given.items()}
-    load_weights(model, {**built, **mean}, " and ".join(str(card.path) for card in cards))
-    return cards
-
-
-def _weights_for(model: MultiExit, stored: MultiExit, same_branch: bool) -> dict[str, Tensor]:
-    """What ``stored`` has for ``model``, by the names it has there."""
-    own = {}
-    for key, tensor in stored.state_dict().items():
-        name = key
-        if key.startswith(_BRANCHES):
-            place, _, rest = key.removeprefix(_BRANCHES).partition(".")
-            tap = stored.taps[int(place)]
-            if not (same_branch and tap in model.taps):
-                continue
-            name = f"{_BRANCHES}{model.taps.index(tap)}.{rest}"
-        if not name.endswith(_COUNTER):
-            own[name] = tensor
-    return own
 
 
 def _difference(written: ModelDag, traced: ModelDag) -> str:

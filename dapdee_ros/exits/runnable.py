@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dapdee_ros.engines.engine import ENGINES, Engine, EngineError
-from dapdee_ros.exits.card import ModelCard, ModelFolderError, read_card
-from dapdee_ros.files import FileError, own_files
+from dapdee_ros.engines.engine import ENGINES, TORCH_MISSING, Engine, EngineError
+from dapdee_ros.exits.card import (
+    NETWORK_FILE,
+    ModelCard,
+    ModelFolderError,
+    network_bytes,
+    read_card,
+)
 
 if TYPE_CHECKING:
     from dapdee_ros.engines.onnx_model import OnnxModel
-
-log = logging.getLogger(__name__)
-
-_EXPORT = "1"
-"""Changes with whatever changes the exported file."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Runnable:
 
 
 def load_runnable(
-    folder: Path | str, engine: str = "torch", *, threads: int = 1, provider: str = "cpu"
+    folder: Path | str, engine: str = ENGINES[0], *, threads: int = 1, provider: str = "cpu"
 ) -> Runnable:
     """Load a model for an engine.
 
@@ -51,10 +50,12 @@ def load_runnable(
     if engine not in ENGINES:
         raise EngineError(f"there is no engine {engine!r}; choose from {list(ENGINES)}")
     if engine == "torch":
-        import torch
+        try:
+            import torch
 
-        from dapdee_ros.exits.model_folder import load_model
-
+            from dapdee_ros.exits.model_folder import load_model
+        except ImportError as error:
+            raise EngineError(f"the engine 'torch' {TORCH_MISSING} ({error})") from error
         torch.set_num_threads(threads)
         model = load_model(folder)
         return Runnable(model.card, model.engine)
@@ -71,26 +72,9 @@ def load_runnable(
 
 
 def _network(card: ModelCard) -> OnnxModel:
-    """A model in ONNX: exported with torch the first time, then read from the user's files."""
     from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel
 
-    path = own_files() / "networks" / f"{card.model_id[:16]}-{_EXPORT}.onnx"
-    if path.is_file():
-        try:
-            return OnnxModel.load(path, card.dag)
-        except OnnxError as error:
-            log.warning("exporting again, the kept network cannot be used: %s", error)
-    from dapdee_ros.engines.onnx_export import export
-    from dapdee_ros.exits.model_folder import check_graph, load_traced
-
-    _, traced = load_traced(card.path)
     try:
-        network = export(traced)
+        return OnnxModel.parse(network_bytes(card), card.dag)
     except OnnxError as error:
-        raise ModelFolderError(f"{card.path}: {error}") from error
-    check_graph(card, network.dag)
-    try:
-        network.save(path)
-    except FileError as error:
-        log.warning("the network is not kept for next time: %s", error)
-    return network
+        raise ModelFolderError(f"{card.path / NETWORK_FILE}: {error}") from error

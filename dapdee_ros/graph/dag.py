@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import numpy as np
+
+_USUAL_DTYPE = "float32"
 
 
 class GraphError(ValueError):
@@ -35,6 +39,46 @@ class Node:
     dtype: str
     output_bytes: int
     flops: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The node as plain JSON values, without what is usual; ``from_dict`` reads it back."""
+        values: dict[str, Any] = {
+            "name": self.name,
+            "op": self.op,
+            "inputs": list(self.inputs),
+            "shape": list(self.shape),
+            "flops": self.flops,
+        }
+        if self.dtype != _USUAL_DTYPE:
+            values["dtype"] = self.dtype
+        if self.output_bytes != _bytes_of(self.shape, self.dtype):
+            values["output_bytes"] = self.output_bytes
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Node:
+        """Build a node from ``to_dict``'s values.
+
+        Raises:
+            KeyError, TypeError, ValueError: if a value is missing or of the wrong kind.
+        """
+        shape, dtype = (
+            tuple(int(d) for d in values["shape"]),
+            str(values.get("dtype", _USUAL_DTYPE)),
+        )
+        return cls(
+            name=str(values["name"]),
+            op=str(values["op"]),
+            inputs=tuple(str(i) for i in values["inputs"]),
+            shape=shape,
+            dtype=dtype,
+            output_bytes=int(values.get("output_bytes", _bytes_of(shape, dtype))),
+            flops=int(values["flops"]),
+        )
+
+
+def _bytes_of(shape: Sequence[int], dtype: str) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -187,20 +231,10 @@ class ModelDag:
         """The DAG as plain JSON values; ``from_dict`` reads it back.
 
         An exit of one output is that node's name, as in earlier versions, which knew no others.
+        What is usual is left out: float32, and as many bytes as shape and dtype make.
         """
         return {
-            "nodes": [
-                {
-                    "name": n.name,
-                    "op": n.op,
-                    "inputs": list(n.inputs),
-                    "shape": list(n.shape),
-                    "dtype": n.dtype,
-                    "output_bytes": n.output_bytes,
-                    "flops": n.flops,
-                }
-                for n in self.nodes
-            ],
+            "nodes": [n.to_dict() for n in self.nodes],
             "exits": [list(o) if len(o) > 1 else o[0] for o in self.exits],
         }
 
@@ -212,18 +246,7 @@ class ModelDag:
             GraphError: if a key is missing or of the wrong kind, or the graph is not a DAG.
         """
         try:
-            nodes = tuple(
-                Node(
-                    name=str(n["name"]),
-                    op=str(n["op"]),
-                    inputs=tuple(str(i) for i in n["inputs"]),
-                    shape=tuple(int(d) for d in n["shape"]),
-                    dtype=str(n["dtype"]),
-                    output_bytes=int(n["output_bytes"]),
-                    flops=int(n["flops"]),
-                )
-                for n in data["nodes"]
-            )
+            nodes = tuple(Node.from_dict(n) for n in data["nodes"])
             exits = tuple(
                 (e,) if isinstance(e, str) else tuple(str(name) for name in e)
                 for e in data["exits"]

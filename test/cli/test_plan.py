@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dapdee_ros.cli.main import main
-from dapdee_ros.exits.card import structure_id
+from dapdee_ros.exits.card import model_id_of
+from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.from_card import sample_profiles
@@ -47,28 +48,22 @@ def small_model(folder: Path) -> str:
         ),
         (("early",), ("late",)),
     )
-    architecture = {
-        "builder": "none",
-        "classes": 3,
-        "arguments": {},
-        "taps": ["neck"],
-        "branch": {"width": 8, "grid": 2},
-    }
-    labels, size, mean, std = ("a", "b", "c"), (64, 64), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
-    model_id = structure_id(architecture, labels, size, mean, std, "0" * 64)
+    labels, task = ("a", "b", "c"), {"name": "classification"}
+    input_spec = InputSpec((64, 64), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    model_id = model_id_of(task, labels, input_spec, None, "0" * 64)
     folder.mkdir(parents=True)
     (folder / "graph.json").write_text(json.dumps(dag.to_dict()))
     (folder / "model.json").write_text(
         json.dumps(
             {
-                "format": 1,
+                "format": 2,
                 "name": "small",
                 "model_id": model_id,
-                "architecture": architecture,
+                "task": task,
                 "labels": labels,
-                "input": {"size": size, "mean": mean, "std": std},
+                "input": input_spec.to_dict(),
                 "quality": {"exits": [0.8, 0.95], "data": "none"},
-                "weights": {"sha256": "0" * 64},
+                "network": {"sha256": "0" * 64},
                 "provenance": {},
             }
         )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from dapdee_ros.exits.calibration import calibrate
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
-from dapdee_ros.exits.model_folder import load_model, load_module, save_model
+from dapdee_ros.exits.model_folder import architecture_in, load_model, load_module, save_model
 
 
 @pytest.fixture
@@ -47,12 +47,16 @@ def test_what_is_loaded_is_what_was_saved(saved: ModelCard) -> None:
 
 
 def test_weights_are_halved_on_disk_and_no_pickle_is_there(saved: ModelCard) -> None:
-    stored = load_file(saved.path / "weights.safetensors")
-    kernels = [t for t in stored.values() if t.ndim > 1]
-    assert kernels
-    assert all(t.dtype is torch.float16 for t in kernels)
+    _, module = load_module(saved.path)
+    network = onnx.load(saved.path / "model.onnx")
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in network.graph.initializer}
+    state = {k: v for k, v in module.state_dict().items() if "num_batches" not in k}
+    assert {name for name in stored if not name.startswith("~")} == set(state)
+    for name, tensor in state.items():
+        assert stored[name].dtype == (np.float16 if tensor.ndim > 1 else np.float32)
+        np.testing.assert_array_equal(stored[name].astype(np.float32), tensor.numpy())
     assert sorted(p.name for p in saved.path.iterdir()) == [
-        "graph.json", "model.json", "weights.safetensors",
+        "graph.json", "model.json", "model.onnx",
     ]  # fmt: skip
 
 
@@ -62,16 +66,16 @@ def test_saving_a_loaded_model_again_changes_nothing(saved: ModelCard, tmp_path:
         tmp_path / "again",
         module,
         name=card.name,
-        architecture=card.architecture,
+        architecture=architecture_in(card),
         labels=card.labels,
-        mean=card.mean,
-        std=card.std,
+        mean=card.input_spec.mean,
+        std=card.input_spec.std,
         exit_quality=card.exit_quality,
         quality_data=card.quality_data,
         provenance=card.provenance,
     )
     assert again.model_id == card.model_id
-    for name in ("model.json", "graph.json", "weights.safetensors"):
+    for name in ("model.json", "graph.json", "model.onnx"):
         assert (tmp_path / "again" / name).read_bytes() == (saved.path / name).read_bytes()
 
 
@@ -83,10 +87,10 @@ def test_the_id_is_of_structure_and_weights(saved: ModelCard, tmp_path: Path) ->
         tmp_path / "other",
         module,
         name="another name",
-        architecture=card.architecture,
+        architecture=architecture_in(card),
         labels=card.labels,
-        mean=card.mean,
-        std=card.std,
+        mean=card.input_spec.mean,
+        std=card.input_spec.std,
         exit_quality=card.exit_quality,
         quality_data=card.quality_data,
         provenance=card.provenance,
@@ -105,9 +109,9 @@ def test_the_card_needs_no_torch(saved: ModelCard) -> None:
 
 @pytest.mark.parametrize("kept", [0, 5, 1000, -1])
 def test_torn_weights(folder: Path, kept: int) -> None:
-    path = folder / "weights.safetensors"
+    path = folder / "model.onnx"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ModelFolderError, match=r"weights\.safetensors .* is corrupt or of another"):
+    with pytest.raises(ModelFolderError, match=r"model\.onnx .* is corrupt or of another"):
         load_model(folder)
 
 
@@ -138,7 +142,11 @@ def _set(*path_and_value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("architecture", {"builder": "roadsigns"}), "taps"),
         (_set("input", "size", [32, 32]), r"input is uint8 of size \(32, 32\)"),
         (_set("quality", "exits", [0.5]), "1 qualities for 3 exits"),
-        (_set("format", 99), "format 99, this version reads 1"),
+        (_set("format", 99), "format 99, this version reads 2"),
+        (_set("format", 1), r"format 1, of an earlier version; convert it: dapdee convert /"),
+        (_set("input", "colour", "cmyk"), r"colour must be one of \['rgb', 'bgr'\], got 'cmyk'"),
+        (_set("input", "size", [64]), "missing or of the wrong kind"),
+        (_set("task", {}), "missing or of the wrong kind: KeyError: 'name'"),
         (_set("input", {}), "missing or of the wrong kind: KeyError: 'size'"),
     ],
 )
@@ -150,7 +158,7 @@ def test_a_wrong_entry_is_named(
         load_model(folder)
 
 
-@pytest.mark.parametrize("name", ["model.json", "graph.json", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["model.json", "graph.json", "model.onnx"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelFolderError, match=name):
@@ -166,16 +174,24 @@ def test_a_torn_json_file_is_named(folder: Path, name: str, content: bytes) -> N
 
 
 def test_weights_of_another_shape_are_named(folder: Path) -> None:
-    stored = load_file(folder / "weights.safetensors")
     name = "backbone.stem.0.weight"
-    for changed, message in (
-        ({**stored, name: stored[name][:1].contiguous()}, "stem.0.weight has shape"),
-        ({k: v for k, v in stored.items() if k != name}, "1 tensors are missing"),
-        ({**stored, name: stored[name] * float("nan")}, "not finite"),
+    whole = (folder / "model.onnx").read_bytes()
+    for change, message in (
+        (lambda kernel: kernel[:1], "stem.0.weight has shape"),
+        (lambda _: None, "1 tensors are missing"),
+        (lambda kernel: kernel * np.float16(np.nan), "not finite"),
     ):
-        save_file(changed, folder / "weights.safetensors")
-        digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-        _edit(folder / "model.json", _set("weights", "sha256", digest))
+        network = onnx.load_model_from_string(whole)
+        weights = network.graph.initializer
+        (place,) = (i for i, tensor in enumerate(weights) if tensor.name == name)
+        changed = change(onnx.numpy_helper.to_array(weights[place]))
+        if changed is None:
+            del weights[place]
+        else:
+            weights[place].CopyFrom(onnx.numpy_helper.from_array(changed, name))
+        onnx.save(network, folder / "model.onnx")
+        digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+        _edit(folder / "model.json", _set("network", "sha256", digest))
         card_id = _expected_id(folder)
         _edit(folder / "model.json", _set("model_id", card_id))
         with pytest.raises(ModelFolderError, match=message):

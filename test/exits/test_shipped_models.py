@@ -22,7 +22,7 @@ def test_shipped_models_load_and_say_where_they_come_from(folder: Path) -> None:
     assert card.calibration is not None
     assert card.calibration.frames >= 1000
     assert {p.name for p in folder.iterdir()} == {
-        "model.json", "graph.json", "weights.safetensors", "calibration.json",
+        "model.json", "graph.json", "model.onnx", "calibration.json",
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from dapdee_ros.core.frames import FramePlan, Place
 from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.exits.model_folder import LoadedModel
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.runner import GraphRunner
@@ -40,13 +41,11 @@ def loaded(module: nn.Module) -> LoadedModel:
         model_id="detector",
         dag=runner.dag,
         labels=("thing",),
-        input_size=(SIZE, SIZE),
+        task={"name": "classification"},
+        input_spec=InputSpec((SIZE, SIZE), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         exit_quality=(0.2, 0.4),
         quality_data="nothing",
         calibration=None,
-        architecture={},
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
     )
     return LoadedModel(card, runner)
 
