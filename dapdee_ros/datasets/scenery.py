@@ -43,6 +43,10 @@ class Draws:
         """True for this share of the calls."""
         return self.uniform() < share
 
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Raw random words, uint64 ``(count,)``."""
+        return self._words.random_raw(count)
+
     def lattice(self, rows: int, columns: int) -> Image:
         """float32 ``(rows, columns)`` of values from -1 to 1."""
         count = rows * columns
