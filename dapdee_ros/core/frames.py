@@ -112,6 +112,11 @@ class HeadFrame:
     car_id: str = ""
     context: Any = None
 
+    @property
+    def is_announcement(self) -> bool:
+        """Whether it is no frame: it says which tensors the next ones will have."""
+        return self.number == 0 and bool(self.specs) and not self.data
+
 
 @dataclass(frozen=True)
 class TailAnswer:

@@ -2,14 +2,17 @@
 
 One inference thread does all computing. Before it stands a mailbox for every car, in which that
 car's newest frame wins; the one that it displaces is answered as busy at once, so that its head
-need not wait for nothing. Cars are served in turn, so none can displace or starve another's
-frames. ``TailCore.handle`` takes an event and its time and says what is to be done.
+need not wait for nothing. Cars are served in turn, so none can displace or starve another's frames.
+A frame whose part of the network has yet to be compiled waits for that in its car's mailbox, while
+other cars' frames, and those that came before it, go on. ``TailCore.handle`` takes an event and its
+time and says what is to be done.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +38,7 @@ class TensorsArrived:
         sent_s: when it was sent, on the car's clock; only ever echoed.
         received_bytes: coded tensor bytes.
         car_id: the car it came from.
+        part: what of the network it needs; equal for frames that need the same.
         payload: the frame itself, for whoever computes it.
         context: whatever shall come back with the answer.
     """
@@ -45,6 +49,7 @@ class TensorsArrived:
     sent_s: float
     received_bytes: int
     car_id: str = ""
+    part: Hashable = None
     payload: Any = None
     context: Any = None
 
@@ -73,11 +78,23 @@ class TailFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TailUnready:
+    """The frame in work cannot be computed before its part is compiled; ``PartReady`` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartReady:
+    """What frames of one part waited for is over: it was compiled, or cannot be."""
+
+    part: Hashable
+
+
+@dataclass(frozen=True, slots=True)
 class TailStopped:
     """The edge ends."""
 
 
-TailEvent = TensorsArrived | TailComputed | TailFailed | TailStopped
+TailEvent = TensorsArrived | TailComputed | TailFailed | TailUnready | PartReady | TailStopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,7 @@ class TailCore:
         self.refused: dict[Status, int] = dict.fromkeys(list(Status)[1:], 0)
         self._waiting: OrderedDict[str, tuple[TensorsArrived, float]] = OrderedDict()
         self._work: tuple[TensorsArrived, float, float] | None = None
+        self._compiling: set[Hashable] = set()
         self._stopped = False
 
     @property
@@ -133,22 +151,39 @@ class TailCore:
             while self._waiting:
                 _, waiting = self._waiting.popitem(last=False)
                 actions.append(self._refuse(*waiting, Status.BUSY, BUSY_SHUTDOWN, now_s))
+        elif isinstance(event, PartReady):
+            self._compiling.discard(event.part)
         else:
             if self._work is None:
                 raise ValueError("no frame is in work")
             frame, received_s, begun_s = self._work
             self._work = None
-            if isinstance(event, TailFailed):
+            if isinstance(event, TailUnready):
+                actions += self._put_back(frame, received_s, now_s)
+            elif isinstance(event, TailFailed):
                 refusal = self._refuse(frame, received_s, event.status, event.reason, now_s)
                 actions.append(refusal)
             else:
                 actions.append(self._answer(frame, received_s, begun_s, event, now_s))
-        if self._work is None and self._waiting:
+        if self._work is None:
             # The car that has waited longest; its next frame queues up behind all others.
-            _, (frame, received_s) = self._waiting.popitem(last=False)
-            self._work = (frame, received_s, now_s)
-            actions.append(RunTail(frame))
+            ready = (f for f, _ in self._waiting.values() if f.part not in self._compiling)
+            if (next_frame := next(ready, None)) is not None:
+                frame, received_s = self._waiting.pop(next_frame.car_id)
+                self._work = (frame, received_s, now_s)
+                actions.append(RunTail(frame))
         return actions
+
+    def _put_back(self, frame: TensorsArrived, received_s: float, now_s: float) -> list[SendAnswer]:
+        """A frame whose part is not ready goes back to the head of the queue."""
+        if self._stopped:
+            return [self._refuse(frame, received_s, Status.BUSY, BUSY_SHUTDOWN, now_s)]
+        self._compiling.add(frame.part)
+        if frame.car_id in self._waiting:
+            return [self._refuse(frame, received_s, Status.BUSY, BUSY_NEWER, now_s)]
+        self._waiting[frame.car_id] = (frame, received_s)
+        self._waiting.move_to_end(frame.car_id, last=False)
+        return []
 
     def _make_room(
         self, frame: TensorsArrived, now_s: float

@@ -79,6 +79,9 @@ class _Port:
         runtime = self._runtime  # the link's thread may deliver this while another thread stops it
         if runtime is not None and not self._refused("frame of another car", message.car_id):
             frame = message_to_head_frame(message)
+            if frame.is_announcement:
+                runtime.expect(frame)
+                return
             runtime.submit(replace(frame, car_id=self.car.car_id, context=(self, message.header)))
 
     def _echo(self, probe: msg.Probe) -> None:

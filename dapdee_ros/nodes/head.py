@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import UInt32
+from std_msgs.msg import Header, UInt32
 
 import dapdee_ros.msg as msg
 from dapdee_ros.core.frames import (
@@ -120,6 +120,7 @@ class Head(ModelLifecycleNode):
             rejections=self.rejections,
             check_plan=self._check_plan,
             unused=self._tell_unused,
+            announce=self._announce,
             trace=self._trace,
         )
         self._measured = measures_of(self.network.card)
@@ -295,6 +296,10 @@ class Head(ModelLifecycleNode):
 
     def _publish_tensors(self, frame: HeadFrame) -> None:
         self._tensors.publish(head_frame_to_message(frame, frame.context.header, self._car.car_id))
+
+    def _announce(self, frame: HeadFrame) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._tensors.publish(head_frame_to_message(frame, header, self._car.car_id))
 
     def _publish(self, result: FrameResult) -> None:
         if self.network is not None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dapdee_ros.codecs import TensorSpec
 from dapdee_ros.core.frames import FramePlan, FrameResult, HeadFrame, TailAnswer
 from dapdee_ros.core.head import SHUTDOWN, SUPERSEDED, HeadCore
 from dapdee_ros.core.head_events import (
@@ -74,6 +75,7 @@ class HeadRuntime:
         rejections: Rejections | None = None,
         check_plan: Callable[[FramePlan], None] | None = None,
         unused: Callable[[Unused], None] | None = None,
+        announce: Callable[[HeadFrame], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         machine: HeadMachine | None = None,
         trace: Trace | None = None,
@@ -92,6 +94,8 @@ class HeadRuntime:
             check_plan: raises for plans that fit the network but must not be followed; ``set_plan``
                 passes the exception on.
             unused: called with answers that ended no frame, for frames that were really sent.
+            announce: sends a frame without data, of number 0, for every plan that sends: the edge
+                can compile what its frames will need. Called by ``set_plan``.
             clock: monotonic seconds.
             machine: what computes; by default the network itself.
             trace: called with every event and its actions, while the core is locked.
@@ -101,6 +105,7 @@ class HeadRuntime:
         self._publish = publish
         self._check_plan = check_plan
         self._unused = unused
+        self._announce = announce
         self._clock = clock
         self._trace = trace
         self._machine = machine or HeadMachine(network, load, clock)
@@ -171,6 +176,9 @@ class HeadRuntime:
             raise GraphError(f"a plan's epoch is {plan.epoch}, expected 1 or more")
         program = self._network.head_program(plan)
         self._check(plan)
+        if self._announce is not None and program.boundary:
+            # First, so that the edge compiles its part while the head's is.
+            self._announce(self._announcement(program))
         self._preparation.bring(program)
 
     def hear_manager(self) -> None:
@@ -211,6 +219,22 @@ class HeadRuntime:
     def _check(self, plan: FramePlan) -> None:
         if self._check_plan is not None:
             self._check_plan(plan)
+
+    def _announcement(self, program: HeadProgram) -> HeadFrame:
+        by_name, plan = self._network.dag.by_name, program.plan
+        return HeadFrame(
+            number=0,
+            session=self.session,
+            sent_s=self._clock(),
+            model_id=self._network.card.model_id,
+            exit_number=plan.exit_number,
+            codec=plan.codec,
+            specs=[
+                TensorSpec(name, by_name[name].dtype, by_name[name].shape, (), (), 0, 0)
+                for name in program.boundary
+            ],
+            data=b"",
+        )
 
     def _follow(self, program: HeadProgram) -> None:
         self._tell(PlanArrived(program))

@@ -13,6 +13,7 @@ from dapdee_ros.codecs.wire import MOST_TENSORS
 from dapdee_ros.core.frames import HeadFrame, Status, TailAnswer
 from dapdee_ros.core.programs import TailProgram
 from dapdee_ros.core.tail import (
+    PartReady,
     RunTail,
     SendAnswer,
     TailComputed,
@@ -20,10 +21,12 @@ from dapdee_ros.core.tail import (
     TailEvent,
     TailFailed,
     TailStopped,
+    TailUnready,
     TensorsArrived,
 )
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.runtime.tail_compiler import Part, TailCompiler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +59,19 @@ def check_frame(
     Raises:
         FrameRefused: if anything does not match; nothing large was allocated then.
     """
+    program = program_of(network, frame)
+    try:
+        return program, decode(frame.specs, frame.data, frame.codec, program.expected)
+    except CodecError as error:
+        raise FrameRefused(Status.BAD_TENSOR, str(error)) from error
+
+
+def program_of(network: SplitNetwork, frame: HeadFrame) -> TailProgram:
+    """What a frame has computed here, whatever its data hold.
+
+    Raises:
+        FrameRefused: if it is for another model, or its tensors do not fit this one.
+    """
     card = network.card
     if frame.model_id != card.model_id:
         raise FrameRefused(
@@ -63,15 +79,21 @@ def check_frame(
             f"this edge runs model {card.model_id[:16]} ({card.name}), the frame is for "
             f"{frame.model_id[:16]}",
         )
+    if len(frame.specs) > MOST_TENSORS:
+        reason = f"{len(frame.specs)} tensors received, at most {MOST_TENSORS} allowed"
+        raise FrameRefused(Status.BAD_TENSOR, reason)
     try:
-        if len(frame.specs) > MOST_TENSORS:
-            raise CodecError(f"{len(frame.specs)} tensors received, at most {MOST_TENSORS} allowed")
-        program = network.tail_program(
-            frame.exit_number, frozenset(spec.name for spec in frame.specs)
-        )
-        return program, decode(frame.specs, frame.data, frame.codec, program.expected)
-    except (GraphError, CodecError) as error:
+        return network.tail_program(*_part(frame))
+    except GraphError as error:
         raise FrameRefused(Status.BAD_TENSOR, str(error)) from error
+
+
+def _part(frame: HeadFrame) -> Part:
+    return frame.exit_number, frozenset(spec.name for spec in frame.specs)
+
+
+class _NotReady(Exception):
+    """A frame's part has to be compiled first."""
 
 
 class TailRuntime:
@@ -105,6 +127,7 @@ class TailRuntime:
         self._job: RunTail | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._compiler = TailCompiler(network.engine, lambda part: self._tell(PartReady(part)))
         self.rejections = rejections or Rejections()
 
     @property
@@ -137,6 +160,19 @@ class TailRuntime:
             self._condition.notify_all()
         if self._thread:
             self._thread.join()
+        self._compiler.stop()
+
+    def expect(self, frame: HeadFrame) -> None:
+        """Frames of the same exit and tensors are about to come: compile what they need.
+
+        Returns at once. May be called from any thread.
+        """
+        try:
+            program = program_of(self._network, frame)
+        except FrameRefused as refused:
+            self.rejections.count(self._clock(), "announced plan", str(refused))
+        else:
+            self._compiler.expect(_part(frame), program.outputs)
 
     def submit(self, frame: HeadFrame) -> None:
         """Submit a frame; returns at once. May be called from any thread."""
@@ -148,6 +184,7 @@ class TailRuntime:
                 frame.sent_s,
                 len(frame.data),
                 frame.car_id,
+                _part(frame) if len(frame.specs) <= MOST_TENSORS else None,
                 frame,
                 frame.context,
             )
@@ -185,16 +222,24 @@ class TailRuntime:
                 event = self._compute(frame)
             except FrameRefused as refused:
                 event = TailFailed(refused.status, str(refused))
+            except _NotReady:
+                event = TailUnready()
             except Exception as error:
                 # Whatever happens to one frame, the edge continues; the head is told and falls
                 # back.
                 log.exception("frame %d could not be computed", frame.number)
                 event = TailFailed(Status.ERROR, f"{type(error).__name__}: {error}")
             self._tell(event)
+            if isinstance(event, TailUnready):
+                # Only now: what is compiled must not be told before the core knows of it.
+                self._compiler.need(_part(frame), program_of(self._network, frame).outputs)
 
     def _compute(self, frame: HeadFrame) -> TailComputed:
         network = self._network
         program, arrays = check_frame(network, frame)
+        ready = network.engine.is_ready(arrays, [program.outputs])
+        if not ready and _part(frame) not in self._compiler.failed:
+            raise _NotReady
         decoded_s = self._clock()
         outputs = network.engine.run(arrays, program.outputs)
         spent_s = self._clock() - decoded_s

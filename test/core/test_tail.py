@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dapdee_ros.core.frames import Status
 from dapdee_ros.core.tail import (
     MOST_CARS,
+    PartReady,
     RunTail,
     SendAnswer,
     TailAction,
@@ -20,6 +22,7 @@ from dapdee_ros.core.tail import (
     TailEvent,
     TailFailed,
     TailStopped,
+    TailUnready,
     TensorsArrived,
 )
 from dapdee_ros.tasks.classification import Classification
@@ -141,3 +144,42 @@ def test_every_frame_is_answered_once(chances: list[tuple[str, int]]) -> None:
     assert answered[1, 1000] == 1
     assert set(answered.values()) == {1}
     assert answered.total() == numbers.total() + 1 and core.queue_depth == 0
+
+
+def part(car: int, number: int, of: str) -> TensorsArrived:
+    return replace(frame(car, number), part=of)
+
+
+def test_a_frame_whose_part_is_compiled_waits_and_holds_up_no_other() -> None:
+    core = TailCore()
+    assert run(core.handle(0.0, part(1, 1, "new"))) == [(1, 1)]
+    assert core.handle(0.1, TailUnready()) == []
+    # Another car's frame, of a part that is ready, overtakes it; one of the same part waits too.
+    assert run(core.handle(0.2, part(2, 1, "old"))) == [(2, 1)]
+    assert core.handle(0.3, part(3, 1, "new")) == []
+    actions = core.handle(0.4, TailComputed(SIGN, 0.2, 0.1))
+    assert told(actions) == [(2, 1, Status.OK)]
+    assert run(actions) == []
+    assert core.queue_depth == 2
+    assert run(core.handle(0.5, PartReady("new"))) == [(1, 1)]
+    actions = core.handle(0.6, TailComputed(SIGN, 0.1, 0.1))
+    assert told(actions) == [(1, 1, Status.OK)]
+    assert run(actions) == [(3, 1)]
+    (done,) = [a.answer for a in actions if isinstance(a, SendAnswer)]
+    # What it waited for its part is residence, not time on the tail.
+    assert (done.residence_s, done.tail_s) == pytest.approx((0.6, 0.1))
+
+
+def test_a_newer_frame_takes_the_place_of_one_that_waits_for_its_part() -> None:
+    core = TailCore()
+    core.handle(0.0, part(1, 1, "new"))
+    core.handle(0.1, TailUnready())
+    actions = core.handle(0.2, part(1, 2, "old"))
+    assert told(actions) == [(1, 1, Status.BUSY)]
+    assert run(actions) == [(1, 2)]
+    # Its successor came while it was looked at.
+    core.handle(0.3, part(1, 3, "other"))
+    core.handle(0.4, TailComputed(SIGN, 0.1, 0.1))
+    core.handle(0.5, part(1, 4, "other"))
+    assert told(core.handle(0.6, TailUnready())) == [(1, 3, Status.BUSY)]
+    assert told(core.handle(0.7, TailStopped())) == [(1, 4, Status.BUSY)]

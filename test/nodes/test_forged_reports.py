@@ -186,7 +186,8 @@ def test_an_overhead_that_no_machine_has_is_refused(ros: RosWorld) -> None:
         for name in ("frame_s", "crossing_s", "s_per_byte")
         for value in (-1e-6, math.nan, math.inf, 1e300)
     ]
-    for fields in forged:
+    # A topic of depth 1 may lose some on a busy machine.
+    for fields in 3 * forged:
         world.profiles["car"].publish(
             msg.DeviceProfile(
                 model_id=world.model_id,
@@ -198,7 +199,7 @@ def test_an_overhead_that_no_machine_has_is_refused(ros: RosWorld) -> None:
             )
         )
         ros.spin_for(0.15)
-    ros.spin_until(lambda: int(counted.get("refused", 0)) >= len(forged) - 2, 20.0, f"{counted}")
+    ros.spin_until(lambda: int(counted.get("refused", 0)) >= len(forged), 20.0, f"{counted}")
     assert "overhead frame_s is" in world.program.output()
     assert not world.plans
     world.profile("car", 0.5)
