@@ -13,6 +13,7 @@ from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import SCENE_TRUTH
 from dapdee_ros.bags.pictures import PictureError, picture
 from dapdee_ros.bags.reader import Bag, Topic
+from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.runtime.network_input import network_input
 
 # A starting camera sends at most a few bad frames.
@@ -60,7 +61,7 @@ class FrameStore:
 def read_frames(
     bag: Bag,
     topic: Topic,
-    size: tuple[int, int],
+    spec: InputSpec,
     labels: Sequence[str],
     *,
     most: int | None = None,
@@ -73,7 +74,7 @@ def read_frames(
     Args:
         bag: the bag.
         topic: one of its image topics.
-        size: height and width of the network's input.
+        spec: how the network wants its images.
         labels: the network's class names.
         most: stop after this many frames.
         progress: called with the frames read and the total.
@@ -85,7 +86,7 @@ def read_frames(
     count = topic.count if most is None else min(most, topic.count)
     # An hour of frames need not fit into memory.
     with tempfile.TemporaryFile() as file:
-        images = np.memmap(file, np.uint8, "w+", shape=(count, *size, 3))
+        images = np.memmap(file, np.uint8, "w+", shape=(count, *spec.size, 3))
     frames: list[BagFrame] = []
     unreadable: list[str] = []
     for _topic, log_ns, message in bag.messages(topic):
@@ -94,7 +95,7 @@ def read_frames(
         stamp = message.header.stamp
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         try:
-            images[len(frames)] = network_input(picture(message), size)[0]
+            images[len(frames)] = network_input(picture(message), spec)[0]
         except PictureError as error:
             unreadable.append(str(error))
             if not frames and len(unreadable) == min(count, _FIRST_FRAMES):

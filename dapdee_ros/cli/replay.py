@@ -142,7 +142,7 @@ def _frames(bag: Bag, topic: Topic, card: ModelCard, most: int | None) -> FrameS
     from dapdee_ros.bags.frames import read_frames
 
     with _Progress("reading frames", "frame") as tell:
-        return read_frames(bag, topic, card.input_size, card.labels, most=most, progress=tell)
+        return read_frames(bag, topic, card.input_spec, card.labels, most=most, progress=tell)
 
 
 def _profile(

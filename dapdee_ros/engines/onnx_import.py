@@ -274,7 +274,6 @@ def _written(
         graph.node.add().CopyFrom(node)
         for field in (graph.node[-1].input, graph.node[-1].output):
             field[:] = [new.setdefault(name, f"~{len(new)}") for name in field]
-    _name_operators(graph, set(names.values()))
     domains = {node.domain for node in graph.node}
     model.opset_import.extend(o for o in network.model.opset_import if o.domain in domains)
     graph.initializer.extend(prefix.weights)
@@ -283,18 +282,3 @@ def _written(
             graph.initializer.add().CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)))
             graph.initializer[-1].name = new[tensor.name]
     return model
-
-
-def _name_operators(graph: onnx.GraphProto, nodes: set[str]) -> None:
-    """Call each operator as the node of the DAG that it belongs to, with a number."""
-    readers = {name: place for place, node in enumerate(graph.node) for name in node.input}
-    numbers: dict[str, int] = {}
-    for place, node in enumerate(graph.node):
-        if node.name.startswith(f"{NORMALISED}#"):
-            continue
-        owner = place
-        while not (own := nodes.intersection(graph.node[owner].output)):
-            owner = readers[next(name for name in graph.node[owner].output if name in readers)]
-        (name,) = own
-        numbers[name] = numbers.get(name, -1) + 1
-        node.name = f"{name}#{numbers[name]}"

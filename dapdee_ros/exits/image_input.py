@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-RESIZE = ("stretch", "letterbox")
-"""``stretch`` scales each side by its own factor; ``letterbox`` keeps the aspect ratio and pads."""
+RESIZE = ("stretch", "letterbox", "letterbox_corner")
+"""``stretch`` scales each side by its own factor. ``letterbox`` keeps the aspect ratio and pads all
+around; ``letterbox_corner`` has the image in the upper left corner and pads right and below."""
 
 COLOURS = ("rgb", "bgr")
 

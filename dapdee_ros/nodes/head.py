@@ -290,7 +290,7 @@ class Head(ModelLifecycleNode):
         assert self.network is not None  # the runtime does not outlive the network
         read = compressed_to_rgb if isinstance(image, CompressedImage) else image_to_rgb
         try:
-            return network_input(read(image), self.network.card.input_size)
+            return network_input(read(image), self.network.card.input_spec)
         except ImageError as error:
             raise FrameError(str(error)) from error
 

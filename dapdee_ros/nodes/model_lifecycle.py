@@ -29,6 +29,7 @@ from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.runtime.own_profile import own_profile
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.sealing.channels import CHANNELS, Role
+from dapdee_ros.tasks.task import task_of
 
 NOT_ACTIVE = (
     "not active: the reason is in this node's log; then ros2 lifecycle set <node> configure and "
@@ -78,6 +79,7 @@ class ModelLifecycleNode(LifecycleNode):
                 threads=threads,
                 provider=self.get_parameter("execution_provider").value,
             )
+            _require_messages(model.card)
             loaded_s = time.monotonic()
             profile = own_profile(model, threads)
             profile = replace(profile, overhead=self.measure_overhead(model.card))
@@ -132,6 +134,19 @@ class ModelLifecycleNode(LifecycleNode):
         for end in self.links:
             end.close()
         super().destroy_node()
+
+
+def _require_messages(card: ModelCard) -> None:
+    """Check that the nodes can publish what a model answers.
+
+    Raises:
+        ModelFolderError: if they cannot, or its task's options do not fit it.
+    """
+    if not task_of(card).in_messages:
+        raise ModelFolderError(
+            f"{card.path} is for {card.task['name']}, and an InferenceResult has no place for such "
+            "answers yet: choose a classifier; `dapdee profile` and `dapdee plan` work with it"
+        )
 
 
 def _warm_up(engine: Engine) -> None:

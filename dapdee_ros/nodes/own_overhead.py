@@ -68,7 +68,7 @@ def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[s
     image = _serialised(rgb_to_image(np.zeros((*CAMERA_SIZE, 3), np.uint8), Time(), "camera"))
 
     def load() -> None:
-        network_input(image_to_rgb(deserialize_message(image, Image)), card.input_size)
+        network_input(image_to_rgb(deserialize_message(image, Image)), card.input_spec)
 
     def publish() -> None:
         _serialised(frame_result_to_message(_result(), Header(), task))

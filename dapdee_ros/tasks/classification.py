@@ -48,11 +48,13 @@ class Classifier:
     Attributes:
         name: ``classification``.
         quality_name: ``accuracy``.
+        in_messages: True.
         labels: the classes' names.
     """
 
     name = "classification"
     quality_name = "accuracy"
+    in_messages = True
 
     def __init__(self, labels: Sequence[str], temperatures: Sequence[float]) -> None:
         """Prepare.

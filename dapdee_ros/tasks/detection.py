@@ -82,12 +82,14 @@ class Detector:
     Attributes:
         name: ``detection``.
         quality_name: ``mAP``.
+        in_messages: False.
         labels: the classes' names.
         score: least score of a box.
     """
 
     name = "detection"
     quality_name = "mAP"
+    in_messages = False
 
     def __init__(
         self,

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.exits.card import MODEL_FILE, ModelCard, ModelFolderError
 from dapdee_ros.tasks.classification import Classifier
+from dapdee_ros.tasks.detection import Detector
+from dapdee_ros.tasks.options import OptionError
 
 
 class Task(Protocol):
@@ -19,10 +21,12 @@ class Task(Protocol):
     Attributes:
         name: what the task is called in a model's card.
         quality_name: what its figure of merit is called.
+        in_messages: whether an InferenceResult has a place for its answers.
     """
 
     name: str
     quality_name: str
+    in_messages: bool
 
     def decode(self, outputs: Sequence[NDArray[Any]], exit_number: int) -> Any:
         """An answer from what an exit computed for one frame.
@@ -55,7 +59,23 @@ class Task(Protocol):
 
 
 def task_of(card: ModelCard) -> Task:
-    """The task that a model was made for."""
-    calibration = card.calibration
-    temperatures = calibration.temperatures if calibration else (1.0,) * len(card.dag.exits)
-    return Classifier(card.labels, temperatures)
+    """The task that a model was made for.
+
+    Raises:
+        ModelFolderError: if there is no such task, or its options do not fit the model.
+    """
+    name = card.task["name"]
+    if name == Classifier.name:
+        calibration = card.calibration
+        temperatures = calibration.temperatures if calibration else (1.0,) * len(card.dag.exits)
+        return Classifier(card.labels, temperatures)
+    if name == Detector.name:
+        shapes = [[card.dag.by_name[output].shape for output in of] for of in card.dag.exits]
+        try:
+            return Detector(card.labels, card.task, shapes, card.input_size)
+        except OptionError as error:
+            raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
+    raise ModelFolderError(
+        f"{card.path / MODEL_FILE} is for the task {name!r}; this version knows "
+        f"{Classifier.name!r} and {Detector.name!r}"
+    )

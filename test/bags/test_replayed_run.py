@@ -44,7 +44,7 @@ def store(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Frame
     path = tmp_path_factory.mktemp("bags") / "drive"
     make_drive(path, frames=FRAMES)
     with Bag(path) as bag:
-        return read_frames(bag, bag.topics["/image_raw"], model.card.input_size, model.card.labels)
+        return read_frames(bag, bag.topics["/image_raw"], model.card.input_spec, model.card.labels)
 
 
 @pytest.fixture(scope="module")

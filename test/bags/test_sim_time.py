@@ -211,7 +211,7 @@ def test_nodes_on_a_bags_clock_decide_as_ever(ros: RosWorld, tmp_path: Path) -> 
     torch.set_num_threads(1)
     model = load_model(find_model("roadsigns"))
     with Bag(tmp_path / "drive") as bag:
-        store = read_frames(bag, bag.topics["/image_raw"], model.card.input_size, model.card.labels)
+        store = read_frames(bag, bag.topics["/image_raw"], model.card.input_spec, model.card.labels)
     answers = NetworkAnswers(SplitNetwork(model), store.images)
     for result in remote:
         index = player.index_of(result.header.stamp)

@@ -20,7 +20,7 @@ def test_options_survive_json_and_are_usual_where_absent() -> None:
         ({"mean": [0, 0, "nan"]}, "mean must be 3 finite numbers"),
         ({"std": [1, 1, 0]}, "std must be 3 positive numbers"),
         ({"std": [1, 1, float("inf")]}, "std must be 3 positive numbers"),
-        ({"resize": "crop"}, r"resize must be one of \['stretch', 'letterbox'\], got 'crop'"),
+        ({"resize": "crop"}, r"resize must be one of \['stretch', .*\], got 'crop'"),
         ({"colour": "yuv"}, "colour must be one of"),
         ({"scale": 0}, "scale must be a positive number"),
         ({"pad_value": 256}, "pad_value must be a byte"),

@@ -80,6 +80,7 @@ class Boxes:
 
     name = "boxes"
     quality_name = "mAP"
+    in_messages = True
 
     def decode(self, outputs: Sequence[NDArray[Any]], exit_number: int) -> Found:
         """What came, told apart by its shape."""
