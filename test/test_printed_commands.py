@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bags.made_bags import make_drive
+from support.shared_data import DATA, shared
 
 from bench.printed_commands import (
     ELSEWHERE,
@@ -66,12 +67,19 @@ def _block_times(folder: Path) -> None:
     (folder / "layer-times.csv").write_text("\n".join(rows) + "\n")
 
 
+def _detector(folder: Path) -> None:
+    if (DATA / DETECTOR).is_file():
+        shutil.copy(DATA / DETECTOR, folder)
+
+
 PREPARED: dict[str, Callable[[Path], None]] = {
     "docs/report.md": _reports,
     "docs/bags.md": _recording,
     "docs/policies.md": _policy,
     "docs/simulation.md": _block_times,
+    "docs/import.md": _detector,
 }
+DETECTOR = "yolox_nano.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +109,8 @@ def outcomes(
 
 @pytest.mark.parametrize("printed", RUN, ids=lambda p: f"{p.document}:{p.line}")
 def test_it_runs_as_printed(printed: Printed, outcomes: dict[Printed, tuple[float, str]]) -> None:
+    if printed.document == "docs/import.md":
+        shared(DETECTOR)
     _, wrong = outcomes[printed]
     assert not wrong, f"{printed.document}:{printed.line}: {printed.command}\n{wrong}"
 

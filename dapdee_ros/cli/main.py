@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,12 @@ from dapdee_ros.errors import CommandError
 from dapdee_ros.files import FileError
 
 _NOT_COMMANDS = {"__init__", "errors", "main"}
+
+
+def _module(command: str) -> str:
+    """The module of a subcommand: ``import`` is a word of Python's own."""
+    name = command.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 @cache
@@ -36,7 +43,7 @@ def _commands() -> dict[str, str]:
                 and statement.targets[0].id == "SUMMARY"
                 and isinstance(statement.value, ast.Constant)
             ):
-                commands[path.stem.replace("_", "-")] = str(statement.value.value)
+                commands[path.stem.removesuffix("_").replace("_", "-")] = str(statement.value.value)
     return commands
 
 
@@ -54,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in commands.items():
         # Only the requested command is imported; the others show their summary.
         module = (
-            importlib.import_module(f"dapdee_ros.cli.{name.replace('-', '_')}")
-            if name == asked
-            else None
+            importlib.import_module(f"dapdee_ros.cli.{_module(name)}") if name == asked else None
         )
         sub = subparsers.add_parser(
             name,

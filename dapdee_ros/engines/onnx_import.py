@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +16,7 @@ from onnx import helper, numpy_helper
 from dapdee_ros.engines.onnx_flops import flops
 from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel
 from dapdee_ros.engines.onnx_operators import (
+    cleaned,
     depending,
     inside_nodes,
     one_result_each,
@@ -30,7 +30,6 @@ IMAGE = "image"
 NORMALISED = "normalise"
 COLOURS = ("rgb", "bgr")
 
-_LONGEST_NAME = 200
 _GATED = {"hardsigmoid+mul": "hardswish", "sigmoid+mul": "silu", "div+erf+add+mul": "gelu"}
 """What some operators together are called."""
 
@@ -107,7 +106,7 @@ def _names(
         result = result_of(node)
         if result not in shown:
             continue
-        own = [_cleaned(node.name), _cleaned(result)]
+        own = [cleaned(node.name), cleaned(result)]
         candidates = own[::-1] if result in outputs else own
         base = next((n for n in candidates if n and not n[0].isdigit()), node.op_type.lower())
         name, number = base, 1
@@ -117,16 +116,6 @@ def _names(
         taken.add(name)
         names[result] = name
     return names
-
-
-def _cleaned(name: str) -> str:
-    """A name of letters, digits, dots and underscores: ``/head/conv/Conv`` is ``head.conv.Conv``.
-
-    >>> _cleaned("/model.0/conv/Conv"), _cleaned("onnx::Relu_12")
-    ('model.0.conv.Conv', 'onnx_Relu_12')
-    """
-    parts = re.sub(r"[/\\]+", ".", name.strip("/"))
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", parts).strip("._")[-_LONGEST_NAME:]
 
 
 # The image ---------------------------------------------------------------------------------------

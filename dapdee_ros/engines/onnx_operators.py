@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import onnx
@@ -15,6 +17,7 @@ _ELEMENTWISE = {
     "LeakyRelu", "Log", "Mish", "Mul", "Neg", "PRelu", "Pow", "Reciprocal", "Relu", "Selu",
     "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
 }  # fmt: skip
+_LONGEST_NAME = 200
 _PRIVATE = "~"
 """Begins the names of results that nothing reads."""
 
@@ -47,6 +50,22 @@ def result_of(node: onnx.NodeProto) -> str:
     return next(name for name in node.output if name and not name.startswith(_PRIVATE))
 
 
+def cleaned(name: str) -> str:
+    """A name of letters, digits, dots and underscores, each part once.
+
+    >>> cleaned("/model/model.0/conv/Conv"), cleaned("onnx::Relu_12")
+    ('model.0.conv.Conv', 'onnx_Relu_12')
+    """
+    parts = re.split(r"[/\\]+", name.strip("/"))
+    # torch's exporter writes the path of a module again in front of each of its parts.
+    kept = [
+        part
+        for part, following in zip_longest(parts, parts[1:], fillvalue="")
+        if not following.startswith(f"{part}.")
+    ]
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", ".".join(kept)).strip("._")[-_LONGEST_NAME:]
+
+
 def exit_outputs(
     graph: onnx.GraphProto, exits: Sequence[Sequence[str]], path: Path
 ) -> tuple[tuple[str, ...], ...]:
@@ -61,7 +80,8 @@ def exit_outputs(
         OnnxError: if a name is neither.
     """
     outputs = [described.name for described in graph.output]
-    by_name = {node.name: node.output[0] for node in graph.node if node.name}
+    by_name = {cleaned(node.name): node.output[0] for node in graph.node}
+    by_name |= {node.name: node.output[0] for node in graph.node if node.name}
     by_name |= {name: name for node in graph.node for name in node.output if name}
     by_name |= {name: name for name in outputs}
     found = []
