@@ -3,8 +3,10 @@
 For each network: a bare ONNX Runtime session, our engine's whole network and head plus tail over
 seeded cuts, our torch engine, the torch module itself, the same through torch.compile, and
 OpenVINO. All of them take turns, each right after a run of the bare session, so that whatever else
-the machine does hits both; a ratio is that of their medians. Short networks run more often. What is
-not installed, or does not apply, is named and left out. Ends with one JSON line.
+the machine does hits both; a ratio is that of their medians. Short networks run more often. A cut
+may separate an operator from its activation, which ONNX Runtime computes at once where they are
+together; ``merged_worst`` is of cuts that do not (of ``graph.cuts.contract``). What is not
+installed, or does not apply, is named and left out. Ends with one JSON line.
 
     python bench/engines.py
     python bench/engines.py --networks resnet18 googlenet --cuts 10
@@ -103,11 +105,8 @@ def arguments_of() -> argparse.Namespace:
 
 def sample(dag: ModelDag, first: str, count: int) -> list[tuple[str, ...]]:
     """Boundaries of seeded cuts behind the tensor that every run starts from."""
-    try:
-        every = cuts(dag, len(dag.exits))
-    except TooManyCuts:
-        every = cuts(contract(dag).dag, len(dag.exits))
     before = {dag.input, first}
+    every = cuts(dag, len(dag.exits))
     inner = sorted({c.boundary for c in every if c.boundary and before.isdisjoint(c.boundary)})
     return random.Random(1).sample(inner, min(count, len(inner)))
 
@@ -213,7 +212,11 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
     )
     feeds = {bare.get_inputs()[0].name: given[first]}
     engine = OnnxRuntimeEngine(subject.network)
-    boundaries = sample(dag, first, args.cuts)
+    merged = sample(contract(dag).dag, first, args.cuts // 3)
+    try:
+        boundaries = sample(dag, first, args.cuts)
+    except TooManyCuts:
+        boundaries = sample(contract(dag).dag, first, args.cuts)
     started_s = time.perf_counter()
     for boundary in boundaries:
         engine.prepare([first], [boundary])
@@ -233,7 +236,7 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
     runs: dict[Any, Run] = {
         "whole": lambda: engine.run(given, outputs),
         **subject.others,
-        **{boundary: split(boundary) for boundary in boundaries},
+        **{boundary: split(boundary) for boundary in (*boundaries, *merged)},
     }
     ratios, bare_s = take_turns(lambda: bare.run(None, feeds), runs, args, subject.name)
     of_cuts = {boundary: ratios[boundary] for boundary in boundaries}
@@ -245,6 +248,7 @@ def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "cuts": len(boundaries),
         "split_median": round(statistics.median(of_cuts.values()), 3),
         "split_worst": round(of_cuts[worst], 3),
+        "merged_worst": round(max(ratios[boundary] for boundary in merged), 3),
         **{
             column: round(ratios[column], 2) if column in ratios else None
             for column in ("torch engine", "eager torch", "torch.compile", "openvino")

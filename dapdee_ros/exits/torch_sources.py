@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import logging
 import pickle
 import sys
@@ -143,7 +145,12 @@ def write_onnx(module: nn.Module, size: tuple[int, int], path: Path) -> None:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        # What fails is printed as a graph of hundreds of lines.
+        with (
+            warnings.catch_warnings(),
+            torch.no_grad(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module, (torch.zeros(1, 3, *size),), str(path), opset_version=OPSET, dynamo=False

@@ -239,6 +239,9 @@ def test_torchvision_by_name_says_that_its_weights_are_random(
     card = read_card(out)
     assert (len(card.labels), card.labels[0], card.input_size) == (1000, "tench", (64, 64))
     assert card.input_spec.mean == (0.485, 0.456, 0.406)
+    alexnet = "torchvision:alexnet"
+    said = complaint(capsys, alexnet, "--input-size", "64x64", "--out", tmp_path / "none")
+    assert "cannot write this network as ONNX for images of 64x64" in said
     assert "no network 'nothing'" in complaint(capsys, "torchvision:nothing", "--out", out)
 
 
