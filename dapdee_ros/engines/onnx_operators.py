@@ -18,7 +18,7 @@ _ELEMENTWISE = {
     "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
 }  # fmt: skip
 _LONGEST_NAME = 200
-_PRIVATE = "~"
+_PRIVATE = "\0"
 """Begins the names of results that nothing reads."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
-import logging
 import pickle
 import sys
 import warnings
@@ -19,11 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dapdee_ros.engines.onnx_export import exported
+from dapdee_ros.engines.onnx_model import OnnxError
+from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.graph.torchvision_import import torchvision
+from dapdee_ros.graph.trace import trace
 
 TORCHVISION = "torchvision:"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-OPSET = 17
 _SEED = 0
 
 
@@ -79,7 +82,12 @@ def build(source: str, weights: Path | None = None) -> TorchSource:
 
 def _of_torchvision(name: str) -> TorchSource:
     try:
-        module = torchvision.models.get_model(name, weights=None)
+        builder = torchvision.models.get_model_builder(name)
+        # Without this, some would fetch weights for their backbone.
+        arguments = {"weights_backbone"} & set(inspect.signature(builder).parameters)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = builder(weights=None, **dict.fromkeys(arguments))
         known = torchvision.models.get_model_weights(name)
     except ValueError as error:
         raise SourceError(
@@ -138,30 +146,24 @@ def _state(path: Path) -> Mapping[str, Tensor]:
 def write_onnx(module: nn.Module, size: tuple[int, int], path: Path) -> None:
     """Write a network that takes float32 ``(1, 3, H, W)`` as an ONNX file.
 
+    It is traced first, because torch's exporter alone takes over what happens to one input where
+    the network decides by its data, and loses some changes in place, without a word.
+
     Raises:
-        SourceError: if it does not run, or torch cannot export it.
+        SourceError: if it does not run, cannot be traced, or torch cannot export it.
     """
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
         # What fails is printed as a graph of hundreds of lines.
-        with (
-            warnings.catch_warnings(),
-            torch.no_grad(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module, (torch.zeros(1, 3, *size),), str(path), opset_version=OPSET, dynamo=False
-            )
-    except Exception as error:  # the module's own code may raise anything
+        with contextlib.redirect_stdout(io.StringIO()):
+            model, _ = exported(trace(module, torch.zeros(1, 3, *size)))
+    except (GraphError, OnnxError) as error:
         raise SourceError(
-            f"torch cannot write this network as ONNX for images of {size[0]}x{size[1]}: "
-            f"{type(error).__name__}: {_one_line(error)}"
+            f"this network cannot be written as ONNX for images of {size[0]}x{size[1]}: "
+            f"{_one_line(error)}"
         ) from error
-    finally:
-        logger.setLevel(level)
+    for node in model.graph.node:
+        node.name = ""  # the tensors have better names, those of the trace
+    path.write_bytes(model.SerializeToString())
 
 
 def _one_line(error: BaseException) -> str:

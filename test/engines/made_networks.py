@@ -116,6 +116,13 @@ def two_outputs() -> Maker:
     return make.conv("again", "d", 4, 8).conv("d", "scores", 8, 2).outputs("boxes", "scores")
 
 
+def odd_names() -> Maker:
+    """Tensors and operators with names that are used inside, and one without a name."""
+    make = Maker().conv("x", "~1", 3, 4).op("Relu", "~1", "image", "normalise")
+    make.op("MaxPool", "image", "~2", "#0", kernel_shape=(2, 2)).nodes[-1].name = ""
+    return make.conv("~2", "normalise", 4, 4).outputs("normalise")
+
+
 def quantised() -> Maker:
     """A convolution of bytes, as quantising tools write it (QDQ)."""
     make = Maker().conv("x", "a", 3, 4)
@@ -158,8 +165,8 @@ def any_batch() -> Maker:
 
 
 GOOD: tuple[Callable[[], Maker], ...] = (
-    chain, split, topk, computed_shapes, two_outputs, quantised, attention, last_channels,
-    bytes_in, any_batch,
+    chain, split, topk, computed_shapes, two_outputs, odd_names, quantised, attention,
+    last_channels, bytes_in, any_batch,
 )  # fmt: skip
 
 
