@@ -1,0 +1,132 @@
+"""A mobile detector with exits: each finds objects at three scales from what is computed so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STRIDES = (8, 16, 32)
+"""Pixels from one cell to the next, of the three grids that every exit predicts on."""
+
+EXITS = 3
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _Block(nn.Module):
+    """A 1x1 convolution to half the channels, a 3x3 back to all, and a skip connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce = _conv(channels, channels // 2, kernel=1)
+        self.expand = _conv(channels // 2, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.expand(self.reduce(x))
+
+
+class _Stage(nn.Sequential):
+    """Halve the map, then some blocks."""
+
+    def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
+        super().__init__(
+            _conv(inputs, outputs, stride=2), *(_Block(outputs) for _ in range(blocks))
+        )
+
+
+class Predictor(nn.Module):
+    """From three maps of one width to rows of x, y, log w, log h, objectness and class scores.
+
+    The layout of YOLOX (Z. Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430),
+    with towers shared by the scales.
+    """
+
+    def __init__(self, inputs: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.stem = _conv(inputs, width, kernel=1)
+        self.tower = _conv(width, width)
+        self.place = nn.Conv2d(width, 5, 1)
+        self.classify = nn.Conv2d(width, classes, 1)
+        # At first nearly every cell is background: without this the loss begins far off
+        # (T.-Y. Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section 4.1).
+        nn.init.constant_(self.place.bias[4:], -4.6)  # type: ignore[index]
+        nn.init.constant_(self.classify.bias, -4.6)  # type: ignore[arg-type]
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """``(B, cells, 5 + classes)``; scores as logits in training, else as probabilities."""
+        rows = []
+        for level in maps:
+            x = self.tower(self.stem(level))
+            place, classes = self.place(x), self.classify(x)
+            if not self.training:
+                place = torch.cat([place[:, :4], place[:, 4:].sigmoid()], 1)
+                classes = classes.sigmoid()
+            rows.append(torch.cat([place, classes], 1).flatten(2))
+        return torch.cat(rows, 2).transpose(1, 2)
+
+
+class MobileDetector(nn.Module):
+    """A small convolutional backbone with three predictors, the deepest on a feature pyramid.
+
+    The first exit predicts from the map at stride 8 alone, the second adds stride 16, the third
+    stride 32 and a wider top-down path (T.-Y. Lin et al., "Feature Pyramid Networks for Object
+    Detection", CVPR 2017).
+
+    Args:
+        classes: number of classes.
+        widths: channels of the stem and of the four stages.
+        blocks: blocks of the four stages.
+        neck: channels of the deepest exit's pyramid.
+        predictor: channels of the earlier exits' pyramids and predictors.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        widths: Sequence[int] = (24, 40, 80, 144, 224),
+        blocks: Sequence[int] = (1, 2, 3, 2),
+        neck: int = 96,
+        predictor: int = 40,
+    ) -> None:
+        super().__init__()
+        stem, first, second, third, fourth = widths
+        self.stem = _conv(3, stem, stride=2)
+        self.stage1 = _Stage(stem, first, blocks[0])
+        self.stage2 = _Stage(first, second, blocks[1])
+        self.stage3 = _Stage(second, third, blocks[2])
+        self.stage4 = _Stage(third, fourth, blocks[3])
+        self.exit1 = Predictor(second, predictor, classes)
+        self.lateral2 = nn.ModuleList([_conv(second, predictor, 1), _conv(third, predictor, 1)])
+        self.exit2 = Predictor(predictor, predictor, classes)
+        self.lateral3 = nn.ModuleList(
+            [_conv(second, neck, 1), _conv(third, neck, 1), _conv(fourth, neck, 1)]
+        )
+        self.smooth3 = nn.ModuleList([_conv(neck, neck), _conv(neck, neck)])
+        self.exit3 = Predictor(neck, neck, classes)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Rows ``(B, cells, 5 + classes)`` of every exit, for float32 ``(B, 3, H, W)``."""
+        eighth = self.stage2(self.stage1(self.stem(pixels)))
+        half = functional.max_pool2d(eighth, 2)
+        first = self.exit1([eighth, half, functional.max_pool2d(half, 2)])
+        sixteenth = self.stage3(eighth)
+        fine, coarse = self.lateral2[0](eighth), self.lateral2[1](sixteenth)
+        fine = fine + functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        second = self.exit2([fine, coarse, functional.max_pool2d(coarse, 2)])
+        deep = self.lateral3[2](self.stage4(sixteenth))
+        middle = self.lateral3[1](sixteenth)
+        middle = middle + functional.interpolate(deep, scale_factor=2.0, mode="nearest")
+        middle = self.smooth3[1](middle)
+        high = self.lateral3[0](eighth)
+        high = high + functional.interpolate(middle, scale_factor=2.0, mode="nearest")
+        third = self.exit3([self.smooth3[0](high), middle, deep])
+        return first, second, third
