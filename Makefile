@@ -1,4 +1,4 @@
-# make setup   install everything that running and testing need into this folder (see tools/setup.sh)
+# make setup   install everything that running and testing need into this folder (see tools/setup.sh); FOR=car: only what car and edge need
 # make demo    run the whole system on this machine for a minute: camera, head, link, edge, results, live view
 # make test    ruff, mypy and all tests
 # make test-fast   the tests that need neither DDS nor root nor training; ARGS for pytest, here as well

@@ -76,7 +76,7 @@ def _switch(name: str, default: str, description: str) -> Argument:
 MODEL = Argument("model", "Model: an installed one's name, or a folder; the same everywhere.")
 ENGINE = Argument(
     "engine",
-    "What computes the network: torch, or onnxruntime, which is 1.5 to 3 times faster.",
+    "What computes the network: onnxruntime, or torch, which must be installed for it.",
     choices=("", *ENGINES),
 )
 THREADS = Argument("threads", "Inference threads; 0: half of the cores.", int)

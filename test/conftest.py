@@ -28,13 +28,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 _MEASURE = """
-import torch
 from dapdee_ros.exits.card import find_model
-from dapdee_ros.exits.model_folder import load_model
+from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.runtime.own_profile import own_profile
 
-torch.set_num_threads(1)
-own_profile(load_model(find_model("roadsigns")), 1)
+own_profile(load_runnable(find_model("roadsigns")), 1)
 """
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "requirements"
-RUNTIME = [FILES / "runtime.txt", FILES / "dev.txt"]
+RUNTIME = [FILES / f"{name}.txt" for name in ("car", "runtime", "train", "dev")]
 # A ROS 2 distribution's system brings these (Ubuntu 24.04): a pin would put a second copy
 # beside them.
 BY_SYSTEM = {"numpy", "psutil", "pillow", "tqdm", "matplotlib", "pyyaml", "setuptools"}
@@ -20,7 +21,7 @@ BY_SYSTEM |= {"cryptography"}
 
 def lines_of(path: Path) -> list[Requirement]:
     lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [Requirement(line) for line in lines if line]
+    return [Requirement(line) for line in lines if line and not line.startswith("-r ")]
 
 
 def pins_of(path: Path) -> dict[str, str]:
@@ -32,6 +33,19 @@ def pins_of(path: Path) -> dict[str, str]:
             assert version.operator == "==", f"{path.name}: {pin} pins no version"
             pins[canonicalize_name(pin.name)] = version.version
     return pins
+
+
+def names_of(*files: str) -> set[str]:
+    return {canonicalize_name(r.name) for name in files for r in lines_of(FILES / f"{name}.txt")}
+
+
+def test_an_installation_without_ros_has_what_requirements_say() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    assert needed == names_of("car", "runtime")
+    extra = project["optional-dependencies"]["train"]
+    assert {canonicalize_name(Requirement(text).name) for text in extra} == names_of("train")
+    assert not names_of("car") & names_of("train", "dev")
 
 
 def test_every_requirement_without_ros_is_pinned() -> None:

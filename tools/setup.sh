@@ -52,14 +52,21 @@ if [[ $mode == ros* ]]; then
 fi
 
 # --- Python packages -------------------------------------------------------------------------------------------------
+# FOR=car: only what the processes of car and edge run on. It is remembered, and FOR=all takes it back.
+purpose=${FOR:-$(cat .venv/dapdee-for 2>/dev/null || echo all)}
+case $purpose in
+    car) requirements=(requirements/car.txt) ;;
+    all) requirements=(requirements/runtime.txt requirements/train.txt requirements/dev.txt) ;;
+    *) die "FOR=$purpose: expected car (what car and edge run on) or all (tests, training and charts too)" ;;
+esac
 if [[ $mode == ros* ]]; then
-    requirements=(requirements/runtime.txt requirements/dev.txt requirements/with-ros.txt)
+    requirements+=(requirements/with-ros.txt)
     constraints=requirements/constraints-ros.txt
 else
-    requirements=(requirements/ros-wheels.txt requirements/runtime.txt requirements/dev.txt)
+    requirements=(requirements/ros-wheels.txt "${requirements[@]}")
     constraints=requirements/constraints.txt
 fi
-wanted=$({ echo "$mode"; "$python" --version; cat "${requirements[@]}" "$constraints" tools/mend_wheels.py; } | sha256sum)
+wanted=$({ echo "$mode"; "$python" --version; cat requirements/car.txt "${requirements[@]}" "$constraints" tools/mend_wheels.py; } | sha256sum)
 if [[ "$(cat .venv/dapdee-packages 2>/dev/null)" != "$wanted" ]]; then
     if ! .venv/bin/python -c "$supported" 2>/dev/null ||
         [[ "$(cat .venv/dapdee-mode 2>/dev/null)" != "$mode" ]]; then
@@ -73,6 +80,7 @@ if [[ "$(cat .venv/dapdee-packages 2>/dev/null)" != "$wanted" ]]; then
         echo "$mode" >.venv/dapdee-mode
     fi
     rm -f .venv/dapdee-packages
+    echo "$purpose" >.venv/dapdee-for
     say "installing Python packages (a few minutes the first time)"
     # Plain wheels only need their files: the start-up hook of the ROS wheels must not run inside pip.
     arguments=(--constraint "$constraints")

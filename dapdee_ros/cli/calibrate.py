@@ -53,11 +53,15 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate, write, and print the table."""
     from dataclasses import replace
 
+    from dapdee_ros.cli.training_packages import require_torch
+
+    require_torch("calibrating a model")
     import torch
 
     from dapdee_ros.codecs import CodecError
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
+    from dapdee_ros.engines.engine import EngineError
     from dapdee_ros.exits.calibration import calibrate
     from dapdee_ros.exits.card import CALIBRATION_FILE, ModelFolderError, find_model
     from dapdee_ros.exits.model_folder import load_module
@@ -81,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         # Replacing a calibration of other weights is the purpose of this command.
         card, model = load_module(folder, with_calibration=False)
         source = open_data(args.data, size=card.input_size, held_out_frames=args.frames)
-    except (DataError, ModelFolderError) as error:
+    except (DataError, EngineError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
     if source.labels != card.labels or source.size != card.input_size:
         raise CommandError(

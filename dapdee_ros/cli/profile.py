@@ -31,7 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, help="file to write (default: <model>-profile.json, here)"
     )
     parser.add_argument(
-        "--engine", choices=ENGINES, default=ENGINES[0], help="what computes (default torch)"
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help=f"what computes (default {ENGINES[0]})",
     )
     parser.add_argument("--threads", type=int, default=1, help="inference threads (default 1)")
     parser.add_argument("--repeats", type=int, default=30, help="runs of each node (default 30)")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dapdee_ros.bags.reader import Bag, Topic
     from dapdee_ros.bags.replayed_run import ReplayedRun
     from dapdee_ros.exits.card import ModelCard
-    from dapdee_ros.exits.model_folder import LoadedModel
+    from dapdee_ros.exits.runnable import Runnable
     from dapdee_ros.planning.device_profile import DeviceProfile
     from dapdee_ros.simulation.scenario import Scenario
 
@@ -129,13 +129,14 @@ def _list(bag: Bag, as_json: bool) -> int:
     return 0
 
 
-def _load(card: ModelCard) -> LoadedModel:
-    import torch
+def _load(card: ModelCard) -> Runnable:
+    from dapdee_ros.engines.engine import EngineError
+    from dapdee_ros.exits.runnable import load_runnable
 
-    from dapdee_ros.exits.model_folder import load_model
-
-    torch.set_num_threads(1)
-    return load_model(card.path)
+    try:
+        return load_runnable(card.path)
+    except EngineError as error:
+        raise CommandError(str(error)) from error
 
 
 def _frames(bag: Bag, topic: Topic, card: ModelCard, most: int | None) -> FrameStore:
@@ -146,7 +147,7 @@ def _frames(bag: Bag, topic: Topic, card: ModelCard, most: int | None) -> FrameS
 
 
 def _profile(
-    args: argparse.Namespace, bag: Bag, side: str, card: ModelCard, load: Callable[[], LoadedModel]
+    args: argparse.Namespace, bag: Bag, side: str, card: ModelCard, load: Callable[[], Runnable]
 ) -> DeviceProfile:
     """The profile given, else the recorded one, else a sample, else one measured here.
 
@@ -237,7 +238,7 @@ def _scenario(
 def _replays(
     names: list[str],
     scenario: Scenario,
-    load: Callable[[], LoadedModel],
+    load: Callable[[], Runnable],
     arrivals_s: NDArray[np.float64],
     store: FrameStore,
 ) -> Iterator[tuple[str, ReplayedRun]]:

@@ -140,10 +140,14 @@ def _builder_arguments(texts: list[str]) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, resume a training, or say what prevents it."""
+    from dapdee_ros.cli.training_packages import require_torch
+
+    require_torch("training")
     import torch
 
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
+    from dapdee_ros.engines.engine import EngineError
     from dapdee_ros.exits.builders import DEFAULT_TAPS, BuilderError
     from dapdee_ros.exits.card import MODEL_FILE, ModelFolderError
     from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE, CheckpointError
@@ -262,7 +266,14 @@ def run(args: argparse.Namespace) -> int:
                 f"{len(model.taps) + 1} exits"
             )
         training = Training(model, source, recipe, args.out, identity)
-    except (DataError, BuilderError, GraphError, CheckpointError, ModelFolderError) as error:
+    except (
+        DataError,
+        BuilderError,
+        GraphError,
+        CheckpointError,
+        EngineError,
+        ModelFolderError,
+    ) as error:
         raise CommandError(str(error)) from error
     if training.step:
         print(f"resuming at step {training.step} of {training.steps}", file=sys.stderr)

@@ -34,13 +34,13 @@ class ModelSettings:
         note="inference threads; 0: half of the cores",
     )
     engine: str = setting(
-        "torch",
-        "What computes the network: torch (a tail of a head is the whole network bit for bit), or "
-        "onnxruntime (1.5 to 3 times faster; answers agree to 1e-4 of the largest value). Car and "
-        "edge may differ.",
+        ENGINES[0],
+        "What computes the network: onnxruntime, or torch (needs PyTorch and takes 1.5 to 3 times "
+        "as long, but a tail of a head is the whole network bit for bit; the two engines' answers "
+        "agree to 1e-4 of the largest value). Car and edge may differ.",
         choices=ENGINES,
         on_configure=True,
-        note="torch, or onnxruntime: faster, equal to 1e-4",
+        note="onnxruntime, or torch: slower, bit for bit, needs PyTorch",
     )
     execution_provider: str = setting(
         "cpu",

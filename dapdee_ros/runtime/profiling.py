@@ -124,13 +124,20 @@ def measure_engine(
         ValueError: if ``repeats`` is below 3 or ``threads`` below 1.
         EngineError: if the network cannot be compiled.
     """
+    if repeats < 3 or threads < 1:
+        raise ValueError(f"expected 3 repeats and 1 thread or more, got {repeats} and {threads}")
     node = engine.dag.nodes[0]
     image = np.random.default_rng(0).integers(0, 256, node.shape).astype(node.dtype)
-    from dapdee_ros.engines.torch_engine import TorchEngine
+    # In this order: the other engine's module imports torch, which need not be there.
+    from dapdee_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-    if isinstance(engine, TorchEngine):
+    if not isinstance(engine, OnnxRuntimeEngine):
         import torch
 
+        from dapdee_ros.engines.torch_engine import TorchEngine
+
+        if not isinstance(engine, TorchEngine):
+            raise TypeError(f"a {type(engine).__name__} cannot be profiled")
         return measure_profile(
             engine.runner,
             torch.from_numpy(image),
@@ -142,15 +149,10 @@ def measure_engine(
             progress=progress,
             note=note,
         )
-    if repeats < 3 or threads < 1:
-        raise ValueError(f"expected 3 repeats and 1 thread or more, got {repeats} and {threads}")
     import onnxruntime
 
-    from dapdee_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
     from dapdee_ros.engines.onnxruntime_timing import TimedSession
 
-    if not isinstance(engine, OnnxRuntimeEngine):
-        raise TypeError(f"a {type(engine).__name__} cannot be profiled")
     timed = TimedSession(engine)
     run = partial(engine.run, {engine.dag.input: image}, engine.dag.outputs)
     whole_s = _time_whole(run, partial(timed.run, image), repeats, budget_s, progress)

@@ -54,7 +54,7 @@ class TestbedSettings:
     settle_s: float = 5.0
     source: str = "roadsigns"
     path: str = ""
-    engine: str = "torch"
+    engine: str = ENGINES[0]
     threads: int = 1
     delay_s: float = 0.0
     loss_ratio: float = 0.0
