@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate, write, and print the table."""
     from dataclasses import replace
 
-    from dapdee_ros.cli.training_packages import require_torch
+    from dapdee_ros.cli.optional_packages import require_torch
 
     require_torch("calibrating a model")
     import torch

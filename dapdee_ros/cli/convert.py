@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dapdee_ros.cli.training_packages import require_torch
+from dapdee_ros.cli.optional_packages import require_torch
 from dapdee_ros.errors import CommandError
 
 SUMMARY = "convert a model folder of an earlier version"

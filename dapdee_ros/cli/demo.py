@@ -148,6 +148,7 @@ def _watch(processes: Processes, args: argparse.Namespace) -> None:
 
 
 def _conclude(args: argparse.Namespace, out: Path, say: Any) -> int:
+    from dapdee_ros.cli.optional_packages import charts_can_be_drawn
     from dapdee_ros.report.comparison import Run
     from dapdee_ros.report.journal import journal_of
     from dapdee_ros.report.page import write_report
@@ -162,14 +163,19 @@ def _conclude(args: argparse.Namespace, out: Path, say: Any) -> int:
         rest = f"; `dapdee report {journal}` shows what was recorded" if journal.exists() else ""
         raise CommandError(f"{error}{rest}") from error
     summary = drive.summary
-    draw_timeline(drive.log, out / "timeline.png")
-    write_report([drive], out / "report.html", out / "report-figures")
+    drawn = charts_can_be_drawn()
+    if drawn:
+        draw_timeline(drive.log, out / "timeline.png")
+        write_report([drive], out / "report.html", out / "report-figures")
     say("")
     say(summary_text(summary))
-    say(f"timeline {out / 'timeline.png'}")
     if (out / "last_picture.png").exists():
         say(f"picture  {out / 'last_picture.png'}")
-    say(f"report   {out / 'report.html'}")
+    if drawn:
+        say(f"timeline {out / 'timeline.png'}")
+        say(f"report   {out / 'report.html'}")
+    else:
+        say(f"run log  {out / 'run.json'} (no report: matplotlib is not installed)")
     if args.json:
         print(json.dumps(summary))
     if not summary["balanced"] or summary["in_flight"]:

@@ -82,9 +82,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, card: ModelCard) -> int:
+    from dapdee_ros.cli.optional_packages import require_charts
     from dapdee_ros.codecs import CODEC_NAMES
     from dapdee_ros.files import require_folder
-    from dapdee_ros.planning.from_card import choose_profiles, problem_of
+    from dapdee_ros.planning.from_card import (
+        ASSUMED_QUALITY,
+        choose_profiles,
+        problem_of,
+        quality_known,
+    )
     from dapdee_ros.planning.policy import ask, make_policy
     from dapdee_ros.planning.sites import car_and_edge
     from dapdee_ros.report.run_log import plain
@@ -100,6 +106,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         raise CommandError(f"--rate-hz is {args.rate_hz}; expected more than 0 frames per second")
     stem = args.out or Path(f"plan-{card.name}")
     if args.sweep or args.draw:
+        require_charts("a drawing")
         require_folder(stem.parent)
     settings = settings_from(args, PlanningSettings)
     situation = settings.situation(
@@ -139,6 +146,8 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         print(json.dumps(plain(values), allow_nan=False))
     else:
         _show(args, card, problem, situation, plan, others, swept, files)
+        if not quality_known(card):
+            print(f"{card.name}: {ASSUMED_QUALITY}")
     return 0
 
 
@@ -218,9 +227,12 @@ def _values(
     swept: Sweep | None,
     files: Sequence[Path],
 ) -> dict[str, Any]:
+    from dapdee_ros.planning.from_card import quality_known
+
     return {
         "model": card.name,
         "model_id": card.model_id,
+        "quality_known": quality_known(card),
         "policy": args.policy,
         "mode": str(situation.objective),
         "deadline_s": situation.deadline_s,

@@ -70,6 +70,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay and print; 0 if every frame is accounted for and some were answered."""
+    from dapdee_ros.cli.optional_packages import require_charts
+
+    if args.link is not None:
+        require_charts("the report of a replay")
     with scenario_options.mendable_errors():
         return _run(args)
 
@@ -200,7 +204,7 @@ def _scenario(
     arrivals_s: NDArray[np.float64],
 ) -> Scenario:
     from dapdee_ros.bags.recorded_link import read_link
-    from dapdee_ros.planning.from_card import problem_of
+    from dapdee_ros.planning.from_card import problem_of, quality_known
     from dapdee_ros.simulation.link_text import parse_link
     from dapdee_ros.simulation.scenario import Scenario
 
@@ -223,6 +227,7 @@ def _scenario(
         rate_hz=None if args.rate_hz == "max" else 1 / interval_s,
         **scenario_options.scenario_parts(args),
         labels=card.labels,
+        quality_known=quality_known(card),
         notes={
             "source": "replay",
             "model": card.name,

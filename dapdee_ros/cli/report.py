@@ -57,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the logs, write the report, print its path."""
+    from dapdee_ros.cli.optional_packages import require_charts
+
+    require_charts("a report")
     from dapdee_ros.files import require_place
     from dapdee_ros.report.page import write_report
     from dapdee_ros.report.run_log import plain

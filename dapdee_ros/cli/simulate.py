@@ -180,7 +180,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
         )
         return {"problem": problem, "quality_known": False, "notes": {"model": name}}
     from dapdee_ros.exits.card import find_model, read_card
-    from dapdee_ros.planning.from_card import choose_profiles, problem_of
+    from dapdee_ros.planning.from_card import choose_profiles, problem_of, quality_known
 
     card = read_card(find_model(name))
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
@@ -188,6 +188,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
         "problem": problem_of(card, car, edge, scenario_options.codec_names(args)),
         "curves": card.calibration,
         "labels": card.labels,
+        "quality_known": quality_known(card),
         "notes": {"model": card.name},
     }
 

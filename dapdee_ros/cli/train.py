@@ -140,7 +140,7 @@ def _builder_arguments(texts: list[str]) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, resume a training, or say what prevents it."""
-    from dapdee_ros.cli.training_packages import require_torch
+    from dapdee_ros.cli.optional_packages import require_torch
 
     require_torch("training")
     import torch

@@ -56,7 +56,12 @@ from dapdee_ros.nodes.topics import LEAN, listen_checking, publish_on
 from dapdee_ros.planning.answer import Answer
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import PlanningError
-from dapdee_ros.planning.from_card import measures_of, problem_of
+from dapdee_ros.planning.from_card import (
+    ASSUMED_QUALITY,
+    measures_of,
+    problem_of,
+    quality_known,
+)
 from dapdee_ros.planning.policy import Policy, Problem, check_start, make_policy
 
 
@@ -83,6 +88,8 @@ class PartitionManager(Node):
             self._card: ModelCard = read_card(find_model(own.model))
         except ModelFolderError as error:
             raise ParameterError(f"parameter model: {error}") from error
+        if not quality_known(self._card):
+            self.get_logger().warning(f"model {self._card.name}: {ASSUMED_QUALITY}")
         check_start(settings.policy)
         self._core = ManagerCore(settings, measures_of(self._card, self._codecs), time.monotonic())
         self._pass_results_to = pass_results_to

@@ -18,6 +18,9 @@ from dapdee_ros.planning.policy import Problem
 from dapdee_ros.planning.wire_codecs import wire_codecs
 from dapdee_ros.tasks.task import task_of
 
+ASSUMED_QUALITY = "nobody has measured the quality of its exits; deeper ones count as better"
+"""What there is to say of a model whose ``quality_known`` is false."""
+
 
 def problem_of(
     card: ModelCard, car: DeviceProfile, edge: DeviceProfile, codecs: Sequence[str]
@@ -54,6 +57,11 @@ def measures_of(card: ModelCard, codecs: Sequence[str] = CODEC_NAMES) -> ModelMe
         wire_codecs(card.dag, codecs, card.calibration),
         gate_options(card.calibration) if card.calibration else (),
     )
+
+
+def quality_known(card: ModelCard) -> bool:
+    """Whether anybody has measured the exits; otherwise only their order is assumed."""
+    return card.quality_measured or card.calibration is not None
 
 
 def exit_quality(card: ModelCard) -> tuple[float, ...]:

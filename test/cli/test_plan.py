@@ -130,6 +130,19 @@ def test_the_text_names_the_cut_and_the_times(plan: Callable[..., Any], tmp_path
     assert "The plan over the deadline" in text
 
 
+def test_quality_that_nobody_measured_is_called_assumed(
+    plan: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert plan("--link", "3g")["quality_known"]
+    assert "nobody has measured" not in plan("--link", "3g", text=True)
+    path = tmp_path / "small" / "model.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "quality": {"exits": None, "data": "not measured"}}))
+    found = plan("--link", "3g", "--deadline-s", "0.2", "--codecs", "f32")
+    assert (found["quality_known"], found["plan"]["exit_number"]) == (False, 2)
+    assert "nobody has measured the quality of its exits" in plan("--link", "3g", text=True)
+
+
 def test_sweeps_and_drawings(plan: Callable[..., Any], tmp_path: Path) -> None:
     stem = str(tmp_path / "pictures" / "small")
     deadline = plan("--link", "3g", "--sweep", "deadline", "--draw", "--out", stem)

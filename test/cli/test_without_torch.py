@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bags.made_bags import make_drive
 from support.without_torch import WithoutTorch
 
 
@@ -23,7 +24,9 @@ def without(tmp_path: Path) -> WithoutTorch:
     return WithoutTorch(tmp_path / "without")
 
 
-def test_measuring_planning_and_simulating_need_none(without: WithoutTorch, tmp_path: Path) -> None:
+def test_measuring_planning_simulating_and_replaying_need_none(
+    without: WithoutTorch, tmp_path: Path
+) -> None:
     options = ("--budget-s", "0.5", "--repeats", "3", "--out", "p.json")
     measured = run(without, tmp_path, "profile", "roadsigns", *options)
     assert measured.returncode == 0, measured.stderr
@@ -36,6 +39,12 @@ def test_measuring_planning_and_simulating_need_none(without: WithoutTorch, tmp_
         "--policy", "exact", *profiles, "--out", "runs",
     )  # fmt: skip
     assert simulated.returncode == 0, simulated.stderr
+    make_drive(tmp_path / "drive", frames=5)
+    replayed = run(
+        without, tmp_path, "replay", "drive", "--link", "4g", "--policy", "exact", *profiles,
+        "--out", "replayed",
+    )  # fmt: skip
+    assert replayed.returncode == 0, replayed.stderr
     assert without.asked() == ""
 
 
