@@ -150,7 +150,7 @@ def _network(args: argparse.Namespace) -> tuple[OnnxModel, InputSpec, TorchSourc
             f"{args.source} is no file; expected FILE.onnx, torchvision:NAME or "
             "package.module:factory"
         )
-    from dapdee_ros.cli.training_packages import require_torch
+    from dapdee_ros.cli.optional_packages import require_torch
 
     require_torch("importing a torch network")
     from dapdee_ros.exits.torch_sources import build, write_onnx
