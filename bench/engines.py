@@ -2,11 +2,12 @@
 
 For each network: a bare ONNX Runtime session, our engine's whole network and head plus tail over
 seeded cuts, our torch engine, the torch module itself, the same through torch.compile, and
-OpenVINO. All of them take turns, each right after a run of the bare session, so that whatever else
-the machine does hits both; a ratio is that of their medians. Short networks run more often. A cut
-may separate an operator from its activation, which ONNX Runtime computes at once where they are
-together; ``merged_worst`` is of cuts that do not (of ``graph.cuts.contract``). What is not
-installed, or does not apply, is named and left out. Ends with one JSON line.
+OpenVINO. All of them take turns in blocks of a few runs, each right after a block of the bare
+session, so that whatever else the machine does hits both; a ratio is that of their medians. Short
+networks run more often. A cut may separate an operator from its activation, which ONNX Runtime
+computes at once where they are together; ``merged_worst`` is of cuts that do not (of
+``graph.cuts.contract``). What is not installed, or does not apply, is named and left out. Ends with
+one JSON line.
 
     python bench/engines.py
     python bench/engines.py --networks resnet18 googlenet --cuts 10
@@ -52,6 +53,9 @@ DETECTORS = ("yolox_nano.onnx", "FastestDet.onnx")
 DATA = Path(os.environ.get("DAPDEE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SIDE = 224
 MOST_DIFFERENT = 1e-4
+BLOCK = 3
+"""Runs in a row: a robot computes the same plan frame after frame."""
+
 COMPILE_S = 240.0
 """Seconds after which torch.compile is given up."""
 
@@ -271,16 +275,19 @@ def take_turns(
         run()
         return time.perf_counter() - began_s
 
-    for run in (bare, *runs.values()):
+    def block(run: Run) -> list[float]:
+        # The first run finds the caches full of what another one has left there.
         run()
-    once_s = seconds(bare)
-    rounds = max(args.rounds, math.ceil(args.seconds / once_s))
+        return [seconds(run) for _ in range(BLOCK)]
+
+    once_s = min(block(bare))
+    rounds = max(math.ceil(args.rounds / BLOCK), math.ceil(args.seconds / once_s / BLOCK))
     took: dict[Any, list[float]] = {key: [] for key in runs}
     beside: dict[Any, list[float]] = {key: [] for key in runs}
     for _ in tqdm(range(rounds), desc=name, file=sys.stderr):
         for key, run in runs.items():
-            beside[key].append(seconds(bare))
-            took[key].append(seconds(run))
+            beside[key] += block(bare)
+            took[key] += block(run)
     ratios = {key: statistics.median(took[key]) / statistics.median(beside[key]) for key in runs}
     return ratios, statistics.median(s for times in beside.values() for s in times)
 

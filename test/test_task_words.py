@@ -30,10 +30,10 @@ def speakers(word: str) -> list[str]:
 # Backbones of classifiers, their training and calibration; an operator's name, a torchvision
 # argument; the messages' own fields; names of earlier versions.
 CLASSES = {
-    "cli/calibrate.py", "exits/builders.py", "exits/calibration.py", "exits/card.py",
-    "exits/gates.py", "exits/losses.py", "exits/multi_exit.py", "exits/training.py",
-    "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py", "graph/flops.py",
-    "msg/InferenceResult.msg", "msg/SceneTruth.msg",
+    "cli/calibrate.py", "cli/import_.py", "exits/builders.py", "exits/calibration.py",
+    "exits/card.py", "exits/gates.py", "exits/losses.py", "exits/multi_exit.py",
+    "exits/training.py", "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py",
+    "graph/flops.py", "msg/InferenceResult.msg", "msg/SceneTruth.msg",
 }  # fmt: skip
 EXCEPTIONS = {"accurac": ACCURACY, "logit|softmax|class_id|top_class|top_score": CLASSES}
 

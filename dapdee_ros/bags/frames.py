@@ -29,12 +29,14 @@ class BagFrame:
         stamp_ns: when it was taken, from its header, in ns.
         frame_id: its camera's coordinate frame.
         truth: the true class, None if unknown.
+        size: height and width of the image in pixels.
     """
 
     log_ns: int
     stamp_ns: int
     frame_id: str
     truth: int | None
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def read_frames(
         stamp = message.header.stamp
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         try:
-            images[len(frames)] = network_input(picture(message), spec)[0]
+            rgb = picture(message)
+            images[len(frames)] = network_input(rgb, spec)[0]
         except PictureError as error:
             unreadable.append(str(error))
             if not frames and len(unreadable) == min(count, _FIRST_FRAMES):
@@ -105,7 +108,9 @@ def read_frames(
                     f"can be read: {error}"
                 ) from error
             continue
-        frames.append(BagFrame(log_ns, stamp_ns, message.header.frame_id, truths.get(stamp_ns)))
+        size = (rgb.shape[0], rgb.shape[1])
+        camera, truth = message.header.frame_id, truths.get(stamp_ns)
+        frames.append(BagFrame(log_ns, stamp_ns, camera, truth, size))
         if progress is not None:
             progress(len(frames) + len(unreadable), count)
     return FrameStore(frames, images[: len(frames)], unreadable)

@@ -22,8 +22,9 @@ from dapdee_ros.bags.writer import BagWriter, offered_qos
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.plan import NO_CODEC
+from dapdee_ros.runtime.network_input import placement
 from dapdee_ros.simulation.outcomes import DecidedPlan
-from dapdee_ros.tasks.task import Task, task_of
+from dapdee_ros.tasks.task import NO_ANSWER, Task, task_of
 
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
 """Topics of a result bag with their types; named as those of the nodes."""
@@ -64,7 +65,7 @@ def write_result_bag(
     for replayed in run.frames:
         frame = store.frames[replayed.index]
         log_ns = frame.log_ns + round(replayed.outcome.result.latency_s * _SECOND_NS)
-        messages.append((log_ns, "/inference", _result(replayed, frame, task)))
+        messages.append((log_ns, "/inference", _result(replayed, frame, task, card)))
     for decided in run.plans:
         stamp_ns = stamp_clock.at(decided.at_s)
         messages.append((log_clock.at(decided.at_s), "/plan", _plan(decided, stamp_ns, run, card)))
@@ -101,16 +102,16 @@ def _header(stamp_ns: int, frame_id: str = "") -> Any:
 
 def _answer(task: Task, answer: Any) -> dict[str, Any]:
     """An answer's fields, with sequences as the arrays that a bag's messages hold."""
-    return {
-        name: np.array(value, np.int32 if isinstance(value[0], int) else np.float32)
-        if isinstance(value, tuple)
-        else value
+    return NO_ANSWER | {
+        name: np.array(value, NO_ANSWER[name].dtype) if isinstance(value, tuple) else value
         for name, value in task.fields(answer).items()
     }
 
 
-def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task) -> Any:
-    result, answer, plan = replayed.outcome.result, replayed.answer, replayed.plan
+def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task, card: ModelCard) -> Any:
+    result, plan = replayed.outcome.result, replayed.plan
+    placed = placement(frame.size, card.input_spec)
+    answer = task.in_source(replayed.answer, placed.to_source)
     sent = result.sent_bytes > 0
     kind = message_types().types[INFERENCE_RESULT]
     return new_message(

@@ -38,7 +38,7 @@ from dapdee_ros.nodes.conversions import (
 )
 from dapdee_ros.nodes.image_input import ImageInput
 from dapdee_ros.nodes.image_publishers import ImagePublishers
-from dapdee_ros.nodes.images import ImageError, compressed_to_rgb, image_to_rgb
+from dapdee_ros.nodes.images import ImageError, compressed_to_rgb, image_to_rgb, source_size
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.own_overhead import car_overhead
 from dapdee_ros.nodes.parameters import declare_settings, on_change
@@ -52,7 +52,7 @@ from dapdee_ros.planning.from_card import measures_of
 from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, Trace
 from dapdee_ros.runtime.health import LedgerHealth, head_health
-from dapdee_ros.runtime.network_input import network_input
+from dapdee_ros.runtime.network_input import network_input, placement
 from dapdee_ros.runtime.outbox import Outbox
 from dapdee_ros.sealing.channels import Role
 from dapdee_ros.tasks.task import task_of
@@ -303,8 +303,12 @@ class Head(ModelLifecycleNode):
 
     def _publish(self, result: FrameResult) -> None:
         if self.network is not None:
-            task, header = self.network.task, result.context.header
-            self._results.publish(frame_result_to_message(result, header, task, self._car.car_id))
+            image, task = result.context, self.network.task
+            placed = placement(source_size(image), self.network.card.input_spec)
+            result = replace(result, answer=task.in_source(result.answer, placed.to_source))
+            self._results.publish(
+                frame_result_to_message(result, image.header, task, self._car.car_id)
+            )
 
     def _publish_ledger(self) -> None:
         if self._runtime is not None:

@@ -18,6 +18,8 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from dapdee_ros.codecs.picture_size import picture_size
+
 Converter = Callable[[Any], NDArray[Any]]
 
 # Bytes per pixel, and the encoding's name in both converters.
@@ -119,6 +121,13 @@ def compressed_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
         ImageError: if it cannot be decoded, or declares more pixels than any camera has.
     """
     return _as_in_bags(msg)
+
+
+def source_size(msg: Image | CompressedImage) -> tuple[int, int]:
+    """Height and width of an image that has been converted; (1, 1) if it does not say."""
+    if isinstance(msg, CompressedImage):
+        return picture_size(np.frombuffer(msg.data, np.uint8)) or (1, 1)
+    return msg.height, msg.width
 
 
 def _as_in_bags(msg: Image | CompressedImage) -> NDArray[np.uint8]:

@@ -79,7 +79,7 @@ class ModelLifecycleNode(LifecycleNode):
                 threads=threads,
                 provider=self.get_parameter("execution_provider").value,
             )
-            _require_messages(model.card)
+            task_of(model.card)  # complains of options that do not fit
             loaded_s = time.monotonic()
             profile = own_profile(model, threads)
             profile = replace(profile, overhead=self.measure_overhead(model.card))
@@ -134,19 +134,6 @@ class ModelLifecycleNode(LifecycleNode):
         for end in self.links:
             end.close()
         super().destroy_node()
-
-
-def _require_messages(card: ModelCard) -> None:
-    """Check that the nodes can publish what a model answers.
-
-    Raises:
-        ModelFolderError: if they cannot, or its task's options do not fit it.
-    """
-    if not task_of(card).in_messages:
-        raise ModelFolderError(
-            f"{card.path} is for {card.task['name']}, and an InferenceResult has no place for such "
-            "answers yet: choose a classifier; `dapdee profile` and `dapdee plan` work with it"
-        )
 
 
 def _warm_up(engine: Engine) -> None:

@@ -48,13 +48,11 @@ class Classifier:
     Attributes:
         name: ``classification``.
         quality_name: ``accuracy``.
-        in_messages: True.
         labels: the classes' names.
     """
 
     name = "classification"
     quality_name = "accuracy"
-    in_messages = True
 
     def __init__(self, labels: Sequence[str], temperatures: Sequence[float]) -> None:
         """Prepare.
@@ -98,6 +96,10 @@ class Classifier:
             "top_classes": answer.top_classes,
             "top_scores": answer.top_scores,
         }
+
+    def in_source(self, answer: Classification, to_source: object) -> Classification:
+        """The same: a class has no place."""
+        return answer
 
     def answer_in(self, message: Any) -> Classification | None:
         """What the message says, whether or not this model could; None if it names no class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from dapdee_ros.tasks.decoders import DECODER_OPTIONS, Candidates, Layout, make_decoder
 from dapdee_ros.tasks.options import OptionError, Options
+
+ToSource = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 MOST_BOXES = 300
 """Most boxes that an answer holds; COCO's evaluation reads 100."""
@@ -82,14 +84,12 @@ class Detector:
     Attributes:
         name: ``detection``.
         quality_name: ``mAP``.
-        in_messages: False.
         labels: the classes' names.
         score: least score of a box.
     """
 
     name = "detection"
     quality_name = "mAP"
-    in_messages = False
 
     def __init__(
         self,
@@ -170,23 +170,34 @@ class Detector:
         return int(answer.class_ids[0]) if answer is not None and len(answer) else -1
 
     def fields(self, answer: Detections | None) -> dict[str, Any]:
-        """The class of the best box with its name and score; -1 for none."""
+        """The boxes, and the class of the best one with its name and score."""
         if answer is None or not len(answer):
             return {"class_id": -1}
         return {
             "class_id": int(answer.class_ids[0]),
             "label": self.labels[answer.class_ids[0]],
             "score": float(answer.scores[0]),
+            "boxes": tuple(answer.boxes.reshape(-1).tolist()),
+            "box_classes": tuple(answer.class_ids.tolist()),
+            "box_scores": tuple(answer.scores.tolist()),
         }
 
+    def in_source(self, answer: Detections, to_source: ToSource) -> Detections:
+        """The same objects with their boxes in pixels of the image."""
+        return Detections(to_source(answer.boxes), answer.scores, answer.class_ids)
+
     def answer_in(self, message: Any) -> Detections | None:
-        """None: an InferenceResult has no place for boxes yet."""
-        return None
+        """What the message says, whether or not this model could; None if its lists disagree."""
+        count = len(message.box_scores)
+        if len(message.boxes) != 4 * count or len(message.box_classes) != count:
+            return None
+        boxes = np.array(message.boxes, np.float32).reshape(-1, 4)
+        return Detections(boxes, np.array(message.box_scores), np.array(message.box_classes))
 
     def misfit(self, answer: Detections | None) -> str:
         """Why an answer cannot be one of this model, in words; empty if it can."""
         if answer is None:
-            return "it holds no boxes"
+            return "its lists of boxes, classes and scores are not of the same length"
         if len(answer) > MOST_BOXES:
             return f"{len(answer)} boxes, more than {MOST_BOXES}"
         if len(answer) and not (

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.exits.card import MODEL_FILE, ModelCard, ModelFolderError
 from dapdee_ros.tasks.classification import Classifier
 from dapdee_ros.tasks.detection import Detector
 from dapdee_ros.tasks.options import OptionError
+
+ToSource = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""From boxes ``(n, 4)`` in pixels of the network's input to boxes in pixels of the image."""
+
+
+NO_ANSWER: dict[str, Any] = {
+    "class_id": -1,
+    "label": "",
+    "score": 0.0,
+    "top_classes": np.empty(0, np.int32),
+    "top_scores": np.empty(0, np.float32),
+    "boxes": np.empty(0, np.float32),
+    "box_classes": np.empty(0, np.int32),
+    "box_scores": np.empty(0, np.float32),
+}
+"""What an InferenceResult without an answer holds in the fields that belong to tasks."""
 
 
 class Task(Protocol):
@@ -21,12 +38,10 @@ class Task(Protocol):
     Attributes:
         name: what the task is called in a model's card.
         quality_name: what its figure of merit is called.
-        in_messages: whether an InferenceResult has a place for its answers.
     """
 
     name: str
     quality_name: str
-    in_messages: bool
 
     def decode(self, outputs: Sequence[NDArray[Any]], exit_number: int) -> Any:
         """An answer from what an exit computed for one frame.
@@ -46,6 +61,14 @@ class Task(Protocol):
         """An answer as the fields of an InferenceResult that belong to the task.
 
         Texts may be longer than the message allows; sequences are tuples of int or of float.
+        """
+
+    def in_source(self, answer: Any, to_source: ToSource) -> Any:
+        """An answer about the network's input as one about the image it was made from.
+
+        Args:
+            answer: with places in pixels of the network's input, if it has any.
+            to_source: turns boxes of the input into boxes of the image.
         """
 
     def answer_in(self, message: Any) -> Any | None:

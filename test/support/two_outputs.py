@@ -80,7 +80,6 @@ class Boxes:
 
     name = "boxes"
     quality_name = "mAP"
-    in_messages = True
 
     def decode(self, outputs: Sequence[NDArray[Any]], exit_number: int) -> Found:
         """What came, told apart by its shape."""
@@ -100,6 +99,10 @@ class Boxes:
     def fields(self, answer: Found | None) -> dict[str, Any]:
         """No message holds it."""
         return {}
+
+    def in_source(self, answer: Found, to_source: object) -> Found:
+        """The same: nobody reads its places."""
+        return answer
 
     def answer_in(self, message: Any) -> Found | None:
         """No message holds it."""

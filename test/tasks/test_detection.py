@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from dapdee_ros.tasks.detection import MOST_BOXES, Detections, Detector
 from dapdee_ros.tasks.options import OptionError
 from dapdee_ros.tasks.prior_boxes import prior_boxes
+from dapdee_ros.tasks.task import NO_ANSWER
 
 LABELS = ("car", "person", "sign")
 SIZE = (64, 96)
@@ -217,7 +219,7 @@ def test_answers_that_cannot_be_are_named(
 ) -> None:
     task = detector("yolo", (1, 5, 8))
     assert why in task.misfit(Detections(np.array(boxes), np.array(scores), np.array(classes)))
-    assert "no boxes" in task.misfit(None)
+    assert "not of the same length" in task.misfit(None)
 
 
 @pytest.mark.parametrize(
@@ -248,3 +250,28 @@ def test_options_that_do_not_fit_are_refused_at_once(
 ) -> None:
     with pytest.raises(OptionError, match=why):
         Detector(LABELS, options, [shapes], SIZE)
+
+
+def test_messages_hold_boxes_and_nothing_about_them_is_trusted() -> None:
+    task = detector("yolo", (1, 5, 8))
+    boxes = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
+    found = Detections(boxes, np.array([0.5, 0.25]), np.array([2, 0]))
+    fields = task.fields(found)
+    assert (fields["class_id"], fields["label"], fields["score"]) == (2, "sign", 0.5)
+    assert set(fields) <= set(NO_ANSWER)
+    message = SimpleNamespace(**{**NO_ANSWER, **fields})
+    assert task.answer_in(message) == found
+    empty = task.answer_in(SimpleNamespace(**{**NO_ANSWER, **task.fields(Detections())}))
+    assert empty == Detections() and not task.misfit(empty)
+    message.boxes = message.boxes[:-1]
+    assert task.misfit(task.answer_in(message))
+    message.boxes = (np.nan,) * 8
+    assert "not inside" in task.misfit(task.answer_in(message))
+
+
+def test_boxes_move_to_the_image_and_classes_stay() -> None:
+    task = detector("yolo", (1, 5, 8))
+    found = Detections(np.array([[0, 0, 4, 4]]), np.array([0.5]), np.array([1]))
+    moved = task.in_source(found, lambda boxes: boxes * 10)
+    assert moved.boxes.tolist() == [[0, 0, 40, 40]]
+    assert (moved.class_ids.tolist(), moved.scores.tolist()) == ([1], [0.5])
