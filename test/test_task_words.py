@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dapdee_ros"
 # Training and calibrating classifiers, what was measured with them, names of earlier versions.
 ACCURACY = {
-    "cli/calibrate.py", "cli/train.py", "exits/calibration.py", "exits/model_folder.py",
+    "cli/calibrate.py", "cli/train.py", "exits/calibration.py", "exits/starting_point.py",
     "experiment/simulated_answers.py", "experiment/testbed_answers.py", "exits/training.py",
     "former_names.py",
 }  # fmt: skip
@@ -31,7 +31,8 @@ def speakers(word: str) -> list[str]:
 # argument; the messages' own fields; names of earlier versions.
 CLASSES = {
     "cli/calibrate.py", "cli/import_.py", "exits/builders.py", "exits/calibration.py",
-    "exits/card.py", "exits/gates.py", "exits/losses.py", "exits/multi_exit.py",
+    "exits/card.py", "exits/detection_loss.py", "exits/detector.py", "exits/gates.py",
+    "exits/losses.py", "exits/multi_exit.py",
     "exits/training.py", "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py",
     "graph/flops.py", "msg/InferenceResult.msg", "msg/SceneTruth.msg",
 }  # fmt: skip
