@@ -32,7 +32,9 @@ from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.runtime.own_profile import own_profile
 
-own_profile(load_runnable(find_model("roadsigns")), 1)
+model = load_runnable(find_model("roadsigns"))
+for side in ("car", "edge"):
+    own_profile(model, 1, side=side)
 """
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -67,8 +68,24 @@ def require_type(kind: str) -> Typestore:
 
 
 def new_message(kind: str, **fields: Any) -> Any:
-    """A message of a known type, ready to be written."""
-    return message_types().types[kind](**fields)
+    """A message of a known type, ready to be written.
+
+    Numbers, texts and sequences of them that are not given are 0 or empty, as in ROS.
+    """
+    store = message_types()
+    for name, (node, what) in store.fielddefs[kind][1]:
+        if name not in fields and node.name in ("BASE", "SEQUENCE"):
+            fields[name] = _empty(node.name, what)
+    return store.types[kind](**fields)
+
+
+def _empty(node: str, what: Any) -> Any:
+    """What a field holds that nothing was said of: ``what`` is rosbags' word for its type."""
+    if node == "BASE":
+        return {"string": "", "bool": False}.get(what[0], 0)
+    inner, of = what[0]
+    plain = inner.name == "BASE" and of[0] != "string"
+    return np.zeros(0, of[0]) if plain else []
 
 
 def _register_installed(store: Typestore, kind: str) -> None:

@@ -6,7 +6,7 @@ from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import DEVICE_PROFILE
 from dapdee_ros.bags.reader import Bag
 from dapdee_ros.exits.card import ModelCard
-from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile, codec_times_in
 from dapdee_ros.planning.errors import ProfileError
 from dapdee_ros.planning.overhead import Overhead
 
@@ -48,6 +48,11 @@ def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:
                 note="recorded",
                 engine=getattr(message, "engine", ""),
                 overhead=Overhead(*(float(getattr(message, name, 0.0)) for name in _OVERHEAD)),
+                cut_s=float(getattr(message, "cut_s", 0.0)),
+                cut_s_per_byte=float(getattr(message, "cut_s_per_byte", 0.0)),
+                codecs=codec_times_in(
+                    getattr(message, "codec_names", ()), getattr(message, "codec_seconds", ())
+                ),
             )
             found.check_credible()
             found.check_fits((node.name for node in card.dag.nodes), card.model_id)

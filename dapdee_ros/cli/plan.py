@@ -92,7 +92,6 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         quality_known,
     )
     from dapdee_ros.planning.policy import ask, make_policy
-    from dapdee_ros.planning.sites import car_and_edge
     from dapdee_ros.report.run_log import plain
 
     if args.out and not (args.sweep or args.draw):
@@ -109,15 +108,15 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         require_charts("a drawing")
         require_folder(stem.parent)
     settings = settings_from(args, PlanningSettings)
-    situation = settings.situation(
-        car_and_edge(args.car_slowdown, args.edge_slowdown),
-        (_link(args.link, args.rtt_s, args.link_spread),),
-        load_score=args.load_score,
-        most_period_s=1 / args.rate_hz if args.rate_hz else math.inf,
-    )
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
     codecs = args.codecs.split(",") if args.codecs else CODEC_NAMES
     problem = problem_of(card, car, edge, codecs)
+    situation = settings.situation(
+        problem.sites(args.car_slowdown, args.edge_slowdown),
+        (link_hop(args.link, args.rtt_s, args.link_spread),),
+        load_score=args.load_score,
+        most_period_s=1 / args.rate_hz if args.rate_hz else math.inf,
+    )
     policy = make_policy(args.policy, problem)
     plan = ask(policy, situation, problem)
     others = _others(problem, situation, plan, args.best)
@@ -151,7 +150,12 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
     return 0
 
 
-def _link(text: str, rtt_s: float, spread: float) -> Hop:
+def link_hop(text: str, rtt_s: float, spread: float = 0.0) -> Hop:
+    """A link as it is named on the command line.
+
+    Raises:
+        CommandError: for one whose rate changes.
+    """
     from dapdee_ros.planning.sites import Hop
     from dapdee_ros.simulation.link_text import parse_link
 

@@ -1,9 +1,14 @@
 """Measure how long each node of a model takes on this machine, and write it as JSON.
 
 Planning without hardware (`dapdee plan`) needs a profile of the car and one of the edge server: run
-this on each. The nodes measure their own when they start.
+this on each. The nodes measure their own when they start. With ROS it also measures what a frame
+costs beside the network (converting, coding, messages), which differs between the sides: --side.
+
+Prints where a frame's time goes, with --plan for one that is sent; --draw draws it. The edge
+server's share is that of --edge-profile, else what it would be on this machine.
 
     dapdee profile roadsigns --out car.json
+    dapdee profile roadsigns --plan "exit=5 boundary=image codec=f32" --link 4g --draw frame
     dapdee profile models/mine --threads 2 --note "Pi 4, fan on" --json
     sudo dapdee profile roadsigns --quota 0.1 --out pi_like.json    # emulate a slower processor
 """
@@ -16,10 +21,12 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dapdee_ros.engines.engine import ENGINES, EngineError
 from dapdee_ros.errors import CommandError
+from dapdee_ros.planning.sites import CAR, EDGE
 
 SUMMARY = "measure a model's seconds per node on this machine"
 
@@ -49,33 +56,67 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="measure under a CPU quota of this share of one core, enforced by the kernel; needs "
         "root (default: the whole machine)",
     )
+    parser.add_argument(
+        "--side", choices=(CAR, EDGE), default=CAR, help="what the machine is (default car)"
+    )
+    parser.add_argument(
+        "--plan",
+        default="",
+        help="show a frame of this plan, such as 'exit=5 boundary=image codec=f32' (default: the "
+        "whole network here)",
+    )
+    parser.add_argument("--link", default="4g", help="with --plan: as `dapdee plan` (default 4g)")
+    parser.add_argument(
+        "--rtt-s", type=float, default=0.0, help="with --plan: round trip in s (default 0)"
+    )
+    parser.add_argument(
+        "--edge-profile", help="with --plan: the edge server's profile (default: as this machine)"
+    )
+    parser.add_argument(
+        "--draw", type=Path, metavar="STEM", help="draw where the time goes: STEM.png, STEM.svg"
+    )
     parser.add_argument("--json", action="store_true", help="print the profile instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, write, and print the slowest nodes."""
+    """Measure, write, and print where a frame's time goes."""
     if args.threads < 1 or args.repeats < 1 or not args.budget_s > 0:
         raise CommandError("--threads, --repeats and --budget-s must be greater than 0")
     if args.quota is not None and not 0.01 <= args.quota <= args.threads:
         raise CommandError(
             f"--quota is {args.quota}; expected a share of one core from 0.01 to --threads"
         )
+    from dapdee_ros.cli import frame_time
+    from dapdee_ros.cli.plan import link_hop
     from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
-    from dapdee_ros.files import require_place
+    from dapdee_ros.files import require_folder, require_place
     from dapdee_ros.graph.dag import GraphError
+    from dapdee_ros.planning.device_profile import DeviceProfile
+    from dapdee_ros.planning.errors import PlanningError
+    from dapdee_ros.simulation.link_trace import LinkTraceError
 
     try:
         card = read_card(find_model(args.model))
         out = require_place(args.out or Path(f"{card.name}-profile.json"))
+        plan = frame_time.plan_asked(card, args.plan)
+        hop = link_hop(args.link, args.rtt_s)
+        edge = DeviceProfile.load(args.edge_profile) if args.edge_profile else None
+        if edge is not None:
+            edge.check_fits((node.name for node in card.dag.nodes), card.model_id)
+        if args.draw:
+            require_folder(args.draw.parent)
 
         # What is wrong with the arguments is known without these seconds.
         from tqdm import tqdm
 
         from dapdee_ros.exits.runnable import load_runnable
+        from dapdee_ros.runtime.own_profile import codecs_here
         from dapdee_ros.runtime.profiling import measure_engine
 
         model = load_runnable(card.path, args.engine, threads=args.threads)
-    except (ModelFolderError, GraphError, EngineError) as error:
+    except (
+        ModelFolderError, GraphError, EngineError, PlanningError, LinkTraceError,
+    ) as error:  # fmt: skip
         raise CommandError(str(error)) from error
     notes = [f"under a CPU quota of {args.quota:g} of one core"] if args.quota else []
     notes += [args.note] if args.note else []
@@ -95,15 +136,23 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             note="; ".join(notes),
         )
+        profile = replace(profile, codecs=codecs_here(card))
+        beside = frame_time.measure_beside(card)
+    profile = frame_time.with_overhead(profile, beside, args.side)
     profile.save(out)
+    whole = frame_time.frame_time(card, plan, profile, edge or profile, beside, hop, edge is None)
+    drawn: list[Path] = []
+    if args.draw:
+        title = f"a frame of {card.name} on {profile.device}, {1e3 * whole.seconds:.2f} ms"
+        drawn = frame_time.draw(whole, title, args.draw)
     if args.json:
         print(json.dumps(profile.to_dict()))
         return 0
     print(f"{profile.device}, {profile.threads} thread(s): {1e3 * profile.total_s:.2f} ms in all")
-    slowest = sorted(profile.node_seconds.items(), key=lambda item: -item[1])[:10]
-    for name, seconds in slowest:
-        print(f"{1e3 * seconds:8.3f} ms  {name}")
-    print(f"written to {out}")
+    print(frame_time.table(whole))
+    if not beside.car:
+        print("without ROS here: conversion and messages are not measured")
+    print(f"written to {', '.join(str(path) for path in (out, *drawn))}")
     return 0
 
 

@@ -86,6 +86,12 @@ class Programs:
             return math.nan
         return sum(self.profile.node_seconds.get(name, 0.0) for name in names)
 
+    def _cut_s(self, boundary: Iterable[str]) -> float:
+        """What a head or a tail takes in addition for a boundary; NaN without a profile."""
+        if self.profile is None:
+            return math.nan
+        return self.profile.boundary_s(self.dag.by_name[name] for name in boundary)
+
     def missing_nodes(self, given: Iterable[str], outputs: Sequence[str]) -> frozenset[str]:
         """Nodes that have to run to get from the given tensors to an exit's outputs.
 
@@ -170,7 +176,7 @@ class Programs:
             outputs=() if boundary else outputs,
             kept=tuple(sorted(kept, key=order.__getitem__)),
             gate_profiled_s=self.profiled_s(gate_nodes) if gate_nodes else math.nan,
-            head_profiled_s=self.profiled_s(head | gate_nodes),
+            head_profiled_s=self.profiled_s(head | gate_nodes) + self._cut_s(boundary),
             finish_profiled_s=finish,
         )
 
@@ -184,7 +190,7 @@ class Programs:
         return TailProgram(
             outputs=outputs,
             expected={name: (by_name[name].shape, by_name[name].dtype) for name in names},
-            profiled_s=self.profiled_s(missing),
+            profiled_s=self.profiled_s(missing) + self._cut_s(names),
         )
 
     def _exits_up_to(self, plan: FramePlan) -> range:

@@ -9,6 +9,7 @@ from dataclasses import astuple
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.manager_events import ResultCame
 from dapdee_ros.estimation.overhead import OverheadFilter
+from dapdee_ros.estimation.slowdown import IdleLoad
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.planning.errors import PlanningError
 from dapdee_ros.planning.overhead import (
@@ -32,6 +33,11 @@ class SiteOverheads:
         self._problem: Problem | None = None
         self._filters = {CAR: OverheadFilter(), EDGE: OverheadFilter()}
         self._parts: tuple[PlanKey, tuple[float, ...]] | None = None
+        self._idle_loads = {CAR: IdleLoad(), EDGE: IdleLoad()}
+
+    def load(self, site: str) -> float:
+        """Factor on a site's slowdown for what it was not measured by; 1 while it is measured."""
+        return self._idle_loads[site].ratio
 
     def of(self, site: str) -> Overhead:
         """A site's, as of now."""
@@ -49,6 +55,7 @@ class SiteOverheads:
         for k, site in enumerate(self._filters):
             if before is None or before.profiles[k] is not problem.profiles[k]:
                 self._filters[site] = OverheadFilter(astuple(problem.profiles[k].overhead))
+                self._idle_loads[site].forget()
         self._problem, self._parts = problem, None
 
     def on_result(
@@ -65,6 +72,10 @@ class SiteOverheads:
             result: the result.
             slowdowns: of the sites, as of now.
         """
+        measured = {CAR: result.car_slowdown, EDGE: result.edge_slowdown}
+        for site, slowdown in measured.items():
+            if not math.isnan(slowdown):
+                self._idle_loads[site].forget()
         sent = bool(plan.boundary) and result.sent_bytes > 0
         as_planned = result.place is Place.EDGE or result.exit_number == plan.exit_number
         if not as_planned or sent is not bool(plan.boundary) or not result.head_s > 0:
@@ -77,6 +88,8 @@ class SiteOverheads:
             known = slowdowns[site] if math.isnan(slowdown) else slowdown
             overhead_s = spent_s - known * profiled_s
             self._filters[site].on_frame(now_s, overhead_s, int(sent), result.sent_bytes)
+            if math.isnan(slowdown):
+                self._idle_loads[site].on_frame(now_s, overhead_s)
 
         take(CAR, result.head_s, part_s[0], result.car_slowdown)
         if sent and result.place is Place.EDGE:
@@ -95,4 +108,6 @@ class SiteOverheads:
             except (PlanningError, GraphError):
                 return None
             self._parts = key, tuple(stage.seconds for stage in priced.stages)
+            for load in self._idle_loads.values():
+                load.forget()
         return self._parts[1]

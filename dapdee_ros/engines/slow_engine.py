@@ -80,4 +80,6 @@ def slowed_down(profile: DeviceProfile, slowdown: float) -> DeviceProfile:
         profile,
         device=f"{profile.device}, emulated {slowdown:g} times slower",
         node_seconds={name: slowdown * s for name, s in profile.node_seconds.items()},
+        cut_s=slowdown * profile.cut_s,
+        cut_s_per_byte=slowdown * profile.cut_s_per_byte,
     )

@@ -43,7 +43,7 @@ def fit(n_bytes: Sequence[float], seconds: Sequence[float]) -> Fit:
     fixed_s = mean_s - slope * mean_bytes
     if fixed_s < 0:
         squares = sum(size**2 for size in n_bytes)
-        slope = sum(b * s for b, s in zip(n_bytes, seconds, strict=True)) / squares
+        slope = max(0.0, sum(b * s for b, s in zip(n_bytes, seconds, strict=True)) / squares)
         fixed_s = 0.0
     return Fit(fixed_s, slope)
 

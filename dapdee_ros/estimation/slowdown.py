@@ -63,3 +63,42 @@ class SlowdownFilter:
     def is_known(self) -> bool:
         """Whether anything was measured."""
         return self._filter.is_known
+
+
+class IdleLoad:
+    """How much more loaded a side has become since it last ran any of the network.
+
+    Of a side that only converts and sends images no slowdown is measured. But what a frame costs it
+    beside the network is, on every frame: if that doubles while the plan stays the same, something
+    else has taken half of the machine. Only a rise counts; a side that has become faster is found
+    out by ``SlowdownFilter``'s memory.
+    """
+
+    _FIRST = 5
+    _NOISE = 0.3
+    _LEAST_S = 2e-4
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Reset: the network was run, or there is another plan."""
+        self._first_s: list[float] = []
+        self._filter = LogFilter(drift=0.1, change_floor=0.3)
+
+    def on_frame(self, now_s: float, overhead_s: float) -> None:
+        """What a frame cost beside the network; too little to tell anything is ignored."""
+        if not self._LEAST_S <= overhead_s < math.inf:
+            return
+        if len(self._first_s) < self._FIRST:
+            self._first_s.append(overhead_s)
+        else:
+            self._filter.follow(now_s, overhead_s, self._NOISE)
+
+    @property
+    def ratio(self) -> float:
+        """Now over the first frames, 1 or more; 1 until both are known."""
+        if not self._filter.is_known:
+            return 1.0
+        reference_s = sorted(self._first_s)[self._FIRST // 2]
+        return max(1.0, self._filter.value / reference_s)

@@ -21,7 +21,7 @@ from dapdee_ros.core.frames import (
 )
 from dapdee_ros.core.ledger import LedgerSummary
 from dapdee_ros.core.manager_events import ResultCame, TellPlan
-from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import DeviceProfile, codec_times_in
 from dapdee_ros.planning.errors import ObjectiveError, ProfileError
 from dapdee_ros.planning.objective import Objective
 from dapdee_ros.planning.overhead import Overhead
@@ -274,6 +274,10 @@ def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") ->
         overhead_frame_s=float(profile.overhead.frame_s),
         overhead_crossing_s=float(profile.overhead.crossing_s),
         overhead_s_per_byte=float(profile.overhead.s_per_byte),
+        cut_s=float(profile.cut_s),
+        cut_s_per_byte=float(profile.cut_s_per_byte),
+        codec_names=list(profile.codecs),
+        codec_seconds=array("d", [s for times in profile.codecs.values() for s in times]),
     )
 
 
@@ -299,6 +303,9 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
         overhead=Overhead(
             message.overhead_frame_s, message.overhead_crossing_s, message.overhead_s_per_byte
         ),
+        cut_s=message.cut_s,
+        cut_s_per_byte=message.cut_s_per_byte,
+        codecs=codec_times_in(message.codec_names, message.codec_seconds),
     )
     profile.check_credible()
     return profile

@@ -13,19 +13,15 @@ import dapdee_ros.msg as msg
 from dapdee_ros.core.frames import Status, TailAnswer
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import Rejections
-from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import Car, car_of, declare_cars
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
 from dapdee_ros.nodes.link import LinkEnd
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
-from dapdee_ros.nodes.own_overhead import edge_overhead
 from dapdee_ros.nodes.process import run_nodes
-from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
 from dapdee_ros.sealing.channels import Role
-from dapdee_ros.tasks.task import task_of
 
 
 class _Port:
@@ -119,10 +115,6 @@ class Edge(ModelLifecycleNode):
         """Stop taking frames; the one in work is still answered."""
         self.stop_runtime()
         return super().on_deactivate(state)
-
-    def measure_overhead(self, card: ModelCard) -> Overhead:
-        """Receiving a frame and answering it, by going its way here."""
-        return edge_overhead(task_of(card))
 
     def stop_runtime(self) -> None:
         """End the inference thread, if there is one."""

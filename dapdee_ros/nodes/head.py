@@ -26,7 +26,6 @@ from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.settings import changed as changed_settings
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import shortened
-from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import (
@@ -40,7 +39,6 @@ from dapdee_ros.nodes.image_input import ImageInput
 from dapdee_ros.nodes.image_publishers import ImagePublishers
 from dapdee_ros.nodes.images import ImageError, compressed_to_rgb, image_to_rgb, source_size
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
-from dapdee_ros.nodes.own_overhead import car_overhead
 from dapdee_ros.nodes.parameters import declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import HeadNodeSettings
@@ -49,13 +47,11 @@ from dapdee_ros.nodes.topics import listen_checking, listen_to
 from dapdee_ros.planning.conditions import Condition, HardConditions, ModelMeasures
 from dapdee_ros.planning.errors import ConditionError
 from dapdee_ros.planning.from_card import measures_of
-from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, Trace
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input, placement
 from dapdee_ros.runtime.outbox import Outbox
 from dapdee_ros.sealing.channels import Role
-from dapdee_ros.tasks.task import task_of
 
 
 class Head(ModelLifecycleNode):
@@ -144,10 +140,6 @@ class Head(ModelLifecycleNode):
         """Stop taking frames; open ones end as drops."""
         self.stop_runtime()
         return super().on_deactivate(state)
-
-    def measure_overhead(self, card: ModelCard) -> Overhead:
-        """Converting, sending and publishing a frame, by going its way here."""
-        return car_overhead(card, task_of(card))
 
     def stop_runtime(self) -> None:
         """End the inference thread, close the ledger and publish it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,17 @@ import dapdee_ros.msg as msg
 from dapdee_ros.engines.engine import Engine, EngineError
 from dapdee_ros.engines.slow_engine import SlowEngine, slowed_down
 from dapdee_ros.estimation.rejections import Rejections
-from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model
+from dapdee_ros.exits.card import ModelFolderError, find_model
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import Car
 from dapdee_ros.nodes.conversions import profile_to_message
 from dapdee_ros.nodes.link import LinkEnd, OpenEnd, link_end
+from dapdee_ros.nodes.measured_profile import measured_profile
 from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process_settings import ModelSettings
 from dapdee_ros.planning.errors import ProfileError
-from dapdee_ros.planning.overhead import Overhead
-from dapdee_ros.runtime.own_profile import own_profile
+from dapdee_ros.planning.sites import CAR, EDGE
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.tasks.task import task_of
@@ -57,6 +56,7 @@ class ModelLifecycleNode(LifecycleNode):
         self.rejections = Rejections()
         self.links = [link_end(self, role, car) for car in self._cars()]
         self._profile_topic = profile_topic
+        self._side = EDGE if role is Role.EDGE else CAR
         # Topics that stay on the car do not cross the link.
         self._profile_ends = self.links if profile_topic in CHANNELS else [OpenEnd(self)]
         self._profile_publishers: list[tuple[LinkEnd, Any]] = []
@@ -81,8 +81,7 @@ class ModelLifecycleNode(LifecycleNode):
             )
             task_of(model.card)  # complains of options that do not fit
             loaded_s = time.monotonic()
-            profile = own_profile(model, threads)
-            profile = replace(profile, overhead=self.measure_overhead(model.card))
+            profile = measured_profile(model, threads, self._side)
             _warm_up(model.engine)
         except (ModelFolderError, GraphError, ProfileError, EngineError) as error:
             self.get_logger().error(f"cannot use the model: {error}")
@@ -122,10 +121,6 @@ class ModelLifecycleNode(LifecycleNode):
 
     def stop_runtime(self) -> None:
         """End the inference thread, if there is one."""
-        raise NotImplementedError
-
-    def measure_overhead(self, card: ModelCard) -> Overhead:
-        """What a frame costs this node beside the network, measured now."""
         raise NotImplementedError
 
     def destroy_node(self) -> None:

@@ -6,7 +6,7 @@ transport cost is not in it: that is learned from results.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
-from dapdee_ros.codecs import decode, encode
+from dapdee_ros.codecs import encode
 from dapdee_ros.core.frames import FramePlan, FrameResult, HeadFrame, Place, Status, TailAnswer
 from dapdee_ros.estimation.cost_fit import Fit, fit, time_call
 from dapdee_ros.exits.card import ModelCard
@@ -34,7 +34,7 @@ from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.tasks.task import Task
 
-BUDGET_S = 0.4
+BUDGET_S = 0.2
 """Seconds that a measurement takes, nearly."""
 
 CAMERA_SIZE = (480, 640)
@@ -51,20 +51,23 @@ def car_overhead(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> Ove
         task: the model's.
         budget_s: how long to measure.
     """
-    parts = car_parts(card, task, budget_s)
-    every_s = parts["image"] + parts["result"]
-    sending = parts["code"] + parts["message"]
+    return car_overhead_of(car_parts(card, task, budget_s))
+
+
+def car_overhead_of(parts: Mapping[str, Any]) -> Overhead:
+    """The sum of ``car_parts``."""
+    every_s, sending = parts["image"] + parts["result"], parts["message"]
     return Overhead(every_s, sending.fixed_s + parts["answer"], sending.s_per_byte)
 
 
 def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
-    """The car's overhead by what is done: seconds of image, result and answer, ``Fit`` of others.
+    """The car's overhead by what is done: seconds, and a ``Fit`` of ``message``.
 
     ``image``: conversion of an image of ``CAMERA_SIZE`` to the network's input; ``result``: the
-    result's message; ``code`` and ``message``: coding a boundary as it is and its message;
-    ``answer``: the edge's message.
+    result's message; ``message``: that of a boundary; ``answer``: the edge's. Coding is not in it:
+    ``runtime.codec_times``.
     """
-    share_s = budget_s / (3 + 2 * len(SIZES_BYTES))
+    share_s = budget_s / (3 + len(SIZES_BYTES))
     image = _serialised(rgb_to_image(np.zeros((*CAMERA_SIZE, 3), np.uint8), Time(), "camera"))
 
     def load() -> None:
@@ -78,10 +81,6 @@ def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[s
     def receive() -> None:
         message_to_tail_answer(_read(answer, msg.InferenceResult), task)
 
-    def coding(n_bytes: int) -> Callable[[], object]:
-        tensors = _tensors(n_bytes)
-        return lambda: encode(tensors, _CODEC)
-
     def sending(n_bytes: int) -> Callable[[], object]:
         frame = _frame(n_bytes)
         return lambda: _serialised(head_frame_to_message(frame, Header()))
@@ -90,7 +89,6 @@ def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[s
         "image": time_call(load, share_s),
         "result": time_call(publish, share_s),
         "answer": time_call(receive, share_s),
-        "code": _fitted(coding, share_s),
         "message": _fitted(sending, share_s),
     }
 
@@ -102,22 +100,21 @@ def edge_overhead(task: Task, budget_s: float = BUDGET_S) -> Overhead:
         task: the model's.
         budget_s: how long to measure.
     """
-    parts = edge_parts(task, budget_s)
-    coming = parts["code"] + parts["message"]
+    return edge_overhead_of(edge_parts(task, budget_s))
+
+
+def edge_overhead_of(parts: Mapping[str, Any]) -> Overhead:
+    """The sum of ``edge_parts``."""
+    coming = parts["message"]
     return Overhead(coming.fixed_s + parts["answer"], 0.0, coming.s_per_byte)
 
 
 def edge_parts(task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
     """The edge server's overhead by what is done, as ``car_parts``."""
-    share_s = budget_s / (1 + 2 * len(SIZES_BYTES))
+    share_s = budget_s / (1 + len(SIZES_BYTES))
 
     def publish() -> None:
         _serialised(tail_answer_to_message(_answer(), Header(), task))
-
-    def decoding(n_bytes: int) -> Callable[[], object]:
-        frame = _frame(n_bytes)
-        expected = {_NAME: ((1, n_bytes // 4), "float32")}
-        return lambda: decode(frame.specs, frame.data, _CODEC, expected)
 
     def receiving(n_bytes: int) -> Callable[[], object]:
         data = _serialised(head_frame_to_message(_frame(n_bytes), Header()))
@@ -125,8 +122,15 @@ def edge_parts(task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
 
     return {
         "answer": time_call(publish, share_s),
-        "code": _fitted(decoding, share_s),
         "message": _fitted(receiving, share_s),
+    }
+
+
+def seconds_for(parts: Mapping[str, Any], n_bytes: float) -> dict[str, float]:
+    """What each part of ``car_parts`` or ``edge_parts`` takes for a boundary of so many bytes."""
+    return {
+        name: part.fixed_s + part.s_per_byte * n_bytes if isinstance(part, Fit) else part
+        for name, part in parts.items()
     }
 
 

@@ -90,6 +90,8 @@ class CostBasis:
         exit_quality: quality of each exit, shallowest first.
         gates: calibrated gate settings.
         quality_name: the task's name for its quality, for messages.
+        car_cut_s: profiled seconds on the car for cutting behind a node, ``(nodes,)``.
+        edge_cut_s: the same on the edge server.
     """
 
     dag: ModelDag
@@ -98,7 +100,9 @@ class CostBasis:
     codecs: tuple[CodecCost, ...]
     exit_quality: tuple[float, ...]
     gates: tuple[GateOption, ...]
-    quality_name: str = "quality"
+    quality_name: str
+    car_cut_s: Floats
+    edge_cut_s: Floats
 
     @classmethod
     def of(
@@ -140,6 +144,7 @@ class CostBasis:
             tuple(exit_quality),
             tuple(gates),
             quality_name,
+            *(np.array([side.boundary_s([node]) for node in dag.nodes]) for side in (car, edge)),
         )
 
     def contracted(self, contraction: Contraction) -> CostBasis:
@@ -157,6 +162,11 @@ class CostBasis:
             self.exit_quality,
             self.gates,
             self.quality_name,
+            # A block puts out what the node puts out that it is called after.
+            *(
+                side[[index[node.name] for node in contraction.dag.nodes]]
+                for side in (self.car_cut_s, self.edge_cut_s)
+            ),
         )
 
     def _index(self) -> Mapping[str, int]:
@@ -204,6 +214,8 @@ class CostBasis:
             costs = [codec.tensor(node) for node in self.dag.nodes]
             codes = np.array([cost is not None for cost in costs])
             table = np.array([cost or (0.0, 0.0, 0.0) for cost in costs], np.float64)
+            table[:, 1] += self.car_cut_s
+            table[:, 2] += self.edge_cut_s
             rows = np.flatnonzero(sends & ~boundaries[:, ~codes].any(axis=1))
             losses = [
                 codec.quality_loss(exit_number, tuple(names[i] for i in np.flatnonzero(b)))

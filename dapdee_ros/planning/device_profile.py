@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dapdee_ros.files import write_whole
+from dapdee_ros.graph.dag import Node
 from dapdee_ros.planning.errors import ProfileError
-from dapdee_ros.planning.overhead import NO_OVERHEAD, Overhead
+from dapdee_ros.planning.overhead import MOST_FIXED_S, MOST_S_PER_BYTE, NO_OVERHEAD, Overhead
 
 FORMAT = 2
 """Of the files. Those without a number hold neither an engine nor overheads."""
 
 _LEAST_TOTAL_S, _MOST_TOTAL_S = 1e-6, 3600.0
 _LEAST_NODE_S = 1e-12
+
+
+class CodecTime(NamedTuple):
+    """What a codec takes for a tensor on one machine: seconds, and seconds per byte in memory."""
+
+    encode_s: float
+    encode_s_per_byte: float
+    decode_s: float
+    decode_s_per_byte: float
+
+
+def codec_times_in(names: Sequence[str], seconds: Sequence[float]) -> dict[str, CodecTime]:
+    """Codecs' times as a message holds them: of each name, all four.
+
+    Raises:
+        ProfileError: if there are not four of each, or a codec is named twice.
+    """
+    width = len(CodecTime._fields)
+    if len(seconds) != width * len(names) or len(set(names)) < len(names):
+        raise ProfileError(f"{len(seconds)} seconds of {len(names)} codecs, expected {width} each")
+    return {
+        name: CodecTime(*map(float, seconds[width * k : width * (k + 1)]))
+        for k, name in enumerate(names)
+    }
 
 
 @dataclass(frozen=True)
@@ -35,6 +60,11 @@ class DeviceProfile:
         engine: what computed it, with its version; empty where that is not known.
         overhead: what a frame costs this machine beside the network, measured on its own; 0 where
             that is not known.
+        cut_s: what each tensor of a boundary costs a head or a tail, in addition to its nodes:
+            what the engine saves by fusing and by its own layouts ends at a cut. The input is free.
+        cut_s_per_byte: the same per byte of the tensor.
+        codecs: what codecs take here, by name; of one that is not in it calibration's share of the
+            network's time counts.
 
     Raises:
         ProfileError: at construction, if a time is negative or not finite, ``threads`` is below 1,
@@ -50,6 +80,9 @@ class DeviceProfile:
     note: str = ""
     engine: str = ""
     overhead: Overhead = NO_OVERHEAD
+    cut_s: float = 0.0
+    cut_s_per_byte: float = 0.0
+    codecs: Mapping[str, CodecTime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.model_id:
@@ -64,6 +97,28 @@ class DeviceProfile:
                     f"node {name!r} of the profile of {self.device!r} takes {seconds} s; "
                     "expected a finite number of 0 or more: measure again"
                 )
+
+        for name, most in (("cut_s", MOST_FIXED_S), ("cut_s_per_byte", MOST_S_PER_BYTE)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ProfileError(
+                    f"{name} of the profile of {self.device!r} is {getattr(self, name)}; expected "
+                    f"0 to {most:g}"
+                )
+
+        for codec, times in self.codecs.items():
+            if not all(
+                0 <= seconds <= most
+                for seconds, most in zip(times, 2 * (MOST_FIXED_S, MOST_S_PER_BYTE), strict=True)
+            ):
+                raise ProfileError(
+                    f"codec {codec!r} of the profile of {self.device!r} takes {tuple(times)}; "
+                    f"expected 0 to {MOST_FIXED_S:g} s and {MOST_S_PER_BYTE:g} s per byte"
+                )
+
+    def boundary_s(self, nodes: Iterable[Node]) -> float:
+        """What cutting behind these nodes costs a head or a tail, in s."""
+        computed = [node.output_bytes for node in nodes if node.inputs]
+        return self.cut_s * len(computed) + self.cut_s_per_byte * sum(computed)
 
     @property
     def total_s(self) -> float:
@@ -117,6 +172,7 @@ class DeviceProfile:
         values = asdict(self)
         values["node_seconds"] = dict(self.node_seconds)
         values["versions"] = dict(self.versions)
+        values["codecs"] = {name: list(times) for name, times in self.codecs.items()}
         return {"format": FORMAT, **values}
 
     @classmethod
@@ -144,6 +200,12 @@ class DeviceProfile:
                 overhead=Overhead(
                     **{str(k): float(v) for k, v in dict(data.get("overhead", {})).items()}
                 ),
+                cut_s=float(data.get("cut_s", 0.0)),
+                cut_s_per_byte=float(data.get("cut_s_per_byte", 0.0)),
+                codecs={
+                    str(name): CodecTime(*map(float, times))
+                    for name, times in dict(data.get("codecs", {})).items()
+                },
             )
         except ProfileError:
             raise

@@ -39,7 +39,15 @@ def problem_of(
         card.dag,
         (car, edge),
         exit_quality(card),
-        wire_codecs(card.dag, codecs, card.calibration, car_s=car.total_s, edge_s=edge.total_s),
+        wire_codecs(
+            card.dag,
+            codecs,
+            card.calibration,
+            car_s=car.total_s,
+            edge_s=edge.total_s,
+            car_times=car.codecs,
+            edge_times=edge.codecs,
+        ),
         gate_options(card.calibration) if card.calibration else (),
         quality_name=task_of(card).quality_name,
     )

@@ -84,12 +84,12 @@ class CutCosts:
             {n.name: on_edge.slowdown * edge.node_seconds[n.name] for n in nodes},
             {name: 8 * cost.coded_bytes / link.rate_bps for name, cost in sent.items()},
             {
-                name: on_car.slowdown * cost.encode_s
+                name: on_car.slowdown * (cost.encode_s + car.boundary_s([dag.by_name[name]]))
                 + on_car.overhead.s_per_byte * cost.coded_bytes
                 for name, cost in sent.items()
             },
             {
-                name: on_edge.slowdown * cost.decode_s
+                name: on_edge.slowdown * (cost.decode_s + edge.boundary_s([dag.by_name[name]]))
                 + on_edge.overhead.s_per_byte * cost.coded_bytes
                 for name, cost in sent.items()
             },

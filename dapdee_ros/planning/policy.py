@@ -20,6 +20,7 @@ from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import PlanningError, PolicyError, TableError
 from dapdee_ros.planning.objective import Objective
 from dapdee_ros.planning.plan import Crossing, Plan, Stage
+from dapdee_ros.planning.sites import CAR, EDGE, Site
 from dapdee_ros.planning.situation import Situation as Situation
 from dapdee_ros.planning.table import CandidateTable
 
@@ -75,6 +76,13 @@ class Problem:
     def edge(self) -> DeviceProfile:
         """The last site's profile."""
         return self.profiles[-1]
+
+    def sites(self, car_slowdown: float = 1.0, edge_slowdown: float = 1.0) -> tuple[Site, ...]:
+        """Car and edge server with their profiles' overheads, each so many times slower."""
+        return (
+            Site(CAR, car_slowdown, self.car.overhead),
+            Site(EDGE, edge_slowdown, self.edge.overhead),
+        )
 
     @cached_property
     def basis(self) -> CostBasis:

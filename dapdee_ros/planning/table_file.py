@@ -17,7 +17,7 @@ from dapdee_ros.planning.codec_cost import CodecCost, GateOption, MeasuredCodec,
 from dapdee_ros.planning.errors import TableError
 from dapdee_ros.planning.table import CandidateTable
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save_table(table: CandidateTable, path: str | Path) -> None:
@@ -35,6 +35,8 @@ def save_table(table: CandidateTable, path: str | Path) -> None:
         "cut_dag": None if table.dag is basis.dag else table.dag.to_dict(),
         "car_s": basis.car_s.tolist(),
         "edge_s": basis.edge_s.tolist(),
+        "car_cut_s": basis.car_cut_s.tolist(),
+        "edge_cut_s": basis.edge_cut_s.tolist(),
         "exit_quality": list(basis.exit_quality),
         "quality_name": basis.quality_name,
         "gates": [list(option) for option in basis.gates],
@@ -78,9 +80,12 @@ def load_table(path: str | Path, model_id: str | None = None) -> CandidateTable:
             tuple(float(a) for a in data["exit_quality"]),
             tuple(GateOption(*option) for option in data["gates"]),
             str(data["quality_name"]),
+            np.array(data["car_cut_s"], np.float64),
+            np.array(data["edge_cut_s"], np.float64),
         )
         candidates = _candidates_from(data["candidates"], cut_dag)
-        if len(basis.car_s) != len(dag.nodes) or len(basis.edge_s) != len(dag.nodes):
+        columns = (basis.car_s, basis.edge_s, basis.car_cut_s, basis.edge_cut_s)
+        if any(len(column) != len(dag.nodes) for column in columns):
             raise TableError(f"{path} has not one time for each node")
         exact_up_to = math.inf if data["exact_up_to"] is None else float(data["exact_up_to"])
     except (TableError, GraphError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dapdee_ros.codecs import codec_named, encoded_bytes
 from dapdee_ros.exits.gates import Calibration
-from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.planning.codec_cost import CodecCost, MeasuredCodec, TensorCost
+from dapdee_ros.planning.device_profile import CodecTime
 
 AS_IS = "f32"
 
@@ -19,6 +20,8 @@ def wire_codecs(
     *,
     car_s: float = 0.0,
     edge_s: float = 0.0,
+    car_times: Mapping[str, CodecTime] | None = None,
+    edge_times: Mapping[str, CodecTime] | None = None,
 ) -> list[CodecCost]:
     """Costs of the named codecs for the tensors of a model.
 
@@ -33,6 +36,9 @@ def wire_codecs(
         car_s: profiled seconds of the whole network on the car, from which the time to code
             follows; 0 leaves it out.
         edge_s: the same on the edge server, for decoding.
+        car_times: what codecs take on the car, by name, where that was measured there: counts
+            instead, and for ``f32`` too.
+        edge_times: the same on the edge server.
 
     Raises:
         CodecError: if a codec is unknown.
@@ -42,7 +48,11 @@ def wire_codecs(
         codec_named(name)
         if name == AS_IS:
             tensors = {
-                node.name: TensorCost(encoded_bytes(name, node.shape, node.dtype))
+                node.name: TensorCost(
+                    encoded_bytes(name, node.shape, node.dtype),
+                    _encode_s(car_times, name, node, 0.0),
+                    _decode_s(edge_times, name, node, 0.0),
+                )
                 for node in dag.nodes
             }
             costs.append(MeasuredCodec(name, tensors, default_loss=0.0))
@@ -53,7 +63,9 @@ def wire_codecs(
         measured = codecs.tensors[name]
         tensors = {
             tensor: TensorCost(
-                coded.coded_bytes, coded.encode_share * car_s, coded.decode_share * edge_s
+                coded.coded_bytes,
+                _encode_s(car_times, name, dag.by_name[tensor], coded.encode_share * car_s),
+                _decode_s(edge_times, name, dag.by_name[tensor], coded.decode_share * edge_s),
             )
             for tensor, coded in measured.items()
             if tensor in dag.by_name
@@ -65,3 +77,19 @@ def wire_codecs(
         }
         costs.append(MeasuredCodec(name, tensors, losses))
     return costs
+
+
+def _encode_s(
+    times: Mapping[str, CodecTime] | None, codec: str, node: Node, otherwise: float
+) -> float:
+    if not times or codec not in times:
+        return otherwise
+    return times[codec].encode_s + times[codec].encode_s_per_byte * node.output_bytes
+
+
+def _decode_s(
+    times: Mapping[str, CodecTime] | None, codec: str, node: Node, otherwise: float
+) -> float:
+    if not times or codec not in times:
+        return otherwise
+    return times[codec].decode_s + times[codec].decode_s_per_byte * node.output_bytes

@@ -7,13 +7,17 @@ import logging
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dapdee_ros.files import own_files
-from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import FORMAT, CodecTime, DeviceProfile
 from dapdee_ros.planning.errors import ProfileError
+from dapdee_ros.planning.sites import CAR
 
 if TYPE_CHECKING:
+    from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.runtime.split_network import RunnableModel
 
 log = logging.getLogger(__name__)
@@ -23,6 +27,9 @@ def own_profile(
     model: RunnableModel,
     threads: int,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    side: str = CAR,
+    complete: Callable[[DeviceProfile], DeviceProfile] = lambda profile: profile,
 ) -> DeviceProfile:
     """The profile of a model on this machine, from the cache or measured now.
 
@@ -30,6 +37,8 @@ def own_profile(
         model: the loaded model, with the engine that computes it.
         threads: inference threads.
         progress: called with steps done and steps to do while measuring.
+        side: what this machine is, ``car`` or ``edge``; each has a profile of its own.
+        complete: adds to a new profile what is measured elsewhere, before it is cached.
 
     Raises:
         ProfileError: if the model could not be measured.
@@ -37,12 +46,19 @@ def own_profile(
     from dapdee_ros.runtime.profiling import device_name, measure_engine
 
     device = f"{platform.node()}: {device_name()}, {os.cpu_count()} cores"
-    key = hashlib.sha256(f"{device} {threads} {model.engine.name}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        f"{FORMAT} {side} {device} {threads} {model.engine.name}".encode()
+    ).hexdigest()[:12]
     path = own_files() / "profiles" / f"{model.card.model_id[:16]}-{key}.json"
     try:
         profile = DeviceProfile.load(path)
         profile.check_fits((n.name for n in model.card.dag.nodes), model.card.model_id)
-        return profile
+        if profile.overhead.any:
+            return profile
+        completed = complete(profile)
+        if completed is not profile:
+            _keep(completed, path)
+        return completed
     except ProfileError as error:
         if path.exists():
             log.warning("measuring again, the cached profile cannot be used: %s", error)
@@ -53,8 +69,22 @@ def own_profile(
         threads=threads,
         progress=progress,
     )
+    profile = complete(replace(profile, codecs=codecs_here(model.card)))
+    _keep(profile, path)
+    return profile
+
+
+def _keep(profile: DeviceProfile, path: Path) -> None:
     try:
         profile.save(path)
     except OSError as error:
         log.warning("the profile cannot be cached: %s", error)
-    return profile
+
+
+def codecs_here(card: ModelCard) -> dict[str, CodecTime]:
+    """What the codecs take here that the model can be planned with."""
+    from dapdee_ros.planning.wire_codecs import AS_IS
+    from dapdee_ros.runtime.codec_times import codec_times
+
+    measured = card.calibration.codecs if card.calibration else None
+    return codec_times([AS_IS, *(measured.tensors if measured else ())])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -118,7 +119,8 @@ def measure_engine(
 ) -> DeviceProfile:
     """The same for whatever computes a network; its threads are the engine's own.
 
-    ONNX Runtime fuses nodes into one kernel: its time is that of the one with the most work.
+    ONNX Runtime fuses nodes into one kernel: its time is that of the one with the most work. What
+    is lost where a cut goes between them is measured at a few cuts (``cut_costs``).
 
     Raises:
         ValueError: if ``repeats`` is below 3 or ``threads`` below 1.
@@ -152,6 +154,7 @@ def measure_engine(
     import onnxruntime
 
     from dapdee_ros.engines.onnxruntime_timing import TimedSession
+    from dapdee_ros.runtime.cut_costs import measure_cuts
 
     timed = TimedSession(engine)
     run = partial(engine.run, {engine.dag.input: image}, engine.dag.outputs)
@@ -160,7 +163,10 @@ def measure_engine(
     # Processor time of a kernel is not known; stalls are left out by its fastest run.
     seconds = node_times(nodes, {name: [min(times)] for name, times in nodes.items()}, whole_s)
     versions = {"onnxruntime": onnxruntime.__version__}
-    return _profile(engine.dag, seconds, model_id, device, threads, versions, note, engine.name)
+    name = engine.name
+    profile = _profile(engine.dag, seconds, model_id, device, threads, versions, note, name)
+    cut = measure_cuts(engine, image, budget_s / 4)
+    return replace(profile, cut_s=cut.fixed_s, cut_s_per_byte=cut.s_per_byte)
 
 
 def _profile(

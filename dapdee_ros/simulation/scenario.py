@@ -11,7 +11,7 @@ from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.planning.gate_options import GateCurves
 from dapdee_ros.planning.policy import Problem
-from dapdee_ros.planning.sites import CAR, EDGE, Site
+from dapdee_ros.planning.sites import Site
 from dapdee_ros.simulation.link_trace import LinkTrace
 from dapdee_ros.simulation.load_trace import LoadTrace
 
@@ -123,13 +123,9 @@ class Scenario:
         """The head's settings."""
         return HeadSettings(self.planning.deadline_s, self.planning.max_in_flight)
 
-    def sites(self, now_s: float) -> tuple[Site, Site]:
+    def sites(self, now_s: float) -> tuple[Site, ...]:
         """Car and edge server as they truly are at a time."""
-        car, edge = self.problem.car, self.problem.edge
-        return (
-            Site(CAR, self.car_load.at(now_s), car.overhead),
-            Site(EDGE, self.edge_load.at(now_s), edge.overhead),
-        )
+        return self.problem.sites(self.car_load.at(now_s), self.edge_load.at(now_s))
 
     @property
     def answer_s(self) -> float:

@@ -1,13 +1,13 @@
 """Measures the car's slowdown: the same network profiled with and without the quota.
 
-This module is also the measuring process: it loads the network, reports that, waits for a line,
-measures, and prints the profile. So the quota slows down only the computation, not the loading.
+The measuring process (``nodes.measured_profile``) loads the network, reports that, waits for a
+line, measures, and prints the profile. So the quota slows down only what is measured, not the
+loading.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from dapdee_ros.planning.device_profile import DeviceProfile
 
-_READY = "loaded"
+_PROCESS = "dapdee_ros.nodes.measured_profile"
+_READY = "loaded"  # as that says it
 
 
 class MeasuringError(RuntimeError):
@@ -26,6 +27,7 @@ def measure_machine(
     model: str,
     engine: str,
     threads: int,
+    side: str,
     environment: Mapping[str, str],
     enter: Callable[[Sequence[str]], list[str]],
     slow_down: Callable[[], None],
@@ -37,6 +39,7 @@ def measure_machine(
         model: name or folder.
         engine: what computes, one of ``ENGINES``.
         threads: inference threads.
+        side: what that machine is, ``car`` or ``edge``.
         environment: of the process; ``ROS_HOME`` determines where profiles are cached.
         enter: makes a command run on that machine.
         slow_down: called once the network is loaded; sets the quota.
@@ -48,7 +51,7 @@ def measure_machine(
     Raises:
         MeasuringError: with the process's output, if it failed.
     """
-    command = [sys.executable, "-m", __name__, model, engine, str(threads)]
+    command = [sys.executable, "-m", _PROCESS, model, engine, str(threads), side]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             enter(command),
@@ -79,24 +82,3 @@ def measure_machine(
         process.stdout.close()
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
     raise MeasuringError(f"the profile of {model} could not be measured:\n{tail}")
-
-
-def main() -> int:
-    """Load, wait, measure, print."""
-    model_name, engine, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    from dapdee_ros.exits.card import find_model
-    from dapdee_ros.exits.runnable import load_runnable
-    from dapdee_ros.runtime.own_profile import own_profile
-
-    model = load_runnable(find_model(model_name), engine, threads=threads)
-    print(_READY, flush=True)
-    if not sys.stdin.readline():
-        return 1
-    profile = own_profile(model, threads)
-    print(json.dumps(profile.to_dict()), flush=True)
-    # A clean exit takes torch half a second of a whole core, and there is nothing to clean up.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

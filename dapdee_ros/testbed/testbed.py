@@ -212,6 +212,7 @@ class Testbed:
                 settings.model,
                 settings.engine,
                 settings.threads,
+                side,
                 self._environment(side),
                 partial(self._entering(side), group),
                 partial(self._limit, group, quota),

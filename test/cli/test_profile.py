@@ -38,6 +38,41 @@ def test_an_unknown_model_is_a_clear_error(capsys: pytest.CaptureFixture[str]) -
     assert "Traceback" not in said
 
 
+def test_where_a_frame_s_time_goes_is_printed_and_drawn(tmp_path: Path) -> None:
+    card = read_card(find_model("roadsigns"))
+    out, stem = tmp_path / "car.json", tmp_path / "frame"
+    plan = f"exit={len(card.dag.exits)} boundary=image codec=f32"
+    words = ("--budget-s", "0.5", "--rtt-s", "0.01", "--draw", str(stem), "--plan", plan)
+    done = dapdee("profile", "roadsigns", "--out", str(out), *words)
+    assert done.returncode == 0, done.stderr
+    for line in ("frame", "  car", "  link", "    bytes on the link", "  edge", "    network"):
+        assert f"\n{line} " in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"car.json", "frame.png", "frame.svg"}
+    profile = DeviceProfile.load(out)
+    assert profile.engine
+    if "without ROS" not in done.stdout:
+        assert "    convert the image" in done.stdout
+        assert profile.overhead.frame_s > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--plan", "exit=99"), "--plan"),
+        (("--plan", "exit=2 boundary=nowhere"), "--plan"),
+        (("--plan", "exit=2 gate=1"), "leave the gate out"),
+        (("--link", "drive"), "one rate"),
+        (("--edge-profile", "nowhere.json"), "cannot read a device profile"),
+    ],
+)
+def test_a_frame_that_cannot_be_shown_is_named_before_anything_is_measured(
+    words: tuple[str, str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["profile", "roadsigns", "--out", str(tmp_path / "x.json"), *words]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.root
 @pytest.mark.alone
 def test_a_quota_makes_this_machine_a_slower_one(tmp_path: Path) -> None:

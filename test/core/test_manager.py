@@ -341,3 +341,29 @@ def test_where_sending_costs_the_car_most_of_its_time_it_computes_alone() -> Non
     assert period_s < 0.05
     # Half of what sending takes is believed to be due to every frame: nothing told them apart.
     assert not told.plan.boundary
+
+
+def test_a_car_that_only_sends_images_is_found_to_be_loaded() -> None:
+    manager = core()
+    manager.handle(0.0, FAST)
+    told = the(TellPlan, manager.handle(0.1, PLANNED))
+    assert told.plan.boundary == ("image",)
+
+    def frames(first: int, count: int, head_s: float) -> float:
+        for number in range(first, first + count):
+            came = ResultCame(
+                1, Place.EDGE, 2, latency_s=0.1, head_s=head_s, transfer_s=0.02,
+                car_slowdown=math.nan, edge_slowdown=1.0, tail_s=0.011, sent_bytes=12_000,
+            )  # fmt: skip
+            manager.handle(1.0 + 0.1 * number, came)
+        return manager.situation(1.0 + 0.1 * (first + count)).car_slowdown
+
+    assert frames(0, 40, 0.005) == pytest.approx(1.0, rel=0.05)
+    # Nothing of the network runs on the car; converting takes three times as long from now on.
+    assert frames(40, 20, 0.015) == pytest.approx(3.0, rel=0.2)
+    # One stall is no load.
+    assert frames(60, 20, 0.005) == pytest.approx(1.0, rel=0.2)
+    assert frames(80, 1, 0.5) < 1.5
+    # What is measured on the network counts more.
+    manager.handle(10.0, ResultCame(1, Place.CAR, 2, 0.3, 0.3, 0.0, 2.0, math.nan))
+    assert manager.situation(10.0).car_slowdown == pytest.approx(2.0)

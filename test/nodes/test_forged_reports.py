@@ -182,8 +182,14 @@ def test_an_overhead_that_no_machine_has_is_refused(ros: RosWorld) -> None:
     world.profile("edge", 0.01)
     names = list(world.profile_names())
     forged = [
-        {f"overhead_{name}": value}
-        for name in ("frame_s", "crossing_s", "s_per_byte")
+        {name: value}
+        for name in (
+            "overhead_frame_s",
+            "overhead_crossing_s",
+            "overhead_s_per_byte",
+            "cut_s",
+            "cut_s_per_byte",
+        )
         for value in (-1e-6, math.nan, math.inf, 1e300)
     ]
     # A topic of depth 1 may lose some on a busy machine.

@@ -13,7 +13,7 @@ from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile, profile_to_message
 from dapdee_ros.nodes.own_overhead import BUDGET_S, car_overhead, car_parts, edge_overhead
-from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.device_profile import CodecTime, DeviceProfile
 from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.tasks.task import task_of
 
@@ -41,7 +41,7 @@ def test_a_frame_s_way_is_measured_in_half_a_second() -> None:
 
 def test_every_piece_of_the_way_is_told_apart() -> None:
     parts = car_parts(CARD, TASK)
-    assert set(parts) == {"image", "result", "answer", "code", "message"}
+    assert set(parts) == {"image", "result", "answer", "message"}
     assert parts["image"] > parts["result"]
 
 
@@ -54,6 +54,9 @@ def test_a_profile_s_message_holds_it() -> None:
         "2026-11-20T00:00:00",
         engine="onnxruntime 1.32 ('cpu',)",
         overhead=Overhead(0.003, 0.001, 2e-8),
+        cut_s=0.0002,
+        cut_s_per_byte=3e-10,
+        codecs={"f32": CodecTime(1e-5, 1e-11, 1e-6, 0.0), "jpeg": CodecTime(1e-4, 1e-9, 2e-4, 0.0)},
     )
     assert message_to_profile(profile_to_message(profile, Time())) == profile
 

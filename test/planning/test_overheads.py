@@ -11,6 +11,9 @@ from planning.random_networks import random_dag, random_profile
 from planning.test_candidates import random_table, random_wishes
 from planning.test_objective import random_sites
 
+from dapdee_ros.core.frames import FramePlan
+from dapdee_ros.core.programs import Programs
+from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.planning.candidates import BYTES
 from dapdee_ros.planning.cut_pool import CutPool
 from dapdee_ros.planning.overhead import Overhead
@@ -104,3 +107,36 @@ def test_published_policies_choose_without_overheads_and_are_priced_with_them() 
         exact = ask(make_policy("exact", problem), situation, problem)
         assert exact.objective_s <= plan.objective_s * (1 + 1e-9)
     assert other > 10
+
+
+def test_what_a_cut_costs_is_priced_per_tensor_and_byte_but_not_for_the_input() -> None:
+    rng = random.Random(36)
+    dag = random_dag(rng, most_nodes=8)
+    free = [random_profile(rng, dag, side, 0.1) for side in ("car", "edge")]
+    car = replace(free[0], cut_s=0.01, cut_s_per_byte=1e-7)
+    edge = replace(free[1], cut_s=0.002, cut_s_per_byte=3e-7)
+    exits = len(dag.exits)
+    before, now = (Problem(dag, sides, [0.9] * exits) for sides in (free, (car, edge)))
+    situation = Situation((Site("car", 2.0), Site("edge", 3.0)), (Hop(1e6),), 100.0)
+    several = 0
+    for cut in cuts(dag, exits):
+        old, new = (situation.price(p, exits, cut.boundary, "f32", "") for p in (before, now))
+        computed = [n for n in cut.boundary if n != dag.input]
+        size = sum(dag.by_name[name].output_bytes for name in computed)
+        several += len(computed) > 1
+        assert new.head_s - old.head_s == pytest.approx(2 * (0.01 * len(computed) + 1e-7 * size))
+        if cut.boundary:
+            more_s = 3 * (0.002 * len(computed) + 3e-7 * size)
+            assert new.edge_s - old.edge_s == pytest.approx(more_s)
+        # What runs there is profiled with it, so that a slowdown is one.
+        for profile, programs in ((car, Programs(dag, car)), (edge, Programs(dag, edge))):
+            if profile is car:
+                head = programs.head_program(FramePlan(1, exits, cut.boundary))
+                assert 2 * head.head_profiled_s == pytest.approx(new.head_s)
+            elif cut.boundary:
+                tail = programs.tail_program(exits, frozenset(cut.boundary))
+                assert 3 * tail.profiled_s == pytest.approx(new.edge_s)
+    assert several
+    best = Exact(now).plan(situation)
+    pooled = CutPool(now).table(situation).decide(situation)
+    assert pooled.latency_s == pytest.approx(best.latency_s)
