@@ -296,11 +296,14 @@ def main() -> int:
     """Run, print a table, end with one JSON line."""
     args = arguments_of()
     torch.set_num_threads(1)
-    rows = [study(name, args) for name in args.networks]
-    columns = [name for name in rows[0] if name not in ("worst_cut", "left_out")]
-    print(" ".join(f"{column:>13}" for column in columns))
-    for row in rows:
-        print(" ".join(f"{row[column]!s:>{max(13, len(column))}}" for column in columns))
+    rows: list[dict[str, Any]] = []
+    for name in args.networks:
+        row = study(name, args)
+        columns = [column for column in row if column not in ("worst_cut", "left_out")]
+        if not rows:
+            print(" ".join(f"{column:>13}" for column in columns))
+        print(" ".join(f"{row[c]!s:>{max(13, len(c))}}" for c in columns), flush=True)
+        rows.append(row)
     for row in rows:
         print(f"{row['network']}: worst cut at {', '.join(row['worst_cut'])}")
         for name, why in row["left_out"].items():
