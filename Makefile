@@ -13,7 +13,7 @@ ENV := source tools/env.sh &&
 unexport PYTHONDONTWRITEBYTECODE
 
 # Minutes each, and for the testbed root.
-LONG_BENCHES := experiment testbed decisive link_changes endurance kill_series chaos fuzz printed_commands attacks two_cars
+LONG_BENCHES := same_answers experiment testbed decisive link_changes endurance kill_series chaos fuzz printed_commands attacks two_cars
 BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.py))))
 
 # Tests are run by two processes at once, file by file: most of the time they wait. Those that judge
