@@ -12,10 +12,11 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from dapdee_ros.engines.onnx_weights import widened
 from dapdee_ros.files import write_whole
@@ -30,6 +31,7 @@ LEAST_BYTES = 1024
 _PAGE = 4096
 _PREFIX = "dapdee-network-"
 _YOUNG_S = 60.0
+_Message = TypeVar("_Message", bound=Message)
 
 
 class OnnxError(ValueError):
@@ -72,9 +74,10 @@ class OnnxModel:
         """
         self.dag = dag
         graph = model.graph
-        self._ir_version, self._opsets = model.ir_version, list(model.opset_import)
         operators, weights = widened(graph)
-        self._operators = [onnx.NodeProto.FromString(o.SerializeToString()) for o in operators]
+        # Copies: a message that lies in another keeps all of it in memory, the weights too.
+        self._ir_version, self._opsets = model.ir_version, _copies(model.opset_import)
+        self._operators = _copies(operators)
         self._producers = {
             out: place for place, node in enumerate(self._operators) for out in node.output if out
         }
@@ -208,6 +211,10 @@ def described(dag: ModelDag, name: str) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, kind, node.shape)
 
 
+def _copies(messages: Iterable[_Message]) -> list[_Message]:
+    return [type(message).FromString(message.SerializeToString()) for message in messages]
+
+
 def _clear_left_behind() -> None:
     """Remove the folders of processes that were killed before they could."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
@@ -245,7 +252,7 @@ def _written(weights: Iterable[onnx.TensorProto], folder: Path) -> Iterator[onnx
     with (folder / WEIGHTS_FILE).open("wb") as file:
         for tensor in weights:
             if not lies_outside(tensor):
-                yield tensor
+                yield from _copies([tensor])
                 continue
             file.seek(-(-file.tell() // _PAGE) * _PAGE)
             offset, length = file.tell(), len(tensor.raw_data)
