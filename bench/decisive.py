@@ -48,6 +48,8 @@ DADS_LINKS = ("3g", "wifi")
 # Slow enough that the car alone keeps up: then latency is that of one frame.
 LIGHT_RATE_HZ = 3.0
 MOST_APART = 0.15
+# Median over the cells of how far a plan's predicted time from image to result may be off.
+MOST_MEDIAN_OFF = 0.10
 SETTLE_S = 7.0
 # Heavy load: so many times what can be answered. Measured again with more if nearly all was.
 MORE, SATURATED, MOST_TRIES = 1.4, 0.95, 3
@@ -182,6 +184,7 @@ class Model:
         self._folder = folder
         found["offered_hz"] = round(settings.rate, 2)
         found["calibrated_quality"] = log.plans[-1].predicted_quality
+        found |= image_to_result(log)
         cell = Cell(self._card.name, wanted.link, settings.asked_policy, wanted.load, found)
         if wanted.compared:
             overheads = self._overheads[wanted.load]
@@ -217,6 +220,32 @@ class Model:
         return min(MORE * expected_hz, MOST_RATE_HZ)
 
 
+def image_to_result(log: RunLog) -> dict[str, float]:
+    """What the last plan was predicted to take, and its frames took from their start to the answer.
+
+    Waiting for the frame before, here or on the edge server, is in neither.
+    """
+    plan = log.plans[-1]
+    frames = [f for f in log.frames if f.plan_epoch == plan.epoch and f.place != "fallback"]
+    frames = frames or [f for f in log.frames if f.place != "fallback"] or log.frames
+    took_s = statistics.median(f.head_s + f.transfer_s + f.tail_s for f in frames)
+    return {"predicted_s": round(plan.predicted_latency_s, 5), "took_s": round(took_s, 5)}
+
+
+def prediction(cells: list[Cell]) -> dict[str, float]:
+    """How far the predicted time from image to result was off, over the compared cells."""
+    off = [
+        abs(c.testbed["predicted_s"] / c.testbed["took_s"] - 1)
+        for c in cells
+        if c.simulator is not None
+    ]
+    return {
+        "cells": len(off),
+        "median": round(statistics.median(off), 4),
+        "most": round(max(off), 4),
+    }
+
+
 def line(cell: Cell) -> str:
     """A cell in a line."""
     apart = "" if cell.apart is None else f", simulated {cell.apart:+.0%}"
@@ -224,7 +253,8 @@ def line(cell: Cell) -> str:
     return (
         f"{cell.model} {cell.link} {cell.policy} {cell.load}: "
         f"{1e3 * found['median_latency_s']:.0f} ms, {found['throughput_hz']:.2f}/s, accuracy "
-        f"{found['quality']}, {found['last_plan']}{apart}"
+        f"{found['quality']}, {found['last_plan']}, predicted {1e3 * found['predicted_s']:.0f} and "
+        f"took {1e3 * found['took_s']:.0f} ms{apart}"
     )
 
 
@@ -311,8 +341,10 @@ def main() -> int:
                 "compared": len(apart),
                 "median_apart": round(statistics.median(apart), 4),
                 "most_apart": round(max(apart), 4),
+                "image_to_result": prediction(cells),
                 "gains": rows,
                 "met": {
+                    "prediction": prediction(cells)["median"] <= MOST_MEDIAN_OFF,
                     "simulator": sum(a <= MOST_APART for a in apart) == len(apart) >= 12,
                     "heavy_10_times": all(r["gain"] >= 10 for r in heavy),
                     "quality": all(r["calibrated_loss"] <= 0.005 for r in heavy),
