@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
+BLOCK_S = 0.02
+"""Two periods of a short CPU quota (10 ms)."""
+
 
 class Fit(NamedTuple):
     """What something takes: ``fixed_s`` and ``s_per_byte``, both 0 or more."""
@@ -48,20 +51,28 @@ def fit(n_bytes: Sequence[float], seconds: Sequence[float]) -> Fit:
     return Fit(fixed_s, slope)
 
 
-def time_call(call: Callable[[], object], budget_s: float, least: int = 3) -> float:
-    """Median seconds of a call, over as many as fit a budget.
+def time_call(call: Callable[[], object], budget_s: float, block_s: float = BLOCK_S) -> float:
+    """Seconds of a call: the median over blocks of calls of their mean.
+
+    A processor on a quota computes at full speed and then stands still for the rest of its period.
+    The median of short calls would leave that out; in a block of two periods it is.
 
     Args:
         call: what is timed; once more before, which allocates.
-        budget_s: how long at most.
-        least: timed calls at least, whatever they take.
+        budget_s: how long at most, if that is more than a block.
+        block_s: how long a block is at least.
     """
     clock = time.perf_counter
     call()
-    took: list[float] = []
-    began_s = clock()
-    while len(took) < least or clock() - began_s < budget_s:
-        called_s = clock()
+    means: list[float] = []
+    began_s = block_began_s = clock()
+    calls = 0
+    while True:
         call()
-        took.append(clock() - called_s)
-    return median(took)
+        calls += 1
+        now_s = clock()
+        if now_s - block_began_s >= block_s:
+            means.append((now_s - block_began_s) / calls)
+            if now_s - began_s >= budget_s:
+                return median(means)
+            calls, block_began_s = 0, now_s

@@ -13,7 +13,7 @@ from dapdee_ros.estimation.cost_fit import fit, time_call
 from dapdee_ros.planning.device_profile import CodecTime
 
 BUDGET_S = 0.3
-"""Seconds that all codecs together are timed, nearly; slow ones take longer."""
+"""Seconds that all codecs together are timed, if that is more than a block for each."""
 
 _IMAGES = ((1, 32, 32, 3), (1, 160, 160, 3))
 _FEATURES = ((1, 16, 16, 16), (1, 16, 64, 64))
