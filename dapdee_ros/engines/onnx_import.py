@@ -153,18 +153,21 @@ def _prefix(network: StaticNetwork, pixels: Pixels, path: Path) -> _Prefix:
     if dtype == "uint8":
         scale, offset = np.ones(3), np.zeros(3)  # it normalises by itself
     axis, per_channel = (3, (3,)) if network.channels_last else (1, (1, 3, 1, 1))
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    # In half precision only the result: 255 steps of a byte are too fine for its sums.
+    computed_in = "float32" if dtype == "float16" else dtype
     steps: list[tuple[str, np.ndarray | None, dict[str, Any]]] = []
     if not network.channels_last:
         steps.append(("Transpose", None, {"perm": (0, 3, 1, 2)}))
     if pixels.colour == "bgr":
         steps.append(("Gather", np.array([2, 1, 0]), {"axis": axis}))
     if dtype != "uint8":
-        steps.append(("Cast", None, {"to": kind}))
+        steps.append(("Cast", None, {"to": _kind_of(computed_in)}))
     if (scale != 1).any():
-        steps.append(("Mul", scale.astype(dtype).reshape(per_channel), {}))
+        steps.append(("Mul", scale.astype(computed_in).reshape(per_channel), {}))
     if offset.any():
-        steps.append(("Add", offset.astype(dtype).reshape(per_channel), {}))
+        steps.append(("Add", offset.astype(computed_in).reshape(per_channel), {}))
+    if computed_in != dtype:
+        steps.append(("Cast", None, {"to": _kind_of(dtype)}))
     if not steps:
         return _Prefix((image,))
     operators, weights, last = [], [], IMAGE
@@ -182,6 +185,10 @@ def _prefix(network: StaticNetwork, pixels: Pixels, path: Path) -> _Prefix:
     size = prod(wide) * np.dtype(dtype).itemsize
     node = Node(NORMALISED, NORMALISED, (IMAGE,), wide, dtype, size, computed)
     return _Prefix((image, node), tuple(operators), tuple(weights))
+
+
+def _kind_of(dtype: str) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 # The DAG -----------------------------------------------------------------------------------------

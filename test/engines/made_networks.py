@@ -157,6 +157,16 @@ def bytes_in() -> Maker:
     return make
 
 
+def half_precision() -> Maker:
+    """Computes in float16 throughout, its input included."""
+    make = chain()
+    for place, tensor in enumerate(make.weights):
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        make.weights[place].CopyFrom(numpy_helper.from_array(half, tensor.name))
+    make.dtype = TensorProto.FLOAT16
+    return make.op("Cast", "y", "z", to=TensorProto.FLOAT).outputs("z")
+
+
 def any_batch() -> Maker:
     """Leaves the size of the batch open."""
     make = computed_shapes()
@@ -166,7 +176,7 @@ def any_batch() -> Maker:
 
 GOOD: tuple[Callable[[], Maker], ...] = (
     chain, split, topk, computed_shapes, two_outputs, odd_names, quantised, attention,
-    last_channels, bytes_in, any_batch,
+    last_channels, bytes_in, half_precision, any_batch,
 )  # fmt: skip
 
 

@@ -9,7 +9,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from engines.made_networks import GOOD, SIDE, Maker, chain, heads, quantised, split, two_outputs
+from engines.made_networks import (
+    GOOD,
+    SIDE,
+    Maker,
+    chain,
+    half_precision,
+    heads,
+    quantised,
+    split,
+    two_outputs,
+)
 from onnx import TensorProto, helper, numpy_helper
 
 from dapdee_ros.engines.onnx_import import Pixels, import_onnx
@@ -30,7 +40,7 @@ def expected(path: Path, image: np.ndarray, pixels: Pixels) -> list[np.ndarray]:
     values = image[..., ::-1] if pixels.colour == "bgr" else image
     if described.type != "tensor(uint8)":
         values = (values * pixels.scale - np.array(pixels.mean)) / np.array(pixels.std)
-        values = values.astype(np.float32)
+        values = values.astype(np.float16 if "16" in described.type else np.float32)
     if described.shape[1] == 3:
         values = values.transpose(0, 3, 1, 2)
     return session.run(None, {described.name: np.ascontiguousarray(values)})
@@ -50,6 +60,7 @@ def test_every_cut_of_an_imported_network_gives_what_its_file_gives(
     )
     engine, image = OnnxRuntimeEngine(model), picture()
     wanted = expected(path, image, PIXELS)
+    apart = 1e-3 if make is half_precision else 1e-4
     for boundary in [(dag.input,), *heads(dag, 8)]:
         sent = engine.run({dag.input: image}, boundary)
         for name in boundary:
@@ -59,7 +70,7 @@ def test_every_cut_of_an_imported_network_gives_what_its_file_gives(
         came = engine.run(sent, dag.exits[-1])
         for name, reference in zip(dag.exits[-1], wanted, strict=True):
             np.testing.assert_allclose(
-                came[name], reference, rtol=0, atol=1e-4 * np.abs(reference).max()
+                came[name], reference, rtol=0, atol=apart * np.abs(reference).max()
             )
 
 
