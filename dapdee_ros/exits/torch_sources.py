@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dapdee_ros.engines.onnx_export import exported
 from dapdee_ros.engines.onnx_model import OnnxError
+from dapdee_ros.files import write_whole
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.graph.torchvision_import import torchvision
 from dapdee_ros.graph.trace import trace
@@ -163,7 +164,7 @@ def write_onnx(module: nn.Module, size: tuple[int, int], path: Path) -> None:
         ) from error
     for node in model.graph.node:
         node.name = ""  # the tensors have better names, those of the trace
-    path.write_bytes(model.SerializeToString())
+    write_whole(path, model.SerializeToString())
 
 
 def _one_line(error: BaseException) -> str:
