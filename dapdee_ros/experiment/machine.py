@@ -11,6 +11,8 @@ from typing import Any
 from dapdee_ros import __version__
 from dapdee_ros.runtime.profiling import device_name
 
+_PACKAGES = ("onnxruntime", "torch", "torchvision", "numpy")
+
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, memory, system, versions and date, as JSON values."""
@@ -21,8 +23,7 @@ def describe_machine() -> dict[str, Any]:
         "memory_GB": round(memory_bytes / 1e9, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy")}
-        | {"dapdee_ros": __version__},
+        "versions": {name: _version(name) for name in _PACKAGES} | {"dapdee_ros": __version__},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
