@@ -171,7 +171,7 @@ class ManagerCore:
         objective = objective_named(settings.wanted, load.heavy and not settings.priority)
         return settings.situation(
             tuple(
-                Site(id_, of.at(now_s) * self._overheads.load(id_), self._overheads.of(id_))
+                Site(id_, of.at(now_s) * self._overheads.load(id_), self._overheads.of(id_, now_s))
                 for id_, of in self._slowdowns.items()
             ),
             (self._link,),

@@ -39,11 +39,11 @@ class SiteOverheads:
         """Factor on a site's slowdown for what it was not measured by; 1 while it is measured."""
         return self._idle_loads[site].ratio
 
-    def of(self, site: str) -> Overhead:
+    def of(self, site: str, now_s: float) -> Overhead:
         """A site's, as of now."""
         if self._problem is None:
             return NO_OVERHEAD
-        frame_s, crossing_s, s_per_byte = self._filters[site].value
+        frame_s, crossing_s, s_per_byte = self._filters[site].at(now_s)
         return Overhead(
             min(frame_s, MOST_FIXED_S),
             min(crossing_s, MOST_FIXED_S),

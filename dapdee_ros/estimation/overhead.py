@@ -25,7 +25,11 @@ class OverheadSettings:
         doubt: relative deviation of a value to begin with, 0.1 to 2.
         doubt_s: the same absolutely, in s; 1e-4 to 0.1.
         drift: relative change in one second, 0 to 1.
-        sigmas: deviations beyond which a frame is a stall unless the next one agrees, 1 to 10.
+        sigmas: deviations beyond which a frame is a stall unless the next ones agree, 1 to 10.
+        agreeing: how many in a row are no stall any more, 2 or more.
+        memory_s: seconds after which, with nothing measured, an e-th of the difference to the
+            beginning is left, above 0: a plan that no frame goes by could otherwise never be found
+            cheap again.
     """
 
     noise: float = 0.25
@@ -34,6 +38,8 @@ class OverheadSettings:
     doubt_s: float = 3e-3
     drift: float = 0.05
     sigmas: float = 3.0
+    agreeing: int = 3
+    memory_s: float = 5.0
 
 
 class OverheadFilter:
@@ -59,17 +65,26 @@ class OverheadFilter:
             settings: parameters.
         """
         self.settings = s = settings or OverheadSettings()
-        self._state = np.array(begin, np.float64) * (1.0, 1.0, _BYTES_UNIT)
+        self._begin = np.array(begin, np.float64) * (1.0, 1.0, _BYTES_UNIT)
+        self._state = self._begin.copy()
         self._variance = np.diag(np.square(np.maximum(s.doubt * self._state, s.doubt_s)))
         self._most = self._variance.copy()
-        self._updated_s = math.nan
-        self._suspect = 0.0
+        self._updated_s = self._crossed_s = -math.inf
+        self._suspect, self._in_a_row = 0.0, 0
         self.frames = 0
 
     @property
     def value(self) -> tuple[float, float, float]:
         """Seconds per frame, per crossing, and per byte, each 0 or more."""
         frame_s, crossing_s, unit_s = self._state.tolist()
+        return frame_s, crossing_s, unit_s / _BYTES_UNIT
+
+    def at(self, now_s: float) -> tuple[float, float, float]:
+        """The same as of now: what was not measured for a while goes back to the beginning."""
+        memory_s = self.settings.memory_s
+        ages_s = np.array([now_s - self._updated_s, *[now_s - self._crossed_s] * 2])
+        kept = np.exp(-np.maximum(ages_s, 0.0) / memory_s)
+        frame_s, crossing_s, unit_s = (self._begin + kept * (self._state - self._begin)).tolist()
         return frame_s, crossing_s, unit_s / _BYTES_UNIT
 
     def seconds(self, crossings: int, n_bytes: int) -> float:
@@ -89,6 +104,8 @@ class OverheadFilter:
             return
         s, row = self.settings, _row(crossings, n_bytes)
         self._age(now_s)
+        if crossings:
+            self._crossed_s = now_s
         expected_s = float(row @ self._state)
         noise_s = max(s.noise * expected_s, s.noise_s)
         variance = float(row @ self._variance @ row) + noise_s**2
@@ -96,7 +113,8 @@ class OverheadFilter:
         bound_s = s.sigmas * math.sqrt(variance)
         if abs(residual_s) > bound_s:
             side = math.copysign(1.0, residual_s)
-            if side == self._suspect:
+            self._in_a_row = self._in_a_row + 1 if side == self._suspect else 1
+            if self._in_a_row >= self.settings.agreeing:
                 # No stall: what was known has changed.
                 self._variance += np.diag(np.full(3, residual_s**2))
                 variance = float(row @ self._variance @ row) + noise_s**2
@@ -104,7 +122,7 @@ class OverheadFilter:
                 residual_s = side * bound_s
             self._suspect = side
         else:
-            self._suspect = 0.0
+            self._suspect, self._in_a_row = 0.0, 0
         gain = self._variance @ row / variance
         self._state = np.clip(self._state + gain * residual_s, 0.0, LONGEST_S)
         self._variance -= np.outer(gain, row @ self._variance)

@@ -82,3 +82,18 @@ def test_however_frames_come_the_numbers_can_be_believed() -> None:
             n_bytes = rng.choice((0, 10, 10**6, 6 * 10**7))
             found.on_frame(now_s, measured_s, rng.randint(0, 1), n_bytes)
             assert all(0 <= value < 1e3 for value in found.value)
+
+
+def test_what_sending_cost_once_is_forgotten_while_nothing_is_sent() -> None:
+    found = OverheadFilter((0.004, 0.002, 3e-8))
+    for number in range(10):
+        found.on_frame(0.1 * number, 0.3, 1, 3_000)
+    assert found.at(1.0)[1] > 0.05
+    # The plan changed: frames stay on the car, and take what they took before.
+    for number in range(200):
+        found.on_frame(1.0 + 0.1 * number, 0.004, 0, 0)
+    frame_s, crossing_s, s_per_byte = found.at(21.0)
+    assert frame_s == pytest.approx(0.004, rel=0.2)
+    assert crossing_s < 0.02
+    assert s_per_byte < 1e-6
+    assert found.at(1e9) == pytest.approx((0.004, 0.002, 3e-8))
