@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Hashable
 
 from dapdee_ros.estimation.credible import FASTEST_BPS, LONGEST_S, MOST_BYTES
+from dapdee_ros.estimation.frame_delay import FrameDelay
 from dapdee_ros.estimation.link_settings import LinkEstimate, LinkSettings
 from dapdee_ros.estimation.log_filter import LogFilter
 from dapdee_ros.estimation.round_trip import Outstanding, RoundTrips, Sent
@@ -17,6 +18,7 @@ _MOST_NOISE_S = 0.05
 _RARE_S = 1.0
 _NOTABLE_LIFT, _MOST_LIFT = 2.0, 4.0
 _SURPRISE, _OLD_S = 4.0, 3.0
+_DISPUTED = 0.5
 
 
 class LinkEstimator:
@@ -30,6 +32,8 @@ class LinkEstimator:
 
     B is tracked by a ``LogFilter``, which distinguishes steps from outliers; a sample's noise
     follows from its duration relative to the timing noise, so short messages have little weight.
+    Where frames say that B is far below what a large probe has measured, another one has to
+    confirm it; what they take beyond that is a delay of their own (``FrameDelay``), part of R.
 
     ``now_s`` is the caller's own clock, in seconds, and is trusted; calls from several threads need
     a lock. Nothing here reads a clock. Other details of an answer may come from outside: one that
@@ -56,6 +60,9 @@ class LinkEstimator:
         self._doubted_s = -math.inf
         self._at_least_bps = 0.0
         self._alive = False
+        self._frame_delay = FrameDelay(2 * s.timing_noise_s)
+        self._probed_bps = math.nan
+        self._disputed_s = math.inf
 
     def on_sent(self, now_s: float, sent_bytes: int, key: Hashable) -> None:
         """Something was sent that should be answered; ``key`` is given again with the answer."""
@@ -79,8 +86,17 @@ class LinkEstimator:
             key: as given to ``on_sent``, if it was.
             arrived_s: when it arrived, if not just now.
         """
+        measured_s = self._measured_s
         self._answered(now_s, arrived_s, sent_bytes, rtt_s, 0.0, key)
         self._heard_bps = self._rate.value
+        if self._measured_s > measured_s:
+            if math.isfinite(self._disputed_s):
+                # Whatever delays a message, its bytes took no longer than all of it.
+                spare_s = max(rtt_s - self._least_rtt(), self.settings.timing_noise_s)
+                n_bytes = sent_bytes + self.settings.overhead_bytes
+                self._rate.lift(now_s, 8 * n_bytes / spare_s)
+            self._probed_bps, self._disputed_s = self._rate.value, math.inf
+            self._frame_delay.on_probe(now_s, self._rate.value)
 
     def on_transfer(
         self,
@@ -102,8 +118,10 @@ class LinkEstimator:
             key: as given to ``on_sent``, if it was.
             arrived_s: when it arrived, if not just now.
         """
-        self._answered(now_s, arrived_s, sent_bytes, transfer_s, residence_s, key)
+        self._answered(now_s, arrived_s, sent_bytes, transfer_s, residence_s, key, is_frame=True)
         self._heard_bps = self._rate.value
+        if not self._rate.value >= _DISPUTED * self._probed_bps:  # NaN before the first
+            self._disputed_s = min(self._disputed_s, now_s)
 
     def on_unanswered(
         self, now_s: float, sent_bytes: int, waited_s: float, key: Hashable | None = None
@@ -142,13 +160,14 @@ class LinkEstimator:
         self._outcomes.extend([False] * lost)
         return LinkEstimate(
             uplink_bps=self._overdue_rate(now_s),
-            rtt_s=self._round_trips.usual_s(self._rate.value),
+            rtt_s=self._round_trips.usual_s(self._rate.value) + self._frame_delay.seconds,
             loss_ratio=self._outcomes.count(False) / max(1, len(self._outcomes)),
             connected=self._alive,
             age_s=self._rate.age_s(now_s),
             relative_spread=self._rate.relative_spread(now_s),
             measurements=self._measurements,
             doubt_age_s=now_s - self._doubted_s,
+            dispute_age_s=now_s - self._disputed_s if math.isfinite(self._disputed_s) else math.inf,
             at_least_bps=self._at_least_bps,
         )
 
@@ -176,6 +195,7 @@ class LinkEstimator:
         spent_s: float,
         residence_s: float,
         key: Hashable | None,
+        is_frame: bool = False,
     ) -> None:
         s = self.settings
         now_s = true_now_s if reported_s is None else reported_s
@@ -228,7 +248,12 @@ class LinkEstimator:
         # say nothing about the rate after it.
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
             return
-        self._measure(now_s, n_bytes, arrived_s - free_s, spent_s)
+        on_link_s, delay_s = arrived_s - free_s, 0.0
+        if is_frame:
+            if self._rate.is_known:
+                self._frame_delay.on_frame(now_s, on_link_s, n_bytes, self._rate.value)
+            delay_s = self._frame_delay.seconds
+        self._measure(now_s, n_bytes, on_link_s - delay_s, spent_s - delay_s)
         self._measured_s = now_s
 
     def _take_back_loss(self) -> None:

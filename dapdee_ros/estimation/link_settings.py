@@ -22,6 +22,8 @@ class LinkEstimate:
         measurements: how many measurements of the rate went into it.
         doubt_age_s: seconds since a measurement that the rate did not follow as far as it says,
             because one alone may be wrong; infinite if the last one was in line.
+        dispute_age_s: seconds since frames said otherwise than the last large probe; infinite if
+            they do not.
         at_least_bps: the rate that such a measurement says the link has at least, bit/s; 0 if the
             last one was in line or says otherwise.
     """
@@ -34,6 +36,7 @@ class LinkEstimate:
     relative_spread: float
     measurements: int
     doubt_age_s: float = math.inf
+    dispute_age_s: float = math.inf
     at_least_bps: float = 0.0
 
 

@@ -22,6 +22,8 @@ class ProbeSettings:
         interval_s: least time between probes, 0.05 to 5.
         quiet_s: frames answered within this time make probes unnecessary, 0.1 to 5.
         confirm_s: even then what is in doubt for so long is measured, 0.05 to 1.
+        dispute_s: least time between probes that settle whether frames or the last large probe
+            are right, 0.5 to 60.
         refresh_s: even then one probe in this time renews the round-trip floor, 1 to 600.
         measuring_s: a large probe should take so long on the link, 0.002 to 0.2.
         least_bytes: smallest padding that measures the rate, 100 to 5000.
@@ -35,6 +37,7 @@ class ProbeSettings:
     interval_s: float = 0.5
     quiet_s: float = 0.4
     confirm_s: float = 0.15
+    dispute_s: float = 10.0
     refresh_s: float = 10.0
     measuring_s: float = 0.03
     least_bytes: int = 600
@@ -50,7 +53,8 @@ class ProbeSchedule:
     - Otherwise small probes show that the link is up, with at most 40 % of the budget, so that the
     rest pays for an occasional large one, which measures the rate.
     - A measurement that differs from the estimate needs confirmation: a probe is sent at once, if
-    necessary on credit of up to 4 s of the budget.
+    necessary on credit of up to 4 s of the budget. So do frames that differ from the last large
+    probe: only another one can say whether the link or a process has become slow.
     - While the link is down, only small ones, so that the first echo arrives soon after it is back.
 
     The budget is a token bucket: ``share`` of the estimated rate or ``most_bytes_per_s``,
@@ -66,7 +70,7 @@ class ProbeSchedule:
         self._asked_s = math.nan
         self._tokens_bytes = 0.0
         self._frame_s = -math.inf
-        self._probe_s = -math.inf
+        self._probe_s = self._settled_s = -math.inf
         self._was_connected = False
         self._renewals = 0
         self._large_next = False
@@ -105,6 +109,13 @@ class ProbeSchedule:
         # frames follow each other closely the next one decides as well.
         patience_s = s.confirm_s if answering else 0.0
         confirming = estimate.connected and patience_s <= estimate.doubt_age_s < since_s
+        if (
+            estimate.connected
+            and s.confirm_s <= estimate.dispute_age_s < math.inf
+            and now_s - self._settled_s >= s.dispute_s
+        ):
+            self._settled_s = now_s
+            return self._send(now_s, min(large, 2 * s.least_bytes), self._SAVING_S * budget)
         if answering and not confirming:
             if self._renewals and since_s >= s.interval_s:
                 self._renewals -= 1

@@ -1,0 +1,127 @@
+"""A slow process is told from a slow link, by probes that cross the same link."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from dapdee_ros.core.link_watch import (
+    EchoCame,
+    FrameAnswered,
+    LinkWatch,
+    SendProbe,
+    TimePassed,
+)
+from dapdee_ros.estimation.frame_delay import FrameDelay
+from dapdee_ros.estimation.link import LinkEstimate
+
+RTT_S = 0.004
+WIFI_BPS, CAT1_BPS = 18.88e6, 0.3e6
+
+
+def drive(
+    bps: Callable[[float], float],
+    *,
+    delay_s: float,
+    frame_bytes: int,
+    period_s: float = 0.033,
+    seconds: float = 20.0,
+    jitter_s: float = 0.003,
+) -> list[tuple[float, LinkEstimate]]:
+    """Frames of one size and whatever probes are asked for, over a link of some rate.
+
+    Frames take ``delay_s`` beyond their transfer, probes do not.
+    """
+    watch, draw = LinkWatch(), random.Random(1)
+    arrivals: list[tuple[float, object]] = []
+    found = []
+    free_s, now_s, number, next_s = 0.0, 0.0, 0, 1.0
+    while now_s < seconds:
+        now_s += 0.01
+        for event in [a for a in arrivals if a[0] <= now_s]:
+            arrivals.remove(event)
+            actions = watch.handle(event[0], event[1])  # type: ignore[arg-type]
+            arrivals += _echoes(actions, event[0], bps, draw, jitter_s)
+        actions = watch.handle(now_s, TimePassed())
+        arrivals += _echoes(actions, now_s, bps, draw, jitter_s)
+        if now_s >= next_s:
+            next_s += period_s
+            number += 1
+            begun_s = max(free_s, now_s)
+            free_s = begun_s + 8 * (frame_bytes + 370) / bps(now_s)
+            took_s = free_s - now_s + RTT_S + delay_s + draw.uniform(0, jitter_s)
+            answered = FrameAnswered((1, number), now_s, frame_bytes, took_s, 0.002)
+            arrivals.append((now_s + took_s + 0.002, answered))
+        arrivals.sort(key=lambda arrival: arrival[0])
+        found.append((now_s, watch.estimate(now_s)))
+    return found
+
+
+def _echoes(
+    actions: object,
+    now_s: float,
+    bps: Callable[[float], float],
+    draw: random.Random,
+    noise_s: float,
+) -> list[tuple[float, object]]:
+    echoes: list[tuple[float, object]] = []
+    for action in actions:  # type: ignore[attr-defined]
+        if isinstance(action, SendProbe):
+            on_link_s = 8 * (action.padding_bytes + 120) / bps(now_s)
+            at_s = now_s + RTT_S + on_link_s + draw.uniform(0, noise_s)
+            echoes.append((at_s, EchoCame(action.sequence, at_s)))
+    return echoes
+
+
+@pytest.mark.parametrize("frame_bytes", [1100, 3072])
+def test_what_frames_take_whatever_their_size_is_not_the_links_rate(frame_bytes: int) -> None:
+    found = drive(lambda _t: WIFI_BPS, delay_s=0.04, frame_bytes=frame_bytes)
+    late = [estimate for at_s, estimate in found if at_s > 8]
+    assert sum(e.uplink_bps > 0.15 * WIFI_BPS for e in late) > 0.95 * len(late)
+    assert sum(0.025 < e.rtt_s < 0.05 for e in late) > 0.95 * len(late)
+
+
+def test_a_link_that_becomes_slow_is_not_taken_for_a_slow_process() -> None:
+    found = drive(
+        lambda t: WIFI_BPS if t < 12 else CAT1_BPS, delay_s=0.04, frame_bytes=3072, period_s=0.15
+    )
+    before = [e.uplink_bps for t, e in found if 8 < t < 12]
+    after = [e.uplink_bps for t, e in found if t > 14]
+    assert sorted(before)[len(before) // 2] > 0.15 * WIFI_BPS
+    assert all(0.4 * CAT1_BPS < rate < 2.5 * CAT1_BPS for rate in after[len(after) // 3 :])
+
+
+def test_without_a_delay_nothing_is_added() -> None:
+    for bps in (CAT1_BPS, WIFI_BPS):
+        found = drive(lambda _t, b=bps: b, delay_s=0.0, frame_bytes=3072, period_s=0.15)  # type: ignore[misc]
+        late = [e for t, e in found if t > 5]
+        assert all(e.rtt_s < RTT_S + 0.006 for e in late)
+        assert sum(e.uplink_bps > 0.5 * bps for e in late) > 0.95 * len(late)
+
+
+def test_only_a_probe_can_raise_the_delay_and_frames_can_lower_it() -> None:
+    delay = FrameDelay(0.004)
+    for number in range(10):
+        delay.on_frame(0.1 * number, 0.05, 1000, 1e6)
+    assert delay.seconds == 0.0
+    delay.on_probe(1.0, 8e6)
+    assert delay.seconds == pytest.approx(0.049)
+    for number in range(8):
+        delay.on_frame(1.0 + 0.1 * number, 0.9, 1000, 8e6)
+    assert delay.seconds == pytest.approx(0.049)
+    for number in range(8):
+        delay.on_frame(2.0 + 0.1 * number, 0.011, 1000, 8e6)
+    assert delay.seconds == pytest.approx(0.01)
+    for number in range(8):
+        delay.on_frame(3.0 + 0.1 * number, 0.002, 1000, 8e6)
+    assert delay.seconds == 0.0
+
+
+def test_a_probe_long_after_the_frames_says_nothing_of_them() -> None:
+    delay = FrameDelay(0.004)
+    for number in range(10):
+        delay.on_frame(0.1 * number, 0.05, 1000, 1e6)
+    delay.on_probe(30.0, 8e6)
+    assert delay.seconds == 0.0
