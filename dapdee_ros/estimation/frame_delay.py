@@ -43,12 +43,20 @@ class FrameDelay:
 
     def on_probe(self, now_s: float, rate_bps: float) -> None:
         """A large probe has measured this rate."""
-        if sum(at_s >= now_s - _TOGETHER_S for at_s, _, _ in self._frames) >= _LEAST_FRAMES:
+        if self.can_tell(now_s):
             self.seconds = self._beyond(rate_bps, now_s)
 
+    def can_tell(self, now_s: float) -> bool:
+        """Whether enough frames came lately to compare with a probe."""
+        return len(self._recent(now_s)) >= _LEAST_FRAMES
+
+    def _recent(self, now_s: float) -> list[tuple[float, float, int]]:
+        return [frame for frame in self._frames if frame[0] >= now_s - _TOGETHER_S]
+
     def _beyond(self, rate_bps: float, now_s: float) -> float:
-        recent = [f for f in self._frames if f[0] >= now_s - _TOGETHER_S]
-        if len(recent) < _LEAST_FRAMES:
+        if not self.can_tell(now_s):
             return self.seconds
-        beyond_s = median(on_link_s - 8 * n_bytes / rate_bps for _, on_link_s, n_bytes in recent)
+        beyond_s = median(
+            on_link_s - 8 * n_bytes / rate_bps for _, on_link_s, n_bytes in self._recent(now_s)
+        )
         return beyond_s if beyond_s >= self._least_s else 0.0

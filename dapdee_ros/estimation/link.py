@@ -120,7 +120,8 @@ class LinkEstimator:
         """
         self._answered(now_s, arrived_s, sent_bytes, transfer_s, residence_s, key, is_frame=True)
         self._heard_bps = self._rate.value
-        if not self._rate.value >= _DISPUTED * self._probed_bps:  # NaN before the first
+        is_slower = not self._rate.value >= _DISPUTED * self._probed_bps  # NaN before the first
+        if is_slower and self._frame_delay.can_tell(now_s):
             self._disputed_s = min(self._disputed_s, now_s)
 
     def on_unanswered(
