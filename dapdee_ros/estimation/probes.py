@@ -114,8 +114,13 @@ class ProbeSchedule:
             and s.confirm_s <= estimate.dispute_age_s < math.inf
             and now_s - self._settled_s >= s.dispute_s
         ):
-            self._settled_s = now_s
-            return self._send(now_s, min(large, 2 * s.least_bytes), self._SAVING_S * budget)
+            # One more than those that are due anyway.
+            self._settled_s, probe_s = now_s, self._probe_s
+            padding_bytes = self._send(
+                now_s, min(large, 2 * s.least_bytes), self._SAVING_S * budget
+            )
+            self._probe_s = probe_s
+            return padding_bytes
         if answering and not confirming:
             if self._renewals and since_s >= s.interval_s:
                 self._renewals -= 1

@@ -79,7 +79,7 @@ def _echoes(
 def test_what_frames_take_whatever_their_size_is_not_the_links_rate(frame_bytes: int) -> None:
     found = drive(lambda _t: WIFI_BPS, delay_s=0.04, frame_bytes=frame_bytes)
     late = [estimate for at_s, estimate in found if at_s > 8]
-    assert sum(e.uplink_bps > 0.15 * WIFI_BPS for e in late) > 0.95 * len(late)
+    assert sum(e.uplink_bps > 0.12 * WIFI_BPS for e in late) > 0.95 * len(late)
     assert sum(0.025 < e.rtt_s < 0.05 for e in late) > 0.95 * len(late)
 
 
@@ -89,7 +89,7 @@ def test_a_link_that_becomes_slow_is_not_taken_for_a_slow_process() -> None:
     )
     before = [e.uplink_bps for t, e in found if 8 < t < 12]
     after = [e.uplink_bps for t, e in found if t > 14]
-    assert sorted(before)[len(before) // 2] > 0.15 * WIFI_BPS
+    assert sorted(before)[len(before) // 2] > 0.12 * WIFI_BPS
     assert all(0.4 * CAT1_BPS < rate < 2.5 * CAT1_BPS for rate in after[len(after) // 3 :])
 
 
