@@ -41,7 +41,7 @@ DEFAULTS = {
     "http_port": "8080",
     # A Raspberry Pi 4 is about 10 times slower than a desktop. The network of the demo is so small
     # that even such a car would hardly need an edge; this one does.
-    "emulated_slowdown": "30",
+    "emulated_slowdown": "60",
 }
 
 _LONGEST_START_S = 60.0

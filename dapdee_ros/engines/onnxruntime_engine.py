@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import hashlib
 import itertools
@@ -22,6 +21,7 @@ import onnxruntime
 from dapdee_ros.engines.engine import PROVIDERS, Array, EngineError, Stages, checked
 from dapdee_ros.engines.onnx_model import LEAST_BYTES, OnnxModel, Part, lies_outside, reference
 from dapdee_ros.graph.dag import ModelDag
+from dapdee_ros.memory import give_back_memory
 
 PARTS_KEPT = 256
 
@@ -202,7 +202,7 @@ class OnnxRuntimeEngine:
                 f"ONNX Runtime cannot compile {list(part.inputs)} -> {list(part.outputs)}: {error}"
             ) from error
         finally:
-            _give_back_memory()
+            give_back_memory()
 
     def _compile_part(self, part: Part) -> _Compiled:
         if self.providers != ("cpu",):
@@ -330,12 +330,6 @@ def _aligned(array: Array) -> Array:
     copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
-
-
-def _give_back_memory() -> None:
-    """Return to the system what compiling took; the allocator would keep most of it."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _provider(name: str) -> str:

@@ -24,6 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dapdee_ros.files import FileError
+from dapdee_ros.memory import use_few_arenas
 from dapdee_ros.nodes.diagnostics import Reporter
 from dapdee_ros.nodes.ending import Ending, StopProcess
 from dapdee_ros.nodes.link_context import close_links, keep_inside
@@ -104,6 +105,7 @@ def run_nodes(
         The process's exit status; 2 if a node could not write its last file (``FileError``).
     """
     end_with_owner()
+    use_few_arenas()
     # A crash in the middleware or in torch would otherwise end the process silently.
     faulthandler.enable(file=_STDERR)
     prepare_dds(large_messages=large_messages)

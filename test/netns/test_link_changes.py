@@ -44,7 +44,7 @@ def test_a_fast_link_becomes_slow_dies_and_comes_back(tmp_path: Path, possible: 
         # takes now nothing, now ten milliseconds. And no slower than that exit 3 takes 60 of the
         # 100 ms between frames: where it takes 90, a frame is superseded now and then while the
         # car catches up with those whose answers did not come.
-        car="emulated:11",
+        car="emulated:22",
         deadline_s=DEADLINE_S,
         seconds=31.0,
         settle_s=4.0,

@@ -22,6 +22,8 @@ from dapdee_ros.runtime.preparation import Preparation
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import TailRuntime
 
+pytestmark = pytest.mark.alone
+
 CHANGES = 20
 FRAMES_PER_PLAN = 4
 PERIOD_S = 0.06
