@@ -108,15 +108,25 @@ def test_only_a_probe_can_raise_the_delay_and_frames_can_lower_it() -> None:
     assert delay.seconds == 0.0
     delay.on_probe(1.0, 8e6)
     assert delay.seconds == pytest.approx(0.049)
-    for number in range(8):
+    for number in range(30):
         delay.on_frame(1.0 + 0.1 * number, 0.9, 1000, 8e6)
     assert delay.seconds == pytest.approx(0.049)
-    for number in range(8):
-        delay.on_frame(2.0 + 0.1 * number, 0.011, 1000, 8e6)
+    for number in range(30):
+        delay.on_frame(4.0 + 0.1 * number, 0.011, 1000, 8e6)
     assert delay.seconds == pytest.approx(0.01)
-    for number in range(8):
-        delay.on_frame(3.0 + 0.1 * number, 0.002, 1000, 8e6)
+    for number in range(30):
+        delay.on_frame(7.0 + 0.1 * number, 0.002, 1000, 8e6)
     assert delay.seconds == 0.0
+
+
+def test_some_frames_that_are_answered_at_once_between_late_ones_change_nothing() -> None:
+    delay = FrameDelay(0.004)
+    for number in range(40):
+        delay.on_frame(0.03 * number, 0.05 if number % 3 else 0.002, 1000, 8e6)
+        if number == 20:
+            delay.on_probe(0.03 * number, 8e6)
+        if number >= 20:
+            assert delay.seconds == pytest.approx(0.049)
 
 
 def test_a_probe_long_after_the_frames_says_nothing_of_them() -> None:
