@@ -48,6 +48,11 @@ class FrameDelay:
         if self.can_tell(now_s):
             self.seconds = self._beyond(rate_bps, now_s)
 
+    def forget_if_old(self, now_s: float) -> None:
+        """Forget what was learned once no frame has come for a while: it may hold no more."""
+        if self._frames and self._frames[-1][0] < now_s - _TOGETHER_S:
+            self.seconds = 0.0
+
     def can_tell(self, now_s: float) -> bool:
         """Whether enough frames came lately to compare with a probe."""
         return len(self._recent(now_s)) >= _LEAST_FRAMES

@@ -157,6 +157,7 @@ class LinkEstimator:
         """The state of the link as of now."""
         s = self.settings
         self._judge_silence(now_s)
+        self._frame_delay.forget_if_old(now_s)
         lost = self._outstanding.expire(now_s - s.longest_silence_s - s.silence_s)
         self._outcomes.extend([False] * lost)
         return LinkEstimate(

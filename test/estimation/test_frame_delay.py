@@ -135,3 +135,14 @@ def test_a_probe_long_after_the_frames_says_nothing_of_them() -> None:
         delay.on_frame(0.1 * number, 0.05, 1000, 1e6)
     delay.on_probe(30.0, 8e6)
     assert delay.seconds == 0.0
+
+
+def test_it_is_forgotten_when_no_frames_come_any_more() -> None:
+    delay = FrameDelay(0.004)
+    for number in range(10):
+        delay.on_frame(0.1 * number, 0.05, 1000, 8e6)
+    delay.on_probe(1.0, 8e6)
+    delay.forget_if_old(2.0)
+    assert delay.seconds == pytest.approx(0.049)
+    delay.forget_if_old(4.0)
+    assert delay.seconds == 0.0

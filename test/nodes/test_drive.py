@@ -116,7 +116,7 @@ def test_camera_to_inference_with_the_plan_changing_on_the_way(ros: RosWorld) ->
     ros.spin_until(lambda: ledgers and ledgers[-1].accepted >= results[-1].frame_number)
     assert all(balanced(ledger) for ledger in ledgers)
     camera.stop()
-    ros.spin_until(lambda: ledgers[-1].in_flight == 0, START_S, "all frames ended")
+    ros.spin_until(lambda: ledgers and ledgers[-1].in_flight == 0, START_S, "all frames ended")
     numbers = [r.frame_number for r in results]
     assert len(set(numbers)) == len(numbers)
     last = ledgers[-1]
@@ -160,7 +160,7 @@ def test_a_killed_edge_costs_no_frame(ros: RosWorld) -> None:
         "the new edge answers",
     )
     camera.stop()
-    ros.spin_until(lambda: ledgers[-1].in_flight == 0, START_S, "all frames ended")
+    ros.spin_until(lambda: ledgers and ledgers[-1].in_flight == 0, START_S, "all frames ended")
     ros.spin_until(lambda: len(results) == ledgers[-1].results)
     assert all(balanced(ledger) for ledger in ledgers)
     assert len({r.frame_number for r in results}) == len(results)

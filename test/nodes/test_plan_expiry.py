@@ -64,7 +64,7 @@ def test_without_a_manager_the_car_is_soon_alone_and_with_one_it_is_not(ros: Ros
     ros.spin_until(sent, START_S, "frames go to the edge under a new manager")
 
     camera.stop()
-    ros.spin_until(lambda: ledgers[-1].in_flight == 0, START_S, "all frames ended")
+    ros.spin_until(lambda: ledgers and ledgers[-1].in_flight == 0, START_S, "all frames ended")
     ros.spin_until(lambda: len(results) == ledgers[-1].results)
     assert len({r.frame_number for r in results}) == len(results)
     last = ledgers[-1]

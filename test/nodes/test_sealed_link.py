@@ -60,7 +60,9 @@ def test_frames_are_finished_by_the_edge_over_the_sealed_link(
         assert any(link.connected and link.rtt_s > 0 for link in links)
         assert camera.stop() == 0
         ros.spin_until(
-            lambda: ledgers[-1].in_flight == 0 and ledgers[-1].results >= len(results) > 0
+            lambda: (
+                ledgers and ledgers[-1].in_flight == 0 and ledgers[-1].results >= len(results) > 0
+            )
         )
         for program in (head, manager, edge, load):
             assert program.stop() == 0, program.output()
