@@ -29,6 +29,14 @@ class CodecTime(NamedTuple):
     decode_s: float
     decode_s_per_byte: float
 
+    def encoding_s(self, tensor_bytes: int) -> float:
+        """Seconds to encode a tensor of that size in memory."""
+        return self.encode_s + self.encode_s_per_byte * tensor_bytes
+
+    def decoding_s(self, tensor_bytes: int) -> float:
+        """Seconds to decode it."""
+        return self.decode_s + self.decode_s_per_byte * tensor_bytes
+
 
 def codec_times_in(names: Sequence[str], seconds: Sequence[float]) -> dict[str, CodecTime]:
     """Codecs' times as a message holds them: of each name, all four.

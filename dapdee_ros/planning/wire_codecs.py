@@ -82,14 +82,12 @@ def wire_codecs(
 def _encode_s(
     times: Mapping[str, CodecTime] | None, codec: str, node: Node, otherwise: float
 ) -> float:
-    if not times or codec not in times:
-        return otherwise
-    return times[codec].encode_s + times[codec].encode_s_per_byte * node.output_bytes
+    measured = times.get(codec) if times else None
+    return measured.encoding_s(node.output_bytes) if measured else otherwise
 
 
 def _decode_s(
     times: Mapping[str, CodecTime] | None, codec: str, node: Node, otherwise: float
 ) -> float:
-    if not times or codec not in times:
-        return otherwise
-    return times[codec].decode_s + times[codec].decode_s_per_byte * node.output_bytes
+    measured = times.get(codec) if times else None
+    return measured.decoding_s(node.output_bytes) if measured else otherwise
