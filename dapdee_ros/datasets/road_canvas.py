@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Colour = tuple[float, float, float]
 Point = tuple[float, float]
 
-NOBODY = 0
+NO_OBJECT = 0
 """The number of what belongs to no object."""
 
 _SHIFT = 4
@@ -69,14 +69,14 @@ class Canvas:
         self.kinds = np.zeros((view.height, view.width), np.uint8)
         self.owners = np.zeros((view.height, view.width), np.uint8)
         self.fog, self.sight_m = fog, sight_m
-        self._kind, self._owner, self._clear = 0, NOBODY, 1.0
+        self._kind, self._owner, self._clear = 0, NO_OBJECT, 1.0
 
-    def begin(self, kind: int, z_m: float, owner: int = NOBODY) -> None:
+    def begin(self, kind: int, z_m: float, owner: int = NO_OBJECT) -> None:
         """What is painted from now on is of this kind, at this distance, part of this object."""
         self._kind, self._owner = kind, owner
         self._clear = self.sight_m / (self.sight_m + z_m)
 
-    def begin_part(self, kind: int, owner: int = NOBODY) -> None:
+    def begin_part(self, kind: int, owner: int = NO_OBJECT) -> None:
         """The same at the distance there was, for another part of it."""
         self._kind, self._owner = kind, owner
 

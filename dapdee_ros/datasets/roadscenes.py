@@ -27,7 +27,7 @@ FRAME_S = 0.1
 
 SEQUENCE_FRAMES = 40
 
-# Of an object that is cut off or hidden more than that, or smaller, nobody could say what it is.
+# An object that is hidden more than that, or smaller, cannot be told from others.
 _LEAST_VISIBLE = 0.3
 _SHORTER_SIDE, _LONGER_SIDE = 1 / 80, 1 / 36
 """Of the image's width."""
