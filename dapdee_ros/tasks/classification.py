@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.exits.gates import softmax
+from dapdee_ros.tasks.evaluation import AccuracyEvaluator
 
 TOP_K = 5
 """Most classes that an answer names."""
@@ -125,6 +126,10 @@ class Classifier:
         if not all(0 <= score <= _MOST_SCORE for score in (answer.score, *answer.top_scores)):
             return "a score that is no probability"
         return ""
+
+    def evaluator(self) -> AccuracyEvaluator:
+        """Counts answers that name the true class."""
+        return AccuracyEvaluator(self.labels)
 
 
 def truth_fields(label: int, labels: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.tasks.average_precision import DetectionEvaluator
 from dapdee_ros.tasks.decoders import DECODER_OPTIONS, Candidates, Layout, make_decoder
 from dapdee_ros.tasks.options import OptionError, Options
 
@@ -211,3 +212,7 @@ class Detector:
         if not inside.all() or not (answer.boxes[:, :2] <= answer.boxes[:, 2:]).all():
             return f"a box that is not inside {height}x{width} pixels"
         return ""
+
+    def evaluator(self) -> DetectionEvaluator:
+        """Measures the mean average precision."""
+        return DetectionEvaluator(self.labels)

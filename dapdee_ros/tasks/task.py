@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dapdee_ros.exits.card import MODEL_FILE, ModelCard, ModelFolderError
 from dapdee_ros.tasks.classification import Classifier
 from dapdee_ros.tasks.detection import Detector
+from dapdee_ros.tasks.evaluation import Evaluator
 from dapdee_ros.tasks.options import OptionError
 
 ToSource = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -79,6 +80,9 @@ class Task(Protocol):
 
         Empty if it can. Nothing about the answer is trusted.
         """
+
+    def evaluator(self) -> Evaluator:
+        """A fresh evaluator of answers of this model; its truth is as ``Evaluator.judge`` says."""
 
 
 def task_of(card: ModelCard) -> Task:
