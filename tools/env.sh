@@ -34,15 +34,18 @@ else
                 [ -d "$_dapdee_libs" ] && _dapdee_add LD_LIBRARY_PATH "$_dapdee_libs"
             done
             _dapdee_add LD_LIBRARY_PATH "$VIRTUAL_ENV/lib"
-            _dapdee_add LD_LIBRARY_PATH "$_dapdee_root/install/dapdee_ros/lib"
             _dapdee_add AMENT_PREFIX_PATH "$VIRTUAL_ENV"
-            _dapdee_add AMENT_PREFIX_PATH "$_dapdee_root/install/dapdee_ros"
             _dapdee_add CMAKE_PREFIX_PATH "$VIRTUAL_ENV"
-            _dapdee_add PYTHONPATH "$_dapdee_root/install/dapdee_ros/lib/$_dapdee_python/site-packages"
+            for _dapdee_built in vision_msgs dapdee_ros; do
+                _dapdee_built=$_dapdee_root/install/$_dapdee_built
+                _dapdee_add LD_LIBRARY_PATH "$_dapdee_built/lib"
+                _dapdee_add AMENT_PREFIX_PATH "$_dapdee_built"
+                _dapdee_add PYTHONPATH "$_dapdee_built/lib/$_dapdee_python/site-packages"
+            done
             _dapdee_add PATH "$_dapdee_root/install/dapdee_ros/bin"
             export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
             export ROS_DISTRO=${ROS_DISTRO:-jazzy} ROS_VERSION=2 ROS_PYTHON_VERSION=3
-            unset _dapdee_python _dapdee_libs
+            unset _dapdee_python _dapdee_libs _dapdee_built
             ;;
     esac
 fi

@@ -13,6 +13,14 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 exec 9>.setup.lock
 if command -v flock >/dev/null; then flock 9; fi
 
+has_package() { # whether a sourced ROS environment holds a package of this name
+    local prefix IFS=:
+    for prefix in ${AMENT_PREFIX_PATH:-}; do
+        [[ ! -e $prefix/share/ament_index/resource_index/packages/$1 ]] || return 0
+    done
+    return 1
+}
+
 # --- What kind of machine is this? -----------------------------------------------------------------------------------
 if [[ -n "${DAPDEE_ENV:-}" && -s $DAPDEE_ENV/.venv/dapdee-mode ]]; then
     # tools/env.sh is sourced here, this checkout's or another's, and with it a ROS environment of our own making: what
@@ -49,6 +57,8 @@ $(uname -m). Install ROS 2 (on a Raspberry Pi: Ubuntu 24.04 with ros-jazzy-ros-b
 fi
 if [[ $mode == ros* ]]; then
     command -v colcon >/dev/null || die "colcon not found. Install it: sudo apt install python3-colcon-common-extensions"
+    has_package vision_msgs ||
+        die "the ROS package vision_msgs not found. Install it: sudo apt install ros-${ROS_DISTRO:-jazzy}-vision-msgs"
 fi
 
 # --- Python packages -------------------------------------------------------------------------------------------------
@@ -97,6 +107,7 @@ fi
 # Installed files are links to the sources, so only what changes the set of files or the messages needs a build.
 wanted=$({
     cat .venv/dapdee-packages CMakeLists.txt package.xml tools/setup.sh msg/*.msg src/*
+    cat tools/vision_msgs/*.* tools/vision_msgs/msg/*
     find dapdee_ros scripts launch config models -type f -not -name '*.pyc' | LC_ALL=C sort
 } | sha256sum)
 if [[ "$(cat install/dapdee-build 2>/dev/null)" != "$wanted" ]]; then
@@ -107,12 +118,15 @@ if [[ "$(cat install/dapdee-build 2>/dev/null)" != "$wanted" ]]; then
     # CMake refuses include folders below the source folder, and NumPy's lies in .venv below this one. So what is
     # built is a folder of links to the sources.
     stage=build/source/dapdee_ros
+    # A ROS distribution has vision_msgs; as a wheel it does not exist.
+    beside=()
+    [[ $mode == ros* ]] || beside=("$root/tools/vision_msgs")
     build() {
         mkdir -p log "$stage"
         for part in CMakeLists.txt package.xml msg src dapdee_ros scripts launch config models; do
             ln -sfn "$root/$part" "$stage/$part"
         done
-        colcon --log-base log build --symlink-install --paths "$stage" --build-base build/colcon \
+        colcon --log-base log build --symlink-install --paths "${beside[@]}" "$stage" --build-base build/colcon \
             --cmake-args -DPython3_EXECUTABLE="$root/.venv/bin/python" -DBUILD_TESTING=OFF >log/build.txt 2>&1
     }
     if ! build; then
