@@ -26,6 +26,12 @@ FORMER_QUALITY_NAME = "accuracy"
 FORMER_ORACLE = "oracle"
 """Policy that was told the link's future in every log that does not say which was."""
 
+FORMER_SCENE_TRUTH = """std_msgs/Header header
+int32 class_id
+string<=256 label
+"""
+"""The message's definition in bags of the first versions."""
+
 
 def named(values: Mapping[str, Any], name: str) -> Any:
     """An entry of a JSON object, under its name of today or its former one.

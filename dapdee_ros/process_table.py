@@ -106,9 +106,9 @@ CAR_ARGUMENTS = (
     MODEL,
     Argument(
         "source",
-        "Where frames come from: roadsigns (rendered scenes), device (V4L2), video, images, or "
-        "none if another driver publishes image_raw.",
-        choices=("", "roadsigns", "device", "video", "images", "none"),
+        "Where frames come from: roadsigns or roadscenes (rendered), device (V4L2), video, images, "
+        "or none if another driver publishes image_raw.",
+        choices=("", "roadsigns", "roadscenes", "device", "video", "images", "none"),
     ),
     Argument("path", "File of source video, folder of source images."),
     Argument("device", "Camera of source device: its path, its number or its http:// address."),

@@ -15,6 +15,7 @@ from dapdee_ros.bags.pictures import PictureError, picture
 from dapdee_ros.bags.reader import Bag, Topic
 from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.runtime.network_input import network_input
+from dapdee_ros.tasks.truth import true_label
 
 # A starting camera sends at most a few bad frames.
 _FIRST_FRAMES = 30
@@ -122,11 +123,11 @@ def read_truths(bag: Bag, labels: Sequence[str]) -> dict[int, int]:
     The camera that wrote it has its own list of labels; both share the names. Labels that the
     network does not have are left out.
     """
-    numbers = {label: number for number, label in enumerate(labels)}
     truths: dict[int, int] = {}
     topics = bag.of_kind(SCENE_TRUTH)
     for _topic, _log_ns, message in bag.messages(*topics) if topics else ():
-        if message.label in numbers:
+        label = true_label(message, labels)
+        if label is not None:
             stamp = message.header.stamp
-            truths[stamp.sec * 1_000_000_000 + stamp.nanosec] = numbers[message.label]
+            truths[stamp.sec * 1_000_000_000 + stamp.nanosec] = label
     return truths

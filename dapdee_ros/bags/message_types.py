@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from dapdee_ros.bags.errors import BagError
+from dapdee_ros.former_names import FORMER_SCENE_TRUTH
 
 OWN_PACKAGE = "dapdee_ros"
 INFERENCE_RESULT = "dapdee_ros/msg/InferenceResult"
@@ -22,6 +24,17 @@ DEVICE_PROFILE = "dapdee_ros/msg/DeviceProfile"
 SCENE_TRUTH = "dapdee_ros/msg/SceneTruth"
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+
+
+_FORMER = {SCENE_TRUTH: FORMER_SCENE_TRUTH}
+
+
+@lru_cache(maxsize=1)
+def _former_types() -> Typestore:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for kind, definition in _FORMER.items():
+        store.register(get_types_from_msg(definition, kind))
+    return store
 
 
 @lru_cache(maxsize=1)
@@ -44,6 +57,24 @@ def message_types() -> Typestore:
     for path in found:
         _register_file(store, path, f"{OWN_PACKAGE}/msg/{path.stem}")
     return store
+
+
+def former_message(kind: str, data: bytes | memoryview) -> Any | None:
+    """A message of an earlier definition of ``kind`` as one of today's; None if it is not one.
+
+    Args:
+        kind: ``package/msg/Name``.
+        data: the message in CDR.
+    """
+    if kind not in _FORMER:
+        return None
+    store = _former_types()
+    try:
+        found = store.deserialize_cdr(data, kind)
+    except SerdeError:
+        return None
+    names = [name for name, _what in store.fielddefs[kind][1]]
+    return new_message(kind, **{name: getattr(found, name) for name in names})
 
 
 def require_type(kind: str) -> Typestore:

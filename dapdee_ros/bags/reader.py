@@ -13,7 +13,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 
 from dapdee_ros.bags.errors import BagError
-from dapdee_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, require_type
+from dapdee_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, former_message, require_type
 from dapdee_ros.bags.metadata import check_metadata
 
 IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
@@ -150,7 +150,10 @@ class Bag:
                 try:
                     message = store.deserialize_cdr(data, wanted[connection.topic].kind)
                 except SerdeError as error:
-                    raise BagError(self._misfit(wanted[connection.topic], data, error)) from error
+                    message = former_message(wanted[connection.topic].kind, data)
+                    if message is None:
+                        why = self._misfit(wanted[connection.topic], data, error)
+                        raise BagError(why) from error
                 read += 1
                 yield wanted[connection.topic], log_ns, message
         except (BagError, GeneratorExit):

@@ -41,6 +41,7 @@ class DeviceSource:
     """
 
     labels: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
 
     def __init__(
         self,

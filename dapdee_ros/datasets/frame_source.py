@@ -4,14 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+UNLABELLED = 255
+"""What a class map holds where nobody said what there is."""
+
 
 class SourceError(ValueError):
     """A source that cannot be opened or read; the message says what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What an image shows, as far as it is known.
+
+    Attributes:
+        label: its class, an index into the source's ``labels``; None if it has no one class.
+        boxes: float32 ``(n, 4)``: left, top, right and bottom of every object in pixels of the
+            image; None if the objects are unknown, empty if there are none.
+        box_labels: int32 ``(n,)``: their classes, indices into the source's ``labels``.
+        class_map: uint8 ``(H, W)``: the class of every pixel, an index into the source's
+            ``surfaces`` or ``UNLABELLED``; None if it is unknown.
+
+    Raises:
+        ValueError: if boxes and their classes do not fit.
+
+    >>> Truth(boxes=[[1, 2, 3, 4]], box_labels=[0]).boxes.shape
+    (1, 4)
+    """
+
+    label: int | None = None
+    boxes: NDArray[np.float32] | Any | None = None
+    box_labels: NDArray[np.int32] | Any = ()
+    class_map: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        labels = np.array(self.box_labels, np.int32).reshape(-1)
+        object.__setattr__(self, "box_labels", labels)
+        if self.boxes is None and not len(labels):
+            return
+        boxes = np.array(() if self.boxes is None else self.boxes, np.float32).reshape(-1, 4)
+        object.__setattr__(self, "boxes", boxes)
+        if len(boxes) != len(labels):
+            raise ValueError(f"{len(boxes)} boxes have {len(labels)} classes, expected one each")
 
 
 @dataclass(frozen=True)
@@ -20,23 +58,25 @@ class SourceFrame:
 
     Attributes:
         image: uint8 ``(H, W, 3)``, red, green, blue, contiguous.
-        label: index into the source's ``labels``, or None if the truth is unknown.
+        truth: what it shows, or None if nothing is known.
     """
 
     image: NDArray[np.uint8]
-    label: int | None = None
+    truth: Truth | None = None
 
 
 class FrameSource(Protocol):
     """What every source offers.
 
     Attributes:
-        labels: the classes' names, empty if the truth is unknown.
+        labels: names of the classes of images and objects, empty if the truth is unknown.
+        surfaces: names of the classes in class maps, empty if there are none.
         rate_hz: the source's own rate, or None if it has none.
         description: human-readable description.
     """
 
     labels: tuple[str, ...]
+    surfaces: tuple[str, ...]
     rate_hz: float | None
     description: str
 

@@ -1,4 +1,4 @@
-"""The sources of a camera's frames: rendered road signs, a device, a video, a folder. No ROS here.
+"""The sources of a camera's frames: rendered scenes, a device, a video, a folder. No ROS here.
 
 A source is an iterator. It yields a ``SourceFrame``, or None if there is no new frame yet (from a
 camera), and stops when the source ends. OpenCV is imported only by the sources that need it, so
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.datasets.frame_source import FrameSource, SourceError, SourceFrame
+from dapdee_ros.datasets.frame_source import FrameSource, SourceError, SourceFrame, Truth
 from dapdee_ros.datasets.opencv_pictures import bgr_to_rgb, open_capture, read_picture
 from dapdee_ros.datasets.picture_files import (
     PICTURE_SUFFIXES,
@@ -22,50 +22,11 @@ from dapdee_ros.datasets.picture_files import (
     pictures_in,
     what_is_missing,
 )
+from dapdee_ros.datasets.rendered_sources import SceneSource, SignSource
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("roadsigns", "device", "video", "images")
-RENDERED_SIDE = 128
-
-
-class RenderedSource:
-    """Endless rendered road-sign scenes, a new one per frame.
-
-    Args:
-        seed: names the series of scenes.
-        size: height and width in pixels; if one of them is 0 the image is square, if both are it
-            has the default size.
-
-    Raises:
-        SourceError: if the seed is negative or the size too small.
-    """
-
-    rate_hz: float | None = None
-
-    def __init__(self, seed: int, size: tuple[int, int] = (0, 0)) -> None:
-        from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
-
-        usual = max(size) or RENDERED_SIDE
-        height, width = size[0] or usual, size[1] or usual
-        try:
-            self._signs = RoadSigns(seed, (height, width))
-        except ValueError as error:
-            raise SourceError(f"road signs: {error}") from error
-        self._index = 0
-        self.labels = LABELS
-        self.description = f"rendered road signs, seed {seed}, {width}x{height}"
-
-    def __iter__(self) -> Iterator[SourceFrame | None]:
-        return self
-
-    def __next__(self) -> SourceFrame:
-        frame = self._signs.frame(self._index)
-        self._index += 1
-        return SourceFrame(frame.image, frame.label)
-
-    def close(self) -> None:
-        """Nothing to release."""
+SOURCES = ("roadsigns", "roadscenes", "device", "video", "images")
 
 
 class VideoSource:
@@ -81,6 +42,7 @@ class VideoSource:
     """
 
     labels: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
 
     def __init__(self, path: Path, *, loop: bool = False, size: tuple[int, int] = (0, 0)) -> None:
         if not path.is_file():
@@ -145,6 +107,7 @@ class FolderSource:
     """
 
     rate_hz: float | None = None
+    surfaces: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -204,7 +167,7 @@ class FolderSource:
             if image is not None:
                 self._whole.add(path)
                 self._place += 1
-                return SourceFrame(image, label)
+                return SourceFrame(image, None if label is None else Truth(label))
             log.warning("%s is left out: %s", path, why or "it cannot be read as an image")
             # For good: a loop should not complain about it every time.
             del self._pictures[self._place]
@@ -234,7 +197,7 @@ def open_source(
         size: height and width, 0 for the source's own.
         rate_hz: rate requested from a ``device``.
         loop: whether ``video`` and ``images`` restart at their end.
-        seed: of ``roadsigns`` and of the order of labelled ``images``.
+        seed: of rendered scenes and of the order of labelled ``images``.
         labels: order of the classes of ``images``.
 
     Raises:
@@ -243,7 +206,9 @@ def open_source(
     if kind not in SOURCES:
         raise SourceError(f"source {kind!r}, expected one of {', '.join(SOURCES)}")
     if kind == "roadsigns":
-        return RenderedSource(seed, size)
+        return SignSource(seed, size)
+    if kind == "roadscenes":
+        return SceneSource(seed, size)
     if kind == "device":
         from dapdee_ros.datasets.camera_device import DeviceSource
 

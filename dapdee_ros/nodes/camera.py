@@ -1,4 +1,4 @@
-"""The camera: publishes frames of a source as ``image_raw`` and their labels as ``truth``."""
+"""The camera: publishes frames of a source as ``image_raw`` and what they show as ``truth``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dapdee_ros.nodes.process_settings import USUAL_RATE_HZ, CameraSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_to
 from dapdee_ros.runtime.health import CameraHealth
-from dapdee_ros.tasks.classification import truth_fields
+from dapdee_ros.tasks.truth import truth_fields
 
 
 class CameraNode(Node):
@@ -120,9 +120,9 @@ class CameraNode(Node):
         if frame is None:
             return
         stamp = self.get_clock().now().to_msg()
-        if frame.label is not None:
+        if frame.truth is not None:
             # Before the image, so that subscribers know the truth when the result arrives.
-            truth = SceneTruth(**truth_fields(frame.label, source.labels))
+            truth = SceneTruth(**truth_fields(frame.truth, source.labels, source.surfaces))
             truth.header.stamp = stamp
             truth.header.frame_id = self._frame_id
             self._truths.publish(truth)

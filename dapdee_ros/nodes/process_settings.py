@@ -152,7 +152,7 @@ class CameraSettings:
         "roadsigns",
         "Where frames come from; with none, another driver publishes image_raw.",
         choices=(*SOURCES, "none"),
-        note="roadsigns, device, video, images, or none (another driver publishes image_raw)",
+        note="roadsigns, roadscenes, device, video, images, or none (another node publishes)",
     )
     rate_hz: float = setting(
         USUAL_RATE_HZ,
@@ -167,7 +167,7 @@ class CameraSettings:
         "Width of the frames in pixels. 0: the source's own, or in proportion to the height.",
         unit="pixels",
         bounds=(0, 7680),
-        note="pixels; 0: the source's own (roadsigns: 128x128)",
+        note="pixels; 0: the source's own (roadsigns: 128x128, roadscenes: 320x320)",
     )
     height: int = setting(
         0,
@@ -194,7 +194,7 @@ class CameraSettings:
     # The default model was trained on the scenes of seed 1 and is evaluated on others.
     seed: int = setting(
         7,
-        "Seed of source roadsigns, and of the order of labelled images.",
+        "Seed of sources roadsigns and roadscenes, and of the order of labelled images.",
         bounds=(0, MOST_SEED),
         note="of the rendered scenes, and of the order of labelled images",
     )

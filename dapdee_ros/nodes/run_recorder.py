@@ -145,10 +145,9 @@ class RunRecorder(Node):
 
     def _take_truth(self, truth: msg.SceneTruth) -> None:
         stamp = (truth.header.stamp.sec, truth.header.stamp.nanosec)
-        label = truth.label
-        # The camera has its own list of labels; both share the names.
-        if label in self._labels:
-            self._truths[stamp] = self._labels.index(label)
+        shown = self._task.truth_in(truth)
+        if shown is not None:
+            self._truths[stamp] = self._task.number(shown)
         if len(self._truths) > _TRUTHS_REMEMBERED:
             self._truths.popitem(last=False)
 

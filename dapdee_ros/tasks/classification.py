@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.exits.gates import softmax
 from dapdee_ros.tasks.evaluation import AccuracyEvaluator
+from dapdee_ros.tasks.truth import true_label
 
 TOP_K = 5
 """Most classes that an answer names."""
@@ -113,6 +114,11 @@ class Classifier:
             top_scores=tuple(message.top_scores),
         )
 
+    def truth_in(self, message: Any) -> Classification | None:
+        """The class that a SceneTruth names; None if this model has no class of that name."""
+        label = true_label(message, self.labels)
+        return None if label is None else Classification(label, 1.0, (label,), (1.0,))
+
     def misfit(self, answer: Classification | None) -> str:
         """Why an answer cannot be one of this model, in words; empty if it can."""
         if answer is None:
@@ -130,13 +136,3 @@ class Classifier:
     def evaluator(self) -> AccuracyEvaluator:
         """Counts answers that name the true class."""
         return AccuracyEvaluator(self.labels)
-
-
-def truth_fields(label: int, labels: Sequence[str]) -> dict[str, Any]:
-    """What an image shows, as the fields of a SceneTruth.
-
-    Args:
-        label: index of the true class.
-        labels: names of the classes that the source of the image knows.
-    """
-    return {"class_id": label, "label": labels[label]}

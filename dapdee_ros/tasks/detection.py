@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dapdee_ros.tasks.average_precision import DetectionEvaluator
 from dapdee_ros.tasks.decoders import DECODER_OPTIONS, Candidates, Layout, make_decoder
 from dapdee_ros.tasks.options import OptionError, Options
+from dapdee_ros.tasks.truth import true_objects
 
 ToSource = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -194,6 +195,14 @@ class Detector:
             return None
         boxes = np.array(message.boxes, np.float32).reshape(-1, 4)
         return Detections(boxes, np.array(message.box_scores), np.array(message.box_classes))
+
+    def truth_in(self, message: Any) -> Detections | None:
+        """The objects that a SceneTruth names, in pixels of the image, of this model's classes."""
+        found = true_objects(message, self.labels)
+        if found is None:
+            return None
+        boxes, class_ids = found
+        return Detections(boxes, np.ones(len(boxes)), class_ids)
 
     def misfit(self, answer: Detections | None) -> str:
         """Why an answer cannot be one of this model, in words; empty if it can."""

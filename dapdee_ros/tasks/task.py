@@ -75,6 +75,12 @@ class Task(Protocol):
     def answer_in(self, message: Any) -> Any | None:
         """The answer that an InferenceResult holds, or None; nothing about it is trusted."""
 
+    def truth_in(self, message: Any) -> Any | None:
+        """What a SceneTruth says, as an answer in this model's own classes about the image.
+
+        None if it says nothing that this task answers; nothing about it is trusted.
+        """
+
     def misfit(self, answer: Any) -> str:
         """Why an answer that came over the network cannot be one of this model, in words.
 

@@ -17,10 +17,19 @@ from bags.made_bags import (
     make_drive,
     road_signs,
 )
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.frames import read_frames
-from dapdee_ros.bags.message_types import DEVICE_PROFILE, IMAGE, LINK_QUALITY, new_message
+from dapdee_ros.bags.message_types import (
+    DEVICE_PROFILE,
+    IMAGE,
+    LINK_QUALITY,
+    SCENE_TRUTH,
+    message_types,
+    new_message,
+)
 from dapdee_ros.bags.reader import Bag
 from dapdee_ros.bags.recorded_link import read_link
 from dapdee_ros.bags.recorded_profiles import read_profile
@@ -28,6 +37,7 @@ from dapdee_ros.bags.writer import BagWriter
 from dapdee_ros.datasets.roadsigns import LABELS
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.exits.image_input import InputSpec
+from dapdee_ros.former_names import FORMER_SCENE_TRUTH
 from dapdee_ros.runtime.network_input import network_input
 
 SIZE = (48, 48)
@@ -60,6 +70,24 @@ def test_no_more_frames_than_asked_for(tmp_path: Path) -> None:
         store = read_frames(bag, bag.topics["/image_raw"], SPEC, ("nothing of it",), most=2)
     assert len(store.frames) == len(store.images) == 2
     assert [frame.truth for frame in store.frames] == [None, None]
+
+
+def test_the_truth_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    former = get_typestore(Stores.ROS2_JAZZY)
+    former.register(get_types_from_msg(FORMER_SCENE_TRUTH, SCENE_TRUTH))
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    with Writer(tmp_path / "old", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        images = writer.add_connection("/image_raw", IMAGE, typestore=message_types())
+        truths = writer.add_connection("/truth", SCENE_TRUTH, typestore=former)
+        for number, label in enumerate(LABELS[:3]):
+            log_ns = START_NS + number * SECOND_NS
+            truth = former.types[SCENE_TRUTH](header(log_ns), number, label)
+            writer.write(truths, log_ns, former.serialize_cdr(truth, SCENE_TRUTH))
+            shown = message_types().serialize_cdr(image(rgb, log_ns), IMAGE)
+            writer.write(images, log_ns, shown)
+    with Bag(tmp_path / "old") as bag:
+        store = read_frames(bag, bag.topics["/image_raw"], SPEC, LABELS)
+    assert [frame.truth for frame in store.frames] == [0, 1, 2]
 
 
 def mixed(path: Path, *bad: int) -> None:

@@ -18,6 +18,7 @@ import pytest
 from dapdee_ros.datasets.camera_device import DeviceSource
 from dapdee_ros.datasets.frame_source import FrameSource, SourceError
 from dapdee_ros.datasets.frame_sources import SOURCES, open_source
+from dapdee_ros.datasets.roadscenes import CLASSES, SURFACES, RoadScenes
 from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
 
 
@@ -50,7 +51,7 @@ def test_rendered_signs_are_those_of_the_seed_with_their_labels() -> None:
     for index, frame in enumerate(islice(source, 4)):
         assert frame is not None
         np.testing.assert_array_equal(frame.image, signs.frame(index).image)
-        assert frame.label == signs.frame(index).label
+        assert frame.truth is not None and frame.truth.label == signs.frame(index).label
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,22 @@ def test_rendered_signs_are_those_of_the_seed_with_their_labels() -> None:
 def test_rendered_size_follows(size: tuple[int, int], shape: tuple[int, ...]) -> None:
     frame = next(open_source("roadsigns", size=size))
     assert frame is not None and frame.image.shape == shape
+
+
+def test_rendered_scenes_are_a_drive_with_their_objects_and_class_map() -> None:
+    source = open_source("roadscenes", seed=5, size=(96, 128))
+    assert source.labels == CLASSES and source.surfaces == SURFACES and source.rate_hz == 10
+    scenes = RoadScenes(5, (96, 128))
+    for index, frame in enumerate(islice(source, 5)):
+        expected = scenes.frame(index)
+        assert frame is not None and frame.truth is not None and frame.truth.label is None
+        np.testing.assert_array_equal(frame.image, expected.image)
+        np.testing.assert_array_equal(frame.truth.class_map, expected.class_map)
+        assert [tuple(box) for box in frame.truth.boxes] == [o.box for o in expected.objects]
+        assert list(frame.truth.box_labels) == [o.label for o in expected.objects]
+    assert next(open_source("roadscenes")).image.shape == (320, 320, 3)
+    with pytest.raises(SourceError, match="road scenes: frames must be at least 64 pixels"):
+        open_source("roadscenes", size=(32, 32))
 
 
 def test_rendered_camera_needs_no_opencv() -> None:
@@ -109,8 +126,9 @@ def test_class_folders_label_their_pictures_in_a_drawn_order(tmp_path: Path) -> 
     source = open_source("images", path=folder, seed=1)
     assert source.labels == ("stop", "yield")
     frames = [frame for frame in source if frame is not None]
-    assert [frame.label for frame in frames] == [int(frame.image[0, 0, 0]) for frame in frames]
-    assert sorted(frame.label or 0 for frame in frames) == [0] * 6 + [1] * 6
+    shown = [frame.truth.label if frame.truth else None for frame in frames]
+    assert shown == [int(frame.image[0, 0, 0]) for frame in frames]
+    assert sorted(label or 0 for label in shown) == [0] * 6 + [1] * 6
     # Mixed, the same for the same seed, another for another.
     order = colours(open_source("images", path=folder, seed=1))
     assert order == [tuple(frame.image[2, 2]) for frame in frames]
@@ -122,7 +140,11 @@ def test_given_labels_number_the_classes(tmp_path: Path) -> None:
     labels = ["background", "yield", "stop"]
     source = open_source("images", path=str(labelled(tmp_path)), labels=labels)
     assert source.labels == tuple(labels)
-    pairs = {(frame.label, int(frame.image[0, 0, 0])) for frame in source if frame is not None}
+    pairs = {
+        (frame.truth.label if frame.truth else None, int(frame.image[0, 0, 0]))
+        for frame in source
+        if frame is not None
+    }
     assert pairs == {(2, 0), (1, 1)}
 
 
@@ -251,7 +273,7 @@ def next_frame(source: DeviceSource, timeout_s: float = 10.0) -> int:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if (frame := next(source)) is not None:
-            assert frame.label is None
+            assert frame.truth is None
             return int(frame.image.mean())
         time.sleep(0.005)
     raise AssertionError(f"no new frame within {timeout_s} s")

@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
+from dapdee_ros.datasets.roadscenes import CLASSES, SURFACES, RoadScenes
 from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
 from dapdee_ros.msg import SceneTruth
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import image_to_rgb
+from dapdee_ros.nodes.topics import message_layout
+from dapdee_ros.tasks.detection import Detector
+from dapdee_ros.tasks.truth import true_class_map
 
 if TYPE_CHECKING:
     from ros_world import Program, RosWorld
@@ -61,6 +66,34 @@ def test_rendered_signs_with_their_truth_at_the_rate_in_little_memory(ros: RosWo
     assert load < 0.5  # of one core at 20 frames/s
     assert camera.stop() == 0
     assert "Traceback" not in camera.output()
+
+
+def test_rendered_scenes_come_with_all_that_is_known_of_them(ros: RosWorld) -> None:
+    images = ros.collect(Image, "image_raw", qos.IMAGE)
+    truths = ros.collect(SceneTruth, "truth", qos.RESULT)
+    ros.start("camera", {"source": "roadscenes", "seed": 3, "width": 96, "rate_hz": 0.0})
+    ros.spin_until(lambda: len(images) >= 6 and len(truths) >= 6, 60.0, "frames")
+    scenes = RoadScenes(3, (96, 96))
+    expected = {
+        scenes.frame(index).image.tobytes(): scenes.frame(index) for index in range(len(truths))
+    }
+    truth_of = {(t.header.stamp.sec, t.header.stamp.nanosec): t for t in truths}
+    detector = Detector(CLASSES, {"decoder": "yolo"}, [[(1, 5, 5 + len(CLASSES))]], (96, 96))
+    seen = 0
+    for image in images:
+        truth = truth_of.get((image.header.stamp.sec, image.header.stamp.nanosec))
+        scene = expected.get(image_to_rgb(image).tobytes())
+        if truth is None or scene is None:
+            continue  # the last of either may still be on its way
+        assert truth.class_id == -1 and truth.objects_known
+        shown = detector.truth_in(truth)
+        assert shown is not None
+        assert [tuple(box) for box in shown.boxes] == [o.box for o in scene.objects]
+        assert shown.class_ids.tolist() == [o.label for o in scene.objects]
+        np.testing.assert_array_equal(true_class_map(truth, SURFACES), scene.class_map)
+        message_layout(SceneTruth).check(bytes(serialize_message(truth)))
+        seen += 1
+    assert seen >= 4
 
 
 def test_pictures_end_the_process_where_asked(ros: RosWorld, tmp_path: Path) -> None:
@@ -157,7 +190,7 @@ def test_without_a_source_nothing_is_published(ros: RosWorld) -> None:
     [
         ({"source": "device", "device": "/dev/video97"}, "no camera /dev/video97"),
         ({"source": "images", "path": "/dev/null/signs"}, "no folder /dev/null/signs"),
-        ({"source": "radar"}, "expected one of roadsigns, device, video, images, none"),
+        ({"source": "radar"}, "expected one of roadsigns, roadscenes, device, video, images, none"),
     ],
 )
 def test_wrong_parameters_end_it_with_a_reason(

@@ -108,6 +108,10 @@ class Boxes:
         """No message holds it."""
         return None
 
+    def truth_in(self, message: Any) -> Found | None:
+        """No message holds it."""
+        return None
+
     def misfit(self, answer: Found | None) -> str:
         """Nothing is refused."""
         return ""
