@@ -13,12 +13,11 @@ class Evaluator(Protocol):
 
     A frame is judged on its own (``judge``), which is most of the work; figures come from any
     number of such judgements. So frames can be mixed from several exits and be judged once.
-
-    Attributes:
-        frames: how many frames have been judged.
     """
 
-    frames: int
+    @property
+    def frames(self) -> int:
+        """How many frames have been judged."""
 
     def judge(self, answer: Any, truth: Any) -> Any:
         """What one frame contributes to the figures; opaque, for ``add_judged``.

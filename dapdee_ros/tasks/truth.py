@@ -45,7 +45,7 @@ def truth_fields(
             fields["boxes"] = truth.boxes[:MOST_OBJECTS].reshape(-1).tolist()
             fields["box_classes"] = truth.box_labels[:MOST_OBJECTS].tolist()
     if truth.class_map is not None:
-        pressed = zlib.compress(np.ascontiguousarray(truth.class_map, np.uint8), 1)
+        pressed = zlib.compress(np.asarray(truth.class_map, np.uint8).tobytes(), 1)
         if len(pressed) <= _MOST_MAP_BYTES:
             height, width = truth.class_map.shape
             fields |= {"map_height": height, "map_width": width, "surfaces": list(surfaces)}

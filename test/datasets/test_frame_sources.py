@@ -71,9 +71,11 @@ def test_rendered_scenes_are_a_drive_with_their_objects_and_class_map() -> None:
         assert frame is not None and frame.truth is not None and frame.truth.label is None
         np.testing.assert_array_equal(frame.image, expected.image)
         np.testing.assert_array_equal(frame.truth.class_map, expected.class_map)
-        assert [tuple(box) for box in frame.truth.boxes] == [o.box for o in expected.objects]
+        boxes = np.array(frame.truth.boxes)
+        assert [tuple(box) for box in boxes] == [o.box for o in expected.objects]
         assert list(frame.truth.box_labels) == [o.label for o in expected.objects]
-    assert next(open_source("roadscenes")).image.shape == (320, 320, 3)
+    usual = next(open_source("roadscenes"))
+    assert usual is not None and usual.image.shape == (320, 320, 3)
     with pytest.raises(SourceError, match="road scenes: frames must be at least 64 pixels"):
         open_source("roadscenes", size=(32, 32))
 

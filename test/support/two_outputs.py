@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dapdee_ros.tasks.evaluation import Evaluator
+
 SIZE = 32
 
 
@@ -111,6 +113,10 @@ class Boxes:
     def truth_in(self, message: Any) -> Found | None:
         """No message holds it."""
         return None
+
+    def evaluator(self) -> Evaluator:
+        """Nothing is judged."""
+        raise NotImplementedError
 
     def misfit(self, answer: Found | None) -> str:
         """Nothing is refused."""

@@ -7,6 +7,7 @@ import io
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,7 +161,8 @@ def test_as_coco_evaluates_the_same_boxes() -> None:
     from pycocotools.cocoeval import COCOeval
 
     frames = _random_frames(60)
-    annotations, results = [], []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for number, (answer, truth) in enumerate(frames, start=1):
         for into, what in ((annotations, truth), (results, answer)):
             for box, score, class_id in zip(*what.arrays, strict=True):
