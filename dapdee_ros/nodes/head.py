@@ -44,6 +44,7 @@ from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import HeadNodeSettings
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking, listen_to
+from dapdee_ros.nodes.vision_topics import VisionTopics
 from dapdee_ros.planning.conditions import Condition, HardConditions, ModelMeasures
 from dapdee_ros.planning.errors import ConditionError
 from dapdee_ros.planning.from_card import measures_of
@@ -74,6 +75,7 @@ class Head(ModelLifecycleNode):
         self._tensors: Any = None
         self._outbox: Outbox[HeadFrame] | None = None
         self._results = self.create_publisher(msg.InferenceResult, "inference", qos.RESULT)
+        self._vision = VisionTopics(self, own.vision_class_ids)
         self._unused_answers = self.create_publisher(
             msg.InferenceResult, "unused_answer", qos.RESULT
         )
@@ -120,6 +122,9 @@ class Head(ModelLifecycleNode):
             trace=self._trace,
         )
         self._measured = measures_of(self.network.card)
+        least_score = getattr(self.network.task, "score", 0.0)
+        stamp = self.get_clock().now().to_msg()
+        self._vision.describe(self.network.card, least_score, stamp)
         for plan in (self._permitted_plan, self._untried_plan):
             if plan is not None:
                 self._take_plan(plan)
@@ -298,9 +303,9 @@ class Head(ModelLifecycleNode):
             image, task = result.context, self.network.task
             placed = placement(source_size(image), self.network.card.input_spec)
             result = replace(result, answer=task.in_source(result.answer, placed.to_source))
-            self._results.publish(
-                frame_result_to_message(result, image.header, task, self._car.car_id)
-            )
+            message = frame_result_to_message(result, image.header, task, self._car.car_id)
+            self._results.publish(message)
+            self._vision.publish(message)
 
     def _publish_ledger(self) -> None:
         if self._runtime is not None:

@@ -89,6 +89,13 @@ class HeadNodeSettings:
         choices=("auto", "reliable", "best_effort"),
         note="auto: as the images' publishers offer; reliable, best_effort",
     )
+    vision_class_ids: str = setting(
+        "number",
+        "What class_id holds in detections and classification (vision_msgs): the class's number, "
+        "which label_info translates, or its name.",
+        choices=("number", "name"),
+        note="class_id in detections and classification: number (see label_info) or name",
+    )
     ledger_period_s: float = setting(
         1.0,
         "Seconds between two publications of the frame ledger.",
