@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.bags.frames import BagFrame, FrameStore
 from dapdee_ros.bags.message_types import (
+    IMAGE,
     INFERENCE_RESULT,
     LINK_QUALITY,
     PARTITION_PLAN,
@@ -100,12 +101,27 @@ def _header(stamp_ns: int, frame_id: str = "") -> Any:
     return new_message("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
 
 
-def _answer(task: Task, answer: Any) -> dict[str, Any]:
+def _answer(task: Task, answer: Any, header: Any) -> dict[str, Any]:
     """An answer's fields, with sequences as the arrays that a bag's messages hold."""
-    return NO_ANSWER | {
+    fields = NO_ANSWER | {
         name: np.array(value, NO_ANSWER[name].dtype) if isinstance(value, tuple) else value
         for name, value in task.fields(answer).items()
     }
+    return fields | {"class_map": _mono8(fields["class_map"], header)}
+
+
+def _mono8(class_map: NDArray[np.uint8], header: Any) -> Any:
+    """A class map as an image message, an empty one for no answer."""
+    height, width = class_map.shape
+    return new_message(
+        IMAGE,
+        header=header,
+        height=height,
+        width=width,
+        encoding="mono8" if class_map.size else "",
+        step=width,
+        data=class_map.reshape(-1),
+    )
 
 
 def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task, card: ModelCard) -> Any:
@@ -113,16 +129,17 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task, card: ModelCar
     placed = placement(frame.size, card.input_spec)
     answer = task.in_source(replayed.answer, placed.to_source)
     sent = result.sent_bytes > 0
+    header = _header(frame.stamp_ns, frame.frame_id)
     kind = message_types().types[INFERENCE_RESULT]
     return new_message(
         INFERENCE_RESULT,
-        header=_header(frame.stamp_ns, frame.frame_id),
+        header=header,
         car_id=_CAR_ID,
         frame_number=result.number,
         session=0,
         status=kind.STATUS_OK,  # type: ignore[attr-defined]
         detail=result.detail,
-        **_answer(task, answer),
+        **_answer(task, answer, header),
         exit=result.exit_number,
         place=int(result.place),
         site=result.place.site,

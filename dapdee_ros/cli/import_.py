@@ -10,6 +10,7 @@ with numbers. A decoder brings its usual ones (below, every one can be given):
   yolo        letterbox, rgb, scale 1/255, pad 114        YOLOv5 to YOLO11 without suppression
   fastestdet  stretch, bgr, scale 1/255
   ssd         stretch, rgb, scale 1/255                   priors: --option maps=... scales, ratios
+  logits, probabilities, class_ids                        of every place (segmentation)
 
 Examples:
   dapdee import yolox_nano.onnx --task detection --decoder yolox --labels coco --out models/yolox
@@ -46,11 +47,19 @@ _USUAL: dict[str, dict[str, Any]] = {
 _OTHERWISE = {"resize": "stretch", "colour": "rgb", "scale": 1 / 255, "pad": 0}
 
 
+_DECODERS: dict[str, tuple[str, ...]] = {
+    "classification": (),
+    "detection": ("yolox", "yolo", "fastestdet", "ssd"),
+    "segmentation": ("logits", "probabilities", "class_ids"),
+}
+"""Of each task; named here too, so that --help imports nothing."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="FILE.onnx, torchvision:NAME or package.module:factory")
-    add("--task", choices=("classification", "detection"), help="(default: by --decoder)")
+    add("--task", choices=tuple(_DECODERS), help="(default: by --decoder)")
     add("--out", type=Path, help="the model folder to create (default: models/NAME)")
     add("--name", help="the model's name (default: that of the folder)")
     add("--labels", help="names of the classes: a file with one per line, a,b,c, or coco")
@@ -71,9 +80,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--scale", help="what each byte is multiplied by: a number or a/b (default 1/255)")
     add("--mean", help="subtracted per channel then, in the order of --colour (default 0,0,0)")
     add("--std", help="what each channel is divided by then (default 1,1,1)")
-    boxes = parser.add_argument_group("detection")
+    boxes = parser.add_argument_group("detection and segmentation")
     add = boxes.add_argument
-    add("--decoder", choices=("yolox", "yolo", "fastestdet", "ssd"), help="layout of the outputs")
+    decoders = [name for of_task in _DECODERS.values() for name in of_task]
+    add("--decoder", choices=decoders, help="layout of the outputs (segmentation: default logits)")
     add("--strides", help="pixels per cell of each grid: a,b,c (yolox; default 8,16,32)")
     add("--score", type=float, help="least score of a box (default 0.25)")
     add("--iou", type=float, help="overlap from which two boxes are one object (default 0.6)")
@@ -82,7 +92,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=JSON",
-        help="another option of the decoder, such as box_scale=640 or maps=[[20,20],[10,10]]",
+        help="another option of the decoder, such as box_scale=640 or maps=[[20,20],[10,10]]; of a "
+        "segmenter cell_px=2: pixels per cell of the class map (default 1)",
     )
     torch = parser.add_argument_group("torch networks")
     torch.add_argument("--weights", type=Path, help="their weights: .pth with a state, safetensors")
@@ -95,11 +106,7 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.model_folder_writer import write_model_folder
     from dapdee_ros.files import require_folder
 
-    task = args.task or ("detection" if args.decoder else "classification")
-    if task == "detection" and not args.decoder:
-        raise CommandError("a detector needs --decoder: the layout of its outputs; see --help")
-    if task == "classification" and args.decoder:
-        raise CommandError("--decoder is for --task detection")
+    task = _task(args)
     name = args.name or (args.out.name if args.out else _stem(args.source))
     out = args.out or Path("models") / name
     require_folder(out.parent if out.parent.exists() or args.out else Path())
@@ -127,6 +134,19 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     _show(card, spec, known)
     return 0
+
+
+def _task(args: argparse.Namespace) -> str:
+    """The task, and that the decoder is one of its own."""
+    of_decoder = next((t for t, own in _DECODERS.items() if args.decoder in own), "classification")
+    task: str = args.task or of_decoder
+    if task == "detection" and not args.decoder:
+        raise CommandError("a detector needs --decoder: the layout of its outputs; see --help")
+    if args.decoder and of_decoder != task:
+        raise CommandError(f"--decoder {args.decoder} is for --task {of_decoder}")
+    if task == "segmentation":
+        args.decoder = args.decoder or "logits"
+    return task
 
 
 def _stem(source: str) -> str:
@@ -242,8 +262,9 @@ def _labels(
         return labels_of(args.labels)
     if known is not None and known.labels:
         return known.labels
-    if task == "detection":
-        raise CommandError("a detector needs the names of its classes: --labels")
+    if task != "classification":
+        kind = {"detection": "detector", "segmentation": "segmenter"}[task]
+        raise CommandError(f"a {kind} needs the names of its classes: --labels")
     shape = network.dag.by_name[network.dag.outputs[-1]].shape
     print("no --labels: the classes are called by their numbers", file=sys.stderr)
     return tuple(str(number) for number in range(shape[-1]))
@@ -263,6 +284,7 @@ def _task_options(
         _check_classifier(network, shapes, labels)
         return {"name": task}
     from dapdee_ros.tasks.detection import Detector
+    from dapdee_ros.tasks.segmentation import Segmenter
 
     options: dict[str, Any] = {"name": task, "decoder": args.decoder}
     if args.strides:
@@ -276,7 +298,8 @@ def _task_options(
             options[key] = json.loads(value)
         except json.JSONDecodeError as error:
             raise CommandError(f"--option is {text!r}; expected NAME=JSON") from error
-    Detector(labels, options, shapes, spec.size)
+    kind = Detector if task == Detector.name else Segmenter
+    kind(labels, options, shapes, spec.size)
     return options
 
 

@@ -11,6 +11,7 @@ from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codecs import TensorSpec
+from dapdee_ros.codecs.class_maps import deflated_map
 from dapdee_ros.core.frames import (
     FramePlan,
     FrameResult,
@@ -21,6 +22,7 @@ from dapdee_ros.core.frames import (
 )
 from dapdee_ros.core.ledger import LedgerSummary
 from dapdee_ros.core.manager_events import ResultCame, TellPlan
+from dapdee_ros.nodes.images import class_map_to_image
 from dapdee_ros.planning.device_profile import DeviceProfile, codec_times_in
 from dapdee_ros.planning.errors import ObjectiveError, ProfileError
 from dapdee_ros.planning.objective import Objective
@@ -90,9 +92,18 @@ def _within(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 4] + " ..."
 
 
-def _fill(message: msg.InferenceResult, answer: Any | None, task: Task) -> None:
+def _fill(
+    message: msg.InferenceResult, answer: Any | None, task: Task, *, over_link: bool = False
+) -> None:
     for name, value in task.fields(answer).items():
-        setattr(message, name, _within(value, 256) if isinstance(value, str) else value)
+        if isinstance(value, str):
+            setattr(message, name, _within(value, 256))
+        elif name != "class_map":
+            setattr(message, name, value)
+        elif over_link:
+            message.deflated_class_map = array("B", deflated_map(value))
+        else:
+            message.class_map = class_map_to_image(value, message.header)
 
 
 def tail_answer_to_message(
@@ -116,7 +127,7 @@ def tail_answer_to_message(
         car_slowdown=math.nan,
         edge_slowdown=answer.edge_slowdown,
     )
-    _fill(message, answer.answer, task)
+    _fill(message, answer.answer, task, over_link=True)
     return message
 
 

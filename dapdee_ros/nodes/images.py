@@ -17,6 +17,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from dapdee_ros.codecs.picture_size import picture_size
 
@@ -160,6 +161,19 @@ def rgb_to_image(rgb: NDArray[np.uint8], stamp: Time, frame_id: str) -> Image:
     data = array("B")
     data.frombytes(np.ascontiguousarray(rgb).data.cast("B"))
     msg.data = data
+    return msg
+
+
+def class_map_to_image(class_map: NDArray[np.uint8], header: Header) -> Image:
+    """A ``mono8`` image message of a class map.
+
+    Args:
+        class_map: uint8 ``(H, W)``, the index of each pixel's class.
+        header: of the image that it is about.
+    """
+    height, width = class_map.shape
+    msg = Image(header=header, height=height, width=width, encoding="mono8", step=width)
+    msg.data = array("B", np.ascontiguousarray(class_map).tobytes())
     return msg
 
 

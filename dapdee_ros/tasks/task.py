@@ -13,6 +13,7 @@ from dapdee_ros.tasks.classification import Classifier
 from dapdee_ros.tasks.detection import Detector
 from dapdee_ros.tasks.evaluation import Evaluator
 from dapdee_ros.tasks.options import OptionError
+from dapdee_ros.tasks.segmentation import Segmenter
 
 ToSource = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From boxes ``(n, 4)`` in pixels of the network's input to boxes in pixels of the image."""
@@ -27,8 +28,9 @@ NO_ANSWER: dict[str, Any] = {
     "boxes": np.empty(0, np.float32),
     "box_classes": np.empty(0, np.int32),
     "box_scores": np.empty(0, np.float32),
+    "class_map": np.empty((0, 0), np.uint8),
 }
-"""What an InferenceResult without an answer holds in the fields that belong to tasks."""
+"""What a task's ``fields`` leaves out: the fields of an InferenceResult without an answer."""
 
 
 class Task(Protocol):
@@ -61,7 +63,8 @@ class Task(Protocol):
     def fields(self, answer: Any | None) -> dict[str, Any]:
         """An answer as the fields of an InferenceResult that belong to the task.
 
-        Texts may be longer than the message allows; sequences are tuples of int or of float.
+        Texts may be longer than the message allows; sequences are tuples of int or of float. A
+        ``class_map`` is uint8 ``(H, W)``: how it travels depends on the way that it goes.
         """
 
     def in_source(self, answer: Any, to_source: ToSource) -> Any:
@@ -102,13 +105,14 @@ def task_of(card: ModelCard) -> Task:
         calibration = card.calibration
         temperatures = calibration.temperatures if calibration else (1.0,) * len(card.dag.exits)
         return Classifier(card.labels, temperatures)
-    if name == Detector.name:
+    if name in (Detector.name, Segmenter.name):
         shapes = [[card.dag.by_name[output].shape for output in of] for of in card.dag.exits]
+        task = Detector if name == Detector.name else Segmenter
         try:
-            return Detector(card.labels, card.task, shapes, card.input_size)
+            return task(card.labels, card.task, shapes, card.input_size)
         except OptionError as error:
             raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
     raise ModelFolderError(
         f"{card.path / MODEL_FILE} is for the task {name!r}; this version knows "
-        f"{Classifier.name!r} and {Detector.name!r}"
+        f"{Classifier.name!r}, {Detector.name!r} and {Segmenter.name!r}"
     )

@@ -21,6 +21,7 @@ from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.tasks.detection import Detector
+from dapdee_ros.tasks.segmentation import ClassMap
 from dapdee_ros.tasks.task import task_of
 
 CUTS = 30
@@ -41,6 +42,11 @@ def detector() -> Maker:
     shape = make.weight("shape", value=np.array([1, 8, -1]))
     make.op("Reshape", f"s {shape}", "flat").op("Transpose", "flat", "boxes", perm=(0, 2, 1))
     return make.outputs("boxes")
+
+
+def segmenter() -> Maker:
+    """Puts out (1, 3, 8, 8): the scores of three classes on cells of two pixels."""
+    return Maker().conv("x", "a", 3, 3, strides=(2, 2)).outputs("a")
 
 
 def imported(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -79,6 +85,49 @@ def test_a_classifier_becomes_a_folder_that_runs(
     image = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     outputs = model.engine.run({"image": image}, card.dag.exits[0])
     assert task_of(card).decode([outputs["logits"]], 1).class_id in range(3)
+
+
+def test_a_segmenter_becomes_a_folder_with_its_decoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = segmenter().save(tmp_path / "net.onnx")
+    out = tmp_path / "seg"
+    names = ("--labels", "road,car,person", "--out", out)
+    imported(capsys, path, "--task", "segmentation", "--option", "cell_px=2", *names)
+    card = read_card(out)
+    assert card.task == {"name": "segmentation", "decoder": "logits", "cell_px": 2}
+    model = load_runnable(out, "onnxruntime")
+    image = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    outputs = model.engine.run({"image": image}, card.dag.exits[0])
+    answer = task_of(card).decode([outputs["a"]], 1)
+    assert isinstance(answer, ClassMap) and answer.class_ids.shape == (SIDE // 2, SIDE // 2)
+    with pytest.raises(ModelFolderError, match="'cell_px' is 3"):
+        task_of(replace(card, task={**card.task, "cell_px": 3}))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--task", "segmentation", "--labels", "a,b"), "with 2 classes reads (1, 2, rows"),
+        (("--task", "segmentation"), "a segmenter needs the names of its classes: --labels"),
+        (("--decoder", "class_ids", "--labels", "a,b,c"), "'class_ids' reads (1, rows, columns)"),
+        (
+            ("--task", "segmentation", "--decoder", "yolo", "--labels", "a,b,c"),
+            "--decoder yolo is for --task detection",
+        ),
+        (
+            ("--task", "detection", "--decoder", "logits", "--labels", "a,b,c"),
+            "--decoder logits is for --task segmentation",
+        ),
+        (("--decoder", "logits", "--labels", "a,b,c", "--score", "0.5"), "no options ['score']"),
+    ],
+)
+def test_what_does_not_fit_a_segmenter_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], why: str
+) -> None:
+    path = segmenter().save(tmp_path / "net.onnx")
+    assert why in complaint(capsys, path, *options, "--out", tmp_path / "seg")
+    assert not (tmp_path / "seg").exists()
 
 
 def test_a_detector_becomes_a_folder_with_its_decoder(
