@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.codecs.class_maps import MOST_CELLS, ClassMapError, inflated_map
+from dapdee_ros.datasets.frame_source import UNLABELLED
+from dapdee_ros.tasks.mean_iou import SegmentationEvaluator
 from dapdee_ros.tasks.options import OptionError, Options
-from dapdee_ros.tasks.segment_decoders import DECODERS, Cells, make_decoder
+from dapdee_ros.tasks.segment_decoders import Cells, make_decoder
+from dapdee_ros.tasks.truth import true_class_map
 
 ToSource = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-IGNORED = 255
-"""What a true class map holds where nobody knows, or where it does not count."""
-
-MOST_CLASSES = 255
+MOST_CLASSES = UNLABELLED
 
 OPTIONS = ("name", "decoder", "cell_px")
 _MOST_SCORE = 1.001
@@ -32,7 +32,7 @@ class ClassMap:
     Attributes:
         class_ids: uint8 ``(H, W)``: index of each cell's class. Of an answer about a network's
             input each cell is ``cell_px`` pixels wide and high; of one about an image, and of the
-            truth, one pixel. ``IGNORED`` occurs only in the truth.
+            truth, one pixel. ``UNLABELLED`` occurs only in the truth.
         score: the mean IoU that the probabilities let one expect, 0 to 1; 0 if it is not known.
 
     >>> ClassMap(np.zeros((2, 3))) == ClassMap(np.zeros((2, 3)), 0.5), ClassMap(np.ones((1, 2)))
@@ -62,8 +62,8 @@ class ClassMap:
         return hash((self.score, self.class_ids.shape, self.class_ids.tobytes()))
 
     def commonest(self) -> int:
-        """The class of most cells, the lowest of several; -1 if all are ``IGNORED``."""
-        counts = np.bincount(self.class_ids.reshape(-1), minlength=IGNORED + 1)[:IGNORED]
+        """The class of most cells, the lowest of several; -1 if all are ``UNLABELLED``."""
+        counts = np.bincount(self.class_ids.reshape(-1), minlength=UNLABELLED + 1)[:UNLABELLED]
         return int(counts.argmax()) if counts.any() else -1
 
 
@@ -174,6 +174,11 @@ class Segmenter:
         rows = np.frombuffer(image.data, np.uint8, step * height).reshape(height, step)
         return ClassMap(rows[:, :width], message.score)
 
+    def truth_in(self, message: Any) -> ClassMap | None:
+        """The class map that a SceneTruth holds, in the model's own classes."""
+        found = true_class_map(message, self.labels)
+        return None if found is None else ClassMap(found)
+
     def misfit(self, answer: ClassMap | None) -> str:
         """Why an answer cannot be one of this model, in words; empty if it can."""
         rows, columns = self.map_size
@@ -184,6 +189,10 @@ class Segmenter:
         if not 0 <= answer.score <= _MOST_SCORE:
             return "a score that is no share"
         return ""
+
+    def evaluator(self) -> SegmentationEvaluator:
+        """Judges by the mean IoU."""
+        return SegmentationEvaluator(self.labels)
 
 
 def _map_size(cell_px: float, size: tuple[int, int]) -> tuple[int, int]:
@@ -211,6 +220,3 @@ def _cell_of(borders: NDArray[np.float32]) -> NDArray[np.intp]:
     middles = np.arange(max(1, round(float(borders[-1])))) + 0.5
     found = np.searchsorted(borders, middles, side="right") - 1
     return np.clip(found, 0, len(borders) - 2)
-
-
-__all__ = ["DECODERS", "ClassMap", "Segmenter"]

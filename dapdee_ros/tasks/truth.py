@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.codecs.class_maps import ClassMapError, deflated_map, inflated_map
 from dapdee_ros.datasets.frame_source import UNLABELLED, Truth
 
 MOST_OBJECTS = 300
@@ -45,7 +45,7 @@ def truth_fields(
             fields["boxes"] = truth.boxes[:MOST_OBJECTS].reshape(-1).tolist()
             fields["box_classes"] = truth.box_labels[:MOST_OBJECTS].tolist()
     if truth.class_map is not None:
-        pressed = zlib.compress(np.asarray(truth.class_map, np.uint8).tobytes(), 1)
+        pressed = deflated_map(np.asarray(truth.class_map, np.uint8), level=1)
         if len(pressed) <= _MOST_MAP_BYTES:
             height, width = truth.class_map.shape
             fields |= {"map_height": height, "map_width": width, "surfaces": list(surfaces)}
@@ -101,15 +101,10 @@ def true_class_map(message: Any, labels: Sequence[str]) -> NDArray[np.uint8] | N
     number[: len(ours)] = ours
     if not 0 < height * width <= _MOST_PIXELS or (ours == UNLABELLED).all():
         return None
-    expand = zlib.decompressobj()
     try:
-        # Room for one byte more than expected, to detect excess data.
-        plain = expand.decompress(bytes(message.class_map), height * width + 1)
-    except zlib.error:
+        return number[inflated_map(message.class_map, (height, width))]
+    except ClassMapError:
         return None
-    if len(plain) != height * width:
-        return None
-    return number[np.frombuffer(plain, np.uint8).reshape(height, width)]
 
 
 def _numbers(names: Sequence[str], labels: Sequence[str], otherwise: int) -> NDArray[np.int64]:
