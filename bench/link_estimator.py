@@ -117,11 +117,12 @@ def run(
             at(back_s, "answer", *about, edge_free_s - now_s)
         elif what == "echo":
             key, sent_s, padding = about
-            estimator.on_probe(now_s, now_s - sent_s, padding, key)
+            estimator.on_probe(now_s, now_s - sent_s, padding, key, cpu_wait_s=0.0)
         else:
             key, sent_s, n_bytes, residence_s = about
             in_flight.pop(key, None)
-            estimator.on_transfer(now_s, n_bytes, now_s - sent_s - residence_s, residence_s, key)
+            transfer_s = now_s - sent_s - residence_s
+            estimator.on_transfer(now_s, n_bytes, transfer_s, residence_s, key, cpu_wait_s=0.0)
             schedule.on_answer(now_s)
             estimate = estimator.estimate(now_s)
             drive.answers.append((now_s, estimate.uplink_bps))

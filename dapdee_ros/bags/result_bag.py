@@ -155,6 +155,7 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task, card: ModelCar
         edge_slowdown=result.edge_slowdown,
         residence_s=result.residence_s,
         sent_echo_s=result.sent_s,
+        cpu_wait_s=result.cpu_wait_s,
     )
 
 

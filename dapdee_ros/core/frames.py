@@ -173,6 +173,8 @@ class FrameResult:
         edge_slowdown: the same on the edge; NaN if nothing ran there.
         residence_s: seconds on the edge, 0 unless finished there.
         sent_s: when it was sent (car's clock), NaN if it was not.
+        cpu_wait_s: of ``transfer_s``, at most how much the car waited for a processor; NaN if that
+            is not known, or nothing was sent.
         context: passed with the frame.
     """
 
@@ -193,4 +195,5 @@ class FrameResult:
     edge_slowdown: float = math.nan
     residence_s: float = 0.0
     sent_s: float = math.nan
+    cpu_wait_s: float = math.nan
     context: Any = None

@@ -49,6 +49,7 @@ from dapdee_ros.core.patience import fallback_time
 from dapdee_ros.core.plan_in_force import PlanInForce
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.core.window import SendWindow
+from dapdee_ros.estimation.frame_delay import waited_since
 
 SUPERSEDED = "superseded by a newer frame"
 SHUTDOWN = "the head was stopped"
@@ -189,7 +190,7 @@ class HeadCore:
         frame = self._flights.get(answer.number) if ours else None
         if frame is None:
             self.ledger.count_late_answer()
-            self._actions += self._sent.unused(answer, ours)
+            self._actions += self._sent.unused(answer, ours, event.cpu_wait_s)
             return
         limit = self._under(frame.program).max_in_flight
         if refusal := refusal_of(answer, event.misfit, frame, now_s):
@@ -201,7 +202,7 @@ class HeadCore:
             frame.fallback_at_s = now_s
             frame.detail = f"edge: {refusal}"
             self.ledger.count_rejected(answer.status)
-            self._actions += self._sent.unused(answer, ours)
+            self._actions += self._sent.unused(answer, ours, event.cpu_wait_s)
             return
         self._window.on_answered(limit)
         del self._flights[answer.number]
@@ -216,6 +217,7 @@ class HeadCore:
             tail_s=answer.tail_s,
             residence_s=answer.residence_s,
             edge_slowdown=answer.edge_slowdown,
+            cpu_wait_s=waited_since(frame.cpu_wait_at_sending_s, event.cpu_wait_s),
         )
 
     # --- what the inference thread did ----------------------------------------------------------
@@ -254,9 +256,7 @@ class HeadCore:
             return
         self._work = None
         program = frame.program
-        frame.sent_bytes = event.sent_bytes
-        frame.sent_s = now_s
-        frame.head_s = now_s - frame.begun_s
+        frame.on_encoded(now_s, event)
         frame.planned_slowdown = self._pace.slowdown
         finish_s = {exit_: self._pace.seconds(s) for exit_, s in program.finish_profiled_s.items()}
         frame.fallback_at_s = fallback_time(

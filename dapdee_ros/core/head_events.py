@@ -6,6 +6,7 @@ until ``Publish`` or ``Drop``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +79,18 @@ class HeadComputed:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The boundary of a frame is encoded, with its size in bytes."""
+    """The boundary of a frame is encoded.
+
+    Attributes:
+        number: the frame.
+        sent_bytes: its size.
+        cpu_wait_s: for how long the driver has waited for a processor since it began; NaN if that
+            is not known.
+    """
 
     number: int
     sent_bytes: int
+    cpu_wait_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +126,12 @@ class AnswerArrived:
     Attributes:
         answer: its answer.
         misfit: why an ok answer cannot come from this network; empty if it can.
+        cpu_wait_s: as in ``Encoded``, now.
     """
 
     answer: TailAnswer
     misfit: str = ""
+    cpu_wait_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +237,13 @@ class Unused:
         answer: the answer.
         sent_s: when the frame was sent, in s on the car's clock.
         sent_bytes: encoded tensor bytes.
+        cpu_wait_s: as in ``FrameResult``.
     """
 
     answer: TailAnswer
     sent_s: float
     sent_bytes: int
+    cpu_wait_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dapdee_ros.core.frames import FrameResult, Place, Status, TailAnswer
-from dapdee_ros.core.head_events import Unused
+from dapdee_ros.core.head_events import Encoded, Unused
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.programs import HeadProgram
+from dapdee_ros.estimation.frame_delay import waited_since
 from dapdee_ros.estimation.rejections import shortened
 
 _SENT_REMEMBERED = 256
@@ -37,6 +38,7 @@ class Frame:
     may_send: bool = False
     begun_s: float = math.nan
     sent_s: float = math.nan
+    cpu_wait_at_sending_s: float = math.nan
     head_s: float = 0.0
     sent_bytes: int = 0
     fallback_at_s: float = math.inf
@@ -51,6 +53,12 @@ class Frame:
         """When its result is due."""
         return self.accepted_s + self.settings.deadline_s
 
+    def on_encoded(self, now_s: float, event: Encoded) -> None:
+        """It is sent now."""
+        self.sent_bytes, self.sent_s = event.sent_bytes, now_s
+        self.cpu_wait_at_sending_s = event.cpu_wait_s
+        self.head_s = now_s - self.begun_s
+
     def result(
         self,
         session: int,
@@ -63,6 +71,7 @@ class Frame:
         tail_s: float = 0.0,
         residence_s: float = 0.0,
         edge_slowdown: float = math.nan,
+        cpu_wait_s: float = math.nan,
     ) -> FrameResult:
         """Its result, now; see ``FrameResult`` for the arguments."""
         return FrameResult(
@@ -83,6 +92,7 @@ class Frame:
             edge_slowdown=edge_slowdown,
             residence_s=residence_s,
             sent_s=self.sent_s,
+            cpu_wait_s=cpu_wait_s,
             context=self.context,
         )
 
@@ -91,11 +101,11 @@ class SentFrames:
     """When the last frames were sent, and their sizes, even if they have ended."""
 
     def __init__(self) -> None:
-        self._sent: OrderedDict[int, tuple[float, int]] = OrderedDict()
+        self._sent: OrderedDict[int, tuple[float, int, float]] = OrderedDict()
 
     def remember(self, frame: Frame) -> None:
         """A frame was sent."""
-        self._sent[frame.number] = (frame.sent_s, frame.sent_bytes)
+        self._sent[frame.number] = (frame.sent_s, frame.sent_bytes, frame.cpu_wait_at_sending_s)
         while len(self._sent) > _SENT_REMEMBERED:
             self._sent.popitem(last=False)
 
@@ -103,13 +113,21 @@ class SentFrames:
         """The frame has a result, which contains this information."""
         self._sent.pop(number, None)
 
-    def unused(self, answer: TailAnswer, ours: bool) -> list[Unused]:
+    def unused(self, answer: TailAnswer, ours: bool, cpu_wait_s: float) -> list[Unused]:
         """The local record of an answer that ended no frame, returned once per frame.
 
         The answer itself may be forged, so it is no evidence of a frame.
+
+        Args:
+            answer: the answer.
+            ours: whether it names this head's session.
+            cpu_wait_s: for how long the driver has waited for a processor since it began.
         """
         sent = self._sent.pop(answer.number, None) if ours else None
-        return [] if sent is None else [Unused(answer, *sent)]
+        if sent is None:
+            return []
+        sent_s, sent_bytes, before_s = sent
+        return [Unused(answer, sent_s, sent_bytes, waited_since(before_s, cpu_wait_s))]
 
 
 def answer_fault(answer: TailAnswer, exit_number: int) -> str:

@@ -20,7 +20,7 @@ FRAME_HEADER_BYTES = 250
 """What a HeadTensor takes beside its data: header, model id, one or two tensor specs."""
 
 _ANSWERS_REMEMBERED = 64
-_PROBES_REMEMBERED = 64
+PROBES_REMEMBERED = 64
 # Less than this changes no plan, and every publication costs the whole car's side something.
 _LEAST_RATE_CHANGE = 0.05
 _LEAST_RTT_CHANGE = 0.2
@@ -90,6 +90,8 @@ class FrameAnswered:
         sent_bytes: its coded tensors.
         transfer_s: its round trip less its residence on the edge.
         residence_s: that residence.
+        cpu_wait_s: of ``transfer_s``, at most how much the car waited for a processor; NaN if that
+            is not known.
     """
 
     frame: FrameKey
@@ -97,6 +99,7 @@ class FrameAnswered:
     sent_bytes: int
     transfer_s: float
     residence_s: float
+    cpu_wait_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class AnswerUnused:
     sent_bytes: int
     residence_s: float
     arrived_s: float
+    cpu_wait_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +125,17 @@ class FrameEndedHere:
 
 @dataclass(frozen=True, slots=True)
 class EchoCame:
-    """The echo of the probe of a number arrived at a time."""
+    """The echo of a probe arrived.
+
+    Attributes:
+        sequence: which one.
+        arrived_s: when.
+        cpu_wait_s: as in ``FrameAnswered``.
+    """
 
     sequence: int
     arrived_s: float
+    cpu_wait_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +240,7 @@ class LinkWatch:
             residence_s,
             event.frame,
             arrived_s=arrived_s,
+            cpu_wait_s=event.cpu_wait_s,
         )
         self._publish(now_s)
         return True
@@ -257,6 +269,7 @@ class LinkWatch:
             padding_bytes,
             ("probe", event.sequence),
             arrived_s=arrived_s,
+            cpu_wait_s=event.cpu_wait_s,
         )
         # Not only published: doubtful measurements are repeated at once.
         self._check(now_s)
@@ -270,7 +283,7 @@ class LinkWatch:
             self._sequence += 1
             self._estimator.on_sent(now_s, padding_bytes, ("probe", self._sequence))
             self._sent[self._sequence] = (now_s, padding_bytes)
-            while len(self._sent) > _PROBES_REMEMBERED:
+            while len(self._sent) > PROBES_REMEMBERED:
                 self._sent.popitem(last=False)
             self._actions.append(SendProbe(self._sequence, padding_bytes))
         self._publish(now_s)

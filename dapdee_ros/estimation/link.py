@@ -76,6 +76,7 @@ class LinkEstimator:
         key: Hashable | None = None,
         *,
         arrived_s: float | None = None,
+        cpu_wait_s: float = math.nan,
     ) -> None:
         """A probe's echo arrived.
 
@@ -85,9 +86,10 @@ class LinkEstimator:
             sent_bytes: its size; the large ones measure the rate as well.
             key: as given to ``on_sent``, if it was.
             arrived_s: when it arrived, if not just now.
+            cpu_wait_s: as for ``on_transfer``.
         """
         measured_s = self._measured_s
-        self._answered(now_s, arrived_s, sent_bytes, rtt_s, 0.0, key)
+        self._answered(now_s, arrived_s, sent_bytes, rtt_s, 0.0, key, cpu_wait_s)
         self._heard_bps = self._rate.value
         if self._measured_s > measured_s:
             if math.isfinite(self._disputed_s):
@@ -107,6 +109,7 @@ class LinkEstimator:
         key: Hashable | None = None,
         *,
         arrived_s: float | None = None,
+        cpu_wait_s: float = math.nan,
     ) -> None:
         """A frame's answer arrived.
 
@@ -117,8 +120,12 @@ class LinkEstimator:
             residence_s: that residence; distinguishes frames that queued behind each other.
             key: as given to ``on_sent``, if it was.
             arrived_s: when it arrived, if not just now.
+            cpu_wait_s: of ``transfer_s``, at most how much was spent waiting for a processor, not
+                for the link; NaN if that is not known.
         """
-        self._answered(now_s, arrived_s, sent_bytes, transfer_s, residence_s, key, is_frame=True)
+        self._answered(
+            now_s, arrived_s, sent_bytes, transfer_s, residence_s, key, cpu_wait_s, is_frame=True
+        )
         self._heard_bps = self._rate.value
         is_slower = not self._rate.value >= _DISPUTED * self._probed_bps  # NaN before the first
         if is_slower and self._frame_delay.can_tell(now_s):
@@ -197,6 +204,7 @@ class LinkEstimator:
         spent_s: float,
         residence_s: float,
         key: Hashable | None,
+        cpu_wait_s: float,
         is_frame: bool = False,
     ) -> None:
         s = self.settings
@@ -250,13 +258,31 @@ class LinkEstimator:
         # say nothing about the rate after it.
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
             return
-        on_link_s, delay_s = arrived_s - free_s, 0.0
-        if is_frame:
-            if self._rate.is_known:
-                self._frame_delay.on_frame(now_s, on_link_s, n_bytes, self._rate.value)
-            delay_s = self._frame_delay.seconds
+        on_link_s = arrived_s - free_s
+        if is_frame and self._rate.is_known:
+            rate_bps = self._rate.value
+            self._frame_delay.on_frame(now_s, on_link_s, n_bytes, rate_bps, cpu_wait_s)
+        delay_s = self._delay_of(on_link_s, n_bytes, cpu_wait_s, is_frame)
+        if math.isnan(delay_s):
+            self._disputed_s = min(self._disputed_s, now_s)
+            return
         self._measure(now_s, n_bytes, on_link_s - delay_s, spent_s - delay_s)
         self._measured_s = now_s
+
+    def _delay_of(self, on_link_s: float, n_bytes: int, cpu_wait_s: float, is_frame: bool) -> float:
+        """How much of a message's time was not its bytes' on the link.
+
+        NaN where its bytes may have taken what they should, or anything else in that range.
+        """
+        if not (0 <= cpu_wait_s < math.inf and self._rate.is_known):
+            return self._frame_delay.seconds if is_frame else 0.0
+        if cpu_wait_s <= self._timing_noise():
+            return 0.0
+        # What was waited may have been waited beside the transfer, or beyond it.
+        usual_s, least_s = 8 * n_bytes / self._rate.value, on_link_s - cpu_wait_s
+        if least_s <= usual_s <= on_link_s:
+            return math.nan
+        return cpu_wait_s if usual_s < least_s else 0.0
 
     def _take_back_loss(self) -> None:
         """One of those counted as lost was refused or late, but it was answered."""

@@ -177,6 +177,7 @@ def frame_result_to_message(
         edge_slowdown=result.edge_slowdown,
         residence_s=result.residence_s,
         sent_echo_s=result.sent_s,
+        cpu_wait_s=result.cpu_wait_s,
     )
     _fill(message, result.answer, task)
     return message

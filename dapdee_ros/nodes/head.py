@@ -230,6 +230,7 @@ class Head(ModelLifecycleNode):
         # really sent, with time and size as recorded here.
         message = unused.answer.context
         message.sent_echo_s, message.sent_bytes = unused.sent_s, unused.sent_bytes
+        message.cpu_wait_s = unused.cpu_wait_s
         self._unused_answers.publish(message)
 
     def _hear_manager(self, epoch: UInt32) -> None:

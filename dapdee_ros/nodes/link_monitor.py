@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
+from collections import OrderedDict
 
 from rclpy.node import Node
 from std_msgs.msg import Header
 
 import dapdee_ros.msg as msg
 from dapdee_ros.core.link_watch import (
+    PROBES_REMEMBERED,
     AnswerUnused,
     EchoCame,
     Event,
@@ -22,6 +25,7 @@ from dapdee_ros.core.link_watch import (
     TimePassed,
 )
 from dapdee_ros.estimation.car_health import link_health
+from dapdee_ros.estimation.frame_delay import waited_since
 from dapdee_ros.estimation.health import Health
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.estimation.rejections import Rejections
@@ -32,6 +36,7 @@ from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking, listen_timed, publish_on
+from dapdee_ros.runtime.cpu_wait import CpuWait
 from dapdee_ros.sealing.channels import Role
 
 
@@ -58,6 +63,8 @@ class LinkMonitor(Node):
         self._watch = LinkWatch(settings)
         self._session = secrets.randbits(32)
         self.rejections = Rejections()
+        self._cpu_wait = CpuWait()
+        self._cpu_wait_at_sending_s: OrderedDict[int, float] = OrderedDict()
         self._qualities = publish_on(self, msg.LinkQuality, "link_quality", qos.STATE)
         self.link = link_end(self, Role.MANAGER)
         self._probes = self.link.publisher("probe", msg.Probe, qos.PROBE)
@@ -98,6 +105,7 @@ class LinkMonitor(Node):
     def destroy_node(self) -> None:
         """End the link, then the node."""
         self.link.close()
+        self._cpu_wait.close()
         super().destroy_node()
 
     def take_result(self, result: msg.InferenceResult) -> None:
@@ -105,19 +113,22 @@ class LinkMonitor(Node):
         frame = (result.session, result.frame_number)
         sent_s, sent_bytes = result.sent_echo_s, result.sent_bytes
         if result.place == msg.InferenceResult.PLACE_EDGE:
-            transfer_s, residence_s = result.transfer_s, result.residence_s
-            self._handle(FrameAnswered(frame, sent_s, sent_bytes, transfer_s, residence_s))
+            times_s = (result.transfer_s, result.residence_s, result.cpu_wait_s)
+            self._handle(FrameAnswered(frame, sent_s, sent_bytes, *times_s))
         else:
             self._handle(FrameEndedHere(frame, sent_s, sent_bytes))
 
     def _take_unused(self, answer: msg.InferenceResult, arrived_s: float) -> None:
         frame = (answer.session, answer.frame_number)
         sent_s, sent_bytes = answer.sent_echo_s, answer.sent_bytes
-        self._handle(AnswerUnused(frame, sent_s, sent_bytes, answer.residence_s, arrived_s))
+        times_s = (answer.residence_s, arrived_s, answer.cpu_wait_s)
+        self._handle(AnswerUnused(frame, sent_s, sent_bytes, *times_s))
 
     def _take_echo(self, probe: msg.Probe, arrived_s: float) -> None:
         if probe.session == self._session:
-            self._handle(EchoCame(probe.sequence, arrived_s))
+            before_s = self._cpu_wait_at_sending_s.pop(probe.sequence, math.nan)
+            waited_s = waited_since(before_s, self._cpu_wait.seconds())
+            self._handle(EchoCame(probe.sequence, arrived_s, waited_s))
 
     def _handle(self, event: Event) -> None:
         now_s = time.monotonic()
@@ -138,6 +149,9 @@ class LinkMonitor(Node):
             padding_bytes=action.padding_bytes,
         )
         probe.padding = bytes(action.padding_bytes)
+        self._cpu_wait_at_sending_s[action.sequence] = self._cpu_wait.seconds()
+        while len(self._cpu_wait_at_sending_s) > PROBES_REMEMBERED:
+            self._cpu_wait_at_sending_s.popitem(last=False)
         self._probes.publish(probe)
 
     def _publish(self, new: LinkEstimate) -> None:

@@ -195,7 +195,9 @@ class HeadRuntime:
         Returns:
             Whether it ended a frame: False for late, refused and foreign ones.
         """
-        actions = self._tell(AnswerArrived(answer, self._network.task.misfit(answer.answer)))
+        waited_s = self._machine.cpu_wait.seconds()
+        misfit = self._network.task.misfit(answer.answer)
+        actions = self._tell(AnswerArrived(answer, misfit, waited_s))
         return any(isinstance(action, Publish) for action in actions)
 
     def start(self) -> None:
@@ -215,6 +217,7 @@ class HeadRuntime:
         if self._job is not None:  # there was no thread to do it
             number, self._job = self._job.number, None
             self._tell(ComputingFailed(number, SHUTDOWN, DropKind.SHUTDOWN))
+        self._machine.cpu_wait.close()
 
     def _check(self, plan: FramePlan) -> None:
         if self._check_plan is not None:

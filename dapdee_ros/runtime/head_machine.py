@@ -23,6 +23,7 @@ from dapdee_ros.core.head_events import (
     Send,
 )
 from dapdee_ros.core.programs import HeadProgram
+from dapdee_ros.runtime.cpu_wait import CpuWait
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,9 @@ class HeadMachine:
 
     Of a sent frame it keeps the tensors from which every exit can still be finished here; they were
     computed anyway, so keeping them costs no time.
+
+    Attributes:
+        cpu_wait: how long this process has waited for a processor.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class HeadMachine:
         self._load = load
         self._clock = clock
         self._held: dict[int, _Held] = {}
+        self.cpu_wait = CpuWait()
 
     def run(self, job: Job) -> Computed:
         """Do a job and return its outcome.
@@ -144,7 +149,7 @@ class HeadMachine:
             {name: held.values[name] for name in program.boundary}, program.plan.codec
         )
         held.values = {name: held.values[name] for name in program.kept}
-        return Encoded(number, len(held.data))
+        return Encoded(number, len(held.data), self.cpu_wait.seconds())
 
     def _finish(self, job: Finish) -> Finished:
         held, network = self._held[job.number], self._network

@@ -35,6 +35,9 @@ from dapdee_ros.simulation.frames import FrameSource
 from dapdee_ros.simulation.load_trace import LoadTrace
 from dapdee_ros.simulation.work import Workbook, seconds
 
+CPU_WAIT_S = 0.0
+"""The simulated car has a processor whenever it needs one: what it lacks is its slowdown."""
+
 
 class Machine(Protocol):
     """What does a head's jobs in simulated time."""
@@ -102,7 +105,7 @@ class ProfiledMachine:
             encode_s = seconds(self._book.work(begun.program).encode_s, begun.slowdown)
             sent_bytes = self._frames.sent_bytes(job.number, begun.context, begun.program)
             takes_s = self._overhead.seconds((sent_bytes,), frame_share=0.0) + encode_s
-            return takes_s, Encoded(job.number, round(sent_bytes))
+            return takes_s, Encoded(job.number, round(sent_bytes), CPU_WAIT_S)
         assert isinstance(job, Finish)
         finish_s = begun.program.finish_profiled_s[job.exit_number]
         takes_s = seconds(finish_s, self._load.at(now_s))

@@ -48,7 +48,7 @@ from dapdee_ros.report.run_log import FORESEES, DropRecord, LinkRecord, PlanReco
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.foresight import Foresight
 from dapdee_ros.simulation.frames import ExpectedFrames, FrameSource
-from dapdee_ros.simulation.head import ProfiledMachine, SimulatedHead
+from dapdee_ros.simulation.head import CPU_WAIT_S, ProfiledMachine, SimulatedHead
 from dapdee_ros.simulation.manager import LOAD_PERIOD_S, SimulatedManager
 from dapdee_ros.simulation.outcomes import (
     DecidedPlan,
@@ -242,7 +242,7 @@ class _Simulation:
     def _send_answer(self, answer: TailAnswer) -> None:
         wire = self._scenario.wire
         size = wire.on_link(wire.answer_bytes)
-        self._over(self._down, size, self._head.tell, AnswerArrived(answer))
+        self._over(self._down, size, self._head.tell, AnswerArrived(answer, cpu_wait_s=CPU_WAIT_S))
 
     def _watch_link(self, event: link_watch.Event) -> None:
         if not self._measures:
@@ -261,7 +261,7 @@ class _Simulation:
             self._over(self._down, wire.on_link(wire.probe_bytes), come)
 
         def come() -> None:
-            self._watch_link(EchoCame(probe.sequence, self._agenda.now_s))
+            self._watch_link(EchoCame(probe.sequence, self._agenda.now_s, CPU_WAIT_S))
 
         self._over(self._up, wire.on_link(wire.probe_bytes + probe.padding_bytes), echo)
 
@@ -294,8 +294,8 @@ class _Simulation:
         )
         frame, sent_s, sent_bytes = (_SESSION, result.number), result.sent_s, result.sent_bytes
         if result.place is Place.EDGE:
-            transfer_s, residence_s = result.transfer_s, result.residence_s
-            self._watch_link(FrameAnswered(frame, sent_s, sent_bytes, transfer_s, residence_s))
+            times_s = (result.transfer_s, result.residence_s, result.cpu_wait_s)
+            self._watch_link(FrameAnswered(frame, sent_s, sent_bytes, *times_s))
         else:
             self._watch_link(FrameEndedHere(frame, sent_s, sent_bytes))
 
@@ -311,6 +311,7 @@ class _Simulation:
                 round(unused.sent_bytes),
                 answer.residence_s,
                 now_s,
+                unused.cpu_wait_s,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from dapdee_ros.core.link_watch import (
     SendProbe,
     TimePassed,
 )
-from dapdee_ros.estimation.frame_delay import FrameDelay
+from dapdee_ros.estimation.frame_delay import FrameDelay, waited_since
 from dapdee_ros.estimation.link import LinkEstimate
 
 RTT_S = 0.004
@@ -29,10 +30,12 @@ def drive(
     period_s: float = 0.033,
     seconds: float = 20.0,
     jitter_s: float = 0.003,
+    cpu_wait_s: float = math.nan,
 ) -> list[tuple[float, LinkEstimate]]:
     """Frames of one size and whatever probes are asked for, over a link of some rate.
 
-    Frames take ``delay_s`` beyond their transfer, probes do not.
+    Frames take ``delay_s`` beyond their transfer, probes do not. Where the kernel says how long the
+    car waited, ``cpu_wait_s``, two of three frames are delayed, as by a quota.
     """
     watch, draw = LinkWatch(), random.Random(1)
     arrivals: list[tuple[float, object]] = []
@@ -51,8 +54,10 @@ def drive(
             number += 1
             begun_s = max(free_s, now_s)
             free_s = begun_s + 8 * (frame_bytes + 370) / bps(now_s)
-            took_s = free_s - now_s + RTT_S + delay_s + draw.uniform(0, jitter_s)
-            answered = FrameAnswered((1, number), now_s, frame_bytes, took_s, 0.002)
+            waits = math.isnan(cpu_wait_s) or draw.random() < 2 / 3
+            took_s = free_s - now_s + RTT_S + waits * delay_s + draw.uniform(0, jitter_s)
+            waited_s = cpu_wait_s if waits else 0.0
+            answered = FrameAnswered((1, number), now_s, frame_bytes, took_s, 0.002, waited_s)
             arrivals.append((now_s + took_s + 0.002, answered))
         arrivals.sort(key=lambda arrival: arrival[0])
         found.append((now_s, watch.estimate(now_s)))
@@ -117,6 +122,61 @@ def test_only_a_probe_can_raise_the_delay_and_frames_can_lower_it() -> None:
     for number in range(30):
         delay.on_frame(7.0 + 0.1 * number, 0.002, 1000, 8e6)
     assert delay.seconds == 0.0
+
+
+def test_what_the_car_waited_for_its_processor_is_not_the_links_rate_before_any_probe() -> None:
+    found = drive(lambda _t: WIFI_BPS, delay_s=0.04, frame_bytes=3072, cpu_wait_s=0.06)
+    late = [estimate for at_s, estimate in found if at_s > 3]
+    assert sum(e.uplink_bps > 0.5 * WIFI_BPS for e in late) > 0.95 * len(late)
+    assert sum(0.008 < e.rtt_s < 0.055 for e in late) > 0.95 * len(late)
+
+
+def test_a_link_that_becomes_slow_is_noticed_by_a_car_that_waits_for_its_processor() -> None:
+    found = drive(
+        lambda t: WIFI_BPS if t < 12 else CAT1_BPS,
+        delay_s=0.04,
+        frame_bytes=3072,
+        period_s=0.15,
+        cpu_wait_s=0.04,
+    )
+    after = [e.uplink_bps for t, e in found if t > 14]
+    assert all(rate < 4 * CAT1_BPS for rate in after)
+    late = sorted(after[len(after) // 2 :])
+    assert 0.4 * CAT1_BPS < late[len(late) // 2] < 2.5 * CAT1_BPS
+
+
+def test_a_car_that_never_waited_blames_the_link_alone() -> None:
+    delay = FrameDelay(0.004)
+    for number in range(10):
+        delay.on_frame(0.1 * number, 0.05, 1000, 8e6, cpu_wait_s=0.0)
+    delay.on_probe(1.0, 8e6)
+    assert delay.seconds == 0.0
+    assert not delay.can_tell(1.0)
+
+
+def test_a_delay_is_at_most_what_the_car_waited() -> None:
+    delay = FrameDelay(0.004)
+    for number in range(10):
+        delay.on_frame(0.1 * number, 0.05, 1000, 8e6, cpu_wait_s=0.02)
+    assert delay.seconds == pytest.approx(0.02)
+    for number in range(30):
+        delay.on_frame(1.0 + 0.1 * number, 0.05, 1000, 8e6, cpu_wait_s=0.09)
+    assert delay.seconds == pytest.approx(0.049)
+
+
+@pytest.mark.parametrize("wait_s", [math.nan, math.inf, -1.0])
+def test_a_wait_that_is_no_duration_is_not_known(wait_s: float) -> None:
+    delay = FrameDelay(0.004)
+    for number in range(10):
+        delay.on_frame(0.1 * number, 0.05, 1000, 8e6, cpu_wait_s=wait_s)
+    assert delay.seconds == 0.0
+
+
+def test_the_time_between_two_readings_is_never_negative() -> None:
+    assert waited_since(1.0, 1.5) == 0.5
+    assert waited_since(1.5, 1.0) == 0.0  # a thread ended
+    assert math.isnan(waited_since(math.nan, 1.0))
+    assert math.isnan(waited_since(1.0, math.nan))
 
 
 def test_some_frames_that_are_answered_at_once_between_late_ones_change_nothing() -> None:

@@ -29,6 +29,8 @@ FORGED = [
     ("inference", {"place": EDGE, "sent_bytes": 4000, "transfer_s": 0.01, "sent_echo_s": FAR}),
     ("inference", {"place": EDGE, "sent_bytes": 4000, "transfer_s": FAR, "sent_echo_s": 1.0}),
     ("inference", {"place": EDGE, "sent_bytes": 4000, "transfer_s": math.nan, "sent_echo_s": 1.0}),
+    ("inference", {"place": EDGE, "sent_bytes": 4000, "sent_echo_s": 1.0, "cpu_wait_s": FAR}),
+    ("inference", {"place": EDGE, "sent_bytes": 4000, "sent_echo_s": 1.0, "cpu_wait_s": -FAR}),
     ("inference", {"place": FALLBACK, "sent_bytes": 4000, "sent_echo_s": FAR}),
     ("inference", {"place": FALLBACK, "sent_bytes": 4000, "sent_echo_s": -FAR}),
     ("unused_answer", {"sent_bytes": 4000, "residence_s": -FAR, "sent_echo_s": 1.0}),

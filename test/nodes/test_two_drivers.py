@@ -202,7 +202,18 @@ class Conductor:
         self._now_s = self._thread_s = record.entries[0][0]
         self._results: dict[int, list[Event]] = {}
         self._told = threading.Condition()
+        self._cpu_wait_s = 0.0
         self.played = Record()
+
+    @property
+    def cpu_wait(self) -> Conductor:
+        return self
+
+    def seconds(self) -> float:
+        return self._cpu_wait_s
+
+    def close(self) -> None:
+        pass
 
     def clock(self) -> float:
         inside = threading.current_thread().name == "head"
@@ -246,6 +257,7 @@ class Conductor:
             elif isinstance(event, SettingsChanged):
                 runtime.settings = event.settings
             elif isinstance(event, AnswerArrived):
+                self._cpu_wait_s = event.cpu_wait_s
                 runtime.answer(event.answer)
             elif isinstance(event, Stopped):
                 runtime.stop()
