@@ -32,7 +32,7 @@ def speakers(word: str) -> list[str]:
 CLASSES = {
     "cli/calibrate.py", "cli/import_.py", "exits/builders.py", "exits/calibration.py",
     "exits/card.py", "exits/detection_loss.py", "exits/detector.py", "exits/gates.py",
-    "exits/losses.py", "exits/multi_exit.py",
+    "exits/losses.py", "exits/multi_exit.py", "exits/segmentation_loss.py", "exits/segmenter.py",
     "exits/training.py", "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py",
     "graph/flops.py", "msg/InferenceResult.msg", "msg/SceneTruth.msg",
 }  # fmt: skip

@@ -8,39 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dapdee_ros.exits.mobile_blocks import Stage, conv
+
 STRIDES = (8, 16, 32)
 """Pixels from one cell to the next, of the three grids that every exit predicts on."""
 
 EXITS = 3
-
-
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
-class _Block(nn.Module):
-    """A 1x1 convolution to half the channels, a 3x3 back to all, and a skip connection."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.reduce = _conv(channels, channels // 2, kernel=1)
-        self.expand = _conv(channels // 2, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.expand(self.reduce(x))
-
-
-class _Stage(nn.Sequential):
-    """Halve the map, then some blocks."""
-
-    def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
-        super().__init__(
-            _conv(inputs, outputs, stride=2), *(_Block(outputs) for _ in range(blocks))
-        )
 
 
 class Predictor(nn.Module):
@@ -52,8 +25,8 @@ class Predictor(nn.Module):
 
     def __init__(self, inputs: int, width: int, classes: int) -> None:
         super().__init__()
-        self.stem = _conv(inputs, width, kernel=1)
-        self.tower = _conv(width, width)
+        self.stem = conv(inputs, width, kernel=1)
+        self.tower = conv(width, width)
         self.place = nn.Conv2d(width, 5, 1)
         self.classify = nn.Conv2d(width, classes, 1)
         # At first nearly every cell is background: without this the loss begins far off
@@ -99,18 +72,18 @@ class MobileDetector(nn.Module):
     ) -> None:
         super().__init__()
         stem, first, second, third, fourth = widths
-        self.stem = _conv(3, stem, stride=2)
-        self.stage1 = _Stage(stem, first, blocks[0])
-        self.stage2 = _Stage(first, second, blocks[1])
-        self.stage3 = _Stage(second, third, blocks[2])
-        self.stage4 = _Stage(third, fourth, blocks[3])
+        self.stem = conv(3, stem, stride=2)
+        self.stage1 = Stage(stem, first, blocks[0])
+        self.stage2 = Stage(first, second, blocks[1])
+        self.stage3 = Stage(second, third, blocks[2])
+        self.stage4 = Stage(third, fourth, blocks[3])
         self.exit1 = Predictor(second, predictor, classes)
-        self.lateral2 = nn.ModuleList([_conv(second, predictor, 1), _conv(third, predictor, 1)])
+        self.lateral2 = nn.ModuleList([conv(second, predictor, 1), conv(third, predictor, 1)])
         self.exit2 = Predictor(predictor, predictor, classes)
         self.lateral3 = nn.ModuleList(
-            [_conv(second, neck, 1), _conv(third, neck, 1), _conv(fourth, neck, 1)]
+            [conv(second, neck, 1), conv(third, neck, 1), conv(fourth, neck, 1)]
         )
-        self.smooth3 = nn.ModuleList([_conv(neck, neck), _conv(neck, neck)])
+        self.smooth3 = nn.ModuleList([conv(neck, neck), conv(neck, neck)])
         self.exit3 = Predictor(neck, neck, classes)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
