@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.codecs import decode, encode
 from dapdee_ros.core.frames import FramePlan
+from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.runtime.split_network import SplitNetwork
-from dapdee_ros.tasks.classification import Classification
 from dapdee_ros.tasks.task import Task
 
 
@@ -24,7 +25,7 @@ class SentAnswer:
         sent_bytes: encoded tensor bytes that crossed the link.
     """
 
-    answer: Classification
+    answer: Any
     sent_bytes: int
 
 
@@ -47,7 +48,7 @@ class NetworkAnswers:
         """
         self._network = network
         self._images = images
-        self._on_car: dict[tuple[int, int], Classification] = {}
+        self._on_car: dict[tuple[int, int], Any] = {}
         self._sent: dict[tuple[int, int, tuple[str, ...], str], SentAnswer] = {}
         self.computed = 0
 
@@ -56,7 +57,12 @@ class NetworkAnswers:
         """What the answers mean."""
         return self._network.task
 
-    def on_car(self, frame: int, exit_number: int) -> Classification:
+    @property
+    def input_spec(self) -> InputSpec:
+        """How the network wants its images."""
+        return self._network.card.input_spec
+
+    def on_car(self, frame: int, exit_number: int) -> Any:
         """An exit's answer for a frame (counted from 0) computed on the car."""
         key = (frame, exit_number)
         if key not in self._on_car:
@@ -65,6 +71,10 @@ class NetworkAnswers:
             self._on_car[key] = self._network.decode(outputs, exit_number)
             self.computed += 1
         return self._on_car[key]
+
+    def confidence(self, frame: int, exit_number: int) -> float:
+        """How sure an exit is of a frame, 0 to 1."""
+        return self.task.confidence(self.on_car(frame, exit_number))
 
     def over_link(
         self, frame: int, exit_number: int, boundary: Sequence[str], codec: str

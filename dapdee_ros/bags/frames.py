@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from dapdee_ros.bags.pictures import PictureError, picture
 from dapdee_ros.bags.reader import Bag, Topic
 from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.runtime.network_input import network_input
-from dapdee_ros.tasks.truth import true_label
+from dapdee_ros.tasks.task import Task
 
 # A starting camera sends at most a few bad frames.
 _FIRST_FRAMES = 30
@@ -29,14 +30,14 @@ class BagFrame:
         log_ns: when it was recorded, in ns.
         stamp_ns: when it was taken, from its header, in ns.
         frame_id: its camera's coordinate frame.
-        truth: the true class, None if unknown.
+        truth: the true answer about the image, of the task's kind; None if unknown.
         size: height and width of the image in pixels.
     """
 
     log_ns: int
     stamp_ns: int
     frame_id: str
-    truth: int | None
+    truth: Any | None
     size: tuple[int, int]
 
 
@@ -65,7 +66,7 @@ def read_frames(
     bag: Bag,
     topic: Topic,
     spec: InputSpec,
-    labels: Sequence[str],
+    task: Task,
     *,
     most: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -78,14 +79,14 @@ def read_frames(
         bag: the bag.
         topic: one of its image topics.
         spec: how the network wants its images.
-        labels: the network's class names.
+        task: the network's.
         most: stop after this many frames.
         progress: called with the frames read and the total.
 
     Raises:
         BagError: if the bag is damaged, or none of its first frames can be read.
     """
-    truths = read_truths(bag, labels)
+    truths = read_truths(bag, task)
     count = topic.count if most is None else min(most, topic.count)
     # An hour of frames need not fit into memory.
     with tempfile.TemporaryFile() as file:
@@ -117,17 +118,13 @@ def read_frames(
     return FrameStore(frames, images[: len(frames)], unreadable)
 
 
-def read_truths(bag: Bag, labels: Sequence[str]) -> dict[int, int]:
-    """The true class by the image's stamp in ns.
-
-    The camera that wrote it has its own list of labels; both share the names. Labels that the
-    network does not have are left out.
-    """
-    truths: dict[int, int] = {}
+def read_truths(bag: Bag, task: Task) -> dict[int, Any]:
+    """The true answer by the image's stamp in ns, where the task finds one (``truth_in``)."""
+    truths: dict[int, Any] = {}
     topics = bag.of_kind(SCENE_TRUTH)
     for _topic, _log_ns, message in bag.messages(*topics) if topics else ():
-        label = true_label(message, labels)
-        if label is not None:
+        truth = task.truth_in(message)
+        if truth is not None:
             stamp = message.header.stamp
-            truths[stamp.sec * 1_000_000_000 + stamp.nanosec] = label
+            truths[stamp.sec * 1_000_000_000 + stamp.nanosec] = truth
     return truths

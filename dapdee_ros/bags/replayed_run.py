@@ -7,6 +7,7 @@ arrive, whether a gate ends one, how many bytes its tensors take, and its class.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,12 @@ from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.planning.policy import Policy
 from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.runtime.network_input import placement
 from dapdee_ros.simulation.outcomes import DecidedPlan, Outcome, frame_record
 from dapdee_ros.simulation.run import simulate
 from dapdee_ros.simulation.scenario import Scenario
-from dapdee_ros.tasks.classification import Classification
+from dapdee_ros.tasks.records import Record
+from dapdee_ros.tasks.task import Task
 
 BAD_IMAGE = "bad image"
 
@@ -37,13 +40,13 @@ class ReplayedFrame:
         index: the frame's number in the bag, from 0.
         outcome: how and when it ended.
         plan: the plan under which it started.
-        answer: its answer.
+        answer: its answer, about the image.
     """
 
     index: int
     outcome: Outcome
     plan: FramePlan
-    answer: Classification
+    answer: Any
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class ReplayedRun:
         frames: results in order of arrival.
         plans: plans in order.
         links: estimates of the link, each with its time in s.
-        agreement: share of the results that name the class which the full network, uncut and
-            uncoded, names; None without results.
+        agreement: quality of the results if what the full network says, uncut and uncoded, were
+            the truth, 0 to 1 (of a classifier the share of the same classes); None without results,
+            or if the full network finds nothing.
         complaints: the policy's failures, as text, with their counts.
     """
 
@@ -93,14 +97,14 @@ def replay(
     """
     frames, task = _BagFrames(arrivals_s, store, answers), answers.task
     run = simulate(scenario, name, progress=progress, made=policy, frames=frames)
-    replayed = [_replayed(outcome, answers) for outcome in run.outcomes]
+    replayed = [_replayed(outcome, answers, store) for outcome in run.outcomes]
     log = run.log
     log.frames = [
         frame_record(
             frame.outcome,
-            answer=task.number(frame.answer),
+            answer=task.record(frame.answer),
             score=task.confidence(frame.answer),
-            truth=store.frames[frame.index].truth,
+            truth=_recorded(task, store.frames[frame.index].truth),
         )
         for frame in replayed
     ]
@@ -108,9 +112,13 @@ def replay(
     log.settings.pop("expected_quality", None)
     scenario_name = str(log.settings["scenario"])
     log.settings["scenario"] = f"replay-{scenario_name.rpartition('-')[2]}"
-    last = len(scenario.problem.dag.exits)
-    same = [task.number(f.answer) == task.number(answers.on_car(f.index, last)) for f in replayed]
-    agreement = sum(same) / len(same) if same else None
+    log.task = task.name
+    last, as_uncut = len(scenario.problem.dag.exits), task.evaluator()
+    for frame in replayed:
+        whole = _about_image(answers.on_car(frame.index, last), frame.index, answers, store)
+        as_uncut.add(frame.answer, whole)
+    same = as_uncut.quality()
+    agreement = same if math.isfinite(same) else None
     log.settings["agreement"] = agreement
     return ReplayedRun(name, log, replayed, run.plans, run.links, agreement, run.complaints)
 
@@ -134,7 +142,7 @@ class _BagFrames:
     def gate_score(self, number: int, context: Any, program: HeadProgram) -> float:
         gate = program.plan.gate
         assert gate is not None  # or it would not be asked
-        return self._answers.on_car(number - 1, gate).score
+        return self._answers.confidence(number - 1, gate)
 
     def sent_bytes(self, number: int, context: Any, program: HeadProgram) -> float:
         return _sent(self._answers, number, program.plan).sent_bytes
@@ -144,14 +152,19 @@ def _sent(answers: NetworkAnswers, number: int, plan: FramePlan) -> SentAnswer:
     return answers.over_link(number - 1, plan.exit_number, plan.boundary, plan.codec)
 
 
-def _replayed(outcome: Outcome, answers: NetworkAnswers) -> ReplayedFrame:
+def _replayed(outcome: Outcome, answers: NetworkAnswers, store: FrameStore) -> ReplayedFrame:
     result = outcome.result
     index = result.number - 1
     if result.place is Place.EDGE:
         answer = _sent(answers, result.number, result.plan).answer
     else:
         answer = answers.on_car(index, result.exit_number)
-    return ReplayedFrame(index, outcome, result.plan, answer)
+    return ReplayedFrame(index, outcome, result.plan, _about_image(answer, index, answers, store))
+
+
+def _about_image(answer: Any, index: int, answers: NetworkAnswers, store: FrameStore) -> Any:
+    placed = placement(store.frames[index].size, answers.input_spec)
+    return answers.task.in_source(answer, placed.to_source)
 
 
 def _count_unreadable(log: RunLog, count: int) -> None:
@@ -163,3 +176,7 @@ def _count_unreadable(log: RunLog, count: int) -> None:
     ledger["drops"] += count
     ledger["drop_reasons"] = [*ledger["drop_reasons"], BAD_IMAGE]
     ledger["drop_counts"] = [*ledger["drop_counts"], count]
+
+
+def _recorded(task: Task, truth: Any | None) -> Record | None:
+    return None if truth is None else task.record(truth)

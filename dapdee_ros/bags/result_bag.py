@@ -23,7 +23,6 @@ from dapdee_ros.bags.writer import BagWriter, offered_qos
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.plan import NO_CODEC
-from dapdee_ros.runtime.network_input import placement
 from dapdee_ros.simulation.outcomes import DecidedPlan
 from dapdee_ros.tasks.task import NO_ANSWER, Task, task_of
 
@@ -66,7 +65,7 @@ def write_result_bag(
     for replayed in run.frames:
         frame = store.frames[replayed.index]
         log_ns = frame.log_ns + round(replayed.outcome.result.latency_s * _SECOND_NS)
-        messages.append((log_ns, "/inference", _result(replayed, frame, task, card)))
+        messages.append((log_ns, "/inference", _result(replayed, frame, task)))
     for decided in run.plans:
         stamp_ns = stamp_clock.at(decided.at_s)
         messages.append((log_clock.at(decided.at_s), "/plan", _plan(decided, stamp_ns, run, card)))
@@ -124,10 +123,8 @@ def _mono8(class_map: NDArray[np.uint8], header: Any) -> Any:
     )
 
 
-def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task, card: ModelCard) -> Any:
+def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task) -> Any:
     result, plan = replayed.outcome.result, replayed.plan
-    placed = placement(frame.size, card.input_spec)
-    answer = task.in_source(replayed.answer, placed.to_source)
     sent = result.sent_bytes > 0
     header = _header(frame.stamp_ns, frame.frame_id)
     kind = message_types().types[INFERENCE_RESULT]
@@ -139,7 +136,7 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task, card: ModelCar
         session=0,
         status=kind.STATUS_OK,  # type: ignore[attr-defined]
         detail=result.detail,
-        **_answer(task, answer, header),
+        **_answer(task, replayed.answer, header),
         exit=result.exit_number,
         place=int(result.place),
         site=result.place.site,

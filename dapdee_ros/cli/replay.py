@@ -145,9 +145,10 @@ def _load(card: ModelCard) -> Runnable:
 
 def _frames(bag: Bag, topic: Topic, card: ModelCard, most: int | None) -> FrameStore:
     from dapdee_ros.bags.frames import read_frames
+    from dapdee_ros.tasks.task import task_of
 
     with _Progress("reading frames", "frame") as tell:
-        return read_frames(bag, topic, card.input_spec, card.labels, most=most, progress=tell)
+        return read_frames(bag, topic, card.input_spec, task_of(card), most=most, progress=tell)
 
 
 def _profile(
@@ -227,6 +228,7 @@ def _scenario(
         rate_hz=None if args.rate_hz == "max" else 1 / interval_s,
         **scenario_options.scenario_parts(args),
         labels=card.labels,
+        task=card.task["name"],
         quality_known=quality_known(card),
         notes={
             "source": "replay",

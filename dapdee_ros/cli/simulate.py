@@ -188,6 +188,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
         "problem": problem_of(card, car, edge, scenario_options.codec_names(args)),
         "curves": card.calibration,
         "labels": card.labels,
+        "task": card.task["name"],
         "quality_known": quality_known(card),
         "notes": {"model": card.name},
     }

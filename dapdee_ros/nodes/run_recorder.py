@@ -27,6 +27,8 @@ from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.report.journal import Journal
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord
+from dapdee_ros.tasks.records import NO_ANSWER, Record, Records
+from dapdee_ros.tasks.running_quality import RunningQuality
 from dapdee_ros.tasks.task import task_of
 
 _TRUTHS_REMEMBERED = 1000
@@ -49,6 +51,7 @@ class RunRecorder(Node):
         except (ModelFolderError, ValueError) as error:
             raise ParameterError(f"parameters model and settings: {error}") from error
         self._labels, self._task = list(card.labels), task_of(card)
+        self._records = Records(self._task.name, self._labels)
         try:
             self._journal = Journal(self._path)
         except FileError as error:
@@ -57,6 +60,7 @@ class RunRecorder(Node):
             settings=about,
             labels=self._labels,
             exit_count=len(card.dag.exits),
+            task=self._task.name,
             quality_name=self._task.quality_name,
             first_result_s=None,
             ledger={},
@@ -66,9 +70,9 @@ class RunRecorder(Node):
         self._frames = self._plans = 0
         self._plan: PlanRecord | None = None
         self._last: deque[FrameRecord] = deque(maxlen=10)
-        self._judged = self._right = 0
+        self._quality = RunningQuality(self._records)
         self._dropped: Counter[str] = Counter()
-        self._truths: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._truths: OrderedDict[tuple[int, int], Record] = OrderedDict()
         self._link: msg.LinkQuality | None = None
         # Before the results: the executor handles the first subscription first, and a result is
         # scored with the truth known at that time.
@@ -147,7 +151,7 @@ class RunRecorder(Node):
         stamp = (truth.header.stamp.sec, truth.header.stamp.nanosec)
         shown = self._task.truth_in(truth)
         if shown is not None:
-            self._truths[stamp] = self._task.number(shown)
+            self._truths[stamp] = self._task.record(shown)
         if len(self._truths) > _TRUTHS_REMEMBERED:
             self._truths.popitem(last=False)
 
@@ -160,7 +164,7 @@ class RunRecorder(Node):
         frame = FrameRecord(
             at_s=now,
             number=result.frame_number,
-            answer=self._task.number(self._task.answer_in(result)),
+            answer=self._answer_in(result),
             truth=self._truths.get(stamp),
             score=result.score,
             exit_number=result.exit,
@@ -176,8 +180,19 @@ class RunRecorder(Node):
         self._add("frames", frame)
         self._frames += 1
         self._last.append(frame)
-        self._judged += frame.truth is not None
-        self._right += bool(frame.right)
+        self._quality.add(frame.answer, frame.truth)
+
+    def _answer_in(self, result: msg.InferenceResult) -> Record:
+        """The answer of any head; ``NO_ANSWER`` if it is not one of the model's."""
+        try:
+            record: Record = self._task.record(self._task.answer_in(result))
+            self._records.read(record)
+        except ValueError as error:
+            self.get_logger().warning(
+                f"a result is recorded without its answer: {error}", throttle_duration_sec=10.0
+            )
+            return NO_ANSWER
+        return record
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
         self._plan = PlanRecord(
@@ -249,7 +264,10 @@ class RunRecorder(Node):
         link = "no link"
         if self._link is not None and self._link.connected:
             link = f"{self._link.uplink_bps / 1e6:5.2f} Mbit/s"
-        right = f"  right {self._right / self._judged:4.0%}" if self._judged else ""
+        quality, objects = self._quality.quality, self._quality.objects_per_frame
+        right = "" if quality is None else f"  {self._task.quality_name} {quality:4.0%}"
+        if objects is not None:
+            right += f"  {objects:4.1f} objects"
         return (
             f"{self._now():4.0f} s  {self._frames:4d} frames  {latency_ms:4.0f} ms  {link}  "
             f"{last[-1].place:<8}{right}  {cut}"

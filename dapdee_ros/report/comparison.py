@@ -70,6 +70,12 @@ def quality_name(runs: Sequence[Run]) -> str:
     return names.pop() if len(names) == 1 else "quality"
 
 
+def class_quality(run: Run, label: str) -> float | None:
+    """Quality of one class of the run's model, 0 to 1; None if it is not known."""
+    figures = run.summary["classes"].get(label, {})
+    return next((value for value in figures.values() if isinstance(value, float)), None)
+
+
 @dataclass(frozen=True)
 class Regret:
     """A run's regret against the oracle on the frames that both answered.

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from dapdee_ros.report.bars import Bars, Row, draw_bars
-from dapdee_ros.report.comparison import Comparison, Run, quality_name
+from dapdee_ros.report.comparison import Comparison, Run, class_quality, quality_name
 from dapdee_ros.report.distribution import draw_distribution, quantile_rows
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import Plate, make_plate
 from dapdee_ros.report.wording import kilobytes, milliseconds, number, percent
 
 _PLACES = ("edge", "car", "fallback")
+_MOST_CLASSES = 24
 
 
 def comparison_plates(comparison: Comparison, prefix: str, palette: Palette) -> list[Plate]:
@@ -116,9 +117,8 @@ def _quality(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
         if s["quality"] is not None:
             measured = True
             mark = (s["quality"], colour, marker)
-            rows.append(
-                Row(run.name, percent(s["quality"]), (), tuple(s["quality_interval"]), mark=mark)
-            )
+            interval = s["quality_interval"] and tuple(s["quality_interval"])
+            rows.append(Row(run.name, percent(s["quality"]), (), interval, mark=mark))
         elif s["predicted_quality"] is not None:
             predicted = True
             mark = (s["predicted_quality"], palette["muted"], marker)
@@ -129,15 +129,37 @@ def _quality(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
         return None
     lowest = min(v for row in rows if row.mark for v in (row.mark[0], *(row.interval or ())))
     words = []
-    if measured:
+    if any(row.interval for row in rows):
         words.append(
             "Share of right answers among the frames with ground truth, with its 95 % interval."
         )
+    elif measured:
+        words.append(f"{quality_name(runs)} over the frames with ground truth.")
     if predicted:
         words.append("Grey: not measured, but expected from the model's calibration.")
     limits = (max(0.0, lowest - 0.03), 1.0)
     words.append(f"The axis starts at {100 * limits[0]:.0f} %.")
     return Bars(rows, f"{quality_name(runs)} [%]", limits=limits, percent=True), " ".join(words)
+
+
+def _classes(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
+    """Of one run; those of several are a table."""
+    if len(runs) != 1:
+        return None
+    known = {n: class_quality(runs[0], n) for n in runs[0].summary["classes"]}
+    rows = [
+        Row(name, percent(value), [(value, palette.policy(runs[0].base_policy))])
+        for name, value in sorted(known.items(), key=lambda item: -(item[1] or 0.0))
+        if value is not None
+    ]
+    if not rows:
+        return None
+    words = "Quality of each class that the frames with ground truth show."
+    if len(rows) > _MOST_CLASSES:
+        half = _MOST_CLASSES // 2
+        words += f" Of {len(rows)} classes the {half} best and the {half} worst."
+        rows = [*rows[:half], *rows[-half:]]
+    return Bars(rows, f"{quality_name(runs)} [%]", limits=(0.0, 1.0), percent=True), words
 
 
 def _missed(runs: Sequence[Run], palette: Palette) -> tuple[Bars, str] | None:
@@ -256,4 +278,5 @@ _BARS = (
 _SHARES = (
     ("exits", "Share of each exit", _exits),
     ("places", "Share of each finishing site", _places),
+    ("classes", "Quality of each class", _classes),
 )

@@ -194,6 +194,11 @@ def _tiles(run: Run) -> str:
         ("95th percentile", milliseconds(s["p95_latency_s"]), "ms"),
         ("throughput", number(s["throughput_hz"]), "results/s"),
         (word, percent(quality), ""),
+        *(
+            (name, percent(value), "")
+            for name, value in s["quality_figures"].items()
+            if name != s["quality_name"] and value is not None
+        ),
         ("answered", percent(s["answered_ratio"] if s["accepted"] else None), ""),
         ("after the deadline", percent(s["late_ratio"]), ""),
         ("sent", kilobytes(s["sent_bytes_per_frame"]), "kB/frame"),

@@ -11,12 +11,16 @@ from typing import Any, TypeVar
 
 from dapdee_ros.files import write_whole
 from dapdee_ros.former_names import FORMER_ORACLE, FORMER_QUALITY_NAME, rename
+from dapdee_ros.tasks.classification import Classifier
+from dapdee_ros.tasks.records import NO_ANSWER, Record, Records
 
 VERSION = 1
 FORESEES = "needs_future"
 """Setting that is true of a run whose policy was told the link's future; missing elsewhere."""
 
-Record = TypeVar("Record")
+_MOST_CLASSES = 100_000
+
+Kind = TypeVar("Kind")
 
 
 class RunLogError(ValueError):
@@ -30,8 +34,9 @@ class FrameRecord:
     Attributes:
         at_s: its time, seconds since the run's start.
         number: the frame's number.
-        answer: the answer as its task numbers it (a classifier: the class); -1 if there is none.
-        truth: the true answer, or None if unknown.
+        answer: the answer as its task records it (a classifier: the class; see
+            ``tasks.records``); -1 if there is none.
+        truth: the true answer, recorded likewise, or None if unknown.
         score: confidence of the answer, 0 to 1.
         exit_number: exit that gave it.
         place: ``car``, ``edge`` or ``fallback``.
@@ -47,8 +52,8 @@ class FrameRecord:
 
     at_s: float
     number: int
-    answer: int
-    truth: int | None
+    answer: Record
+    truth: Record | None
     score: float
     exit_number: int
     place: str
@@ -63,8 +68,10 @@ class FrameRecord:
 
     @property
     def right(self) -> bool | None:
-        """Whether the answer is the true one, None where that is not known."""
-        return None if self.truth is None else self.answer == self.truth
+        """Whether the answer is the true class; None where that is not known, or no class is."""
+        if not isinstance(self.truth, int) or self.answer == NO_ANSWER:
+            return None
+        return self.answer == self.truth
 
 
 @dataclass
@@ -143,6 +150,7 @@ class RunLog:
         settings: of the run: model, link, rate, deadline, seconds.
         labels: class names of the model.
         exit_count: number of exits of the model.
+        task: name of the model's task.
         quality_name: the task's name for the quality of answers.
         first_result_s: seconds from the start of the run to the first result, None if there was
             none.
@@ -157,6 +165,7 @@ class RunLog:
     settings: dict[str, Any] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     exit_count: int = 0
+    task: str = Classifier.name
     quality_name: str = "quality"
     first_result_s: float | None = None
     frames: list[FrameRecord] = field(default_factory=list)
@@ -165,6 +174,21 @@ class RunLog:
     link_truth: list[LinkRecord] = field(default_factory=list)
     ledger: dict[str, Any] = field(default_factory=dict)
     drops: list[DropRecord] = field(default_factory=list)
+
+    @property
+    def records(self) -> Records:
+        """What reads and judges the frames' answers.
+
+        Raises:
+            ValueError: if there is no such task, or a class has an unlikely number.
+        """
+        # A classifier's log of earlier versions may lack the names of classes.
+        numbers = [r for f in self.frames for r in (f.answer, f.truth) if isinstance(r, int)]
+        highest = max(numbers, default=0)
+        if highest > _MOST_CLASSES:
+            raise ValueError(f"a class has the number {highest}, expected {_MOST_CLASSES} at most")
+        more = [f"class {number}" for number in range(len(self.labels), highest + 1)]
+        return Records(self.task, [*self.labels, *more])
 
     def save(self, path: Path) -> None:
         """Write the log atomically.
@@ -216,14 +240,24 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
             data[name] = [_record(kind, record) for record in data[name]]
         for name, expected in (
             ("settings", dict), ("ledger", dict), ("labels", list), ("exit_count", int),
-            ("quality_name", str),
+            ("task", str), ("quality_name", str),
             ("first_result_s", (int, float, type(None))),
         ):  # fmt: skip
             if not isinstance(data[name], expected):
                 raise TypeError(f"{name} is {data[name]!r}")
-        return RunLog(**{f.name: data[f.name] for f in fields(RunLog)})
+        log = RunLog(**{f.name: data[f.name] for f in fields(RunLog)})
+        _check_records(log)
+        return log
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunLogError(f"{path} is not the log of a run: {error}") from error
+
+
+def _check_records(log: RunLog) -> None:
+    """Raises ValueError where an answer or truth is not one of the log's task and classes."""
+    records = log.records
+    for frame in log.frames:
+        records.read(frame.answer)
+        records.read(NO_ANSWER if frame.truth is None else frame.truth)
 
 
 def _rename(data: dict[str, Any]) -> None:
@@ -231,6 +265,7 @@ def _rename(data: dict[str, Any]) -> None:
 
     Those do not say what their task calls its quality. The oracle was known by its name.
     """
+    data.setdefault("task", Classifier.name)
     if "quality_name" not in data:
         data["quality_name"] = FORMER_QUALITY_NAME
         if str(data["settings"].get("policy")).partition("+")[0] == FORMER_ORACLE:
@@ -245,6 +280,8 @@ _ALLOWED: dict[str, tuple[type, ...]] = {
     "float | None": (float, int, type(None)),
     "int": (int,),
     "int | None": (int, type(None)),
+    "Record": (int, list, str),
+    "Record | None": (int, list, str, type(None)),
     "str": (str,),
     "str | None": (str, type(None)),
     "bool": (bool,),
@@ -258,7 +295,7 @@ _FIELDS: Mapping[Any, Mapping[str, Field[Any]]] = {
 }
 
 
-def _record(kind: type[Record], values: dict[str, Any]) -> Record:
+def _record(kind: type[Kind], values: dict[str, Any]) -> Kind:
     """One record, its fields checked; None becomes NaN where a number is expected."""
     checked = {}
     for name, known in _FIELDS[kind].items():
@@ -268,7 +305,9 @@ def _record(kind: type[Record], values: dict[str, Any]) -> Record:
             continue
         value, wanted = values[name], str(known.type)
         if not isinstance(value, _ALLOWED[wanted]) or (
-            isinstance(value, list) and not all(isinstance(item, str) for item in value)
+            isinstance(value, list)
+            and wanted == "list[str]"
+            and not all(isinstance(item, str) for item in value)
         ):
             raise TypeError(f"{name} of a {kind.__name__} is {value!r}, expected {wanted}")
         checked[name] = math.nan if value is None and wanted == "float" else value

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dapdee_ros.report.run_log import FrameRecord, RunLog
+from dapdee_ros.tasks.evaluation import Evaluator
 
 _PARTS = ("head_s", "transfer_s", "tail_s")
 _Z_95 = 1.959964
@@ -110,6 +111,7 @@ def summarise(log: RunLog) -> dict[str, Any]:
         "recorded": len(frames),
         "plan_changes": max(0, len(log.plans) - 1),
         **_quality(log),
+        **_objects(frames),
         "mean_latency_s": statistics.fmean(latencies) if latencies else None,
         **{
             f"{name}_latency_s": quantile(latencies, q) if latencies else None
@@ -146,9 +148,64 @@ def _late(log: RunLog) -> int | None:
     )
 
 
+def judged(log: RunLog) -> Evaluator:
+    """What has judged all answers whose truth is known.
+
+    Raises:
+        ValueError: if the log's task is unknown, or does not fit its frames.
+    """
+    return log.records.judge([(f.answer, f.truth) for f in log.frames if f.truth is not None])
+
+
+def _figures(
+    evaluator: Evaluator, labels: Sequence[str]
+) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+    """The evaluator's figures of all frames by name, and those of each class that are known."""
+    overall: dict[str, float | None] = {}
+    of_class: dict[str, dict[str, float | None]] = {}
+    for name, value in evaluator.figures().items():
+        what, _, label = name.partition(" ")
+        if label not in labels:
+            overall[name] = value if math.isfinite(value) else None
+        elif math.isfinite(value):
+            of_class.setdefault(label, {})[what] = value
+    return overall, of_class
+
+
+def _classes(log: RunLog, figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is known of each class that occurs: its figures, and how many objects of it there were
+    in the truths and in the answers (of a detector, in frames whose truth is known).
+    """
+    there: Counter[int] = Counter()
+    found: Counter[int] = Counter()
+    for frame in log.frames:
+        if isinstance(frame.truth, list) and isinstance(frame.answer, list):
+            there.update(int(row[0]) for row in frame.truth)
+            found.update(int(row[0]) for row in frame.answer)
+    classes = {}
+    for number, label in enumerate(log.labels):
+        counts = {"there": there[number], "found": found[number]}
+        known = {**figures.get(label, {}), **(counts if any(counts.values()) else {})}
+        if known:
+            classes[label] = known
+    return classes
+
+
+def _objects(frames: Sequence[FrameRecord]) -> dict[str, Any]:
+    """Objects per frame, in the answers and in the truths; None for other tasks."""
+    found = [len(f.answer) for f in frames if isinstance(f.answer, list)]
+    true = [len(f.truth) for f in frames if isinstance(f.truth, list)]
+    return {
+        "objects_per_frame": statistics.fmean(found) if found else None,
+        "true_objects_per_frame": statistics.fmean(true) if true else None,
+    }
+
+
 def _quality(log: RunLog) -> dict[str, Any]:
-    judged = [f.right for f in log.frames if f.right is not None]
-    right = sum(judged)
+    evaluator = judged(log)
+    overall, of_class = _figures(evaluator, log.labels)
+    quality = evaluator.quality()
+    right = [f.right for f in log.frames if f.right is not None]
     predicted_of = {p.epoch: p.predicted_quality for p in log.plans}
     predicted = finite(predicted_of.get(f.plan_epoch) for f in log.frames)
     # The simulator runs no network, but knows each frame's exit and its expected quality.
@@ -157,9 +214,12 @@ def _quality(log: RunLog) -> dict[str, Any]:
         predicted = finite([expected])
     return {
         "quality_name": log.quality_name,
-        "judged": len(judged),
-        "quality": right / len(judged) if judged else None,
-        "quality_interval": list(wilson_interval(right, len(judged))) if judged else None,
+        "judged": evaluator.frames,
+        "quality": quality if math.isfinite(quality) else None,
+        # Frames that are right or wrong as a whole have an interval; a mean precision has none.
+        "quality_interval": list(wilson_interval(sum(right), len(right))) if right else None,
+        "quality_figures": overall,
+        "classes": {} if right else _classes(log, of_class),
         "predicted_quality": statistics.fmean(predicted) if predicted else None,
     }
 
@@ -214,7 +274,19 @@ def summary_text(summary: dict[str, Any]) -> str:
     )
     if summary["quality"] is not None:
         name = f"{summary['quality_name']:<8}"
-        lines.append(f"{name} {summary['quality']:.1%} of the frames with ground truth")
+        others = [
+            f", {other} {value:.1%}"
+            for other, value in summary["quality_figures"].items()
+            if other != summary["quality_name"] and value is not None
+        ]
+        word = "over" if summary["quality_interval"] is None else "of"
+        lines.append(
+            f"{name} {summary['quality']:.1%}{''.join(others)} {word} the frames with ground truth"
+        )
+    if summary["objects_per_frame"] is not None:
+        true = summary["true_objects_per_frame"]
+        there = "" if true is None else f", {true:.1f} there"
+        lines.append(f"objects  {summary['objects_per_frame']:.1f} found per frame{there}")
     if summary["first_result_s"] is not None:
         lines.append(f"start    first result after {summary['first_result_s']:.1f} s")
     return "\n".join(lines)

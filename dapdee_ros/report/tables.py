@@ -6,7 +6,13 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dapdee_ros.report.comparison import Comparison, Run, quality_name, setting_text
+from dapdee_ros.report.comparison import (
+    Comparison,
+    Run,
+    class_quality,
+    quality_name,
+    setting_text,
+)
 from dapdee_ros.report.plate import legible
 from dapdee_ros.report.wording import NOTHING, kilobytes, milliseconds, number, percent
 
@@ -71,7 +77,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     tables = [_runs_table(runs), _parts_table(runs), _exits_table(runs), _places_table(runs)]
     if comparison.regrets:
         tables.append(_regret_table(comparison))
-    tables.append(_drops_table(runs))
+    tables += [_classes_table(runs), _drops_table(runs)]
     return [table for table in tables if table.rows]
 
 
@@ -149,11 +155,53 @@ def _ledger_note(runs: Sequence[Run]) -> str:
     return " ".join(notes)
 
 
+def _quality_rows(run: Run, quality: str) -> list[tuple[str, str]]:
+    """The quality by its own name, what else its task reports, and how much was found."""
+    s = run.summary
+    name = s["quality_name"] if len(s["quality_figures"]) > 1 else "quality"
+    rows = [(name, quality)]
+    rows += [(n, percent(v)) for n, v in s["quality_figures"].items() if n != s["quality_name"]]
+    if s["objects_per_frame"] is not None:
+        rows.append(("objects found per frame", number(s["objects_per_frame"])))
+    if s["true_objects_per_frame"] is not None:
+        rows.append(("objects there per frame", number(s["true_objects_per_frame"])))
+    return rows
+
+
+def _classes_table(runs: Sequence[Run]) -> Table:
+    """Quality of each class: of one run with the numbers of objects, of several side by side."""
+    names = list(dict.fromkeys(name for run in runs for name in run.summary["classes"]))
+    if len(runs) == 1:
+        classes = runs[0].summary["classes"]
+        heads = list(dict.fromkeys(head for of in classes.values() for head in of))
+        rows = [
+            (
+                name,
+                *(
+                    str(value)
+                    if isinstance(value := classes[name].get(head), int)
+                    else percent(value)
+                    for head in heads
+                ),
+            )
+            for name in names
+        ]
+        note = _OBJECTS_NOTE if "there" in heads else ""
+        return Table("Quality of each class", ("class", *heads), rows, note)
+    rows = [(name, *(percent(class_quality(run, name)) for run in runs)) for name in names]
+    return Table("Quality of each class", ("class", *(run.name for run in runs)), rows)
+
+
+_OBJECTS_NOTE = "Objects there and found are counted in the frames with ground truth."
+
+
 def _tables_of_one(run: Run) -> list[Table]:
     """The tables of a single run: figures in rows, which fits a phone."""
     s = run.summary
     total = s["recorded"]
     figures = list(zip(_FIGURES, _figures_of(run), strict=True))
+    place = _FIGURES.index("quality")
+    figures[place : place + 1] = _quality_rows(run, figures[place][1])
     parts = [
         (name, milliseconds(of["median"]), milliseconds(of["p95"]))
         for name, of in zip(("car", "transfer", "edge"), s["parts"].values(), strict=True)
@@ -168,6 +216,7 @@ def _tables_of_one(run: Run) -> list[Table]:
         Table("Share of each exit", ("exit", "frames", "share"), exits),
         Table("Where frames were finished, latency in ms", _PLACE_HEADS, places),
         Table("Dropped frames", ("reason", "frames"), drops),
+        _classes_table([run]),
     ]
     return [table for table in tables if table.rows]
 

@@ -12,6 +12,7 @@ from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.report.run_log import FrameRecord, RunLog
 from dapdee_ros.simulation.scenario import Scenario
+from dapdee_ros.tasks.records import NO_ANSWER, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,19 @@ class SimulatedRun:
 
 
 def frame_record(
-    outcome: Outcome, *, answer: int = -1, score: float = 0.0, truth: int | None = None
+    outcome: Outcome,
+    *,
+    answer: Record = NO_ANSWER,
+    score: float = 0.0,
+    truth: Record | None = None,
 ) -> FrameRecord:
     """A frame's record in the log.
 
     Args:
         outcome: how it ended.
-        answer: the answer as its task numbers it; -1 where no network runs.
+        answer: the answer as its task records it; ``NO_ANSWER`` where no network runs.
         score: how surely.
-        truth: what it shows, as far as that is known.
+        truth: what it shows, recorded likewise, as far as that is known.
     """
     result = outcome.result
     return FrameRecord(

@@ -167,6 +167,7 @@ class _Simulation:
         problem = scenario.problem
         self._log = RunLog(
             labels=list(scenario.labels),
+            task=scenario.task,
             exit_count=len(problem.dag.exits),
             quality_name=problem.quality_name,
         )

@@ -14,6 +14,7 @@ from dapdee_ros.planning.policy import Problem
 from dapdee_ros.planning.sites import Site
 from dapdee_ros.simulation.link_trace import LinkTrace
 from dapdee_ros.simulation.load_trace import LoadTrace
+from dapdee_ros.tasks.classification import Classifier
 
 
 class ScenarioError(ValueError):
@@ -72,6 +73,7 @@ class Scenario:
         queue_bytes: size of the link's queue; what does not fit is lost.
         burst_bytes: how much an idle link passes instantly, like a token bucket; a radio: none.
         labels: class names, for the log.
+        task: name of the model's task, for the log.
         quality_known: False if the exits' qualities were never measured (timing only).
         notes: further settings for the log.
 
@@ -95,6 +97,7 @@ class Scenario:
     queue_bytes: int = 100_000_000
     burst_bytes: int = 0
     labels: tuple[str, ...] = ()
+    task: str = Classifier.name
     quality_known: bool = True
     notes: Mapping[str, Any] = field(default_factory=dict)
 

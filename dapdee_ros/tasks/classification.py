@@ -83,7 +83,7 @@ class Classifier:
         """The largest softmax probability."""
         return answer.score
 
-    def number(self, answer: Classification | None) -> int:
+    def record(self, answer: Classification | None) -> int:
         """The class's index, -1 for no answer."""
         return answer.class_id if answer is not None else -1
 

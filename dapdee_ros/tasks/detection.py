@@ -167,9 +167,19 @@ class Detector:
         scores = answer.scores
         return float((scores * np.abs(2 * scores - 1)).sum() / scores.sum())
 
-    def number(self, answer: Detections | None) -> int:
-        """The class of the best box, -1 for none."""
-        return int(answer.class_ids[0]) if answer is not None and len(answer) else -1
+    def record(self, answer: Detections | None) -> Any:
+        """``[class, score, left, top, right, bottom]`` of each box, to 1e-4 and 0.01 pixels."""
+        if answer is None:
+            return -1
+        return [
+            [class_id, round(score, 4), *(round(side, 2) for side in box)]
+            for class_id, score, box in zip(
+                answer.class_ids.tolist(),
+                answer.scores.tolist(),
+                answer.boxes.tolist(),
+                strict=True,
+            )
+        ]
 
     def fields(self, answer: Detections | None) -> dict[str, Any]:
         """The boxes, and the class of the best one with its name and score."""

@@ -57,8 +57,8 @@ class Task(Protocol):
     def confidence(self, answer: Any) -> float:
         """How sure an answer is, 0 to 1; a gate ends a frame from its threshold on."""
 
-    def number(self, answer: Any | None) -> int:
-        """An answer as the number that run logs hold and compare with the truth; -1 for none."""
+    def record(self, answer: Any | None) -> Any:
+        """An answer or a truth as run logs hold it (``tasks.records.Record``); -1 for none."""
 
     def fields(self, answer: Any | None) -> dict[str, Any]:
         """An answer as the fields of an InferenceResult that belong to the task.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
 from dapdee_ros.report.run_log import RunLog
-from dapdee_ros.report.summary import quantile
+from dapdee_ros.report.summary import judged, quantile
 from dapdee_ros.testbed.testbed import TestbedError
 
 
@@ -20,7 +21,7 @@ def figures_of(log: RunLog) -> dict[str, Any]:
     if not frames:
         raise TestbedError("no frame was answered in the measured time")
     latencies = [frame.latency_s for frame in frames]
-    judged = [frame.right for frame in frames if frame.right is not None]
+    quality = judged(log).quality()
     accepted = settings["accepted_in_window"]
     return {
         "car_slowdown": round(settings["car_slowdown"], 2),
@@ -31,7 +32,7 @@ def figures_of(log: RunLog) -> dict[str, Any]:
         "deadline_miss_ratio": round(
             sum(x > settings["deadline_s"] for x in latencies) / len(frames), 4
         ),
-        "quality": round(sum(judged) / len(judged), 4) if judged else None,
+        "quality": round(quality, 4) if math.isfinite(quality) else None,
         "sent_bytes_per_frame": round(sum(f.sent_bytes for f in frames) / len(frames)),
         "edge_ratio": round(sum(f.place == "edge" for f in frames) / len(frames), 4),
         "plans": len(log.plans),

@@ -17,7 +17,10 @@ from dapdee_ros.bags.message_types import (
     new_message,
 )
 from dapdee_ros.bags.writer import BagWriter
+from dapdee_ros.datasets.frame_source import Truth
+from dapdee_ros.datasets.roadscenes import CLASSES, SURFACES, RoadScenes, SceneFrame
 from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
+from dapdee_ros.tasks.truth import truth_fields
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_700_000_000 * SECOND_NS
@@ -101,4 +104,28 @@ def make_drive(
             truth = new_message(SCENE_TRUTH, header=header(stamp_ns), class_id=99, label=label)
             writer.write("/truth", log_ns, truth)
             writer.write(image_topic, log_ns, (compressed if png else image)(rgb, stamp_ns))
+    return scenes
+
+
+def make_scenes(path: Path, frames: int, size: tuple[int, int] = (96, 128)) -> list[SceneFrame]:
+    """A bag with a drive along rendered roads and all that is known of it; returns the scenes."""
+    source = RoadScenes(2, size)
+    scenes = [source.frame(index) for index in range(frames)]
+    with BagWriter(path, "mcap") as writer:
+        writer.add_topic("/image_raw", IMAGE)
+        writer.add_topic("/truth", SCENE_TRUTH)
+        for index, scene in enumerate(scenes):
+            log_ns = START_NS + round(index / 10 * SECOND_NS)
+            stamp_ns = log_ns - STAMP_EARLIER_NS
+            truth = Truth(
+                boxes=[found.box for found in scene.objects],
+                box_labels=[found.label for found in scene.objects],
+                class_map=scene.class_map,
+            )
+            fields = truth_fields(truth, CLASSES, SURFACES)
+            for name, dtype in (("boxes", "f4"), ("box_classes", "i4"), ("class_map", "u1")):
+                fields[name] = np.array(fields.get(name, ()), dtype)
+            message = new_message(SCENE_TRUTH, header=header(stamp_ns), **fields)
+            writer.write("/truth", log_ns, message)
+            writer.write("/image_raw", log_ns, image(scene.image, stamp_ns))
     return scenes

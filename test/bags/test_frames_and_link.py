@@ -39,9 +39,11 @@ from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.former_names import FORMER_SCENE_TRUTH
 from dapdee_ros.runtime.network_input import network_input
+from dapdee_ros.tasks.classification import Classifier
 
 SIZE = (48, 48)
 SPEC = InputSpec(SIZE, (0.0,) * 3, (1.0,) * 3)
+TASK = Classifier(LABELS, (1.0,))
 CARD = read_card(find_model("roadsigns"))
 
 
@@ -50,7 +52,7 @@ def test_frames_keep_times_truth_and_pixels(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     with Bag(tmp_path / "drive") as bag:
         store = read_frames(
-            bag, bag.topics["/image_raw"], SPEC, LABELS, progress=lambda *n: seen.append(n)
+            bag, bag.topics["/image_raw"], SPEC, TASK, progress=lambda *n: seen.append(n)
         )
     assert seen == [(n, 4) for n in range(1, 5)]
     assert store.images.shape == (4, *SIZE, 3)
@@ -60,14 +62,16 @@ def test_frames_keep_times_truth_and_pixels(tmp_path: Path) -> None:
         assert frame.stamp_ns == frame.log_ns - STAMP_EARLIER_NS
         assert frame.frame_id == "camera"
         # The bag's own number of the class is another list's; the name is what counts.
-        assert frame.truth == LABELS.index(label)
+        assert frame.truth is not None and frame.truth.class_id == LABELS.index(label)
         assert np.array_equal(store.images[index], network_input(rgb, SPEC)[0])
 
 
 def test_no_more_frames_than_asked_for(tmp_path: Path) -> None:
     make_drive(tmp_path / "drive", frames=4)
     with Bag(tmp_path / "drive") as bag:
-        store = read_frames(bag, bag.topics["/image_raw"], SPEC, ("nothing of it",), most=2)
+        store = read_frames(
+            bag, bag.topics["/image_raw"], SPEC, Classifier(("nothing of it",), (1.0,)), most=2
+        )
     assert len(store.frames) == len(store.images) == 2
     assert [frame.truth for frame in store.frames] == [None, None]
 
@@ -86,8 +90,8 @@ def test_the_truth_of_earlier_versions_is_read(tmp_path: Path) -> None:
             shown = message_types().serialize_cdr(image(rgb, log_ns), IMAGE)
             writer.write(images, log_ns, shown)
     with Bag(tmp_path / "old") as bag:
-        store = read_frames(bag, bag.topics["/image_raw"], SPEC, LABELS)
-    assert [frame.truth for frame in store.frames] == [0, 1, 2]
+        store = read_frames(bag, bag.topics["/image_raw"], SPEC, TASK)
+    assert [TASK.record(frame.truth) for frame in store.frames] == [0, 1, 2]
 
 
 def mixed(path: Path, *bad: int) -> None:
@@ -104,7 +108,7 @@ def mixed(path: Path, *bad: int) -> None:
 def test_one_unreadable_frame_is_left_out_and_named(tmp_path: Path, bad: int) -> None:
     mixed(tmp_path / "bag", bad)
     with Bag(tmp_path / "bag") as bag:
-        store = read_frames(bag, bag.topics["/image"], SPEC, LABELS)
+        store = read_frames(bag, bag.topics["/image"], SPEC, TASK)
     assert [frame.log_ns for frame in store.frames] == sorted({0, 1, 2} - {bad})
     assert len(store.images) == 2
     (why,) = store.unreadable
@@ -114,7 +118,7 @@ def test_one_unreadable_frame_is_left_out_and_named(tmp_path: Path, bad: int) ->
 def test_a_topic_of_unreadable_frames_is_refused(tmp_path: Path) -> None:
     mixed(tmp_path / "bag", 0, 1, 2)
     with Bag(tmp_path / "bag") as bag, pytest.raises(BagError, match=r"topic /image of .*32FC1"):
-        read_frames(bag, bag.topics["/image"], SPEC, LABELS)
+        read_frames(bag, bag.topics["/image"], SPEC, TASK)
 
 
 # --- the link -----------------------------------------------------------------------------------

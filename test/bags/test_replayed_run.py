@@ -29,6 +29,7 @@ from dapdee_ros.report.summary import summarise
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.simulation.link_text import parse_link
 from dapdee_ros.simulation.scenario import Scenario
+from dapdee_ros.tasks.task import task_of
 
 FRAMES = 24
 
@@ -41,10 +42,10 @@ def model() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def store(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
-    path = tmp_path_factory.mktemp("bags") / "drive"
+    path, card = tmp_path_factory.mktemp("bags") / "drive", model.card
     make_drive(path, frames=FRAMES)
     with Bag(path) as bag:
-        return read_frames(bag, bag.topics["/image_raw"], model.card.input_spec, model.card.labels)
+        return read_frames(bag, bag.topics["/image_raw"], card.input_spec, task_of(card))
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.model_folder import load_model
 from dapdee_ros.nodes import qos
 from dapdee_ros.runtime.split_network import SplitNetwork
+from dapdee_ros.tasks.task import task_of
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
@@ -210,8 +211,9 @@ def test_nodes_on_a_bags_clock_decide_as_ever(ros: RosWorld, tmp_path: Path) -> 
     # The answers are those of a replay: the network's, for these frames.
     torch.set_num_threads(1)
     model = load_model(find_model("roadsigns"))
+    card = model.card
     with Bag(tmp_path / "drive") as bag:
-        store = read_frames(bag, bag.topics["/image_raw"], model.card.input_spec, model.card.labels)
+        store = read_frames(bag, bag.topics["/image_raw"], card.input_spec, task_of(card))
     answers = NetworkAnswers(SplitNetwork(model), store.images)
     for result in remote:
         index = player.index_of(result.header.stamp)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from cli.test_import import detector
+from support.small_detector import LABELS, small_detector
 
 import dapdee_ros.msg as msg
-from dapdee_ros.cli.main import main
 from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.images import rgb_to_image
@@ -25,17 +24,12 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 START_S = 90.0
 HEIGHT, WIDTH = 48, 64
-LABELS = ("car", "person", "sign")
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A detector with random weights, letterboxed to 16x16."""
-    path = detector().save(tmp_path / "net.onnx")
-    options = ["--decoder", "yolo", "--score", "0.05", "--option", "box_scale=16"]
-    names = ["--labels", ",".join(LABELS), "--out", str(tmp_path / "det")]
-    assert main(["import", str(path), *options, *names]) == 0
-    return tmp_path / "det"
+    return small_detector(tmp_path)
 
 
 def scene() -> np.ndarray:

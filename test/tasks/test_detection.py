@@ -171,7 +171,7 @@ def test_an_empty_scene_is_an_answer_that_no_gate_trusts() -> None:
     found = task.decode([np.zeros((1, 5, 8), np.float32)], 1)
     assert (len(found), found.boxes.shape) == (0, (0, 4))
     assert task.confidence(found) == 0
-    assert task.number(found) == -1
+    assert task.record(found) == []
     assert not task.misfit(found)
 
 

@@ -38,7 +38,7 @@ def test_a_class_is_found_by_its_name() -> None:
     assert true_label(message(TWO), ("", "car")) is None
     task = Classifier(("person", "car"), (1.0,))
     shown = task.truth_in(message(Truth(0)))
-    assert shown is not None and task.number(shown) == 1
+    assert shown is not None and task.record(shown) == 1
     assert task.truth_in(message(Truth(1))) is None and task.truth_in(message(TWO)) is None
 
 

@@ -1,0 +1,56 @@
+"""A detector's run over real nodes: boxes and truth in the log, and quality while it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.small_detector import LABELS, small_detector
+
+import dapdee_ros.msg as msg
+from dapdee_ros.datasets.roadscenes import CLASSES
+from dapdee_ros.nodes import qos
+from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.report.summary import summarise
+
+if TYPE_CHECKING:
+    from ros_world import RosWorld
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+
+START_S = 90.0
+
+
+def test_a_run_is_judged_by_its_boxes(ros: RosWorld, tmp_path: Path) -> None:
+    model, path = small_detector(tmp_path), tmp_path / "run.json"
+    results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
+    truths = ros.collect(msg.SceneTruth, "truth", qos.RESULT)
+    recorder = ros.start(
+        "run_recorder", {"path": str(path), "model": str(model), "print_status": True}
+    )
+    ros.start("head", {"model": str(model), "deadline_s": 2.0})
+    camera = {"source": "roadscenes", "width": 96, "rate_hz": 5.0, "seed": 2}
+    ros.start("camera", camera)
+    ros.spin_until(lambda: len(results) >= 15 and any(t.boxes for t in truths), START_S, "results")
+    ros.spin_until(lambda: "objects" in recorder.output(), START_S, "a status line")
+    assert recorder.stop() == 0, recorder.output()
+    log = RunLog.load(path)
+    assert log.task == "detection" and log.labels == list(LABELS)
+    by_number = {result.frame_number: result for result in results}
+    by_stamp = {(t.header.stamp.sec, t.header.stamp.nanosec): t for t in truths}
+    known = [f for f in log.frames if f.number in by_number and f.truth is not None]
+    assert len(known) >= 8
+    for frame in known:
+        result = by_number[frame.number]
+        assert isinstance(frame.answer, list) and isinstance(frame.truth, list)
+        assert [row[0] for row in frame.answer] == list(result.box_classes)
+        flat = [side for row in frame.answer for side in row[2:]]
+        assert flat == pytest.approx(list(result.boxes), abs=0.01)
+        truth = by_stamp.get((result.header.stamp.sec, result.header.stamp.nanosec))
+        if truth is not None:
+            # Only cars: the model has no other of the camera's classes.
+            cars = sum(number == CLASSES.index("car") for number in truth.box_classes)
+            assert [row[0] for row in frame.truth] == [LABELS.index("car")] * cars
+    summary = summarise(log)
+    assert summary["judged"] >= len(known) and summary["objects_per_frame"] is not None
