@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from dapdee_ros.codecs.class_maps import inflated_map
+from dapdee_ros.datasets.frame_source import UNLABELLED
 from dapdee_ros.tasks.average_precision import DetectionEvaluator
 from dapdee_ros.tasks.classification import Classifier
 from dapdee_ros.tasks.detection import Detections, Detector
 from dapdee_ros.tasks.evaluation import AccuracyEvaluator, Evaluator
+from dapdee_ros.tasks.mean_iou import SegmentationEvaluator
+from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
 
 Record = int | list[Any] | str
-"""A class's index; or ``[class, score, left, top, right, bottom]`` of each object; or a text."""
+"""A class's index; or ``[class, score, left, top, right, bottom]`` of each object; or a class map
+as a text, ``HxW`` and its deflated rows in base 64."""
+
+_MOST_PIXELS = 1 << 26
 
 NO_ANSWER = -1
 """Record of a frame without an answer, whatever the task."""
@@ -37,6 +45,21 @@ def _objects_of(record: Record, classes: int) -> Detections:
     return Detections(rows[:, 2:], rows[:, 1], rows[:, 0])
 
 
+def _map_of(record: Record, classes: int) -> ClassMap:
+    size, _, coded = record.partition(" ") if isinstance(record, str) else ("", "", "")
+    height, _, width = size.partition("x")
+    try:
+        rows, columns = int(height), int(width)
+        if not 0 < rows * columns <= _MOST_PIXELS:
+            raise ValueError(size)
+        found = inflated_map(base64.b64decode(coded, validate=True), (rows, columns))
+    except ValueError as error:
+        raise ValueError(f"{str(record)[:40]!r} is no class map in base 64") from error
+    if found[found != UNLABELLED].max(initial=0) >= classes:
+        raise ValueError(f"a class map holds a class that is not one of {classes}")
+    return ClassMap(found)
+
+
 def _is_object(row: Any, classes: int) -> bool:
     return (
         isinstance(row, list)
@@ -55,6 +78,7 @@ class _Kind:
 _KINDS: Mapping[str, _Kind] = {
     Classifier.name: _Kind(_class_of, AccuracyEvaluator),
     Detector.name: _Kind(_objects_of, DetectionEvaluator),
+    Segmenter.name: _Kind(_map_of, SegmentationEvaluator),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.codecs.class_maps import MOST_CELLS, ClassMapError, inflated_map
+from dapdee_ros.codecs.class_maps import MOST_CELLS, ClassMapError, deflated_map, inflated_map
 from dapdee_ros.datasets.frame_source import UNLABELLED
 from dapdee_ros.tasks.mean_iou import SegmentationEvaluator
 from dapdee_ros.tasks.options import OptionError, Options
@@ -130,9 +131,13 @@ class Segmenter:
         """The mean IoU that the probabilities let one expect."""
         return answer.score
 
-    def number(self, answer: ClassMap | None) -> int:
-        """The class that covers most of the frame, -1 for no answer."""
-        return -1 if answer is None else answer.commonest()
+    def record(self, answer: ClassMap | None) -> Any:
+        """``HxW`` and the map, deflated, in base 64."""
+        if answer is None:
+            return -1
+        height, width = answer.class_ids.shape
+        deflated = deflated_map(answer.class_ids)
+        return f"{height}x{width} {base64.b64encode(deflated).decode()}"
 
     def fields(self, answer: ClassMap | None) -> dict[str, Any]:
         """The map, and the class that covers most of it with its name."""

@@ -11,6 +11,7 @@ from dapdee_ros.tasks.classification import Classification, Classifier
 from dapdee_ros.tasks.detection import Detections, Detector
 from dapdee_ros.tasks.records import NO_ANSWER, Record, Records
 from dapdee_ros.tasks.running_quality import MOST_FRAMES, RunningQuality
+from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
 
 LABELS = ("car", "bus", "sign")
 CAR: list[Record] = [[0, 1.0, 10.0, 10.0, 30.0, 30.0]]
@@ -34,6 +35,22 @@ def test_boxes_come_back_as_near_as_they_are_written(count: int) -> None:
     np.testing.assert_allclose(back.scores, answer.scores, atol=5.1e-5)
     assert back.class_ids.tolist() == answer.class_ids.tolist()
     assert task.record(None) == NO_ANSWER
+
+
+def test_a_class_map_comes_back_as_it_was() -> None:
+    task = Segmenter(LABELS, {"cell_px": 1}, [[(1, 3, 4, 5)]], (4, 5))
+    answer = ClassMap(np.arange(20).reshape(4, 5) % 3, 0.5)
+    record = json.loads(json.dumps(task.record(answer)))
+    records = Records("segmentation", LABELS)
+    back = records.read(record)
+    assert isinstance(back, ClassMap) and np.array_equal(back.class_ids, answer.class_ids)
+    assert records.judge([(record, record), (NO_ANSWER, record)]).quality() == 1.0
+    wrong: list[Record] = [3, [], "", "4x5", "4x5 ???", record.replace("4x5", "4x6"), "9999x9999 "]
+    for other in wrong:
+        with pytest.raises(ValueError, match="is no class map in base 64"):
+            records.read(other)
+    with pytest.raises(ValueError, match="holds a class that is not one of 1"):
+        Records("segmentation", LABELS[:1]).read(record)
 
 
 def test_a_class_is_its_number() -> None:

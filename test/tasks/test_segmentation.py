@@ -148,10 +148,10 @@ def test_messages_hold_the_map(over_link: bool) -> None:
     answer = ClassMap(RNG.integers(1, 3, SIZE), 0.25)
     came = message(task, answer, over_link=over_link)
     assert task.answer_in(came) == answer and not task.misfit(answer)
-    assert came.class_id == answer.commonest() == task.number(answer)
+    assert came.class_id == answer.commonest()
     assert came.label == LABELS[came.class_id]
     nothing = message(task, None, over_link=over_link)
-    assert task.answer_in(nothing) is None and nothing.class_id == task.number(None) == -1
+    assert task.answer_in(nothing) is None and nothing.class_id == task.record(None) == -1
     assert task.misfit(None) == "it holds no class map of 8x12 cells"
 
 
