@@ -10,7 +10,6 @@ import pytest
 import torch
 from support.small_disk import fill, small_disk
 
-from dapdee_ros.exits.checkpoint import load_checkpoint, save_checkpoint
 from dapdee_ros.files import (
     FileError,
     require_folder,
@@ -19,6 +18,7 @@ from dapdee_ros.files import (
     whole_folder,
     write_whole,
 )
+from dapdee_ros.training.checkpoint import load_checkpoint, save_checkpoint
 
 PACKAGE = Path(__file__).parents[1] / "dapdee_ros"
 NOBODY = 65534

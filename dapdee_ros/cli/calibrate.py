@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.exits.codec_losses import CodecLosses
     from dapdee_ros.exits.gates import Calibration
-    from dapdee_ros.exits.multi_exit import MultiExit
+    from dapdee_ros.exits.networks import Network
     from dapdee_ros.graph.dag import ModelDag
 
 SUMMARY = "measure a model's exits, gates and codecs on held-out frames"
@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.card import CALIBRATION_FILE, ModelFolderError, find_model
     from dapdee_ros.exits.model_folder import load_module
     from dapdee_ros.exits.model_folder_writer import json_bytes
-    from dapdee_ros.exits.training import logits_of
     from dapdee_ros.files import require_folder, write_whole
+    from dapdee_ros.training.classification import logits_of
 
     if args.frames < 1:
         raise CommandError(f"--frames must be at least 1, got {args.frames}")
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure_codecs(
-    card: ModelCard, model: MultiExit, frames: Split, count: int, names: list[str] | None
+    card: ModelCard, model: Network, frames: Split, count: int, names: list[str] | None
 ) -> CodecLosses:
     """Codecs on some of the frames, spread evenly: stored ones may be sorted by class."""
     import sys

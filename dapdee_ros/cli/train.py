@@ -1,15 +1,18 @@
 """Train a network with exits and write it to a model folder.
 
-Frames come from the road-sign renderer (roadsigns), CIFAR-10 (cifar10:DIR, torchvision's layout or
-folders of images) or any folder of images (folder:DIR, with train/<class>/ and test/<class>/, or
-<class>/ alone). The folder named by --out holds the checkpoint while the training runs and the
-model at the end. Run again with the same options, an interrupted training resumes where it stopped;
-Ctrl-C saves first.
+Frames to classify come from the road-sign renderer (roadsigns), CIFAR-10 (cifar10:DIR, in
+torchvision's layout or as folders of images) or any folder of images (folder:DIR, with
+train/<class>/ and test/<class>/, or <class>/ alone). Frames to find objects in come from the
+renderer of road scenes (roadscenes, for the model mobile-detector, which has exits of its own). The
+folder named by --out holds the checkpoint while the training runs and the model at the end. Run
+again with the same options, an interrupted training resumes where it stopped; Ctrl-C saves first.
+--snapshot writes the model as the last checkpoint has it.
 
 Examples:
   dapdee train --model roadsigns --data roadsigns --out my_signs
   dapdee train --model vgg16-cifar --data cifar10:DIR --epochs 60 --out vgg16-cifar10
   dapdee train --model resnet18 --exits 4 --data folder:DIR --size 128x128 --out my_resnet
+  dapdee train --model mobile-detector --data roadscenes --out my_detector
 To train only the backbone, for comparison: the same command with --exit-weights 0,0,0,1.
 """
 
@@ -22,6 +25,8 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -30,46 +35,94 @@ from typing import TYPE_CHECKING, Any
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
+    from dapdee_ros.datasets.scene_source import RenderedScenes
     from dapdee_ros.datasets.split import DataSource
-    from dapdee_ros.exits.recipe import Recipe
-    from dapdee_ros.exits.training import Training
+    from dapdee_ros.exits.networks import Network
+    from dapdee_ros.training.recipe import Recipe
+    from dapdee_ros.training.task import TrainingTask
+    from dapdee_ros.training.training import Training
 
-SUMMARY = "train a network with exits: roadsigns, CIFAR-10 or your own folders of images"
+SUMMARY = "train a network with exits: a detector, or a classifier on your own folders of images"
+
+SCENES = "roadscenes"
+"""The data that detectors are trained on."""
+
+_OF_RECIPE = (
+    "epochs",
+    "batch_size",
+    "optimiser",
+    "learning_rate",
+    "weight_decay",
+    "label_smoothing",
+    "uncertainty",
+    "distillation",
+    "cutout",
+    "cutmix",
+    "start_scale",
+    "cycles",
+    "average_decay",
+    "exits_only",
+    "seed",
+)
+"""Options that are the recipe's fields; one that is not given is as the task's recipe has it."""
+
+_CLASSIFIERS_ONLY = (
+    "label_smoothing",
+    "uncertainty",
+    "cutout",
+    "cutmix",
+    "taps",
+    "exits",
+    "exits_only",
+    "start_from",
+    "branch_width",
+    "branch_grid",
+    "no_flip",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add(
-        "--model", required=True, help="roadsigns, vgg16-cifar, alexnet-cifar or a torchvision name"
+        "--model",
+        required=True,
+        help="roadsigns, vgg16-cifar, alexnet-cifar, a torchvision name, or mobile-detector",
     )
-    add("--data", required=True, help="roadsigns, cifar10:DIR or folder:DIR")
+    add("--data", required=True, help="roadsigns, cifar10:DIR, folder:DIR or roadscenes")
     add("--out", required=True, type=Path, help="the model folder to create")
     add("--name", help="the model's name (default: that of the folder)")
-    add("--epochs", type=int, default=30, help="epochs (default 30)")
-    add("--batch-size", type=int, default=128, help="frames per step (default 128)")
-    add("--optimiser", choices=("sgd", "adamw"), default="sgd", help="(default sgd)")
-    add("--learning-rate", type=float, default=0.1, help="highest of the cycle (default 0.1)")
-    add("--weight-decay", type=float, default=5e-4, help="(default 0.0005)")
-    add("--label-smoothing", type=float, default=0.05, help="(default 0.05)")
+    add("--epochs", type=int, help="epochs (default 30; detector 60)")
+    add("--batch-size", type=int, help="frames per step (default 128; detector 32)")
+    add("--optimiser", choices=("sgd", "adamw"), help="(default sgd; detector adamw)")
+    add("--learning-rate", type=float, help="highest of the cycle (default 0.1; detector 0.002)")
+    add("--weight-decay", type=float, help="(default 0.0005; detector 0.05)")
+    add("--label-smoothing", type=float, help="(default 0.05)")
     add("--argument", action="append", default=[], help="for the network's builder: NAME=VALUE")
     add("--taps", help="nodes with the exits before the deepest, from the input on: a,b,c")
     add("--exits", type=int, help="place this many exits automatically, the deepest included")
-    add("--branch-width", type=int, default=32, help="channels in the exits (default 32)")
+    add("--branch-width", type=int, help="channels in the exits (default 32)")
     add(
         "--branch-grid",
         type=int,
-        default=2,
         help="side of the feature maps that exits classify (default 2)",
     )
     add("--exit-weights", help="weights of the exits' losses: w1,w2,... (default 0.3 to 1)")
-    add("--uncertainty", action="store_true", help="learn the weights from each exit's uncertainty")
-    add("--distillation", type=float, default=0.0, help="weight of learning from the deepest exit")
-    add("--cutout", type=int, default=0, help="side of a square covered in each frame (pixels)")
+    add(
+        "--uncertainty",
+        action="store_true",
+        default=None,
+        help="learn the weights from each exit's uncertainty",
+    )
+    add(
+        "--distillation",
+        type=float,
+        help="weight of learning from the deepest exit (default 0; detector 0.5)",
+    )
+    add("--cutout", type=int, help="side of a square covered in each frame (pixels)")
     add(
         "--cutmix",
         type=float,
-        default=0.0,
         help="share of the steps that mix boxes of frames and their labels (0 to 1)",
     )
     add(
@@ -82,30 +135,63 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--exits-only",
         action="store_true",
+        default=None,
         help="train only the early exits: the backbone stays as in --start-from",
     )
     add(
         "--start-scale",
         type=float,
-        default=1.0,
         help="start with frames shrunk to this share of their side, which is faster: full frames "
-        "come after 60 %% of the steps (default 1; the network must take smaller frames)",
+        "come after 60 %% of the steps (default 1, detector 0.8; the network must take smaller "
+        "frames)",
+    )
+    add(
+        "--average-decay",
+        type=float,
+        help="store a moving average of the weights, this share of which stays at every step "
+        "(default 0: the weights themselves; detector 0.998)",
     )
     add(
         "--cycles",
         type=int,
-        default=1,
         help="cycles of the learning rate in a row; the mean of the weights at their ends is "
         "stored (default 1)",
     )
-    add("--size", type=_size, help="frame size HxW (default: the data's own; 64x64 for roadsigns)")
-    add("--frames-per-epoch", type=int, default=20_000, help="for roadsigns (default 20000)")
-    add("--held-out-frames", type=int, default=5_000, help="for roadsigns (default 5000)")
+    add(
+        "--size",
+        type=_size,
+        help="frame size HxW (default: the data's own; 64x64 for roadsigns, 320x320 for "
+        "roadscenes)",
+    )
+    add(
+        "--frames-per-epoch",
+        type=int,
+        help="of rendered data (default 20000 for roadsigns, 2000 for roadscenes)",
+    )
+    add(
+        "--held-out-frames",
+        type=int,
+        help="of rendered data (default 5000 for roadsigns, 2000 for roadscenes)",
+    )
     add("--no-flip", action="store_true", help="for folder: a mirrored image is another class")
     add("--no-bf16", action="store_true", help="compute in float32 throughout")
-    add("--seed", type=int, default=0, help="(default 0)")
+    add("--seed", type=int, help="(default 0)")
+    add(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes that render road scenes beside the training; 0: it does so itself "
+        "(default 1)",
+    )
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
     add("--restart", action="store_true", help="forget the checkpoint or the model in --out")
+    add(
+        "--snapshot",
+        type=Path,
+        metavar="DIR",
+        help="train no further: write the state of the checkpoint in --out, by the same options, "
+        "as a model folder",
+    )
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -145,18 +231,83 @@ def run(args: argparse.Namespace) -> int:
     require_torch("training")
     import torch
 
-    from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.engines.engine import EngineError
-    from dapdee_ros.exits.builders import DEFAULT_TAPS, BuilderError
-    from dapdee_ros.exits.card import MODEL_FILE, ModelFolderError
-    from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE, CheckpointError
-    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
-    from dapdee_ros.exits.recipe import Recipe
-    from dapdee_ros.exits.starting_point import start_from
-    from dapdee_ros.exits.training import DivergedError, Training
-    from dapdee_ros.files import require_folder
+    from dapdee_ros.exits.builders import BuilderError
+    from dapdee_ros.exits.card import ModelFolderError
     from dapdee_ros.graph.dag import GraphError
+    from dapdee_ros.training.checkpoint import CHECKPOINT_FILE, CheckpointError
+    from dapdee_ros.training.training import DivergedError, Training
+
+    detection = args.data == SCENES
+    recipe = _recipe(args, detection)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    _prepare_folders(args)
+    checkpoint = args.out / CHECKPOINT_FILE
+    try:
+        torch.manual_seed(recipe.seed)
+        plan = _detector(args, recipe) if detection else _classifier(args, recipe)
+        weights = recipe.exit_weights
+        if weights is not None and len(weights) != plan.model.exits:
+            raise CommandError(
+                f"--exit-weights names {len(weights)} weights, the model has {plan.model.exits} "
+                "exits"
+            )
+        training = Training(plan.model, plan.task, recipe, args.out, plan.identity)
+    except (
+        DataError,
+        BuilderError,
+        GraphError,
+        CheckpointError,
+        EngineError,
+        ModelFolderError,
+    ) as error:
+        raise CommandError(str(error)) from error
+    if args.snapshot is not None:
+        if not training.step:
+            raise CommandError(f"{args.out} holds no checkpoint yet: nothing to write")
+        _finish(args, training, plan, args.snapshot)
+        return 0
+    if training.step:
+        print(f"resuming at step {training.step} of {training.steps}", file=sys.stderr)
+    try:
+        if not _train(training):
+            print(f"saved {checkpoint}; the same command resumes from there", file=sys.stderr)
+            return 130
+        _finish(args, training, plan, args.out)
+        checkpoint.unlink(missing_ok=True)
+    except DivergedError as error:
+        kept = (
+            f"; {checkpoint} stays as the last good epoch left it, and --restart starts over"
+            if checkpoint.exists()
+            else ""
+        )
+        raise CommandError(f"{error} (--learning-rate, --batch-size){kept}") from error
+    except ModelFolderError as error:
+        raise CommandError(
+            f"the trained network cannot be stored: {error}. Lower --learning-rate "
+            f"{recipe.learning_rate:g} or raise --batch-size {recipe.batch_size}, and --restart"
+        ) from error
+    return 0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is trained on what."""
+
+    model: Network
+    task: TrainingTask
+    source: DataSource | RenderedScenes
+    architecture: dict[str, Any]
+    identity: dict[str, Any]
+    card_task: dict[str, Any]
+    began: dict[str, Any] = field(default_factory=dict)
+
+
+def _recipe(args: argparse.Namespace, detection: bool) -> Recipe:
+    """The recipe that the options describe, checked."""
+    from dapdee_ros.training.recipe import DETECTION_RECIPE, Recipe
 
     for option in (
         "epochs",
@@ -168,47 +319,61 @@ def run(args: argparse.Namespace) -> int:
     ):
         value = getattr(args, option)
         if value is not None and value < 1:
-            raise CommandError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
-    if args.cutout < 0:
-        raise CommandError(f"--cutout must not be negative, got {args.cutout}")
-    if not 0 <= args.cutmix <= 1:
-        raise CommandError(f"--cutmix must be from 0 to 1, got {args.cutmix}")
-    if not 0.25 <= args.start_scale <= 1:
-        raise CommandError(f"--start-scale must be from 0.25 to 1, got {args.start_scale}")
-    if args.epochs % args.cycles:
+            raise CommandError(f"{_option(option)} must be at least 1, got {value}")
+    if args.workers < 0:
+        raise CommandError(f"--workers must be at least 0, got {args.workers}")
+    if detection:
+        useless = [name for name in _CLASSIFIERS_ONLY if getattr(args, name)]
+        if useless:
+            raise CommandError(
+                f"{', '.join(map(_option, useless))}: for classifiers only, {SCENES} trains a "
+                "detector"
+            )
+    given = {name: getattr(args, name) for name in _OF_RECIPE}
+    given = {name: value for name, value in given.items() if value is not None}
+    recipe = replace(
+        DETECTION_RECIPE if detection else Recipe(),
+        exit_weights=_numbers(args.exit_weights, "--exit-weights"),
+        bf16=not args.no_bf16,
+        **given,
+    )
+    if recipe.cycles > 1 and not args.average_decay:
+        recipe = replace(recipe, average_decay=0.0)
+    if recipe.cutout < 0:
+        raise CommandError(f"--cutout must not be negative, got {recipe.cutout}")
+    if not 0 <= recipe.cutmix <= 1:
+        raise CommandError(f"--cutmix must be from 0 to 1, got {recipe.cutmix}")
+    if not 0.25 <= recipe.start_scale <= 1:
+        raise CommandError(f"--start-scale must be from 0.25 to 1, got {recipe.start_scale}")
+    if not 0 <= recipe.average_decay < 1:
+        raise CommandError(f"--average-decay must be from 0 to below 1, got {recipe.average_decay}")
+    if recipe.average_decay and recipe.cycles > 1:
+        raise CommandError("--cycles and --average-decay both average weights: choose one")
+    if recipe.epochs % recipe.cycles:
         raise CommandError(
-            f"--epochs {args.epochs} cannot be {args.cycles} cycles of whole epochs; choose a "
-            f"multiple of {args.cycles}"
+            f"--epochs {recipe.epochs} cannot be {recipe.cycles} cycles of whole epochs; choose a "
+            f"multiple of {recipe.cycles}"
         )
-    if args.exits_only and not args.start_from:
+    if recipe.exits_only and not args.start_from:
         raise CommandError("--exits-only needs a trained backbone: name its model by --start-from")
-    if args.exits_only and args.cycles > 1:
+    if recipe.exits_only and recipe.cycles > 1:
         raise CommandError(
             "--exits-only leaves the backbone's batch norms alone, --cycles measures them again: "
             "choose one"
         )
-    if args.taps and args.exits:
-        raise CommandError("give --taps or --exits, not both")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    recipe = Recipe(
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        optimiser=args.optimiser,
-        learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay,
-        label_smoothing=args.label_smoothing,
-        exit_weights=_numbers(args.exit_weights, "--exit-weights"),
-        uncertainty=args.uncertainty,
-        distillation=args.distillation,
-        cutout=args.cutout,
-        cutmix=args.cutmix,
-        start_scale=args.start_scale,
-        cycles=args.cycles,
-        exits_only=args.exits_only,
-        bf16=not args.no_bf16,
-        seed=args.seed,
-    )
+    return recipe
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _prepare_folders(args: argparse.Namespace) -> None:
+    """Check where to write, and forget what is there if that is wanted."""
+    from dapdee_ros.exits.card import MODEL_FILE
+    from dapdee_ros.files import require_folder
+    from dapdee_ros.training.checkpoint import CHECKPOINT_FILE
+
     _, _, folder = args.data.partition(":")
     data = Path(folder).expanduser().resolve()
     if folder and data in (args.out.resolve(), *args.out.resolve().parents):
@@ -217,84 +382,97 @@ def run(args: argparse.Namespace) -> int:
         )
     require_folder(args.out)
     checkpoint = args.out / CHECKPOINT_FILE
-    if args.restart:
+    if args.snapshot is not None:
+        if args.restart:
+            raise CommandError("--snapshot writes what --restart would forget: choose one")
+        require_folder(args.snapshot)
+    elif args.restart:
         checkpoint.unlink(missing_ok=True)
     elif (args.out / MODEL_FILE).exists() and not checkpoint.exists():
         raise CommandError(
             f"{args.out} holds a finished model: choose another folder, or --restart to replace it"
         )
-    try:
-        source = open_data(
-            args.data,
-            size=args.size,
-            frames_per_epoch=args.frames_per_epoch,
-            held_out_frames=args.held_out_frames,
-            flip=not args.no_flip,
-        )
-        torch.manual_seed(args.seed)
-        taps: Any = args.taps.split(",") if args.taps else DEFAULT_TAPS.get(args.model, 3)
-        if args.exits:
-            taps = args.exits - 1
-        architecture = architecture_of(
-            args.model,
-            len(source.labels),
-            _builder_arguments(args.argument),
-            (),
-            args.branch_width,
-            args.branch_grid,
-        )
-        architecture["taps"] = taps
-        model = build_multi_exit(architecture, source.size, source.mean, source.std)
-        architecture["taps"] = list(model.taps)
-        identity = {
-            "architecture": architecture,
-            "data": args.data,
-            "size": list(source.size),
-            "frames_per_epoch": source.frames_per_epoch(),
-        }
-        began: dict[str, Any] = {}
-        if args.start_from:
-            cards = start_from(args.start_from, model, architecture)
-            identity["start_from"] = [card.model_id for card in cards]
-            began = {
-                "started_from": [{"model_id": card.model_id, **card.provenance} for card in cards]
-            }
-        weights = recipe.exit_weights
-        if weights is not None and len(weights) != len(model.taps) + 1:
-            raise CommandError(
-                f"--exit-weights names {len(weights)} weights, the model has "
-                f"{len(model.taps) + 1} exits"
-            )
-        training = Training(model, source, recipe, args.out, identity)
-    except (
-        DataError,
-        BuilderError,
-        GraphError,
-        CheckpointError,
-        EngineError,
-        ModelFolderError,
-    ) as error:
-        raise CommandError(str(error)) from error
-    if training.step:
-        print(f"resuming at step {training.step} of {training.steps}", file=sys.stderr)
-    try:
-        if not _train(training, source):
-            print(f"saved {checkpoint}; the same command resumes from there", file=sys.stderr)
-            return 130
-        _finish(args, training, source, architecture, recipe, began)
-    except DivergedError as error:
-        kept = (
-            f"; {checkpoint} stays as the last good epoch left it, and --restart starts over"
-            if checkpoint.exists()
-            else ""
-        )
-        raise CommandError(f"{error} (--learning-rate, --batch-size){kept}") from error
-    except ModelFolderError as error:
-        raise CommandError(
-            f"the trained network cannot be stored: {error}. Lower --learning-rate "
-            f"{args.learning_rate:g} or raise --batch-size {args.batch_size}, and --restart"
-        ) from error
-    return 0
+
+
+def _classifier(args: argparse.Namespace, recipe: Recipe) -> _Plan:
+    """A classifier with exits at some of a backbone's nodes.
+
+    Raises:
+        CommandError: if options contradict each other.
+        BuilderError, DataError, EngineError, GraphError, ModelFolderError: if the data or the
+            network cannot be had.
+    """
+    from dapdee_ros.datasets.sources import open_data
+    from dapdee_ros.exits.builders import DEFAULT_TAPS
+    from dapdee_ros.exits.card import CLASSIFICATION
+    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
+    from dapdee_ros.training.classification import ClassificationTraining
+    from dapdee_ros.training.starting_point import start_from
+
+    if args.taps and args.exits:
+        raise CommandError("give --taps or --exits, not both")
+    source = open_data(
+        args.data,
+        size=args.size,
+        frames_per_epoch=args.frames_per_epoch or 20_000,
+        held_out_frames=args.held_out_frames or 5_000,
+        flip=not args.no_flip,
+    )
+    taps: Any = args.taps.split(",") if args.taps else DEFAULT_TAPS.get(args.model, 3)
+    if args.exits:
+        taps = args.exits - 1
+    architecture = architecture_of(
+        args.model,
+        len(source.labels),
+        _builder_arguments(args.argument),
+        (),
+        32 if args.branch_width is None else args.branch_width,
+        2 if args.branch_grid is None else args.branch_grid,
+    )
+    architecture["taps"] = taps
+    model = build_multi_exit(architecture, source.size, source.mean, source.std)
+    architecture["taps"] = list(model.taps)
+    identity = {
+        "architecture": architecture,
+        "data": args.data,
+        "size": list(source.size),
+        "frames_per_epoch": source.frames_per_epoch(),
+    }
+    began: dict[str, Any] = {}
+    if args.start_from:
+        cards = start_from(args.start_from, model, architecture)
+        identity["start_from"] = [card.model_id for card in cards]
+        began = {"started_from": [{"model_id": card.model_id, **card.provenance} for card in cards]}
+    task = ClassificationTraining(source, recipe, model.exits)
+    return _Plan(model, task, source, architecture, identity, {"name": CLASSIFICATION}, began)
+
+
+def _detector(args: argparse.Namespace, recipe: Recipe) -> _Plan:
+    """A detector for rendered road scenes.
+
+    Raises:
+        BuilderError: if there is no such detector.
+    """
+    from dapdee_ros.datasets.roadscenes import DEFAULT_SIZE
+    from dapdee_ros.datasets.scene_source import RenderedScenes
+    from dapdee_ros.exits.networks import build_detector, detection_task, detector_architecture
+    from dapdee_ros.training.detection import DetectionTraining
+
+    source = RenderedScenes(
+        args.size or DEFAULT_SIZE, args.frames_per_epoch or 2_000, args.held_out_frames or 2_000
+    )
+    architecture = detector_architecture(
+        args.model, len(source.labels), _builder_arguments(args.argument)
+    )
+    model = build_detector(architecture, source.size, source.mean, source.std)
+    identity = {
+        "architecture": architecture,
+        "data": args.data,
+        "size": list(source.size),
+        "frames_per_epoch": source.frames_per_epoch(),
+    }
+    task = DetectionTraining(source, recipe, model.exits, args.workers)
+    return _Plan(model, task, source, architecture, identity, detection_task())
 
 
 class _Stopper:
@@ -318,78 +496,76 @@ class _Stopper:
         self.asked = True
 
 
-def _train(training: Training, source: DataSource) -> bool:
+def _train(training: Training) -> bool:
     """Run the training with a progress bar; False if it was stopped before its end."""
     from tqdm import tqdm
 
-    from dapdee_ros.datasets.split import Split
-    from dapdee_ros.exits.training import exit_accuracies
-
-    held_out = source.held_out()
-    # Enough to follow the progress; the finished model is evaluated on all of them.
-    watched = Split(held_out.images[::5], held_out.labels[::5], held_out.description)
+    name = training.task.quality_name
     with (
         _Stopper() as stopper,
         tqdm(total=training.steps, initial=training.step, unit="step", mininterval=1.0) as bar,
     ):
         epoch_start = time.monotonic()
+        held: tuple[float, ...] = ()
         for at in training.run(lambda: stopper.asked):
-            exits = "/".join(f"{100 * a:.1f}" for a in at.accuracy)
-            bar.set_postfix_str(f"loss {at.loss:.3f}, exits {exits} %", refresh=False)
+            exits = f", exits {_percent(at.figures or held)} %" if at.figures or held else ""
+            bar.set_postfix_str(f"loss {at.loss:.3f}{exits}", refresh=False)
             bar.update()
             if at.step % training.steps_per_epoch == 0 and at.step < at.steps:
-                held = exit_accuracies(training.present(), watched, bf16=training.recipe.bf16)
+                # Of some frames; the finished model is evaluated on all of them.
+                held = training.task.evaluated(
+                    training.present(), part=True, bf16=training.recipe.bf16
+                )
                 bar.write(
-                    f"epoch {at.epoch}: held-out "
-                    + " ".join(f"{100 * a:.2f}" for a in held)
-                    + f" %, loss {at.loss:.3f}, {time.monotonic() - epoch_start:.0f} s",
+                    f"epoch {at.epoch}: held-out {name} {_percent(held, ' ', 2)} %, "
+                    f"loss {at.loss:.3f}, {time.monotonic() - epoch_start:.0f} s",
                     file=sys.stderr,
                 )
                 epoch_start = time.monotonic()
     return training.step == training.steps
 
 
-def _finish(
-    args: argparse.Namespace,
-    training: Training,
-    source: DataSource,
-    architecture: dict[str, Any],
-    recipe: Recipe,
-    began: dict[str, Any],
-) -> None:
-    """Measure the weights as they will be stored, and write the model folder."""
-    from dataclasses import asdict
+def _percent(shares: Sequence[float], between: str = "/", digits: int = 1) -> str:
+    return between.join(f"{100 * share:.{digits}f}" for share in shares)
 
+
+def _finish(args: argparse.Namespace, training: Training, plan: _Plan, folder: Path) -> None:
+    """Measure the weights as they will be stored, and write the model folder.
+
+    Raises:
+        ModelFolderError: if they cannot be stored.
+    """
     import torch
 
-    from dapdee_ros.exits.checkpoint import CHECKPOINT_FILE
     from dapdee_ros.exits.model_folder import half_precision, load_weights, save_model
-    from dapdee_ros.exits.training import exit_accuracies
 
-    model = training.trained()
+    model, source = training.trained(), plan.source
     load_weights(model, half_precision(model.state_dict()), "the trained model")
+    quality = training.task.evaluated(model, part=False, bf16=False)
     held_out = source.held_out()
-    accuracy = exit_accuracies(model, held_out)
+    if training.step < training.steps:
+        plan.began["stopped_at"] = f"step {training.step} of {training.steps}"
     card = save_model(
-        args.out,
+        folder,
         model,
-        name=args.name or args.out.resolve().name,
-        architecture=architecture,
+        name=args.name or folder.resolve().name,
+        architecture=plan.architecture,
         labels=source.labels,
         mean=source.mean,
         std=source.std,
-        exit_quality=accuracy,
+        exit_quality=quality,
         quality_data=held_out.description,
         provenance={
             "command": shlex.join(["dapdee", *sys.argv[1:]]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "recipe": asdict(recipe),
+            "recipe": asdict(training.recipe),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "trained_on": f"{source.frames_per_epoch()} frames per epoch, {args.data}",
-            **began,
+            **plan.began,
         },
+        task=plan.card_task,
     )
-    (args.out / CHECKPOINT_FILE).unlink(missing_ok=True)
     print(f"{card.path}: model {card.model_id}")
-    for number, share in enumerate(accuracy, start=1):
-        print(f"exit {number}: {100 * share:.2f} % of {len(held_out)} held-out frames")
+    name = training.task.quality_name
+    for number, share in enumerate(quality, start=1):
+        print(f"exit {number}: {name} {100 * share:.2f} % of {len(held_out)} held-out frames")

@@ -30,6 +30,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def pixels(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Some of the frames by their places, uint8 ``(n, H, W, 3)``."""
+        return self.images[chosen]
+
 
 class DataSource(Protocol):
     """A source of training and held-out frames.

@@ -241,8 +241,9 @@ def _check(card: ModelCard) -> None:
                 f"{path} names {len(card.labels)} labels, but exit {number} ({outputs[0]!r}) puts "
                 f"out shape {' and '.join(map(str, shapes))}"
             )
-    taps = [] if card.architecture is None else card.architecture.get("taps", [])
-    if card.architecture is not None and len(taps) + 1 != len(exits):
+    # Detectors bring their exits along.
+    taps = None if card.architecture is None else card.architecture.get("taps")
+    if taps is not None and len(taps) + 1 != len(exits):
         raise ModelFolderError(
             f"{path} names {len(taps)} taps, which makes {len(taps) + 1} exits; {GRAPH_FILE} has "
             f"{len(exits)}"

@@ -16,12 +16,8 @@ STRIDES = (8, 16, 32)
 EXITS = 3
 
 
-class Predictor(nn.Module):
-    """From three maps of one width to rows of x, y, log w, log h, objectness and class scores.
-
-    The layout of YOLOX (Z. Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430),
-    with towers shared by the scales.
-    """
+class _Head(nn.Module):
+    """Rows of x, y, log w, log h, objectness and class scores from the map of one scale."""
 
     def __init__(self, inputs: int, width: int, classes: int) -> None:
         super().__init__()
@@ -34,16 +30,30 @@ class Predictor(nn.Module):
         nn.init.constant_(self.place.bias[4:], -4.6)  # type: ignore[index]
         nn.init.constant_(self.classify.bias, -4.6)  # type: ignore[arg-type]
 
+    def forward(self, level: Tensor) -> Tensor:
+        x = self.tower(self.stem(level))
+        place, classes = self.place(x), self.classify(x)
+        if not self.training:
+            place = torch.cat([place[:, :4], place[:, 4:].sigmoid()], 1)
+            classes = classes.sigmoid()
+        return torch.cat([place, classes], 1).flatten(2)
+
+
+class Predictor(nn.Module):
+    """From three maps of one width to rows of x, y, log w, log h, objectness and class scores.
+
+    The layout of YOLOX (Z. Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430).
+    Every scale has layers of its own: batch norms that several scales share would be trained with
+    the statistics of one scale at a time and used with a mixture of all.
+    """
+
+    def __init__(self, inputs: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(_Head(inputs, width, classes) for _ in STRIDES)
+
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """``(B, cells, 5 + classes)``; scores as logits in training, else as probabilities."""
-        rows = []
-        for level in maps:
-            x = self.tower(self.stem(level))
-            place, classes = self.place(x), self.classify(x)
-            if not self.training:
-                place = torch.cat([place[:, :4], place[:, 4:].sigmoid()], 1)
-                classes = classes.sigmoid()
-            rows.append(torch.cat([place, classes], 1).flatten(2))
+        rows = [head(level) for head, level in zip(self.heads, maps, strict=True)]
         return torch.cat(rows, 2).transpose(1, 2)
 
 

@@ -37,6 +37,7 @@ from dapdee_ros.exits.gates import Calibration
 from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.exits.model_folder_writer import write_model_folder
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
+from dapdee_ros.exits.networks import DETECTORS, Network, build_detector
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import ModelFails, TracedModel, trace
@@ -128,12 +129,29 @@ def build_multi_exit(
         ) from error
 
 
-def _traced(model: MultiExit) -> TracedModel:
+def build_network(
+    architecture: Mapping[str, Any],
+    input_size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Network:
+    """A network with fresh weights from its description, of whatever kind that is.
+
+    Raises:
+        BuilderError: as ``build_multi_exit`` and ``build_detector`` do.
+        GraphError: likewise.
+    """
+    detector = architecture.get("builder") in DETECTORS
+    build = build_detector if detector else build_multi_exit
+    return build(architecture, input_size, mean, std)
+
+
+def _traced(model: Network) -> TracedModel:
     example = torch.zeros(1, *model.input_size, 3, dtype=torch.uint8)
     return trace(model.eval(), example, leaf_modules=[ImageInput])
 
 
-def runner_of(model: MultiExit) -> GraphRunner:
+def runner_of(model: Network) -> GraphRunner:
     """A runner of the model as it stands, batch norms folded."""
     return GraphRunner(_traced(model), use_up=True)
 
@@ -151,7 +169,7 @@ def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def load_weights(model: MultiExit, stored: Mapping[str, Tensor], where: str) -> None:
+def load_weights(model: Network, stored: Mapping[str, Tensor], where: str) -> None:
     """Put stored weights into a model, as float32.
 
     Raises:
@@ -179,7 +197,7 @@ def load_weights(model: MultiExit, stored: Mapping[str, Tensor], where: str) -> 
 
 def save_model(
     folder: Path | str,
-    model: MultiExit,
+    model: Network,
     *,
     name: str,
     architecture: Mapping[str, Any],
@@ -190,6 +208,7 @@ def save_model(
     quality_data: str,
     provenance: Mapping[str, Any],
     calibration: Calibration | None = None,
+    task: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """Write a model folder and read its card back.
 
@@ -198,7 +217,7 @@ def save_model(
 
     Args:
         folder: created if it does not exist.
-        model: on any device; its taps replace those of ``architecture``.
+        model: on any device; its taps, if it has any, replace those of ``architecture``.
         name: the model's name.
         architecture: see ``architecture_of``.
         labels: class names.
@@ -208,6 +227,7 @@ def save_model(
         quality_data: description of the data.
         provenance: JSON values.
         calibration: of this model; it gets the model's id.
+        task: its name and options; None is classification.
 
     Raises:
         ModelFolderError: if the parts do not fit each other, or the network cannot be written as
@@ -228,13 +248,17 @@ def save_model(
         network=network,
         dag=dag,
         name=name,
-        task={"name": CLASSIFICATION},
+        task=task or {"name": CLASSIFICATION},
         labels=tuple(labels),
         input_spec=InputSpec.of(model.input_size, mean, std),
         exit_quality=exit_quality,
         quality_data=quality_data,
         provenance=provenance,
-        architecture={**architecture, "taps": list(model.taps)},
+        architecture=(
+            {**architecture, "taps": list(model.taps)}
+            if isinstance(model, MultiExit)
+            else architecture
+        ),
         calibration=calibration,
     )
 
@@ -248,9 +272,7 @@ def _complete(network: onnx.ModelProto, state: Mapping[str, Tensor]) -> None:
             network.graph.initializer.append(weight)
 
 
-def load_module(
-    folder: Path | str, *, with_calibration: bool = True
-) -> tuple[ModelCard, MultiExit]:
+def load_module(folder: Path | str, *, with_calibration: bool = True) -> tuple[ModelCard, Network]:
     """The card and the network as a torch module in evaluation mode: for whole batches.
 
     Args:
@@ -270,7 +292,7 @@ def load_module(
         raise ModelFolderError(f"{path} is no ONNX file: {error}") from error
     try:
         spec = card.input_spec
-        model = build_multi_exit(architecture, spec.size, spec.mean, spec.std)
+        model = build_network(architecture, spec.size, spec.mean, spec.std)
     except (BuilderError, GraphError) as error:
         raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
     # Only now, so that a network that cannot be built is reported as such, not as a wrong id.

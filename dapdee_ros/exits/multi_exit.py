@@ -140,6 +140,11 @@ class MultiExit(nn.Module):
             for tap in self.taps
         )
 
+    @property
+    def exits(self) -> int:
+        """How many exits there are."""
+        return len(self._outputs)
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Logits ``(B, K)`` of every exit, shallowest first, for uint8 ``(B, H, W, 3)``."""
         pixels = self.normalise(image)

@@ -13,10 +13,12 @@ import torch
 from dapdee_ros.cli.main import main
 from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import read_card
-from dapdee_ros.exits.checkpoint import load_checkpoint
 from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, load_module
-from dapdee_ros.exits.recipe import Recipe
-from dapdee_ros.exits.training import DivergedError, Training
+from dapdee_ros.exits.multi_exit import MultiExit
+from dapdee_ros.training.checkpoint import load_checkpoint
+from dapdee_ros.training.classification import ClassificationTraining
+from dapdee_ros.training.recipe import Recipe
+from dapdee_ros.training.training import DivergedError, Training
 
 pytestmark = pytest.mark.training
 
@@ -85,6 +87,12 @@ def test_killed_interrupted_and_started_again_gives_the_same_model(tmp_path: Pat
     assert "20 frames" in values["quality"]["data"]
 
 
+def _classifier(folder: Path) -> MultiExit:
+    module = load_module(folder)[1]
+    assert isinstance(module, MultiExit)
+    return module
+
+
 def test_a_training_starts_from_a_stored_model(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(_options(first)) == 0
@@ -106,7 +114,7 @@ def test_of_several_models_a_training_starts_from_the_mean(tmp_path: Path) -> No
     assert main(_options(second, "--taps", "stage3.neck.2", *further)) == 0
     both = ("--start-from", str(first), "--start-from", str(second), "--learning-rate", "0")
     assert main(_options(third, "--taps", "stage1.neck.2,stage3.neck.2", *both)) == 0
-    one, two, mean = (load_module(folder)[1] for folder in (first, second, third))
+    one, two, mean = (_classifier(folder) for folder in (first, second, third))
     pairs = [
         (one.backbone, two.backbone, mean.backbone),
         # Only the first has this exit.
@@ -127,7 +135,7 @@ def test_exits_may_move_when_a_training_starts_from_a_stored_model(tmp_path: Pat
     assert main(_options(first, "--taps", "stage1.neck.2,stage3.neck.2")) == 0
     still = ("--start-from", str(first), "--learning-rate", "0", "--seed", "1")
     assert main(_options(second, "--taps", "stage3.neck.2,stage4.neck.2", *still)) == 0
-    one, two = load_module(first)[1], load_module(second)[1]
+    one, two = _classifier(first), _classifier(second)
     assert one.taps == ("stage1.neck.2", "stage3.neck.2")
     assert two.taps == ("stage3.neck.2", "stage4.neck.2")
     for (name, a), (_, b) in zip(
@@ -206,7 +214,9 @@ def test_broken_weights_are_not_saved_over_good_ones(tmp_path: Path) -> None:
     source = open_data("roadsigns", size=(32, 32), frames_per_epoch=32, held_out_frames=4)
     architecture = architecture_of("roadsigns", len(source.labels), {"width": 0.25}, (), 32, 2)
     model = build_multi_exit({**architecture, "taps": 1}, source.size, source.mean, source.std)
-    training = Training(model, source, Recipe(epochs=2, batch_size=16), tmp_path, {})
+    recipe = Recipe(epochs=2, batch_size=16)
+    task = ClassificationTraining(source, recipe, model.exits)
+    training = Training(model, task, recipe, tmp_path, {})
     steps = training.run()
     next(steps), next(steps), next(steps)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()

@@ -8,7 +8,7 @@ from dapdee_ros.datasets.roadsigns import LABELS
 from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import read_card
 from dapdee_ros.exits.model_folder import load_model, load_module
-from dapdee_ros.exits.training import exit_accuracies
+from dapdee_ros.training.classification import exit_accuracies
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 

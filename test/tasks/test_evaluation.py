@@ -40,11 +40,8 @@ def test_tasks_bring_their_evaluators() -> None:
     detector = Detector(LABELS, {"decoder": "yolo"}, [[(1, 2, 8)]], (64, 96))
     evaluator = detector.evaluator()
     assert evaluator is not detector.evaluator()
-    assert list(evaluator.figures()) == [
-        detector.quality_name,
-        "mAP50",
-        *map("AP {}".format, LABELS),
-    ]
+    of_class = [f"AP {name}" for name in LABELS]
+    assert list(evaluator.figures()) == [detector.quality_name, "mAP50", *of_class]
     classifier = Classifier(LABELS, (1.0,))
     assert next(iter(classifier.evaluator().figures())) == classifier.quality_name
 

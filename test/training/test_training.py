@@ -7,23 +7,24 @@ import torch
 
 from dapdee_ros.datasets.sources import StoredImages
 from dapdee_ros.datasets.split import Split
-from dapdee_ros.exits.checkpoint import CheckpointError
 from dapdee_ros.exits.model_folder import (
     architecture_of,
     build_multi_exit,
     load_model,
     save_model,
 )
-from dapdee_ros.exits.recipe import Recipe, frame_scale, one_cycle
-from dapdee_ros.exits.small_maps import SmallMapConv2d
-from dapdee_ros.exits.training import (
-    Training,
+from dapdee_ros.training.checkpoint import CheckpointError
+from dapdee_ros.training.classification import (
+    ClassificationTraining,
     augment,
     cut_mix,
     cut_out,
     exit_accuracies,
     shrink,
 )
+from dapdee_ros.training.recipe import Recipe, frame_scale, one_cycle
+from dapdee_ros.training.small_maps import SmallMapConv2d
+from dapdee_ros.training.training import Training
 
 pytestmark = pytest.mark.training
 
@@ -48,7 +49,8 @@ def _training(out: Path, **changes: object) -> Training:
     architecture = architecture_of("roadsigns", 3, {"width": 0.25}, taps, 8, 2)
     source = _colours()
     model = build_multi_exit(architecture, source.size, source.mean, source.std)
-    return Training(model, source, recipe, out, {"data": "colours"})
+    task = ClassificationTraining(source, recipe, model.exits)
+    return Training(model, task, recipe, out, {"data": "colours"})
 
 
 def _after(steps: int) -> Callable[[], bool]:
@@ -119,7 +121,7 @@ def test_the_exits_alone_leave_the_backbone_as_it_is(tmp_path: Path) -> None:
     for at in training.run():
         steps.append(at)
         # To look at the network in the middle of an epoch must not wake the backbone.
-        exit_accuracies(training.model, training.source.held_out())
+        exit_accuracies(training.model, _colours().held_out())
     after = training.trained().state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith("branches.") for name in changed)
@@ -146,7 +148,7 @@ def test_it_learns(tmp_path: Path) -> None:
     training = _training(tmp_path, epochs=10, learning_rate=0.02, uncertainty=False)
     steps = list(training.run())
     assert steps[-1].loss < steps[0].loss
-    assert min(exit_accuracies(training.model, training.source.held_out())) > 0.9
+    assert min(exit_accuracies(training.model, _colours().held_out())) > 0.9
 
 
 def test_a_trained_model_is_stored_with_plain_convolutions(tmp_path: Path) -> None:
@@ -154,7 +156,9 @@ def test_a_trained_model_is_stored_with_plain_convolutions(tmp_path: Path) -> No
     # Some of its convolutions have enough channels to be trained as matrix products.
     architecture = architecture_of("alexnet-cifar", 3, {}, ("features.1.1",), 8, 2)
     model = build_multi_exit(architecture, source.size, source.mean, source.std)
-    training = Training(model, source, Recipe(epochs=1, batch_size=48), tmp_path, {})
+    recipe = Recipe(epochs=1, batch_size=48)
+    task = ClassificationTraining(source, recipe, model.exits)
+    training = Training(model, task, recipe, tmp_path, {})
     assert any(type(module) is SmallMapConv2d for module in model.modules())
     assert len(list(training.run())) == 1
     trained = training.trained()
@@ -212,13 +216,14 @@ def test_augmentation_moves_and_mirrors() -> None:
 
 
 def test_each_frame_is_mirrored_in_every_second_epoch(tmp_path: Path) -> None:
-    training = _training(tmp_path)
-    every = np.arange(training.source.frames_per_epoch())
-    first, second, third = (training._mirrored(every, epoch) for epoch in range(3))
+    task = _training(tmp_path).task
+    assert isinstance(task, ClassificationTraining)
+    every = np.arange(task.source.frames_per_epoch())
+    first, second, third = (task._mirrored(every, epoch) for epoch in range(3))
     assert torch.equal(second, ~first) and torch.equal(third, first)
     assert 0.25 < first.float().mean() < 0.75
-    training.source.flip = False
-    assert not training._mirrored(every, 0).any()
+    task.source.flip = False
+    assert not task._mirrored(every, 0).any()
 
 
 def test_frames_grow_to_their_full_size_while_training() -> None:

@@ -35,6 +35,8 @@ class Recipe:
             2021); 1 trains on full frames throughout. See ``frame_scale``.
         cycles: how many cycles of the learning rate in a row, of the same length; the trained
             weights are the mean of those at the cycles' ends, see ``WeightAverage``.
+        average_decay: share of a moving average of the weights that stays at every step, see
+            ``MovingAverage``; its weights are the trained ones. 0 averages nothing.
         exits_only: leave the backbone as it is, its batch norms too, and train the early exits.
         bf16: compute forward and backward in bfloat16 where torch finds it safe.
         seed: of initial weights, order of frames and augmentation.
@@ -53,9 +55,24 @@ class Recipe:
     cutmix: float = 0.0
     start_scale: float = 1.0
     cycles: int = 1
+    average_decay: float = 0.0
     exits_only: bool = False
     bf16: bool = True
     seed: int = 0
+
+
+DETECTION_RECIPE = Recipe(
+    epochs=60,
+    batch_size=32,
+    optimiser="adamw",
+    learning_rate=2e-3,
+    weight_decay=0.05,
+    label_smoothing=0.0,
+    distillation=0.5,
+    average_decay=0.998,
+    start_scale=0.8,
+)
+"""What trains a detector from scratch."""
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:

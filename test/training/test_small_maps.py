@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dapdee_ros.exits.small_maps import SmallMapConv2d, use_matrix_products
+from dapdee_ros.training.small_maps import SmallMapConv2d, use_matrix_products
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (4, 3)])

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dapdee_ros.exits.detection_loss import DetectionLoss, assign, boxes_of, grid_of, overlaps
 from dapdee_ros.exits.detector import EXITS, STRIDES, MobileDetector
 from dapdee_ros.graph.trace import trace
 from dapdee_ros.tasks.detection import Detector
+from dapdee_ros.training.detection_loss import DetectionLoss, assign, boxes_of, grid_of, overlaps
 
 SIZE = (128, 160)
 CLASSES = ("cat", "dog", "cow")
@@ -92,11 +92,17 @@ def test_images_without_objects_teach_that_there_is_nothing() -> None:
 def test_every_weight_of_every_exit_learns() -> None:
     torch.manual_seed(0)
     model = MobileDetector(len(CLASSES), widths=(8, 8, 16, 16, 16), neck=8, predictor=8).train()
-    exits = model(torch.rand(2, 3, *SIZE))
-    assert [e.shape for e in exits] == [(2, len(GRID.corners), 8)] * EXITS
+    exits = model(torch.rand(9, 3, *SIZE))
+    assert [e.shape for e in exits] == [(9, len(GRID.corners), 8)] * EXITS
     loss = DetectionLoss((0.3, 0.6, 1.0), STRIDES, 0.3)
     empty = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
-    loss(exits, [BOXES, empty[0]], [LABELS, empty[1]], SIZE).backward()
+    # Objects of sizes for every scale, or some heads would have no class to learn.
+    sides = torch.tensor([6, 8, 12, 20, 32, 64, 90, 120]).float()
+    boxes = [
+        torch.cat([64 - side.expand(1, 2) / 2, 64 + side.expand(1, 2) / 2], 1) for side in sides
+    ]
+    labels = [torch.tensor([number % 3]) for number in range(8)]
+    loss(exits, [*boxes, empty[0]], [*labels, empty[1]], SIZE).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dapdee_ros.exits.losses import JointLoss, rising_weights
+from dapdee_ros.training.losses import JointLoss, rising_weights
 
 
 def _batch(exits: int = 3) -> tuple[list[torch.Tensor], torch.Tensor]:

@@ -49,6 +49,8 @@ def start_from(
                     f"{card.path} cannot be started from: its {key} is {its[key]}, "
                     f"here it is {architecture[key]}"
                 )
+        if not isinstance(stored, MultiExit):
+            raise ModelFolderError(f"{card.path} cannot be started from: it is no classifier")
         own = _weights_for(model, stored, its["branch"] == architecture["branch"])
         # One at a time, so that a message names the folder that does not fit.
         load_weights(model, {**built, **own}, str(card.path))

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dapdee_ros.datasets.split import Split
-from dapdee_ros.exits.averaging import WeightAverage
+from dapdee_ros.training.averaging import WeightAverage
 
 
 class _Net(nn.Module):

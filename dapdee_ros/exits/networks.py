@@ -1,0 +1,104 @@
+"""Trainable networks by the description that a model's card holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dapdee_ros.exits.builders import BuilderError
+from dapdee_ros.exits.detector import EXITS, STRIDES, MobileDetector
+from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
+
+DETECTORS: Mapping[str, Callable[..., nn.Module]] = {"mobile-detector": MobileDetector}
+"""Detectors with exits of their own, by name; all have the layout of YOLOX and ``STRIDES``."""
+
+
+class ExitNetwork(nn.Module):
+    """A network that has exits of its own, behind the conversion of the camera's bytes.
+
+    Args:
+        network: takes float32 ``(B, 3, H, W)``, returns what each exit computes.
+        exits: how many it has.
+        input_size: height and width of the input in pixels.
+        mean: per channel, of values from 0 to 1.
+        std: per channel.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        exits: int,
+        *,
+        input_size: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.exits = exits
+        self.normalise = ImageInput(mean, std)
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What every exit computes, shallowest first, for uint8 ``(B, H, W, 3)``."""
+        pixels = self.normalise(image)
+        if self.training:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        outputs: tuple[Tensor, ...] = self.network(pixels)
+        return outputs
+
+
+Network = MultiExit | ExitNetwork
+"""What can be trained and stored: it takes uint8 ``(B, H, W, 3)``."""
+
+
+def detector_architecture(
+    builder: str, classes: int, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The description from which ``build_detector`` rebuilds a network."""
+    return {"builder": builder, "classes": classes, "arguments": dict(arguments)}
+
+
+def build_detector(
+    architecture: Mapping[str, Any],
+    input_size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> ExitNetwork:
+    """A detector with fresh weights from its description.
+
+    Raises:
+        BuilderError: if there is no such detector, it does not take these arguments, or frames of
+            that size.
+    """
+    try:
+        name, classes = architecture["builder"], int(architecture["classes"])
+        arguments = architecture["arguments"]
+        if name not in DETECTORS:
+            raise BuilderError(f"no detector called {name!r}: there are {', '.join(DETECTORS)}")
+        network = DETECTORS[name](classes, **arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, BuilderError):
+            raise
+        raise BuilderError(
+            f"the detector cannot be built from {dict(architecture)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if any(side % STRIDES[-1] or side < 1 for side in input_size):
+        raise BuilderError(
+            f"{name} takes frames whose sides are multiples of {STRIDES[-1]} pixels, got "
+            f"{input_size[0]}x{input_size[1]}: choose another --size"
+        )
+    return ExitNetwork(network, EXITS, input_size=input_size, mean=mean, std=std)
+
+
+def detection_task(score: float = 0.05) -> dict[str, Any]:
+    """The task of the detectors in ``DETECTORS``, as a model's card holds it.
+
+    Args:
+        score: least score of a box.
+    """
+    return {"name": "detection", "decoder": "yolox", "strides": list(STRIDES), "score": score}
