@@ -107,10 +107,21 @@ CAR_ARGUMENTS = (
     Argument(
         "source",
         "Where frames come from: roadsigns or roadscenes (rendered), device (V4L2), video, images, "
-        "or none if another driver publishes image_raw.",
-        choices=("", "roadsigns", "roadscenes", "device", "video", "images", "none"),
+        "yolo or coco (labelled images in these layouts), or none if another driver publishes "
+        "image_raw.",
+        choices=(
+            "",
+            "roadsigns",
+            "roadscenes",
+            "device",
+            "video",
+            "images",
+            "yolo",
+            "coco",
+            "none",
+        ),
     ),
-    Argument("path", "File of source video, folder of source images."),
+    Argument("path", "File of source video, folder of source images, yolo or coco."),
     Argument("device", "Camera of source device: its path, its number or its http:// address."),
     Argument("rate_hz", "Frames per second of the camera node.", float),
     Argument("deadline_s", "Seconds from an image to its result.", float),

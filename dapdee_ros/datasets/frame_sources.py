@@ -26,7 +26,7 @@ from dapdee_ros.datasets.rendered_sources import SceneSource, SignSource
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("roadsigns", "roadscenes", "device", "video", "images")
+SOURCES = ("roadsigns", "roadscenes", "device", "video", "images", "yolo", "coco")
 
 
 class VideoSource:
@@ -192,11 +192,12 @@ def open_source(
 
     Args:
         kind: one of ``SOURCES``.
-        path: file of a ``video``, folder of ``images``.
+        path: file of a ``video``, folder of ``images``, folder or file of a data set in the layout
+            of ``yolo`` or ``coco``.
         device: camera of ``device``.
         size: height and width, 0 for the source's own.
         rate_hz: rate requested from a ``device``.
-        loop: whether ``video`` and ``images`` restart at their end.
+        loop: whether videos, images and data sets restart at their end.
         seed: of rendered scenes and of the order of labelled ``images``.
         labels: order of the classes of ``images``.
 
@@ -214,9 +215,13 @@ def open_source(
 
         return DeviceSource(device, size=size, rate_hz=rate_hz)
     if not path:
-        what = "video file" if kind == "video" else "folder of images"
+        what = {"video": "video file", "images": "folder of images"}.get(kind, "data set")
         raise SourceError(f"source {kind!r} needs a path: that of the {what}")
     where = Path(path).expanduser()
     if kind == "video":
         return VideoSource(where, loop=loop, size=size)
+    if kind in ("yolo", "coco"):
+        from dapdee_ros.datasets.labelled_source import LabelledSource
+
+        return LabelledSource(kind, where, loop=loop, size=size)
     return FolderSource(where, labels=labels, loop=loop, seed=seed, size=size)

@@ -46,15 +46,23 @@ def bgr_to_rgb(bgr: NDArray[Any], size: tuple[int, int] = (0, 0)) -> NDArray[np.
 
     if bgr.ndim == 2:
         bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
+    return np.asarray(cv2.cvtColor(resized(bgr, size), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def resized(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A uint8 image ``(H, W, 3)`` with another height and width; see ``bgr_to_rgb``."""
+    import cv2
+
     height, width = size
-    if height or width:
-        height = height or max(1, round(bgr.shape[0] * width / bgr.shape[1]))
-        width = width or max(1, round(bgr.shape[1] * height / bgr.shape[0]))
-        if (height, width) != bgr.shape[:2]:
-            shrinks = height <= bgr.shape[0] and width <= bgr.shape[1]
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            bgr = cv2.resize(bgr, (width, height), interpolation=how)
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    if not height and not width:
+        return picture
+    height = height or max(1, round(picture.shape[0] * width / picture.shape[1]))
+    width = width or max(1, round(picture.shape[1] * height / picture.shape[0]))
+    if (height, width) == picture.shape[:2]:
+        return picture
+    shrinks = height <= picture.shape[0] and width <= picture.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=how))
 
 
 def quiet_cv2() -> Any:

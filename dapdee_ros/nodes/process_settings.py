@@ -159,7 +159,7 @@ class CameraSettings:
         "roadsigns",
         "Where frames come from; with none, another driver publishes image_raw.",
         choices=(*SOURCES, "none"),
-        note="roadsigns, roadscenes, device, video, images, or none (another node publishes)",
+        note="roadsigns, roadscenes, device, video, images, yolo, coco (labelled images), none",
     )
     rate_hz: float = setting(
         USUAL_RATE_HZ,
@@ -183,14 +183,19 @@ class CameraSettings:
         bounds=(0, 4320),
         note="likewise",
     )
-    path: str = setting("", "File of source video, folder of source images.")
+    path: str = setting(
+        "",
+        "File of source video; folder of source images; folder or file of a data set in YOLO's or "
+        "COCO's layout, for sources yolo and coco.",
+        note="of source video, images, yolo or coco",
+    )
     device: str = setting(
         "/dev/video0",
         "Camera of source device: its path, its number, or the http:// or rtsp:// address of a "
         "network camera.",
         note="camera of source device: path, number in quotes, or http:// or rtsp:// address",
     )
-    loop: bool = setting(True, "Restart a video or folder at its end.")
+    loop: bool = setting(True, "Restart a video, folder or data set at its end.")
     wait_for_subscriber: bool = setting(
         True,
         "Publish nothing until there is a subscription to image_raw, so that the first frames "
