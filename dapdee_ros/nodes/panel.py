@@ -164,6 +164,11 @@ def _round_up(value: float) -> float:
 def _draw_counts(canvas: Canvas, shown: Shown, left: int, right: int, top: int) -> None:
     total = sum(shown.places.values())
     value = f"{100 * shown.right / shown.judged:.1f} % right" if shown.judged else ""
+    if shown.objects_per_frame is not None:
+        value = f"{shown.objects_per_frame:.1f} objects"
+    if shown.quality is not None:
+        comma = ", " if value else ""
+        value += f"{comma}{shown.quality_name} {100 * shown.quality:.1f} %"
     _heading(canvas, left, right, top, "FRAMES", value)
     shares = [
         (shown.places.get(place, 0) / total if total else 0.0, colour)

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 
 from dapdee_ros.nodes.drawing import RIGHT, TEXT, TRACK, WRONG, Canvas, Picture, fitted, width_of
+from dapdee_ros.nodes.overlay import Placed, draw_boxes, draw_map, draw_truth
 from dapdee_ros.nodes.panel import draw_panel
-from dapdee_ros.nodes.shown import HEIGHT, MARGIN, OLD_S, Shown
+from dapdee_ros.nodes.shown import HEIGHT, MARGIN, OLD_S, PLACES, Answer, Shown
+from dapdee_ros.nodes.shown_scene import counted
 
 
 def draw(shown: Shown) -> Picture:
@@ -19,7 +21,7 @@ def draw(shown: Shown) -> Picture:
 
 def draw_scene(shown: Shown) -> Picture:
     """The camera image with the answer over it; uint8 ``(480, W, 3)`` rgb."""
-    canvas = Canvas(_enlarged(shown.image))
+    canvas, placed = _enlarged(shown.image)
     width = canvas.pixels.shape[1]
     answer = shown.answer
     if answer is None:
@@ -31,6 +33,9 @@ def draw_scene(shown: Shown) -> Picture:
         old = f"no result for {shown.answer_age_s:.0f} s"
         canvas.pill(MARGIN, 18, MARGIN + width_of(old, 15) + 28, 46, WRONG)
         canvas.text(MARGIN + 14, 32, old, 15, (20, 20, 20), anchor="lm")
+        return canvas.finish()
+    if answer.boxes is not None or answer.class_map is not None:
+        _draw_found(canvas, answer, placed, shown.exits)
         return canvas.finish()
     colour = {True: RIGHT, False: WRONG, None: TEXT}[answer.right]
     truth_line = 26 if answer.right is False else 0
@@ -55,10 +60,30 @@ def draw_scene(shown: Shown) -> Picture:
     return canvas.finish()
 
 
-def _enlarged(image: Picture | None) -> Picture:
-    """The image 480 pixels high, between 360 and 854 wide."""
+def _draw_found(canvas: Canvas, answer: Answer, placed: Placed, exits: int) -> None:
+    """What was found in its place, and below it how much, at which exit and where."""
+    width = canvas.pixels.shape[1]
+    name, colour = PLACES[answer.place]
+    if answer.class_map is not None:
+        draw_map(canvas, answer.class_map, placed)
+    _shade(canvas, 26)
+    draw_truth(canvas, answer.true_boxes or (), placed)
+    draw_boxes(canvas, answer.boxes or (), placed, colour)
+    of = f" of {exits}" if exits else ""
+    where = f"exit {answer.exit_number}{of}, {name.lower()}"
+    canvas.text(width - MARGIN, HEIGHT - 14, where, 15, colour, bold=True, anchor="rs")
+    room = width - 2 * MARGIN - width_of(where, 15, True) - 16
+    found = counted(answer.boxes) or "nothing found" if answer.boxes is not None else ""
+    if answer.class_map is not None:
+        found = f"most of it {answer.label}"
+    canvas.text(MARGIN, HEIGHT - 14, fitted(found, room, 15), 15, TEXT)
+
+
+def _enlarged(image: Picture | None) -> tuple[Canvas, Placed]:
+    """The image 480 pixels high, between 360 and 854 wide, and where it lies there."""
     if image is None:
-        return np.full((HEIGHT, HEIGHT, 3), TRACK, np.uint8)
+        blank = np.full((HEIGHT, HEIGHT, 3), TRACK, np.uint8)
+        return Canvas(blank), Placed((1.0, 1.0), 0, 0, (HEIGHT, HEIGHT))
     height, width = image.shape[:2]
     # Even, as video encoders require.
     wanted = 2 * round(HEIGHT * min(max(width / height, 0.75), 16 / 9) / 2)
@@ -66,12 +91,13 @@ def _enlarged(image: Picture | None) -> Picture:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     scaled = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    scales = (size[0] / width, size[1] / height)
     if scaled.shape[:2] == (HEIGHT, wanted):
-        return scaled
+        return Canvas(scaled), Placed(scales, 0, 0, (HEIGHT, wanted))
     framed = np.zeros((HEIGHT, wanted, 3), np.uint8)
     top, left = (HEIGHT - scaled.shape[0]) // 2, (wanted - scaled.shape[1]) // 2
     framed[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
-    return framed
+    return Canvas(framed), Placed(scales, left, top, (size[1], size[0]))
 
 
 def _shade(canvas: Canvas, height: int) -> None:

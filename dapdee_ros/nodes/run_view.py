@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, OrderedDict, deque
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.nodes.drawing import Picture
-from dapdee_ros.nodes.shown import HISTORY_S, OLD_S, Answer, LinkPoint, Shown, Stamp
+from dapdee_ros.nodes.shown import HISTORY_S, OLD_S, Answer, LinkPoint, Shown, Stamp, TrueScene
+from dapdee_ros.tasks.records import NO_ANSWER
+from dapdee_ros.tasks.running_quality import RunningQuality
 
 _POINT_EVERY_S = 0.4
 _TRUTHS_REMEMBERED = 500
@@ -24,14 +27,23 @@ class RunView:
     Args:
         deadline_s: deadline until a plan has another, in s.
         dag: the model, to show how much of it runs on the car; None if it is unknown.
+        quality: judges answers that are not right or wrong as a whole; None if nobody asks.
+        quality_name: what the task calls its quality.
     """
 
-    def __init__(self, deadline_s: float, dag: ModelDag | None = None) -> None:
+    def __init__(
+        self,
+        deadline_s: float,
+        dag: ModelDag | None = None,
+        quality: RunningQuality | None = None,
+        quality_name: str = "",
+    ) -> None:
         self._lock = threading.Lock()
         self._dag = dag
         self._shares: dict[tuple[int, tuple[str, ...]], float | None] = {}
         self._images: OrderedDict[Stamp, Picture] = OrderedDict()
-        self._truths: OrderedDict[Stamp, str] = OrderedDict()
+        self._truths: OrderedDict[Stamp, TrueScene] = OrderedDict()
+        self._quality, self._quality_name = quality, quality_name
         self._links: deque[LinkPoint] = deque()
         self._places: Counter[str] = Counter()
         self._answered_s = -math.inf
@@ -65,19 +77,26 @@ class RunView:
             self._answered_image = None
             self._waiting = None
 
-    def take_truth(self, stamp: Stamp, label: str) -> None:
+    def take_truth(self, stamp: Stamp, truth: TrueScene) -> None:
         """Store an image's ground truth."""
         with self._lock:
-            self._truths[stamp] = label
+            self._truths[stamp] = truth
             if len(self._truths) > _TRUTHS_REMEMBERED:
                 self._truths.popitem(last=False)
 
     def take_answer(self, stamp: Stamp, answer: Answer, now_s: float) -> None:
         """Show an answer with its image, and count it."""
         with self._lock:
+            truth = self._truths.get(stamp, TrueScene())
             answer = replace(
-                answer, truth=self._truths.get(stamp), car_share=self._car_share(answer)
+                answer,
+                truth=truth.label,
+                true_boxes=truth.boxes,
+                car_share=self._car_share(answer),
             )
+            if self._quality is not None:
+                with suppress(ValueError):  # of another model
+                    self._quality.add(answer.record, truth.record)
             self._places[answer.place] += 1
             self._judged += answer.right is not None
             self._right += answer.right is True
@@ -147,6 +166,9 @@ class RunView:
                 right=self._right,
                 judged=self._judged,
                 missed=self._missed,
+                quality=self._quality.quality if self._quality else None,
+                quality_name=self._quality_name,
+                objects_per_frame=self._quality.objects_per_frame if self._quality else None,
             )
 
     def status(self, now_s: float) -> dict[str, Any]:
@@ -154,7 +176,9 @@ class RunView:
         shown = self.shown(now_s)
         answer = None
         if shown.answer is not None:
-            answer = {**asdict(shown.answer), "right": shown.answer.right}
+            bare = replace(shown.answer, class_map=None, record=NO_ANSWER)
+            answer = {**asdict(bare), "right": shown.answer.right}
+            del answer["class_map"], answer["record"]
             answer["age_s"] = shown.answer_age_s
         link = None
         if shown.links:
@@ -185,6 +209,9 @@ class RunView:
                 "right": shown.right,
                 "judged": shown.judged,
                 "missed": shown.missed,
+                "quality": shown.quality,
+                "quality_name": shown.quality_name,
+                "objects_per_frame": shown.objects_per_frame,
             }
         )
 

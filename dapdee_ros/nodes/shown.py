@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dapdee_ros.nodes.drawing import CAR, EDGE, FALLBACK, Colour, Picture
+from dapdee_ros.nodes.shown_scene import Box, NamedMap
+from dapdee_ros.tasks.records import NO_ANSWER, Record
 
 HEIGHT = 480
 MARGIN = 18
@@ -41,6 +43,10 @@ class Answer:
         car_share: share of the network's operations on the car, 0 to 1; None if unknown.
         detail: why it was finished where it was, if not as planned.
         deadline_s: the deadline that it ran under, in s; None: the one that is shown.
+        boxes: the objects found, best first; None of a network that finds none.
+        true_boxes: the objects that are there; None if they are unknown.
+        class_map: the class of every place; None of a network that does not say.
+        record: the answer as run logs hold it, to be judged.
     """
 
     label: str
@@ -58,11 +64,30 @@ class Answer:
     car_share: float | None = None
     detail: str = ""
     deadline_s: float | None = None
+    boxes: tuple[Box, ...] | None = None
+    true_boxes: tuple[Box, ...] | None = None
+    class_map: NamedMap | None = None
+    record: Record = NO_ANSWER
 
     @property
     def right(self) -> bool | None:
         """Whether the answer is right; None if that is unknown."""
         return None if self.truth is None else self.truth == self.label
+
+
+@dataclass(frozen=True)
+class TrueScene:
+    """What a frame really shows.
+
+    Attributes:
+        label: name of its class; None if it has none, or it is unknown.
+        boxes: the objects; None if they are unknown.
+        record: the truth as run logs hold it; None if the model cannot be judged by it.
+    """
+
+    label: str | None = None
+    boxes: tuple[Box, ...] | None = None
+    record: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +126,10 @@ class Shown:
         right: how many results were right.
         judged: how many results could be scored.
         missed: how many were late.
+        quality: figure of merit of the latest answers that are not right or wrong as a whole, 0
+            to 1; None if it is not known.
+        quality_name: what the task calls it.
+        objects_per_frame: mean number of objects in the latest answers; None of other tasks.
         stamp: seconds and nanoseconds of the answer's frame, None before it.
     """
 
@@ -117,4 +146,7 @@ class Shown:
     right: int = 0
     judged: int = 0
     missed: int = 0
+    quality: float | None = None
+    quality_name: str = ""
+    objects_per_frame: float | None = None
     stamp: Stamp | None = None

@@ -15,7 +15,7 @@ import dapdee_ros.msg as msg
 from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.estimation.rejections import Rejections
-from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
+from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
 from dapdee_ros.files import FileError, require_place, write_whole
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import objective_words
@@ -27,9 +27,15 @@ from dapdee_ros.nodes.picture import draw, draw_scene
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import ViewerSettings
 from dapdee_ros.nodes.run_view import RunView
-from dapdee_ros.nodes.shown import Answer, LinkPoint
+from dapdee_ros.nodes.shown import Answer, LinkPoint, TrueScene
+from dapdee_ros.nodes.shown_scene import Box, boxes_of, map_of
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
+from dapdee_ros.tasks.classification import Classifier
+from dapdee_ros.tasks.detection import Detector
+from dapdee_ros.tasks.records import NO_ANSWER, Record, Records
+from dapdee_ros.tasks.running_quality import RunningQuality
+from dapdee_ros.tasks.task import Task, task_of
 
 _REDRAW_S = 0.25
 _LOOKED_S = 2.0
@@ -62,7 +68,10 @@ class Viewer(Node):
         self._period_s = 1 / settings.max_rate_hz
         self._drawn_s = -math.inf
         self._looked_s = -math.inf
-        self._view = RunView(settings.deadline_s, _dag(settings.model))
+        card = _card(settings.model)
+        self._labels = card.labels if card else ()
+        self._task = task_of(card) if card else None
+        self._view = _view_of(settings.deadline_s, card, self._task)
         self._deadlines: dict[int, float] = {}
         self._frame_id = ""
         self._refused = ""
@@ -131,7 +140,15 @@ class Viewer(Node):
             self._draw()
 
     def _take_truth(self, truth: msg.SceneTruth) -> None:
-        self._view.take_truth(_key(truth.header.stamp), truth.label)
+        shown = None if self._task is None else self._task.truth_in(truth)
+        scene = TrueScene(
+            label=truth.label or None,
+            boxes=boxes_of(truth.boxes, truth.box_classes, (), truth.labels)
+            if truth.objects_known
+            else None,
+            record=None if self._task is None or shown is None else self._task.record(shown),
+        )
+        self._view.take_truth(_key(truth.header.stamp), scene)
 
     def _take_result(self, result: msg.InferenceResult) -> None:
         place = Place.of(result.place)
@@ -152,9 +169,23 @@ class Viewer(Node):
             latency_s=result.latency_s,
             detail=result.detail,
             deadline_s=self._deadlines.get(result.plan_epoch),
+            boxes=self._boxes_in(result),
+            class_map=map_of(result.class_map, self._labels),
+            record=NO_ANSWER if self._task is None else self._record_of(self._task, result),
         )
         self._view.take_answer(_key(result.header.stamp), answer, time.monotonic())
         self._draw()
+
+    def _boxes_in(self, result: msg.InferenceResult) -> tuple[Box, ...] | None:
+        # Without a model, only an answer with boxes tells that it is a detector's.
+        if not result.box_scores and not isinstance(self._task, Detector):
+            return None
+        return boxes_of(result.boxes, result.box_classes, result.box_scores, self._labels)
+
+    @staticmethod
+    def _record_of(task: Task, result: msg.InferenceResult) -> Record:
+        record: Record = task.record(task.answer_in(result))
+        return record
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
         words = f"plan {plan.epoch}: {plan.reason}" if plan.reason else f"plan {plan.epoch}"
@@ -234,13 +265,22 @@ def _key(stamp: Time) -> tuple[int, int]:
     return stamp.sec, stamp.nanosec
 
 
-def _dag(model: str) -> Any:
+def _card(model: str) -> ModelCard | None:
     if not model:
         return None
     try:
-        return read_card(find_model(model)).dag
+        return read_card(find_model(model))
     except ModelFolderError as error:
         raise ParameterError(f"parameter model: {error}") from error
+
+
+def _view_of(deadline_s: float, card: ModelCard | None, task: Task | None) -> RunView:
+    if card is None or task is None:
+        return RunView(deadline_s)
+    # Of a classifier, right answers are counted one by one.
+    judged = not isinstance(task, Classifier)
+    quality = RunningQuality(Records(task.name, card.labels)) if judged else None
+    return RunView(deadline_s, card.dag, quality, task.quality_name)
 
 
 def main() -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.small_detector import LABELS, small_detector
@@ -29,11 +32,26 @@ def test_a_run_is_judged_by_its_boxes(ros: RosWorld, tmp_path: Path) -> None:
     recorder = ros.start(
         "run_recorder", {"path": str(path), "model": str(model), "print_status": True}
     )
+    viewer = ros.start("viewer", {"model": str(model), "http_port": 18080})
     ros.start("head", {"model": str(model), "deadline_s": 2.0})
-    camera = {"source": "roadscenes", "width": 96, "rate_hz": 5.0, "seed": 2}
+    camera = {"source": "roadscenes", "width": 96, "rate_hz": 5.0, "seed": 4}
     ros.start("camera", camera)
     ros.spin_until(lambda: len(results) >= 15 and any(t.boxes for t in truths), START_S, "results")
     ros.spin_until(lambda: "objects" in recorder.output(), START_S, "a status line")
+    url = re.search(r"live view: http://localhost:(\d+)", viewer.output())
+    assert url is not None, viewer.output()
+    address = f"http://127.0.0.1:{url.group(1)}/status.json"
+    status: dict[str, Any] = {}
+
+    def judged() -> bool:
+        with urllib.request.urlopen(address, timeout=10) as page:
+            status.update(json.load(page))
+        return status["quality"] is not None
+
+    ros.spin_until(judged, START_S, "a quality")
+    assert status["quality_name"] == "mAP"
+    assert status["objects_per_frame"] > 0 and status["judged"] == 0
+    assert {box["label"] for box in status["answer"]["boxes"]} <= set(LABELS)
     assert recorder.stop() == 0, recorder.output()
     log = RunLog.load(path)
     assert log.task == "detection" and log.labels == list(LABELS)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.nodes.drawing import RIGHT, WRONG, fitted, in_words, width_of
+from dapdee_ros.nodes.overlay import class_colours
 from dapdee_ros.nodes.picture import draw, draw_scene
 from dapdee_ros.nodes.run_view import RunView
-from dapdee_ros.nodes.shown import Answer, LinkPoint, Shown
+from dapdee_ros.nodes.shown import PLACES, Answer, LinkPoint, Shown, TrueScene
+from dapdee_ros.nodes.shown_scene import Box, NamedMap, boxes_of, counted
+from dapdee_ros.tasks.records import Records
+from dapdee_ros.tasks.running_quality import RunningQuality
 
 EDGE = Answer("stop", 0.9, None, 2, "edge", ("b",), "u8", 1000, 0.02, 0.03, 0.01, 0.06)
 
@@ -34,7 +39,7 @@ def test_answer_meets_its_own_image_and_truth() -> None:
     view = RunView(0.3)
     for stamp in range(3):
         view.take_image((stamp, 0), picture(stamp))
-        view.take_truth((stamp, 0), ("yield", "stop", "yield")[stamp])
+        view.take_truth((stamp, 0), TrueScene(("yield", "stop", "yield")[stamp]))
     view.take_answer((1, 0), EDGE, now_s=10.0)
     shown = view.shown(10.5)
     assert shown.image is not None and shown.image[0, 0, 0] == 1
@@ -67,8 +72,8 @@ def test_answer_is_not_drawn_over_another_picture() -> None:
 
 def test_counts() -> None:
     view = RunView(0.05)
-    view.take_truth((1, 0), "stop")
-    view.take_truth((2, 0), "yield")
+    view.take_truth((1, 0), TrueScene("stop"))
+    view.take_truth((2, 0), TrueScene("yield"))
     for stamp in (1, 2, 3):
         view.take_answer((stamp, 0), EDGE, now_s=float(stamp))
     view.take_plan("plan 1", "latency", 0.5)
@@ -180,3 +185,76 @@ def test_text_is_shortened_to_its_room() -> None:
     short = fitted("a reason that goes on and on", 80, 14)
     assert short.endswith("...") and 60 < width_of(short, 14) <= 80
     assert fitted("anything", 1, 14) == "..."
+
+
+CAR = Box("car", 10, 10, 40, 30, 0.87)
+FOUND = Answer(
+    "car", 0.87, None, 2, "edge", boxes=(CAR,), true_boxes=(Box("car", 12, 12, 42, 32),),
+    record=[[0, 0.87, 10, 10, 40, 30]],
+)  # fmt: skip
+
+
+def test_a_detectors_answers_are_judged_by_their_boxes() -> None:
+    view = RunView(0.3, None, RunningQuality(Records("detection", ["car", "bus"])), "mAP")
+    truth = TrueScene(None, (), [[0, 1.0, 10, 10, 40, 30], [1, 1.0, 60, 60, 70, 70]])
+    view.take_truth((1, 0), truth)
+    view.take_answer((1, 0), FOUND, now_s=1.0)
+    view.take_answer((2, 0), FOUND, now_s=1.1)  # of unknown truth
+    shown = view.shown(1.1)
+    assert (shown.right, shown.judged) == (0, 0)
+    assert shown.quality == pytest.approx(0.5) and shown.objects_per_frame == 1.0
+    # One of another model, whose classes this one does not know.
+    view.take_truth((3, 0), truth)
+    view.take_answer((3, 0), replace(FOUND, record=[[7, 0.9, 0, 0, 1, 1]]), now_s=1.2)
+    status = json.loads(json.dumps(view.status(1.2), allow_nan=False))
+    assert status["quality"] == pytest.approx(0.5) and status["quality_name"] == "mAP"
+    assert status["answer"]["boxes"][0]["label"] == "car"
+    assert status["answer"]["true_boxes"] == []
+
+
+@pytest.mark.parametrize(("height", "width"), [(320, 320), (480, 640), (240, 320), (9, 90)])
+def test_boxes_are_drawn_where_they_are(height: int, width: int) -> None:
+    image = picture(60, height, width)
+    box = Box("car", 0.25 * width, 0.25 * height, 0.75 * width, 0.5 * height, 0.9)
+    truth = replace(box, left=0.5 * width, bottom=0.9 * height)
+    answer = Answer("car", 0.9, None, 1, "car", boxes=(box,), true_boxes=(truth,))
+    scene = draw_scene(Shown(image, answer))
+    wide = scene.shape[1]
+    scale = min(wide / width, 480 / height)
+    left, top = (wide - width * scale) / 2, (480 - height * scale) / 2
+
+    def drawn(x: float, y: float) -> np.ndarray:
+        x, y = round(left + x * width * scale), round(top + y * height * scale)
+        return scene[y - 3 : y + 4, x - 3 : x + 4].reshape(-1, 3)
+
+    for x, y in ((0.25, 0.4), (0.75, 0.3), (0.6, 0.5)):
+        assert (np.abs(drawn(x, y).astype(int) - PLACES["car"][1]).sum(1) < 60).any(), (x, y)
+    assert (scene == 60).all(-1).any()  # the scene is still seen
+
+
+def test_class_maps_are_drawn_over_the_scene() -> None:
+    cells = np.repeat(np.array([[0, 1]], np.uint8), 40, 0).repeat(30, 1)
+    answer = Answer("sky", 0.5, None, 1, "edge", class_map=NamedMap(cells, ("sky", "road", "sign")))
+    scene = draw_scene(Shown(picture(100, 40, 60), answer))
+    assert scene.shape == (480, 720, 3)
+    tones = class_colours(3)
+    for x, number in ((240, 0), (500, 1)):
+        expected = 0.55 * 100 + 0.45 * tones[number].astype(float)
+        np.testing.assert_allclose(scene[300, x], expected, atol=2)
+
+
+def test_hundreds_of_boxes_and_none_are_drawn() -> None:
+    draws = np.random.default_rng(1)
+    sides = draws.uniform(-50, 400, (300, 4)).tolist()
+    many = tuple(Box("x" * 99, a, b, c, d, 0.5) for a, b, c, d in sides)
+    for boxes in (many, ()):
+        answer = Answer("", math.nan, None, 1, "fallback", boxes=boxes, true_boxes=boxes)
+        assert draw(Shown(picture(9, 320, 320), answer)).shape == (480, 800, 3)
+
+
+def test_what_messages_hold_of_objects() -> None:
+    assert boxes_of([1, 2, 3, 4], [1], [0.5], ["car", "bus"]) == (Box("bus", 1, 2, 3, 4, 0.5),)
+    assert boxes_of([1, 2, 3, 4], [7], [0.5], ["car"])[0].label == "class 7"
+    assert boxes_of([1, 2, 3], [1], [0.5], ["car"]) == ()
+    assert boxes_of([1, 2, 3, math.inf], [0], [], ["car"]) == ()
+    assert counted((CAR, Box("stop", 0, 0, 1, 1), CAR)) == "2 car, 1 stop"
