@@ -54,7 +54,10 @@ def coco(tmp_path: Path) -> Path:
     square: list[Any] = [[10, 10, 30, 10, 30, 30, 10, 30]]
     small = {"counts": [12 * HEIGHT + 12, 4, HEIGHT * (WIDTH - 12) - 16], "size": [HEIGHT, WIDTH]}
     annotations = [
-        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 20, 20], "segmentation": square},
+        {
+            "id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 20, 20],
+            "segmentation": square,
+        },
         {"id": 2, "image_id": 7, "category_id": 90, "bbox": [12, 12, 1, 4], "segmentation": small},
         {"id": 3, "image_id": 7, "category_id": 3, "bbox": [0, 0, 80, 40], "iscrowd": 1},
     ]  # fmt: skip
@@ -95,7 +98,7 @@ def test_names_may_be_a_list_of_lines(yolo: Path) -> None:
     (yolo / "data.yaml").unlink()
     written(yolo / "classes.txt", "car\nperson\n\n")
     assert open_yolo(yolo / "images" / "train").labels == ("car", "person")
-    with pytest.raises(DataError, match="several folders of images: give one of .*train, .*val"):
+    with pytest.raises(DataError, match=r"several folders of images: give one of .*train, .*val"):
         open_yolo(yolo)
     assert len(open_yolo(yolo, "val")) == 2
 
@@ -108,7 +111,7 @@ def test_an_image_without_a_text_file_shows_nothing(
     assert truth is not None and truth.boxes is not None and len(truth.boxes) == 0
     assert "1 of 2 images" in caplog.text
     (yolo / "labels" / "val" / "a10.txt").unlink()
-    with pytest.raises(DataError, match="the truth is missing: .*expected .*a1.txt"):
+    with pytest.raises(DataError, match=r"the truth is missing: .*expected .*a1.txt"):
         open_yolo(yolo)
 
 
@@ -133,7 +136,9 @@ def test_lines_that_are_no_objects_are_named(yolo: Path, line: str, why: str) ->
 @pytest.mark.parametrize("line", ["1 0.9 0.5 0.5 0.1", "1 40 20 10 10", "1 0.5 0.5 -0.1 2.5"])
 def test_boxes_outside_their_image_are_named(yolo: Path, line: str) -> None:
     written(yolo / "labels" / "val" / "a1.txt", f"0 0.5 0.5 0.1 0.1\n{line}\n")
-    with pytest.raises(DataError, match="a1.txt, line 2: the box .* is outside the image of 80x40"):
+    with pytest.raises(
+        DataError, match=r"a1.txt, line 2: the box .* is outside the image of 80x40"
+    ):
         open_yolo(yolo)[0]
 
 
@@ -171,14 +176,14 @@ def test_what_is_no_yolo_folder_is_said(yolo: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is empty: there are no images"):
         open_yolo(yolo)
     written(yolo / "more.yaml", YAML)
-    with pytest.raises(DataError, match="several YAML files with names, data.yaml and more.yaml"):
+    with pytest.raises(DataError, match=r"several YAML files with names, data.yaml and more.yaml"):
         open_yolo(yolo)
 
 
 def test_a_picture_that_cannot_be_read_is_named(yolo: Path) -> None:
     path = yolo / "images" / "val" / "a1.jpg"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(DataError, match="a1.jpg cannot be read as an image: it is truncated"):
+    with pytest.raises(DataError, match=r"a1.jpg cannot be read as an image: it is truncated"):
         open_yolo(yolo)[0]
 
 
@@ -250,7 +255,7 @@ def test_what_is_no_coco_folder_is_said(coco: Path) -> None:
     with pytest.raises(DataError, match="several files of annotations: give one of"):
         open_coco(coco)
     path.write_text(path.read_text()[:-9])
-    with pytest.raises(DataError, match="instances_val.json cannot be read as JSON"):
+    with pytest.raises(DataError, match=r"instances_val.json cannot be read as JSON"):
         open_coco(path)
 
 
