@@ -225,3 +225,61 @@ def test_broken_weights_are_not_saved_over_good_ones(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="holds numbers that are not finite at step 4 of 4"):
         training.save()
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def _detector_options(out: Path, *more: str) -> list[str]:
+    options = ["train", "--model", "mobile-detector", "--data", "roadscenes", "--out", str(out)]
+    options += ["--argument", "widths=[8,8,8,16,16]", "--argument", "blocks=[0,0,0,0]"]
+    options += ["--argument", "neck=8", "--argument", "predictor=8", "--size", "64x96"]
+    options += ["--frames-per-epoch", "8", "--batch-size", "4", "--held-out-frames", "10"]
+    return [*options, "--epochs", "2", "--threads", "1", *more]
+
+
+def test_a_detector_is_trained_and_its_state_can_be_had_on_the_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, early = tmp_path / "out", tmp_path / "early"
+    assert main(_detector_options(out, "--snapshot", str(early))) == 2
+    assert "holds no checkpoint yet" in capsys.readouterr().err
+    command = [sys.executable, "-m", "dapdee_ros.cli.main", *_detector_options(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        # The first epoch is done when its figures come.
+        for line in training.stderr:
+            if "held-out mAP" in line:
+                break
+        training.send_signal(signal.SIGINT)
+        training.communicate(timeout=120)
+    if training.returncode == 130:  # else it was faster
+        assert main(_detector_options(out, "--snapshot", str(early))) == 0
+        card = read_card(early)
+        assert card.provenance["stopped_at"].endswith("of 4")
+        assert (out / "checkpoint.safetensors").exists()
+        assert main(_detector_options(out)) == 0
+    assert not (out / "checkpoint.safetensors").exists()
+    printed = capsys.readouterr().out
+    assert "exit 3: mAP" in printed or training.returncode == 0
+    card = read_card(out)
+    assert card.task == {
+        "name": "detection", "decoder": "yolox", "strides": [8, 16, 32], "score": 0.05
+    }  # fmt: skip
+    assert (len(card.exit_quality), len(card.labels), card.input_size) == (3, 12, (64, 96))
+    assert card.provenance["recipe"]["optimiser"] == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--cutmix", "0.5", "--taps", "a"), "--cutmix, --taps: for classifiers only, roadscenes"),
+        (("--size", "100x96"), "multiples of 32 pixels, got 100x96"),
+        (("--average-decay", "1"), "--average-decay must be from 0 to below 1, got 1.0"),
+        (("--average-decay", "0.9", "--cycles", "2"), "both average weights: choose one"),
+        (("--workers", "-1"), "--workers must be at least 0, got -1"),
+        (("--model", "resnet18"), "no detector called 'resnet18': there are mobile-detector"),
+    ],
+)
+def test_options_that_no_detector_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], message: str
+) -> None:
+    assert main([*_detector_options(tmp_path / "out"), *more]) == 2
+    assert message in capsys.readouterr().err
