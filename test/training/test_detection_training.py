@@ -187,22 +187,24 @@ def test_what_cannot_be_built_is_refused() -> None:
 
 
 def test_the_moving_average_by_hand() -> None:
-    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+    linear, norm = nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1)
+    network = nn.Sequential(linear, norm)
     average = MovingAverage(network, 0.9)
-    weight = network[0].weight
+    assert norm.num_batches_tracked is not None
     expected = 0.0
     for step, value in enumerate((1.0, 3.0, -2.0, 5.0)):
         with torch.no_grad():
-            weight.fill_(value)
-        network[1].num_batches_tracked.fill_(step)
+            linear.weight.fill_(value)
+        norm.num_batches_tracked.fill_(step)
         average.add(network)
         share = min(0.9, (1 + step) / (10 + step)) if step else 0.0
         expected = share * expected + (1 - share) * value
     assert len(average) == 4
     averaged = average.network()
     assert isinstance(averaged, nn.Sequential) and not averaged.training
-    assert averaged[0].weight.item() == pytest.approx(expected)
-    assert averaged[1].num_batches_tracked.item() == 3
+    state = averaged.state_dict()
+    assert state["0.weight"].item() == pytest.approx(expected)
+    assert state["1.num_batches_tracked"].item() == 3
     other = MovingAverage(network, 0.9)
     other.load_state_dict(average.state_dict())
     assert len(other) == 4
