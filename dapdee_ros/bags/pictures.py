@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.bags.errors import BagError
-from dapdee_ros.codecs.picture_size import MOST_PIXELS, picture_fault
+from dapdee_ros.codecs.picture_file import MOST_PIXELS, PictureFileError, read_picture
 
 # Bytes per pixel, and OpenCV's conversion to red, green, blue if it is more than reordering.
 # OpenCV names a Bayer pattern by the middle of its second row, ROS by its first pixels.
@@ -55,24 +55,14 @@ def picture(message: Any) -> NDArray[np.uint8]:
 
 
 def _decompressed(message: Any) -> NDArray[np.uint8]:
-    import cv2
-
     data = np.asarray(message.data, np.uint8)
-    if fault := picture_fault(data):
-        raise PictureError(
-            f"compressed image of format {message.format!r}, {data.size} bytes: cannot be "
-            f"decoded, {fault}"
-        )
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        bgr = None
-    if bgr is None:
+        return read_picture(data)
+    except PictureFileError as error:
         raise PictureError(
             f"compressed image of format {message.format!r}, {data.size} bytes: cannot be "
-            "decoded, expected a whole JPEG or PNG"
-        )
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+            f"decoded, {error}"
+        ) from error
 
 
 def _raw(message: Any) -> NDArray[np.uint8]:

@@ -22,12 +22,14 @@ class FrameHeader:
         height: in pixels.
         width: in pixels.
         components: 1 for grey, 3 for colour.
+        offset: where it lies in the file, in bytes.
     """
 
     baseline: bool
     height: int
     width: int
     components: int
+    offset: int
 
 
 def jpeg_size(data: Bytes) -> tuple[int, int] | None:
@@ -64,7 +66,7 @@ def frame_header(data: Bytes) -> FrameHeader | None:
                 return None
             height = view[at + 5] << 8 | view[at + 6]
             width = view[at + 7] << 8 | view[at + 8]
-            return FrameHeader(marker == _BASELINE, height, width, view[at + 9])
+            return FrameHeader(marker == _BASELINE, height, width, view[at + 9], at)
         at += 2 + length
     return None
 

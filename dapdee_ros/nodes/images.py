@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from dapdee_ros.codecs.picture_size import picture_size
+from dapdee_ros.codecs.picture_file import picture_size
 
 Converter = Callable[[Any], NDArray[Any]]
 
