@@ -16,6 +16,7 @@ MOST_PIXELS = 64_000_000
 """More than robots' cameras have; 192 MB as rgb."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PADDING_BYTES = 1024
 _PNG_END, _JPEG_END = b"IEND", b"\xff\xd9"
 
 
@@ -42,12 +43,15 @@ def has_end(data: NDArray[np.uint8]) -> bool:
     Args:
         data: the file, uint8 ``(n,)``; cameras may have padded it.
     """
-    whole = bytes(data)
-    if whole.startswith(_PNG):
-        return whole.rfind(_PNG_END) >= 0
-    header = frame_header(data)
-    # Before the frame header there may be a thumbnail with an end of its own.
-    return header is not None and whole.rfind(_JPEG_END) > header.offset
+    is_png = bytes(data[: len(_PNG)]) == _PNG
+    header = None if is_png else frame_header(data)
+    if not is_png and header is None:
+        return False
+    # Before a JPEG's frame header there may be a thumbnail with an end of its own.
+    rest = data[header.offset :] if header is not None else data
+    end = _PNG_END if is_png else _JPEG_END
+    # Usually it is the last there is: then the file need not be copied.
+    return any(bytes(part).rfind(end) >= 0 for part in (rest[-_PADDING_BYTES:], rest))
 
 
 def picture_fault(data: NDArray[np.uint8]) -> str:

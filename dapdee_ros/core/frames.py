@@ -175,6 +175,7 @@ class FrameResult:
         sent_s: when it was sent (car's clock), NaN if it was not.
         cpu_wait_s: of ``transfer_s``, at most how much the car waited for a processor; NaN if that
             is not known, or nothing was sent.
+        sent_codec: how it was coded, if not as the plan says; else empty.
         context: passed with the frame.
     """
 
@@ -196,4 +197,5 @@ class FrameResult:
     residence_s: float = 0.0
     sent_s: float = math.nan
     cpu_wait_s: float = math.nan
+    sent_codec: str = ""
     context: Any = None

@@ -238,6 +238,7 @@ class HeadCore:
         frame = self._working(event.number)
         program = frame.program
         frame.car_slowdown = self._pace.on_computed(event.spent_s, program.head_profiled_s)
+        frame.unread_s = event.unread_s
         if program.outputs:
             self._end_here(frame, event.answer, program.plan.exit_number, now_s)
         elif self._stopped:
@@ -261,7 +262,7 @@ class HeadCore:
         finish_s = {exit_: self._pace.seconds(s) for exit_, s in program.finish_profiled_s.items()}
         frame.fallback_at_s = fallback_time(
             now_s,
-            frame.deadline_at_s - self._margin_s(now_s, frame.settings),
+            frame.deadline_at_s - self._margin_s(now_s, frame.settings) - frame.unread_s,
             program.plan.predicted_remote_s,
             deepest_s=finish_s[program.plan.exit_number],
             quickest_s=min(finish_s.values()),
@@ -353,6 +354,7 @@ class HeadCore:
         program = frame.program
         # Of what was kept back, waking up took its part; the rest is for computing.
         left_s = frame.deadline_at_s - now_s - self._margin_s(now_s, frame.settings) / 2
+        left_s -= frame.unread_s
         others = int(self._waiting is not None) + sum(
             other.fallback_at_s <= frame.deadline_at_s for other in self._flights.values()
         )
@@ -361,7 +363,7 @@ class HeadCore:
         finish_s = self._pace.seconds(
             program.finish_profiled_s[frame.exit_number], frame.planned_slowdown
         )
-        frame.planned_s = min(frame.fallback_at_s, now_s) + finish_s
+        frame.planned_s = min(frame.fallback_at_s, now_s) + frame.unread_s + finish_s
         if not frame.detail:
             frame.detail = "no answer from the edge in time"
         self._actions.append(Finish(frame.number, frame.exit_number))

@@ -69,12 +69,15 @@ class HeadComputed:
     Attributes:
         number: the frame.
         answer: its exit's answer, if the car computed all of it.
-        spent_s: seconds of computation, including the gate's.
+        spent_s: seconds of computation, including the gate's; NaN if there was nothing to compute.
+        unread_s: seconds that finishing the frame here takes in addition, since its image has not
+            been decoded.
     """
 
     number: int
     answer: Any
     spent_s: float
+    unread_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,13 @@ class Encoded:
         sent_bytes: its size.
         cpu_wait_s: for how long the driver has waited for a processor since it began; NaN if that
             is not known.
+        codec: how it is coded, if not as planned; else empty.
     """
 
     number: int
     sent_bytes: int
     cpu_wait_s: float = math.nan
+    codec: str = ""
 
 
 @dataclass(frozen=True, slots=True)

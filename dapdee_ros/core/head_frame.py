@@ -41,6 +41,8 @@ class Frame:
     cpu_wait_at_sending_s: float = math.nan
     head_s: float = 0.0
     sent_bytes: int = 0
+    sent_codec: str = ""
+    unread_s: float = 0.0
     fallback_at_s: float = math.inf
     planned_s: float = math.nan
     planned_slowdown: float = math.nan
@@ -87,6 +89,7 @@ class Frame:
             tail_s=tail_s,
             latency_s=now_s - self.accepted_s,
             sent_bytes=self.sent_bytes,
+            sent_codec=self.sent_codec,
             deadline_s=self.settings.deadline_s,
             car_slowdown=self.car_slowdown,
             edge_slowdown=edge_slowdown,

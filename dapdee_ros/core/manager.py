@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from dapdee_ros.core.camera_stream import CameraStream
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.manager_events import (
     Action,
     AnswerFound,
     Ask,
+    CameraChanged,
     Complain,
     Event,
     FramesCounted,
@@ -93,6 +95,7 @@ class ManagerCore:
         self._link = NO_HOP
         self._slowdowns = {CAR: SlowdownFilter(), EDGE: SlowdownFilter()}
         self._overheads = SiteOverheads()
+        self._camera = CameraStream()
         self._load = LoadEstimator()
         self._frames = FrameRate()
         self._keeper = PlanKeeper(settings.keeper)
@@ -209,6 +212,7 @@ class ManagerCore:
         self.head.on_sign(now_s)
         self._slowdowns[CAR].on_frame(now_s, result.car_slowdown)
         self._slowdowns[EDGE].on_frame(now_s, result.edge_slowdown)
+        self._follow_camera(now_s, result)
         told = self.told
         if told is None or result.plan_epoch != told.epoch:
             return
@@ -228,6 +232,12 @@ class ManagerCore:
             predicted_transfer_s=plan.transfer_s,
         )
 
+    def _follow_camera(self, now_s: float, result: ResultCame) -> None:
+        slowdown = self._slowdowns[CAR].at(now_s)
+        changed = self._camera.on_result(now_s, result.source_bytes, result.load_s, slowdown)
+        if changed:
+            self._actions.append(CameraChanged(self._camera.files))
+
     def _on_problem(self, now_s: float, event: ProblemChanged) -> None:
         problem, before = event.problem, self._problem
         for k, slowdown in enumerate(self._slowdowns.values()):
@@ -236,7 +246,7 @@ class ManagerCore:
         self._overheads.on_problem(problem, before)
         self._problem, self._policy = problem, event.policy
         self.complaint = ""
-        self._decide(now_s, "profiles of car and edge are there")
+        self._decide(now_s, event.occasion)
 
     def _on_refused(self, now_s: float, event: ProblemRefused) -> None:
         self.complaint = shortened(f"cannot plan: {event.reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from dapdee_ros.core.camera_stream import CameraFiles
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.planning.answer import Answer, answer
@@ -92,6 +93,8 @@ class ResultCame:
         edge_slowdown: the same on the edge server.
         tail_s: of the latency on the edge server; 0 unless it was finished there.
         sent_bytes: coded bytes over the link, 0 if nothing was sent.
+        source_bytes: size of the image's file if that could be sent as it is; else 0.
+        load_s: seconds that making the network's input takes the car; 0 if not known.
     """
 
     plan_epoch: int
@@ -104,6 +107,8 @@ class ResultCame:
     edge_slowdown: float
     tail_s: float = 0.0
     sent_bytes: int = 0
+    source_bytes: int = 0
+    load_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +121,14 @@ class FramesCounted:
 
 @dataclass(frozen=True, slots=True)
 class ProblemChanged:
-    """There are profiles of both machines, or other ones than before; ``policy`` plans with them.
+    """There are profiles of both machines, or other prices than before; ``policy`` plans with them.
 
     Constructing the policy can be slow, which must not count as time since the event.
     """
 
     problem: Problem = field(repr=False)
     policy: Policy = field(repr=False)
+    occasion: str = "profiles of car and edge are there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +191,17 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class CameraChanged:
+    """Price plans anew: the camera's files have come, ceased, or changed in size.
+
+    ``files`` says what they are like; None: none come. ``ProblemChanged`` or ``ProblemRefused``
+    follows.
+    """
+
+    files: CameraFiles | None
+
+
+@dataclass(frozen=True, slots=True)
 class TellPlan:
     """Publish a plan: it is in force from now on.
 
@@ -236,4 +253,4 @@ class WakeAt:
     at_s: float
 
 
-Action = Ask | TellPlan | SayAlive | Complain | WakeAt
+Action = Ask | CameraChanged | TellPlan | SayAlive | Complain | WakeAt

@@ -41,8 +41,8 @@ class Pace:
         self._last_s = now_s
 
     def on_computed(self, spent_s: float, profiled_s: float) -> float:
-        """Something was computed; returns its slowdown, NaN without a profile."""
-        if not profiled_s > 0:
+        """Something was computed; returns its slowdown, NaN without a profile or measurement."""
+        if not profiled_s > 0 or math.isnan(spent_s):
             return math.nan
         slowdown = spent_s / profiled_s
         self.slowdown += _SMOOTHING * (slowdown - self.slowdown)

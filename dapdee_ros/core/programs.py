@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from dapdee_ros.codecs import CODEC_NAMES
+from dapdee_ros.codecs.camera_file import CAMERA, WIRE_CODECS
 from dapdee_ros.codecs.wire import MOST_TENSORS
 from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS, FramePlan
 from dapdee_ros.graph.dag import GraphError, ModelDag
@@ -133,9 +133,14 @@ class Programs:
         _check_bounds("max_in_flight", plan.max_in_flight, WINDOW_BOUNDS)
         if plan.boundary:
             self.missing_nodes(plan.boundary, outputs)
-            if plan.codec not in CODEC_NAMES:
+            if plan.codec not in WIRE_CODECS:
                 raise GraphError(
-                    f"codec {plan.codec[:40]!r} is unknown; known: {sorted(CODEC_NAMES)}"
+                    f"codec {plan.codec[:40]!r} is unknown; known: {sorted(WIRE_CODECS)}"
+                )
+            if plan.codec == CAMERA and tuple(plan.boundary) != (self.dag.input,):
+                raise GraphError(
+                    f"codec {CAMERA!r} sends the camera's own file in place of the input "
+                    f"{self.dag.input!r}, not {list(plan.boundary)}"
                 )
         head = self.dag.ancestors(plan.boundary or outputs)
         order = {node.name: position for position, node in enumerate(self.dag.nodes)}

@@ -167,7 +167,7 @@ def frame_result_to_message(
         site=result.place.site,
         plan_epoch=result.plan.epoch,
         boundary=list(result.plan.boundary) if sent else [],
-        codec=result.plan.codec if sent else "",
+        codec=(result.sent_codec or result.plan.codec) if sent else "",
         head_s=result.head_s,
         transfer_s=result.transfer_s,
         tail_s=result.tail_s,
@@ -268,6 +268,8 @@ def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
         message.edge_slowdown,
         message.tail_s,
         message.sent_bytes,
+        message.source_bytes,
+        message.load_s,
     )
 
 

@@ -37,7 +37,13 @@ from dapdee_ros.nodes.conversions import (
 )
 from dapdee_ros.nodes.image_input import ImageInput
 from dapdee_ros.nodes.image_publishers import ImagePublishers
-from dapdee_ros.nodes.images import ImageError, compressed_to_rgb, image_to_rgb, source_size
+from dapdee_ros.nodes.images import (
+    ImageError,
+    camera_file,
+    compressed_to_rgb,
+    image_to_rgb,
+    source_size,
+)
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
@@ -120,6 +126,7 @@ class Head(ModelLifecycleNode):
             unused=self._tell_unused,
             announce=self._announce,
             trace=self._trace,
+            file_of=camera_file,
         )
         self._measured = measures_of(self.network.card)
         least_score = getattr(self.network.task, "score", 0.0)
@@ -305,6 +312,9 @@ class Head(ModelLifecycleNode):
             placed = placement(source_size(image), self.network.card.input_spec)
             result = replace(result, answer=task.in_source(result.answer, placed.to_source))
             message = frame_result_to_message(result, image.header, task, self._car.car_id)
+            file = camera_file(image)
+            message.source_bytes = 0 if file is None else len(file)
+            message.load_s = 0.0 if self._runtime is None else self._runtime.load_s
             self._results.publish(message)
             self._vision.publish(message)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from dapdee_ros.codecs.camera_file import camera_file_fault
 from dapdee_ros.codecs.picture_file import picture_size
 
 Converter = Callable[[Any], NDArray[Any]]
@@ -122,6 +123,13 @@ def compressed_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
         ImageError: if it cannot be decoded, or declares more pixels than any camera has.
     """
     return _as_in_bags(msg)
+
+
+def camera_file(msg: Image | CompressedImage) -> array[int] | None:
+    """The file of a compressed image that may cross the link as it is, not copied; else None."""
+    if not isinstance(msg, CompressedImage):
+        return None
+    return None if camera_file_fault(np.frombuffer(msg.data, np.uint8)) else msg.data
 
 
 def source_size(msg: Image | CompressedImage) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dapdee_ros.msg as msg
 from dapdee_ros.estimation import credible
 
-_DURATIONS = ("latency_s", "head_s", "transfer_s", "tail_s", "residence_s")
+_DURATIONS = ("latency_s", "head_s", "transfer_s", "tail_s", "residence_s", "load_s")
 
 
 def result_fault(message: msg.InferenceResult) -> str:
@@ -13,8 +13,9 @@ def result_fault(message: msg.InferenceResult) -> str:
     durations_s = {name: getattr(message, name) for name in _DURATIONS}
     if fault := credible.durations_fault(durations_s):
         return fault
-    if message.sent_bytes > credible.MOST_BYTES:
-        return f"sent_bytes is {message.sent_bytes}, expected at most {credible.MOST_BYTES}"
+    for name in ("sent_bytes", "source_bytes"):
+        if (n_bytes := getattr(message, name)) > credible.MOST_BYTES:
+            return f"{name} is {n_bytes}, expected at most {credible.MOST_BYTES}"
     return ""
 
 

@@ -16,11 +16,14 @@ from std_msgs.msg import UInt32
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codecs import CodecError
+from dapdee_ros.codecs.camera_file import CAMERA
+from dapdee_ros.core.camera_stream import CameraFiles
 from dapdee_ros.core.manager import SAY_ALIVE_S, ManagerCore
 from dapdee_ros.core.manager_events import (
     Action,
     AnswerFound,
     Ask,
+    CameraChanged,
     Event,
     FramesCounted,
     LinkEstimated,
@@ -97,6 +100,8 @@ class PartitionManager(Node):
         self._gate_drifted = False
         self._rejections = Rejections()
         self._wake: Timer | None = None
+        self._camera: CameraFiles | None = None
+        self._measured: tuple[DeviceProfile, DeviceProfile] | None = None
         self._policy_thread = PolicyThread(
             self, Question.answer, self._take_answer, lambda before, now: now.after(before)
         )
@@ -138,13 +143,27 @@ class PartitionManager(Node):
         self._handle(SettingsChanged(new, policy))
 
     def _take_profiles(self, car: DeviceProfile, edge: DeviceProfile) -> None:
+        self._measured = car, edge
+        self._price("profiles of car and edge are there")
+
+    def _take_camera(self, files: CameraFiles | None) -> None:
+        self._camera = files
+        if CAMERA in self._codecs:
+            size = f"JPEGs of about {files.file_bytes / 1e3:.0f} kB" if files else "no JPEGs"
+            self._price(f"the camera delivers {size}")
+
+    def _price(self, occasion: str) -> None:
+        """Price all plans, for one of these reasons."""
+        if self._measured is None:
+            return
         try:
-            problem = problem_of(self._card, car, edge, self._codecs)
+            camera = self._camera.cost(*self._measured) if self._camera else None
+            problem = problem_of(self._card, *self._measured, self._codecs, camera)
             policy = self._make_policy(self._core.settings.policy, problem)
         except (PlanningError, GraphError, CodecError) as error:
             self._handle(ProblemRefused(str(error)))
         else:
-            self._handle(ProblemChanged(problem, policy))
+            self._handle(ProblemChanged(problem, policy, occasion))
 
     def _make_policy(self, name: str, problem: Problem) -> Policy:
         started_s = time.monotonic()
@@ -215,6 +234,8 @@ class PartitionManager(Node):
             self._alive.publish(UInt32(data=action.epoch))
         elif isinstance(action, Ask):
             self._policy_thread.ask(action.question)
+        elif isinstance(action, CameraChanged):
+            self._take_camera(action.files)
         elif isinstance(action, WakeAt):
             self._forget_timer()
             delay_s = max(0.001, action.at_s - time.monotonic())

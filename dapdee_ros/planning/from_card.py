@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dapdee_ros.codecs import CODEC_NAMES
+from dapdee_ros.codecs.camera_file import WIRE_CODECS
 from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.planning.codec_cost import TensorCost
 from dapdee_ros.planning.conditions import ModelMeasures
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import ProfileError
@@ -23,11 +24,16 @@ ASSUMED_QUALITY = "nobody has measured the quality of its exits; deeper ones cou
 
 
 def problem_of(
-    card: ModelCard, car: DeviceProfile, edge: DeviceProfile, codecs: Sequence[str]
+    card: ModelCard,
+    car: DeviceProfile,
+    edge: DeviceProfile,
+    codecs: Sequence[str],
+    camera: TensorCost | None = None,
 ) -> Problem:
     """Put a model, two devices, codecs and the calibrated gates together.
 
-    Codecs that calibration has not measured are left out.
+    Codecs that calibration has not measured are left out, and so is ``camera`` unless it is said
+    what that costs.
 
     Raises:
         ProfileError: if a profile is of another model.
@@ -47,13 +53,14 @@ def problem_of(
             edge_s=edge.total_s,
             car_times=car.codecs,
             edge_times=edge.codecs,
+            camera=camera,
         ),
         gate_options(card.calibration) if card.calibration else (),
         quality_name=task_of(card).quality_name,
     )
 
 
-def measures_of(card: ModelCard, codecs: Sequence[str] = CODEC_NAMES) -> ModelMeasures:
+def measures_of(card: ModelCard, codecs: Sequence[str] = WIRE_CODECS) -> ModelMeasures:
     """A model's measurements, for callers without device profiles.
 
     Raises:
@@ -62,7 +69,7 @@ def measures_of(card: ModelCard, codecs: Sequence[str] = CODEC_NAMES) -> ModelMe
     return ModelMeasures(
         card.dag,
         exit_quality(card),
-        wire_codecs(card.dag, codecs, card.calibration),
+        wire_codecs(card.dag, codecs, card.calibration, camera=TensorCost(0.0)),
         gate_options(card.calibration) if card.calibration else (),
     )
 

@@ -213,7 +213,10 @@ def cut_graph(
     car = {name: _whole(car_factor * s) for name, s in costs.car_s.items()}
     edge = {name: _whole(edge_factor * s) for name, s in costs.edge_s.items()}
     sent = {
-        name: _whole(s + car_factor * costs.encode_s[name] + edge_factor * costs.decode_s[name])
+        # A codec that spares the car something may cost less than nothing, but a capacity cannot.
+        name: _whole(
+            max(0.0, s + car_factor * costs.encode_s[name] + edge_factor * costs.decode_s[name])
+        )
         for name, s in costs.on_air_s.items()
     }
     # More than all finite arcs together: the cut of all v->e is finite and cheaper than this, so

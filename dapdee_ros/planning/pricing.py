@@ -37,7 +37,8 @@ def plan_of(
     energy_j = 0.0
     if s.energy.any:
         energy_j = s.energy.car_j(mean.stage_s[0], c.expected.item(BYTES, row), mean.latency_s)
-    stages: tuple[Stage, ...] = (Stage(s.sites[0].id, cost.stage_s[0]),)
+    # What a codec spares the car may be more than what frames are known to cost it so far.
+    stages: tuple[Stage, ...] = (Stage(s.sites[0].id, max(0.0, cost.stage_s[0])),)
     crossings: tuple[Crossing, ...] = ()
     if codec >= 0:
         stages += (Stage(s.sites[1].id, cost.stage_s[1]),)

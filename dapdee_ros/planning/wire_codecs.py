@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dapdee_ros.codecs import codec_named, encoded_bytes
+from dapdee_ros.codecs.camera_file import CAMERA
 from dapdee_ros.exits.gates import Calibration
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.planning.codec_cost import CodecCost, MeasuredCodec, TensorCost
@@ -22,6 +23,7 @@ def wire_codecs(
     edge_s: float = 0.0,
     car_times: Mapping[str, CodecTime] | None = None,
     edge_times: Mapping[str, CodecTime] | None = None,
+    camera: TensorCost | None = None,
 ) -> list[CodecCost]:
     """Costs of the named codecs for the tensors of a model.
 
@@ -39,12 +41,19 @@ def wire_codecs(
         car_times: what codecs take on the car, by name, where that was measured there: counts
             instead, and for ``f32`` too.
         edge_times: the same on the edge server.
+        camera: what passing on the camera's own files costs (codec ``camera``, which loses
+            nothing); None: no such files come, and the codec is left out.
 
     Raises:
         CodecError: if a codec is unknown.
     """
     costs: list[CodecCost] = []
     for name in names:
+        if name == CAMERA:
+            if camera is not None:
+                none_lost = dict.fromkeys(_everywhere(dag), 0.0)
+                costs.append(MeasuredCodec(name, {dag.input: camera}, none_lost))
+            continue
         codec_named(name)
         if name == AS_IS:
             tensors = {
@@ -77,6 +86,11 @@ def wire_codecs(
         }
         costs.append(MeasuredCodec(name, tensors, losses))
     return costs
+
+
+def _everywhere(dag: ModelDag) -> list[tuple[int, tuple[str, ...]]]:
+    """The input as the boundary of every exit."""
+    return [(number, (dag.input,)) for number in range(1, len(dag.exits) + 1)]
 
 
 def _encode_s(

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,7 @@ class HeadRuntime:
         announce: Callable[[HeadFrame], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         machine: HeadMachine | None = None,
+        file_of: Callable[[Any], array[int] | bytes | None] | None = None,
         trace: Trace | None = None,
     ) -> None:
         """Prepare; ``start`` starts the thread.
@@ -98,6 +100,8 @@ class HeadRuntime:
                 can compile what its frames will need. Called by ``set_plan``.
             clock: monotonic seconds.
             machine: what computes; by default the network itself.
+            file_of: returns the camera's file that the argument of ``accept`` holds if it may be
+                passed on to the edge as it is, else None.
             trace: called with every event and its actions, while the core is locked.
         """
         self._network = network
@@ -108,7 +112,7 @@ class HeadRuntime:
         self._announce = announce
         self._clock = clock
         self._trace = trace
-        self._machine = machine or HeadMachine(network, load, clock)
+        self._machine = machine or HeadMachine(network, load, clock, file_of)
         alone = network.alone()
         for program in alone:
             network.prepare(program)
@@ -163,6 +167,11 @@ class HeadRuntime:
     def slowdown(self) -> float:
         """Measured over profiled seconds of what is computed here, smoothed."""
         return self._core.slowdown
+
+    @property
+    def load_s(self) -> float:
+        """Seconds that ``load`` takes, smoothed; 0 until it was called."""
+        return self._machine.load_s
 
     def set_plan(self, plan: FramePlan) -> None:
         """Use another plan from the next frame on; frames that were sent are not touched.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.codecs import TensorSpec, encode
+from dapdee_ros.codecs.camera_file import CAMERA, INSTEAD
 from dapdee_ros.core.frames import HeadFrame
 from dapdee_ros.core.head_events import (
     Encode,
@@ -24,12 +26,15 @@ from dapdee_ros.core.head_events import (
 )
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.runtime.cpu_wait import CpuWait
+from dapdee_ros.runtime.passed_on import passed_on_spec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from dapdee_ros.runtime.split_network import SplitNetwork
+
+_SMOOTHING = 0.1
 
 Computed = GateComputed | HeadComputed | Encoded | Finished
 
@@ -40,7 +45,7 @@ class FrameError(ValueError):
 
 @dataclass(slots=True)
 class _Held:
-    """A frame's state between its jobs."""
+    """A frame's state between its jobs; ``unread`` is its context if its image is not decoded."""
 
     program: HeadProgram
     stages: Iterator[dict[str, Any]]
@@ -48,16 +53,20 @@ class _Held:
     values: dict[str, Any] = field(default_factory=dict)
     specs: Sequence[TensorSpec] = ()
     data: array[int] | bytes = b""
+    codec: str = ""
+    unread: Any = None
 
 
 class HeadMachine:
     """Does the jobs of a ``HeadCore`` with a real network, on one thread.
 
     Of a sent frame it keeps the tensors from which every exit can still be finished here; they were
-    computed anyway, so keeping them costs no time.
+    computed anyway, so keeping them costs no time. Of one whose file was passed on it keeps the
+    file, and decodes that only to finish the frame here.
 
     Attributes:
         cpu_wait: how long this process has waited for a processor.
+        load_s: seconds that ``load`` takes, smoothed; 0 until it was called.
     """
 
     def __init__(
@@ -65,6 +74,7 @@ class HeadMachine:
         network: SplitNetwork,
         load: Callable[[Any], NDArray[np.uint8]],
         clock: Callable[[], float] = time.monotonic,
+        file_of: Callable[[Any], array[int] | bytes | None] | None = None,
     ) -> None:
         """Prepare.
 
@@ -73,12 +83,16 @@ class HeadMachine:
             load: turns a frame's context into the network's input, uint8 of shape (1, H, W, 3);
                 raises FrameError if it can't.
             clock: monotonic seconds.
+            file_of: returns the camera's file that a frame's context holds if it may be passed on
+                as it is, else None; without it none may.
         """
         self._network = network
         self._load = load
         self._clock = clock
+        self._file_of = file_of or (lambda context: None)
         self._held: dict[int, _Held] = {}
         self.cpu_wait = CpuWait()
+        self.load_s = 0.0
 
     def run(self, job: Job) -> Computed:
         """Do a job and return its outcome.
@@ -103,7 +117,7 @@ class HeadMachine:
             sent_s=send.sent_s,
             model_id=self._network.card.model_id,
             exit_number=plan.exit_number,
-            codec=plan.codec,
+            codec=held.codec or plan.codec,
             specs=held.specs,
             data=held.data,
             context=send.context,
@@ -117,7 +131,13 @@ class HeadMachine:
 
     def _run_head(self, job: RunHead) -> GateComputed | HeadComputed:
         network, program = self._network, job.program
-        image = self._load(job.context)
+        if program.plan.codec == CAMERA and program.boundary:
+            file = self._file_of(job.context)
+            if file is not None:
+                held = _Held(program, iter(()), self._clock(), data=file, unread=job.context)
+                self._held[job.number] = held
+                return HeadComputed(job.number, None, math.nan, self.load_s)
+        image = self._loaded(job.context)
         loaded_s = self._clock()
         given = {network.dag.input: image}
         stages = iter(network.engine.run_stages(given, program.stages))
@@ -142,17 +162,33 @@ class HeadMachine:
             answer = self._network.decode(values, program.plan.exit_number)
         return HeadComputed(number, answer, spent_s)
 
+    def _loaded(self, context: Any) -> NDArray[np.uint8]:
+        started_s = self._clock()
+        image = self._load(context)
+        took_s = self._clock() - started_s
+        self.load_s += (_SMOOTHING if self.load_s else 1.0) * (took_s - self.load_s)
+        return image
+
     def _encode(self, number: int) -> Encoded:
         held = self._held[number]
         program = held.program
+        if held.unread is not None:
+            given = self._network.dag.nodes[0]
+            held.specs = [passed_on_spec(given.name, given.shape, held.data)]
+            return Encoded(number, len(held.data), self.cpu_wait.seconds())
+        if program.plan.codec == CAMERA:
+            held.codec = INSTEAD
         held.specs, held.data = encode(
-            {name: held.values[name] for name in program.boundary}, program.plan.codec
+            {name: held.values[name] for name in program.boundary},
+            held.codec or program.plan.codec,
         )
         held.values = {name: held.values[name] for name in program.kept}
-        return Encoded(number, len(held.data), self.cpu_wait.seconds())
+        return Encoded(number, len(held.data), self.cpu_wait.seconds(), held.codec)
 
     def _finish(self, job: Finish) -> Finished:
         held, network = self._held[job.number], self._network
+        if held.unread is not None:
+            held.values = {network.dag.input: self._loaded(held.unread)}
         started_s = self._clock()
         outputs = network.finish(held.values, held.program, job.exit_number)
         answer = network.decode(outputs, job.exit_number)

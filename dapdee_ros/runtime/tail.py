@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.codecs import CodecError, decode
+from dapdee_ros.codecs.camera_file import CAMERA
 from dapdee_ros.codecs.wire import MOST_TENSORS
 from dapdee_ros.core.frames import HeadFrame, Status, TailAnswer
 from dapdee_ros.core.programs import TailProgram
@@ -26,6 +27,7 @@ from dapdee_ros.core.tail import (
 )
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.runtime.passed_on import passed_on_input
 from dapdee_ros.runtime.tail_compiler import Part, TailCompiler
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ def check_frame(
     """
     program = program_of(network, frame)
     try:
+        if frame.codec == CAMERA:
+            wanted = network.card.input_spec
+            return program, passed_on_input(frame.specs, frame.data, program.expected, wanted)
         return program, decode(frame.specs, frame.data, frame.codec, program.expected)
     except CodecError as error:
         raise FrameRefused(Status.BAD_TENSOR, str(error)) from error

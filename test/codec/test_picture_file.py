@@ -79,7 +79,8 @@ def test_pixels_are_as_stored_whatever_exif_says_of_their_orientation() -> None:
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     whole = cv2.imencode(".jpg", noise())[1].tobytes()
     data = whole[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + whole[2:]
-    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (64, 48, 3)
+    turned = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert turned is not None and turned.shape == (64, 48, 3)
     found = read_picture(np.frombuffer(data, np.uint8))
     assert found.shape[:2] == picture_size(np.frombuffer(data, np.uint8)) == (48, 64)
 
