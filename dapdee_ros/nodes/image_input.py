@@ -39,7 +39,7 @@ _ROOM_BYTES = 2_000_000
 
 
 class ImageInput:
-    """Subscribes to ``image_raw``, or to ``image_raw/compressed`` if only that one is published.
+    """Subscribes to ``image_raw`` or ``image_raw/compressed``, by the parameter or what there is.
 
     Attributes:
         health: what arrived, and what was lost in transit.
@@ -49,7 +49,8 @@ class ImageInput:
         """Prepare; ``open`` subscribes.
 
         Args:
-            node: owns the subscription; has the parameter ``image_reliability``.
+            node: owns the subscription; has the parameters ``image_reliability`` and
+                ``image_transport``.
             take: receives every Image or CompressedImage.
         """
         self._node = node
@@ -85,12 +86,7 @@ class ImageInput:
         self._subscription, self._chosen = None, None
 
     def _look(self) -> None:
-        topic = self._raw
-        publishers = self._node.get_publishers_info_by_topic(topic)
-        if not publishers:
-            compressed = self._node.get_publishers_info_by_topic(self._compressed)
-            if compressed:
-                topic, publishers = self._compressed, compressed
+        topic, publishers = self._topic_and_publishers()
         now_s = time.monotonic()
         self.health.on_publishers(now_s, topic, [p.node_name for p in publishers])
         wish = self._node.get_parameter("image_reliability").value
@@ -104,6 +100,13 @@ class ImageInput:
         if renew:
             self._drop()
             self._subscribe(topic, reliable)
+
+    def _topic_and_publishers(self) -> tuple[str, list[Any]]:
+        transport = self._node.get_parameter("image_transport").value
+        wanted = {"raw": [self._raw], "compressed": [self._compressed]}
+        topics = wanted.get(transport, [self._raw, self._compressed])
+        found = [(topic, self._node.get_publishers_info_by_topic(topic)) for topic in topics]
+        return next((of for of in found if of[1]), found[0])
 
     def _is_lossy(self, now_s: float, reliable: bool) -> bool:
         """Whether images are too large for a driver's default memory, or seem to be.

@@ -89,6 +89,13 @@ class HeadNodeSettings:
         choices=("auto", "reliable", "best_effort"),
         note="auto: as the images' publishers offer; reliable, best_effort",
     )
+    image_transport: str = setting(
+        "auto",
+        "Where images come from: raw (image_raw), compressed (image_raw/compressed, JPEG or PNG: "
+        "a JPEG can be passed on to the edge as it is), or auto: image_raw if it is published.",
+        choices=("auto", "raw", "compressed"),
+        note="raw: image_raw; compressed: image_raw/compressed; auto: image_raw if published",
+    )
     vision_class_ids: str = setting(
         "number",
         "What class_id holds in detections and classification (vision_msgs): the class's number, "
