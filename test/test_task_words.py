@@ -35,7 +35,7 @@ CLASSES = {
     "training/losses.py", "exits/multi_exit.py", "exits/segmentation_loss.py",
     "exits/segmenter.py", "training/classification.py", "training/detection.py",
     "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py",
-    "graph/flops.py", "msg/InferenceResult.msg", "msg/SceneTruth.msg",
+    "graph/flops.py", "msg/InferenceResult.msg", "msg/SceneTruth.msg", "nodes/vision_topics.py",
 }  # fmt: skip
 EXCEPTIONS = {"accurac": ACCURACY, "logit|softmax|class_id|top_class|top_score": CLASSES}
 

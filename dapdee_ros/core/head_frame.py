@@ -58,6 +58,7 @@ class Frame:
     def on_encoded(self, now_s: float, event: Encoded) -> None:
         """It is sent now."""
         self.sent_bytes, self.sent_s = event.sent_bytes, now_s
+        self.sent_codec = event.codec
         self.cpu_wait_at_sending_s = event.cpu_wait_s
         self.head_s = now_s - self.begun_s
 

@@ -81,7 +81,7 @@ class Head(ModelLifecycleNode):
         self._tensors: Any = None
         self._outbox: Outbox[HeadFrame] | None = None
         self._results = self.create_publisher(msg.InferenceResult, "inference", qos.RESULT)
-        self._vision = VisionTopics(self, own.vision_class_ids)
+        self._vision = VisionTopics(self, own.vision_classes)
         self._unused_answers = self.create_publisher(
             msg.InferenceResult, "unused_answer", qos.RESULT
         )

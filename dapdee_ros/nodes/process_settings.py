@@ -96,12 +96,12 @@ class HeadNodeSettings:
         choices=("auto", "raw", "compressed"),
         note="raw: image_raw; compressed: image_raw/compressed; auto: image_raw if published",
     )
-    vision_class_ids: str = setting(
+    vision_classes: str = setting(
         "number",
-        "What class_id holds in detections and classification (vision_msgs): the class's number, "
-        "which label_info translates, or its name.",
+        "What detections and classification (vision_msgs) call a class: its number, which "
+        "label_info translates, or its name.",
         choices=("number", "name"),
-        note="class_id in detections and classification: number (see label_info) or name",
+        note="what detections and classification call a class: number (see label_info) or name",
     )
     ledger_period_s: float = setting(
         1.0,

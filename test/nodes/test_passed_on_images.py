@@ -137,7 +137,7 @@ def test_files_that_cannot_be_decoded_are_dropped_and_counted(ros: RosWorld, mod
     for bad, why in ((whole[: len(whole) // 2], "cut off"), (bytes(bomb), "pixels, expected")):
         camera.data = bad
         ros.spin_until(
-            lambda why=why: any(why in reason for reason in ledgers[-1].drop_reasons),
+            lambda why=why: any(why in r for led in ledgers[-1:] for r in led.drop_reasons),
             START_S,
             why,
         )

@@ -104,7 +104,7 @@ def test_a_subscriber_that_knows_only_vision_msgs_gets_boxes_in_pixels_of_the_im
 
 def test_the_model_and_its_classes_are_latched(ros: RosWorld, tmp_path: Path) -> None:
     model = colour_detector(tmp_path)
-    ros.start("head", {"model": str(model), "vision_class_ids": "name"})
+    ros.start("head", {"model": str(model), "vision_classes": "name"})
     infos = ros.collect(VisionInfo, "vision_info", LATCHED)
     ros.spin_until(lambda: infos, START_S, "the model is told")
     late = ros.collect(LabelInfo, "label_info", LATCHED)
