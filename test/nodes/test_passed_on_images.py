@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,11 @@ def start(ros: RosWorld, model: Path, plan: str, policy: str = "exact") -> None:
     ros.start("head", options)
     ros.start("edge", {"model": str(model)})
     ros.start("manager", {**options, "pinned_plan": plan, "policy": policy})
+
+
+def is_named(ledgers: list[msg.FrameLedger], why: str) -> bool:
+    """Whether the newest ledger has drops for this reason."""
+    return any(why in reason for ledger in ledgers[-1:] for reason in ledger.drop_reasons)
 
 
 def boxes_of(result: msg.InferenceResult) -> dict[tuple[float, ...], int]:
@@ -136,11 +142,7 @@ def test_files_that_cannot_be_decoded_are_dropped_and_counted(ros: RosWorld, mod
     bomb[at + 5 : at + 9] = b"\xff\xff\xff\xff"
     for bad, why in ((whole[: len(whole) // 2], "cut off"), (bytes(bomb), "pixels, expected")):
         camera.data = bad
-        ros.spin_until(
-            lambda why=why: any(why in r for led in ledgers[-1:] for r in led.drop_reasons),
-            START_S,
-            why,
-        )
+        ros.spin_until(partial(is_named, ledgers, why), START_S, why)
     camera.data = whole
     count = len(results)
     ros.spin_until(lambda: len(results) > count + 2, START_S, "it goes on")
