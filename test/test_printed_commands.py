@@ -68,8 +68,9 @@ def _block_times(folder: Path) -> None:
 
 
 def _detector(folder: Path) -> None:
-    if (DATA / DETECTOR).is_file():
-        shutil.copy(DATA / DETECTOR, folder)
+    for name in DETECTORS:
+        if (DATA / name).is_file():
+            shutil.copy(DATA / name, folder)
 
 
 PREPARED: dict[str, Callable[[Path], None]] = {
@@ -78,8 +79,9 @@ PREPARED: dict[str, Callable[[Path], None]] = {
     "docs/policies.md": _policy,
     "docs/simulation.md": _block_times,
     "docs/import.md": _detector,
+    "docs/detector.md": _detector,
 }
-DETECTOR = "yolox_nano.onnx"
+DETECTORS = ("yolox_nano.onnx", "FastestDet.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +111,9 @@ def outcomes(
 
 @pytest.mark.parametrize("printed", RUN, ids=lambda p: f"{p.document}:{p.line}")
 def test_it_runs_as_printed(printed: Printed, outcomes: dict[Printed, tuple[float, str]]) -> None:
-    if printed.document == "docs/import.md":
-        shared(DETECTOR)
+    if PREPARED.get(printed.document) is _detector:
+        for name in DETECTORS:
+            shared(name)
     _, wrong = outcomes[printed]
     assert not wrong, f"{printed.document}:{printed.line}: {printed.command}\n{wrong}"
 

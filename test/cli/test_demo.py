@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.small_detector import small_detector
 
 from dapdee_ros.report.run_log import RunLog
+from dapdee_ros.report.summary import summarise
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 
@@ -59,6 +61,27 @@ def test_a_drive_into_a_tunnel_accounts_for_every_frame(
     # However long the start took: the link's time begins with the recorded seconds.
     died_s = next(link.at_s for link in log.link_truth if not link.connected)
     assert 3.5 < died_s - log.first_result_s < 8.0
+
+
+@pytest.mark.alone
+def test_a_detectors_drive_ends_with_its_map(
+    tmp_path: Path, ros_domain: int, ros_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_HOME", str(ros_home))
+    model = small_detector(tmp_path)
+    done = dapdee(
+        *("demo", "--model", str(model), "--seconds", "8", "--link", "wifi", "--http-port", "0"),
+        *("--out", str(tmp_path / "run"), "--domain", str(ros_domain)),
+    )
+    assert done.returncode == 0, done.stderr
+    log = RunLog.load(tmp_path / "run" / "run.json")
+    assert log.task == "detection" and log.settings["camera"] == "roadscenes"
+    summary = summarise(log)
+    assert summary["answered_ratio"] >= 0.99 and summary["judged"] >= 0.9 * summary["recorded"]
+    assert "found per frame" in done.stdout and " objects  exit 1" in done.stdout
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "objects there per frame" in page
+    assert (tmp_path / "run" / "last_picture.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
