@@ -285,8 +285,8 @@ def gains(cells: list[Cell]) -> list[dict[str, Any]]:
 
 
 def file_of(car: str) -> str:
-    """Name of a car's JSON file, without the ending."""
-    return "testbed-" + re.sub(r"\W+", "-", car)
+    """A car as part of a file's name."""
+    return re.sub(r"\W+", "-", car)
 
 
 def main() -> int:
@@ -322,7 +322,7 @@ def main() -> int:
             cells += Model(model, args, args.out or Path(scratch), bar).run()
     rows = gains(cells)
     write_json(
-        args.docs / "results" / f"{file_of(args.car)}.json",
+        args.docs / "results" / f"testbed-{file_of(args.car)}.json",
         {
             "machine": describe_machine(),
             "car": args.car,

@@ -21,7 +21,7 @@ from dapdee_ros.engines.engine import ENGINES
 from dapdee_ros.errors import CommandError
 from dapdee_ros.simulation.link_text import LINK_TEXT_HELP
 from dapdee_ros.testbed.car_speed import CAR_TEXT_HELP
-from dapdee_ros.testbed.settings import CODECS, LOADS, TestbedSettings
+from dapdee_ros.testbed.settings import CODECS, LOADS, SOURCES, TestbedSettings
 
 SUMMARY = "run both sides here over a real, shaped link, the car on a CPU quota (needs root)"
 
@@ -56,8 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=usual.settle_s,
         help="seconds under quota and link before measuring (default %(default)g)",
     )
-    add("--source", choices=("roadsigns", "images"), default=usual.source, help="the frames")
-    add("--path", default="", help="folder of source images")
+    add("--source", choices=SOURCES, default=usual.source, help="the frames")
+    add("--path", default="", help="folder of frames, unless they are rendered")
     add("--engine", choices=ENGINES, default=usual.engine, help="what computes on each side")
     add("--threads", type=int, default=usual.threads, help="inference threads of each side")
     add("--delay-s", type=float, default=0.0, help="delay of each direction; needs netem")

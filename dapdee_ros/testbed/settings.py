@@ -12,6 +12,8 @@ LOADS = ("light", "heavy")
 CODECS = {"f32": ("f32",), "all": ("f32", "f16", "u8", "u8z", "u4z", "jpeg")}
 """The codecs by the option's value."""
 
+SOURCES = ("roadsigns", "roadscenes", "images", "yolo", "coco")
+
 
 @dataclass(frozen=True)
 class TestbedSettings:
@@ -30,8 +32,8 @@ class TestbedSettings:
         rate_hz: frames per second; None: 10 light, 60 heavy.
         seconds: length of the measurement.
         settle_s: seconds under quota and link before that.
-        source: of the camera: ``roadsigns``, or ``images`` from ``path``.
-        path: folder of ``images``.
+        source: of the camera, one of ``SOURCES``: rendered, or from ``path``.
+        path: folder of frames.
         engine: what computes on either side, one of ``ENGINES``.
         threads: inference threads of either side.
         delay_s: propagation delay of each direction in s; needs netem.

@@ -25,7 +25,7 @@ from dapdee_ros.processes import Processes, start_all
 from dapdee_ros.report.run_log import LinkRecord, RunLog, RunLogError
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 from dapdee_ros.simulation.link_text import parse_link
-from dapdee_ros.testbed.camera_frames import rendered_frames
+from dapdee_ros.testbed.camera_frames import RENDERED
 from dapdee_ros.testbed.car_speed import parse_car
 from dapdee_ros.testbed.cpu_quota import CpuGroups, CpuQuotaError
 from dapdee_ros.testbed.leftovers import remove_leftovers
@@ -234,10 +234,9 @@ class Testbed:
 
     def _frames(self) -> dict[str, str]:
         """Where the camera's frames come from."""
-        if self.settings.source != "roadsigns":
-            return {"path": self.settings.path} if self.settings.path else {}
-        folder = rendered_frames(self._kept)
-        return {"source": "images", "path": str(folder)}
+        if self.settings.source in RENDERED:
+            return RENDERED[self.settings.source](self._kept)
+        return {"path": self.settings.path} if self.settings.path else {}
 
     def _folder(self, side: str) -> Path:
         folder = self._out / side
