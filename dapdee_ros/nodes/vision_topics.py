@@ -1,4 +1,7 @@
-"""The head's answers once more, as the messages of vision_msgs, which many programs read."""
+"""The head's answers once more, as the messages of vision_msgs, which many programs read.
+
+vision_msgs has none for class maps; as elsewhere in ROS they are ``mono8`` images.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any, NamedTuple
 
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import (
     BoundingBox2D,
@@ -27,6 +31,7 @@ from dapdee_ros.msg import InferenceResult
 from dapdee_ros.nodes import qos
 from dapdee_ros.tasks.classification import Classifier
 from dapdee_ros.tasks.detection import Detector
+from dapdee_ros.tasks.segmentation import Segmenter
 
 _MOST_CLASSES = 1 << 16
 
@@ -79,11 +84,15 @@ class _Topic(NamedTuple):
 _TOPICS = (
     _Topic(Detector.name, "detections", Detection2DArray, detections_of),
     _Topic(Classifier.name, "classification", Classification, classification_of),
+    # There is no message for it: an image whose pixels are classes, by their numbers.
+    _Topic(Segmenter.name, "segmentation", Image, lambda result, _: result.class_map),
 )
 
 
 class VisionTopics:
-    """Publishes ``detections`` or ``classification``, and what their class ids mean, latched.
+    """Publishes ``detections``, ``classification`` or ``segmentation``, by the model's task.
+
+    And, latched, what their class ids mean.
 
     All topics are there whatever the model's task is, so that subscribers can be matched before a
     model is loaded. A message is made only if somebody subscribes.

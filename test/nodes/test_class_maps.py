@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cli.test_import import segmenter
+from sensor_msgs.msg import Image
 
 import dapdee_ros.msg as msg
 from dapdee_ros.cli.main import main
@@ -66,6 +67,7 @@ def test_class_maps_are_of_the_image(ros: RosWorld, model: Path, place: str) -> 
     assert len(np.unique(wanted.class_ids)) == len(LABELS)
     results = ros.collect(msg.InferenceResult, "inference", qos.RESULT)
     answers = ros.collect(msg.InferenceResult, "edge_result", qos.tensor_qos(True, 10))
+    maps = ros.collect(Image, "segmentation", qos.RESULT)
     options: dict[str, Any] = {"model": str(model), "engine": "onnxruntime"}
     ros.start("head", {**options, "deadline_s": 2.0})
     ros.start("edge", options)
@@ -84,6 +86,10 @@ def test_class_maps_are_of_the_image(ros: RosWorld, model: Path, place: str) -> 
         assert result.score == pytest.approx(wanted.score, abs=1e-4)
         assert result.label == LABELS[result.class_id] == LABELS[wanted.commonest()]
         assert not result.deflated_class_map
+    ros.spin_until(lambda: maps, 20.0, "a map on its own")
+    for of_frame in maps:
+        assert (of_frame.encoding, of_frame.header.frame_id) == ("mono8", "camera")
+        np.testing.assert_array_equal(image_to_rgb(of_frame)[:, :, 0], wanted.class_ids)
     for answer in answers:
         # Over the link the map is of the network's input, and small.
         assert not answer.class_map.data and 8 < len(answer.deflated_class_map) < 16 * 16
