@@ -134,14 +134,16 @@ def head_process() -> psutil.Process:
     return next(p for p in children if any(word.endswith("/head") for word in p.cmdline()))
 
 
-def measured(bench: Bench, head: psutil.Process, codec: str, seconds: float) -> dict[str, Any]:
-    """Processor seconds per frame, bytes, and the answer."""
+def measured(
+    bench: Bench, head: psutil.Process, codec: str, seconds: float, idle: float
+) -> dict[str, Any]:
+    """Processor seconds per frame, less an idle head's share ``idle``; bytes, and the answer."""
     bench.plan(codec)
     bench.wait_for(codec)
     bench.results.clear()
     before_s = cpu_s(head)
     bench.spin(seconds)
-    spent_s = cpu_s(head) - before_s
+    spent_s = cpu_s(head) - before_s - idle * seconds
     sent = [r for r in bench.results if r.codec == codec and r.place == r.PLACE_EDGE]
     if len(sent) < 0.8 * len(bench.results) or not sent:
         raise RuntimeError(f"of {len(bench.results)} results only {len(sent)} were sent as {codec}")
@@ -159,8 +161,11 @@ def compare(
     bench: Bench, head: psutil.Process, size: tuple[int, int], seconds: float, rounds: int
 ) -> dict[str, Any]:
     """All codecs in turn, for one size of images."""
+    bench.file = photo(*size)
+    bench.plan("camera")
+    bench.wait_for("camera")
     bench.file = b""
-    bench.spin(1.0)
+    bench.spin(SETTLE_S)
     before_s = cpu_s(head)
     bench.spin(seconds)
     idle = (cpu_s(head) - before_s) / seconds
@@ -168,7 +173,7 @@ def compare(
     taken: dict[str, list[dict[str, Any]]] = {codec: [] for codec in CODECS}
     for _ in range(rounds):
         for codec in CODECS:
-            taken[codec].append(measured(bench, head, codec, seconds))
+            taken[codec].append(measured(bench, head, codec, seconds, idle))
     figures: dict[str, Any] = {"idle_cpu_ratio": round(idle, 4), "file_bytes": len(bench.file)}
     for codec, runs in taken.items():
         figures[codec] = {
