@@ -190,7 +190,10 @@ def test_without_a_source_nothing_is_published(ros: RosWorld) -> None:
     [
         ({"source": "device", "device": "/dev/video97"}, "no camera /dev/video97"),
         ({"source": "images", "path": "/dev/null/signs"}, "no folder /dev/null/signs"),
-        ({"source": "radar"}, "expected one of roadsigns, roadscenes, device, video, images, none"),
+        (
+            {"source": "radar"},
+            "expected one of roadsigns, roadscenes, device, video, images, yolo, coco, none",
+        ),
     ],
 )
 def test_wrong_parameters_end_it_with_a_reason(
