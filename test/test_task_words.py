@@ -32,7 +32,7 @@ def speakers(word: str) -> list[str]:
 CLASSES = {
     "cli/calibrate.py", "cli/import_.py", "exits/builders.py", "exits/calibration.py",
     "exits/card.py", "training/detection_loss.py", "exits/detector.py", "exits/gates.py",
-    "training/losses.py", "exits/multi_exit.py", "exits/segmentation_loss.py",
+    "training/losses.py", "exits/multi_exit.py", "training/segmentation_loss.py",
     "exits/segmenter.py", "training/classification.py", "training/detection.py",
     "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py",
     "graph/flops.py", "msg/InferenceResult.msg", "msg/SceneTruth.msg", "nodes/vision_topics.py",

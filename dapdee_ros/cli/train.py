@@ -2,17 +2,18 @@
 
 Frames to classify come from the road-sign renderer (roadsigns), CIFAR-10 (cifar10:DIR, in
 torchvision's layout or as folders of images) or any folder of images (folder:DIR, with
-train/<class>/ and test/<class>/, or <class>/ alone). Frames to find objects in come from the
-renderer of road scenes (roadscenes, for the model mobile-detector, which has exits of its own). The
-folder named by --out holds the checkpoint while the training runs and the model at the end. Run
-again with the same options, an interrupted training resumes where it stopped; Ctrl-C saves first.
---snapshot writes the model as the last checkpoint has it.
+train/<class>/ and test/<class>/, or <class>/ alone). Frames to find objects or surfaces in come
+from the renderer of road scenes (roadscenes, for the models mobile-detector and mobile-segmenter,
+which have exits of their own). The folder named by --out holds the checkpoint while the training
+runs and the model at the end. Run again with the same options, an interrupted training resumes
+where it stopped; Ctrl-C saves first. --snapshot writes the model as the last checkpoint has it.
 
 Examples:
   dapdee train --model roadsigns --data roadsigns --out my_signs
   dapdee train --model vgg16-cifar --data cifar10:DIR --epochs 60 --out vgg16-cifar10
   dapdee train --model resnet18 --exits 4 --data folder:DIR --size 128x128 --out my_resnet
   dapdee train --model mobile-detector --data roadscenes --out my_detector
+  dapdee train --model mobile-segmenter --data roadscenes --out my_segmenter
 To train only the backbone, for comparison: the same command with --exit-weights 0,0,0,1.
 """
 
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
     from dapdee_ros.training.task import TrainingTask
     from dapdee_ros.training.training import Training
 
-SUMMARY = "train a network with exits: a detector, or a classifier on your own folders of images"
+SUMMARY = "train a network with exits: detector, segmenter, or classifier on your own images"
 
 SCENES = "roadscenes"
-"""The data that detectors are trained on."""
+"""The data that detectors and segmenters are trained on."""
 
 _OF_RECIPE = (
     "epochs",
@@ -87,16 +88,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         required=True,
-        help="roadsigns, vgg16-cifar, alexnet-cifar, a torchvision name, or mobile-detector",
+        help="roadsigns, vgg16-cifar, alexnet-cifar, a torchvision name, mobile-detector, or "
+        "mobile-segmenter",
     )
     add("--data", required=True, help="roadsigns, cifar10:DIR, folder:DIR or roadscenes")
     add("--out", required=True, type=Path, help="the model folder to create")
     add("--name", help="the model's name (default: that of the folder)")
-    add("--epochs", type=int, help="epochs (default 30; detector 60)")
-    add("--batch-size", type=int, help="frames per step (default 128; detector 32)")
-    add("--optimiser", choices=("sgd", "adamw"), help="(default sgd; detector adamw)")
-    add("--learning-rate", type=float, help="highest of the cycle (default 0.1; detector 0.002)")
-    add("--weight-decay", type=float, help="(default 0.0005; detector 0.05)")
+    add("--epochs", type=int, help="epochs (default 30; detector 60, segmenter 40)")
+    add("--batch-size", type=int, help="frames per step (default 128; detector 32, segmenter 16)")
+    add("--optimiser", choices=("sgd", "adamw"), help="(default sgd; on road scenes adamw)")
+    add(
+        "--learning-rate",
+        type=float,
+        help="highest of the cycle (default 0.1; on road scenes 0.002)",
+    )
+    add("--weight-decay", type=float, help="(default 0.0005; on road scenes 0.05)")
     add("--label-smoothing", type=float, help="(default 0.05)")
     add("--argument", action="append", default=[], help="for the network's builder: NAME=VALUE")
     add("--taps", help="nodes with the exits before the deepest, from the input on: a,b,c")
@@ -117,7 +123,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--distillation",
         type=float,
-        help="weight of learning from the deepest exit (default 0; detector 0.5)",
+        help="weight of learning from the deepest exit (default 0; detector 0.5, segmenter 0.1)",
     )
     add("--cutout", type=int, help="side of a square covered in each frame (pixels)")
     add(
@@ -142,14 +148,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start-scale",
         type=float,
         help="start with frames shrunk to this share of their side, which is faster: full frames "
-        "come after 60 %% of the steps (default 1, detector 0.8; the network must take smaller "
-        "frames)",
+        "come after 60 %% of the steps (default 1, detector 0.8, segmenter 0.6; the network must "
+        "take smaller frames)",
     )
     add(
         "--average-decay",
         type=float,
         help="store a moving average of the weights, this share of which stays at every step "
-        "(default 0: the weights themselves; detector 0.998)",
+        "(default 0: the weights themselves; on road scenes 0.998)",
     )
     add(
         "--cycles",
@@ -239,15 +245,15 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.training.checkpoint import CHECKPOINT_FILE, CheckpointError
     from dapdee_ros.training.training import DivergedError, Training
 
-    detection = args.data == SCENES
-    recipe = _recipe(args, detection)
+    scenes = args.data == SCENES
+    recipe = _recipe(args, scenes)
     if args.threads:
         torch.set_num_threads(args.threads)
     _prepare_folders(args)
     checkpoint = args.out / CHECKPOINT_FILE
     try:
         torch.manual_seed(recipe.seed)
-        plan = _detector(args, recipe) if detection else _classifier(args, recipe)
+        plan = _on_scenes(args, recipe) if scenes else _classifier(args, recipe)
         weights = recipe.exit_weights
         if weights is not None and len(weights) != plan.model.exits:
             raise CommandError(
@@ -299,15 +305,17 @@ class _Plan:
     model: Network
     task: TrainingTask
     source: DataSource | RenderedScenes
+    labels: tuple[str, ...]
     architecture: dict[str, Any]
     identity: dict[str, Any]
     card_task: dict[str, Any]
     began: dict[str, Any] = field(default_factory=dict)
 
 
-def _recipe(args: argparse.Namespace, detection: bool) -> Recipe:
+def _recipe(args: argparse.Namespace, scenes: bool) -> Recipe:
     """The recipe that the options describe, checked."""
-    from dapdee_ros.training.recipe import DETECTION_RECIPE, Recipe
+    from dapdee_ros.exits.networks import SEGMENTERS
+    from dapdee_ros.training.recipe import DETECTION_RECIPE, SEGMENTATION_RECIPE, Recipe
 
     for option in (
         "epochs",
@@ -322,17 +330,18 @@ def _recipe(args: argparse.Namespace, detection: bool) -> Recipe:
             raise CommandError(f"{_option(option)} must be at least 1, got {value}")
     if args.workers < 0:
         raise CommandError(f"--workers must be at least 0, got {args.workers}")
-    if detection:
+    if scenes:
         useless = [name for name in _CLASSIFIERS_ONLY if getattr(args, name)]
         if useless:
             raise CommandError(
-                f"{', '.join(map(_option, useless))}: for classifiers only, {SCENES} trains a "
-                "detector"
+                f"{', '.join(map(_option, useless))}: for classifiers only, {SCENES} trains "
+                "detectors and segmenters"
             )
     given = {name: getattr(args, name) for name in _OF_RECIPE}
     given = {name: value for name, value in given.items() if value is not None}
+    usual = SEGMENTATION_RECIPE if args.model in SEGMENTERS else DETECTION_RECIPE
     recipe = replace(
-        DETECTION_RECIPE if detection else Recipe(),
+        usual if scenes else Recipe(),
         exit_weights=_numbers(args.exit_weights, "--exit-weights"),
         bf16=not args.no_bf16,
         **given,
@@ -444,35 +453,45 @@ def _classifier(args: argparse.Namespace, recipe: Recipe) -> _Plan:
         identity["start_from"] = [card.model_id for card in cards]
         began = {"started_from": [{"model_id": card.model_id, **card.provenance} for card in cards]}
     task = ClassificationTraining(source, recipe, model.exits)
-    return _Plan(model, task, source, architecture, identity, {"name": CLASSIFICATION}, began)
+    card_task = {"name": CLASSIFICATION}
+    return _Plan(model, task, source, source.labels, architecture, identity, card_task, began)
 
 
-def _detector(args: argparse.Namespace, recipe: Recipe) -> _Plan:
-    """A detector for rendered road scenes.
+def _on_scenes(args: argparse.Namespace, recipe: Recipe) -> _Plan:
+    """A detector or a segmenter for rendered road scenes.
 
     Raises:
-        BuilderError: if there is no such detector.
+        BuilderError: if there is no such network.
     """
-    from dapdee_ros.datasets.roadscenes import DEFAULT_SIZE
+    from dapdee_ros.datasets.roadscenes import DEFAULT_SIZE, SURFACES
     from dapdee_ros.datasets.scene_source import RenderedScenes
-    from dapdee_ros.exits.networks import build_detector, detection_task, detector_architecture
+    from dapdee_ros.exits.networks import (
+        SEGMENTERS,
+        build_exit_network,
+        detection_task,
+        exit_architecture,
+        segmentation_task,
+    )
     from dapdee_ros.training.detection import DetectionTraining
+    from dapdee_ros.training.segmentation import SegmentationTraining
 
     source = RenderedScenes(
         args.size or DEFAULT_SIZE, args.frames_per_epoch or 2_000, args.held_out_frames or 2_000
     )
-    architecture = detector_architecture(
-        args.model, len(source.labels), _builder_arguments(args.argument)
-    )
-    model = build_detector(architecture, source.size, source.mean, source.std)
+    segments = args.model in SEGMENTERS
+    labels = SURFACES if segments else source.labels
+    architecture = exit_architecture(args.model, len(labels), _builder_arguments(args.argument))
+    model = build_exit_network(architecture, source.size, source.mean, source.std)
     identity = {
         "architecture": architecture,
         "data": args.data,
         "size": list(source.size),
         "frames_per_epoch": source.frames_per_epoch(),
     }
-    task = DetectionTraining(source, recipe, model.exits, args.workers)
-    return _Plan(model, task, source, architecture, identity, detection_task())
+    kind = SegmentationTraining if segments else DetectionTraining
+    task = kind(source, recipe, model.exits, args.workers)
+    card_task = segmentation_task() if segments else detection_task()
+    return _Plan(model, task, source, labels, architecture, identity, card_task)
 
 
 class _Stopper:
@@ -550,7 +569,7 @@ def _finish(args: argparse.Namespace, training: Training, plan: _Plan, folder: P
         model,
         name=args.name or folder.resolve().name,
         architecture=plan.architecture,
-        labels=source.labels,
+        labels=plan.labels,
         mean=source.mean,
         std=source.std,
         exit_quality=quality,

@@ -37,7 +37,7 @@ from dapdee_ros.exits.gates import Calibration
 from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.exits.model_folder_writer import write_model_folder
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
-from dapdee_ros.exits.networks import DETECTORS, Network, build_detector
+from dapdee_ros.exits.networks import EXIT_NETWORKS, Network, build_exit_network
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.graph.runner import GraphRunner
 from dapdee_ros.graph.trace import ModelFails, TracedModel, trace
@@ -138,11 +138,11 @@ def build_network(
     """A network with fresh weights from its description, of whatever kind that is.
 
     Raises:
-        BuilderError: as ``build_multi_exit`` and ``build_detector`` do.
+        BuilderError: as ``build_multi_exit`` and ``build_exit_network`` do.
         GraphError: likewise.
     """
-    detector = architecture.get("builder") in DETECTORS
-    build = build_detector if detector else build_multi_exit
+    has_exits = architecture.get("builder") in EXIT_NETWORKS
+    build = build_exit_network if has_exits else build_multi_exit
     return build(architecture, input_size, mean, std)
 
 

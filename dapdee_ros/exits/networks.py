@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,28 @@ from torch import Tensor, nn
 from dapdee_ros.exits.builders import BuilderError
 from dapdee_ros.exits.detector import EXITS, STRIDES, MobileDetector
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
+from dapdee_ros.exits.segmenter import EXITS as SEGMENTER_EXITS
+from dapdee_ros.exits.segmenter import SIDE_STEP, MobileSegmenter
 
-DETECTORS: Mapping[str, Callable[..., nn.Module]] = {"mobile-detector": MobileDetector}
+
+class _Kind(NamedTuple):
+    """A network with exits of its own, how many, and what its frames' sides are multiples of."""
+
+    make: Callable[..., nn.Module]
+    exits: int
+    side_step: int
+
+
+DETECTORS: Mapping[str, _Kind] = {"mobile-detector": _Kind(MobileDetector, EXITS, STRIDES[-1])}
 """Detectors with exits of their own, by name; all have the layout of YOLOX and ``STRIDES``."""
+
+SEGMENTERS: Mapping[str, _Kind] = {
+    "mobile-segmenter": _Kind(MobileSegmenter, SEGMENTER_EXITS, SIDE_STEP)
+}
+"""Segmenters with exits of their own, by name; all put out logits."""
+
+EXIT_NETWORKS: Mapping[str, _Kind] = {**DETECTORS, **SEGMENTERS}
+"""All networks with exits of their own."""
 
 
 class ExitNetwork(nn.Module):
@@ -55,44 +74,46 @@ Network = MultiExit | ExitNetwork
 """What can be trained and stored: it takes uint8 ``(B, H, W, 3)``."""
 
 
-def detector_architecture(
-    builder: str, classes: int, arguments: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The description from which ``build_detector`` rebuilds a network."""
+def exit_architecture(builder: str, classes: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The description from which ``build_exit_network`` rebuilds a network."""
     return {"builder": builder, "classes": classes, "arguments": dict(arguments)}
 
 
-def build_detector(
+def build_exit_network(
     architecture: Mapping[str, Any],
     input_size: tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],
 ) -> ExitNetwork:
-    """A detector with fresh weights from its description.
+    """A network with exits of its own and fresh weights, from its description.
 
     Raises:
-        BuilderError: if there is no such detector, it does not take these arguments, or frames of
+        BuilderError: if there is no such network, it does not take these arguments, or frames of
             that size.
     """
     try:
         name, classes = architecture["builder"], int(architecture["classes"])
         arguments = architecture["arguments"]
-        if name not in DETECTORS:
-            raise BuilderError(f"no detector called {name!r}: there are {', '.join(DETECTORS)}")
-        network = DETECTORS[name](classes, **arguments)
+        if name not in EXIT_NETWORKS:
+            raise BuilderError(
+                f"no network with exits of its own called {name!r}: there are "
+                f"{', '.join(EXIT_NETWORKS)}"
+            )
+        kind = EXIT_NETWORKS[name]
+        network = kind.make(classes, **arguments)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, BuilderError):
             raise
         raise BuilderError(
-            f"the detector cannot be built from {dict(architecture)}: "
+            f"the network cannot be built from {dict(architecture)}: "
             f"{type(error).__name__}: {error}"
         ) from error
-    if any(side % STRIDES[-1] or side < 1 for side in input_size):
+    if any(side % kind.side_step or side < 1 for side in input_size):
         raise BuilderError(
-            f"{name} takes frames whose sides are multiples of {STRIDES[-1]} pixels, got "
+            f"{name} takes frames whose sides are multiples of {kind.side_step} pixels, got "
             f"{input_size[0]}x{input_size[1]}: choose another --size"
         )
-    return ExitNetwork(network, EXITS, input_size=input_size, mean=mean, std=std)
+    return ExitNetwork(network, kind.exits, input_size=input_size, mean=mean, std=std)
 
 
 def detection_task(score: float = 0.05) -> dict[str, Any]:
@@ -102,3 +123,8 @@ def detection_task(score: float = 0.05) -> dict[str, Any]:
         score: least score of a box.
     """
     return {"name": "detection", "decoder": "yolox", "strides": list(STRIDES), "score": score}
+
+
+def segmentation_task() -> dict[str, Any]:
+    """The task of the segmenters in ``SEGMENTERS``, as a model's card holds it."""
+    return {"name": "segmentation", "decoder": "logits", "cell_px": 2}

@@ -12,6 +12,9 @@ from dapdee_ros.exits.mobile_blocks import Stage, conv
 STRIDE = 4
 """Pixels from one place of the logits to the next, of every exit."""
 
+SIDE_STEP = 32
+"""The sides of frames are multiples of it, in pixels: the stride of the coarsest map."""
+
 EXITS = 3
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from dapdee_ros.datasets.frame_source import UNLABELLED
 from dapdee_ros.datasets.roadscenes import SURFACES, RoadScenes
-from dapdee_ros.exits.segmentation_loss import SegmentationLoss, soft_iou
 from dapdee_ros.exits.segmenter import EXITS, STRIDE, MobileSegmenter
 from dapdee_ros.graph.trace import trace
 from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
+from dapdee_ros.training.segmentation_loss import SegmentationLoss, soft_iou
 
 CLASSES = 3
 

@@ -1,0 +1,61 @@
+"""Training a segmenter on rendered scenes: the joint loss of the exits, their mean IoU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dapdee_ros.datasets.roadscenes import SURFACES, SceneFrame
+from dapdee_ros.datasets.scene_source import RenderedScenes
+from dapdee_ros.exits.networks import segmentation_task
+from dapdee_ros.exits.segmenter import SIDE_STEP
+from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
+from dapdee_ros.training.losses import rising_weights
+from dapdee_ros.training.recipe import Recipe
+from dapdee_ros.training.scenes import SceneTraining
+from dapdee_ros.training.segmentation_loss import SegmentationLoss
+
+_TARGET_STEP = 2
+"""Every second row and column of the truth: half the logits' stride, a quarter of the work."""
+
+
+class SegmentationTraining(SceneTraining):
+    """What ``Training`` needs to train a segmenter; see ``TrainingTask``.
+
+    Args:
+        source: frames with their class maps.
+        recipe: how to train.
+        exits: how many exits the network has.
+        workers: processes that render frames beside the training; with 0 it does so itself.
+    """
+
+    quality_name = Segmenter.quality_name
+
+    def __init__(
+        self, source: RenderedScenes, recipe: Recipe, exits: int, workers: int = 1
+    ) -> None:
+        weights = recipe.exit_weights or rising_weights(exits)
+        loss = SegmentationLoss(weights, distillation=recipe.distillation)
+        super().__init__(source, recipe, loss, SIDE_STEP, workers)
+
+    def target_of(self, frames: Sequence[SceneFrame]) -> Tensor:
+        """The frames' class maps, uint8 ``(B, H / 2, W / 2)``."""
+        maps = np.stack([frame.class_map for frame in frames])
+        return torch.from_numpy(maps[:, ::_TARGET_STEP, ::_TARGET_STEP].copy())
+
+    def truth_of(self, frame: SceneFrame) -> ClassMap:
+        """The frame's class map as a segmenter would answer."""
+        return ClassMap(frame.class_map)
+
+    def task(self, shapes: Sequence[tuple[int, ...]]) -> Segmenter:
+        """A segmenter of the renderer's surfaces."""
+        of_exits = [[shape] for shape in shapes]
+        return Segmenter(SURFACES, segmentation_task(), of_exits, self.source.size)
+
+    def loss_of(self, outputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
+        """The joint loss of the exits' logits."""
+        loss: Tensor = self.loss(outputs, target.to(outputs[0].device))
+        return loss
