@@ -275,7 +275,10 @@ def test_a_detector_is_trained_and_its_state_can_be_had_on_the_way(
         (("--average-decay", "1"), "--average-decay must be from 0 to below 1, got 1.0"),
         (("--average-decay", "0.9", "--cycles", "2"), "both average weights: choose one"),
         (("--workers", "-1"), "--workers must be at least 0, got -1"),
-        (("--model", "resnet18"), "no detector called 'resnet18': there are mobile-detector"),
+        (
+            ("--model", "resnet18"),
+            "no network with exits of its own called 'resnet18': there are mobile-detector",
+        ),
     ],
 )
 def test_options_that_no_detector_has(

@@ -14,7 +14,7 @@ from torch import nn
 from dapdee_ros.datasets.scene_source import RenderedScenes
 from dapdee_ros.exits.builders import BuilderError
 from dapdee_ros.exits.model_folder import half_precision, load_model, load_module, save_model
-from dapdee_ros.exits.networks import build_detector, detection_task, detector_architecture
+from dapdee_ros.exits.networks import build_exit_network, detection_task, exit_architecture
 from dapdee_ros.tasks.task import task_of
 from dapdee_ros.training.averaging import MovingAverage
 from dapdee_ros.training.detection import DetectionTraining, truth_of
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.training
 
 SIZE = (96, 128)
 SMALL = {"widths": [8, 8, 16, 16, 16], "blocks": [0, 1, 0, 0], "neck": 8, "predictor": 8}
-ARCHITECTURE = detector_architecture("mobile-detector", 12, SMALL)
+ARCHITECTURE = exit_architecture("mobile-detector", 12, SMALL)
 RECIPE = replace(DETECTION_RECIPE, epochs=2, batch_size=4, start_scale=0.5)
 
 
@@ -36,7 +36,7 @@ def source() -> RenderedScenes:
 def training(out: Path, recipe: Recipe = RECIPE, workers: int = 0) -> Training:
     torch.manual_seed(recipe.seed)
     data = source()
-    model = build_detector(ARCHITECTURE, data.size, data.mean, data.std)
+    model = build_exit_network(ARCHITECTURE, data.size, data.mean, data.std)
     task = DetectionTraining(data, recipe, model.exits, workers)
     return Training(model, task, recipe, out, {"data": "roadscenes"})
 
@@ -147,7 +147,7 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_a_detector_is_stored_with_its_task_and_runs_from_there(tmp_path: Path) -> None:
     data = source()
     torch.manual_seed(1)
-    model = build_detector(ARCHITECTURE, data.size, data.mean, data.std).eval()
+    model = build_exit_network(ARCHITECTURE, data.size, data.mean, data.std).eval()
     model.load_state_dict(half_precision(model.state_dict()), strict=False)
     card = save_model(
         tmp_path,
@@ -179,11 +179,16 @@ def test_a_detector_is_stored_with_its_task_and_runs_from_there(tmp_path: Path) 
 
 def test_what_cannot_be_built_is_refused() -> None:
     with pytest.raises(BuilderError, match="multiples of 32 pixels, got 100x128"):
-        build_detector(ARCHITECTURE, (100, 128), (0.4,) * 3, (0.2,) * 3)
-    with pytest.raises(BuilderError, match="no detector called 'yolo': there are mobile-detector"):
-        build_detector({**ARCHITECTURE, "builder": "yolo"}, SIZE, (0.4,) * 3, (0.2,) * 3)
+        build_exit_network(ARCHITECTURE, (100, 128), (0.4,) * 3, (0.2,) * 3)
+    with pytest.raises(
+        BuilderError,
+        match="no network with exits of its own called 'yolo': there are mobile-detector",
+    ):
+        build_exit_network({**ARCHITECTURE, "builder": "yolo"}, SIZE, (0.4,) * 3, (0.2,) * 3)
     with pytest.raises(BuilderError, match="unexpected keyword argument 'depth'"):
-        build_detector({**ARCHITECTURE, "arguments": {"depth": 2}}, SIZE, (0.4,) * 3, (0.2,) * 3)
+        build_exit_network(
+            {**ARCHITECTURE, "arguments": {"depth": 2}}, SIZE, (0.4,) * 3, (0.2,) * 3
+        )
 
 
 def test_the_moving_average_by_hand() -> None:

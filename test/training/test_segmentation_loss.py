@@ -17,6 +17,11 @@ from dapdee_ros.training.segmentation_loss import SegmentationLoss, soft_iou
 CLASSES = 3
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)  # several wait for each other on a busy machine
+
+
 def truth_of(*rows: list[int]) -> Tensor:
     return torch.tensor([rows], dtype=torch.uint8)
 

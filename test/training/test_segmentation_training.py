@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,11 +26,16 @@ pytestmark = pytest.mark.training
 SIZE = (64, 96)
 SMALL = {"widths": [8, 8, 16, 16, 16], "blocks": [0, 1, 0, 0], "neck": 8, "heads": [8, 8, 8]}
 ARCHITECTURE = exit_architecture("mobile-segmenter", len(SURFACES), SMALL)
-RECIPE = replace(SEGMENTATION_RECIPE, epochs=6, batch_size=4, learning_rate=0.02, start_scale=1.0)
+RECIPE = replace(SEGMENTATION_RECIPE, epochs=4, batch_size=4, learning_rate=0.02, start_scale=1.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)  # several wait for each other on a busy machine
 
 
 def task(frames: int = 48) -> SegmentationTraining:
-    return SegmentationTraining(RenderedScenes(SIZE, frames, held_out_frames=20), RECIPE, 3, 0)
+    return SegmentationTraining(RenderedScenes(SIZE, frames, held_out_frames=10), RECIPE, 3, 0)
 
 
 def test_its_frames_are_rendered_with_every_second_pixel_of_the_truth() -> None:
@@ -53,17 +57,17 @@ def test_a_short_training_makes_a_model_that_answers_as_it_was_evaluated(tmp_pat
     before = scenes.evaluated(network, part=False, bf16=False)
     recipe = replace(RECIPE, average_decay=0.0)
     training = Training(network, scenes, recipe, tmp_path / "made", {"data": "roadscenes"})
-    assert list(training.run())[-1].step == 6 * 12
+    assert list(training.run())[-1].step == 4 * 12
     trained = training.trained()
     quality = scenes.evaluated(trained, part=False, bf16=False)
-    assert len(quality) == 3 and min(quality) > max(before) + 0.05
+    assert len(quality) == 3 and min(quality) > max(before) + 0.03
     out = tmp_path / "made"
     card = save_model(
         out, trained, name="made", architecture=ARCHITECTURE, labels=SURFACES, mean=data.mean,
         std=data.std, exit_quality=quality, quality_data="test", provenance={},
         task=segmentation_task(),
     )  # fmt: skip
-    assert os.path.getsize(out / "model.onnx") < 1e6
+    assert (out / "model.onnx").stat().st_size < 1e6
     runnable = load_runnable(out, "onnxruntime")
     answers = task_of(card)
     _, stored = load_module(out)
