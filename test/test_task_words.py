@@ -30,7 +30,8 @@ def speakers(word: str) -> list[str]:
 # Backbones of classifiers, their training and calibration; an operator's name, a torchvision
 # argument; the messages' own fields; names of earlier versions.
 CLASSES = {
-    "cli/calibrate.py", "cli/import_.py", "exits/builders.py", "exits/calibration.py",
+    "bags/shown_answers.py", "cli/calibrate.py", "cli/import_.py", "exits/builders.py",
+    "exits/calibration.py",
     "exits/card.py", "training/detection_loss.py", "exits/detector.py", "exits/gates.py",
     "training/losses.py", "exits/multi_exit.py", "training/segmentation_loss.py",
     "exits/segmenter.py", "training/classification.py", "training/detection.py",

@@ -14,6 +14,7 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typest
 from rosbags.typesys.store import Typestore
 
 from dapdee_ros.bags.errors import BagError
+from dapdee_ros.bags.foxglove_types import DEFINITIONS
 from dapdee_ros.former_names import FORMER_SCENE_TRUTH
 
 OWN_PACKAGE = "dapdee_ros"
@@ -56,6 +57,8 @@ def message_types() -> Typestore:
         )
     for path in found:
         _register_file(store, path, f"{OWN_PACKAGE}/msg/{path.stem}")
+    for kind, definition in DEFINITIONS.items():
+        store.register(get_types_from_msg(definition, kind))
     return store
 
 
@@ -101,11 +104,16 @@ def require_type(kind: str) -> Typestore:
 def new_message(kind: str, **fields: Any) -> Any:
     """A message of a known type, ready to be written.
 
-    Numbers, texts and sequences of them that are not given are 0 or empty, as in ROS.
+    Fields that are not given are 0 or empty, as in ROS.
+
+    Raises:
+        BagError: if the type's definition is not found.
     """
     store = message_types()
+    if kind not in store.fielddefs:
+        require_type(kind)
     for name, (node, what) in store.fielddefs[kind][1]:
-        if name not in fields and node.name in ("BASE", "SEQUENCE"):
+        if name not in fields:
             fields[name] = _empty(node.name, what)
     return store.types[kind](**fields)
 
@@ -114,7 +122,11 @@ def _empty(node: str, what: Any) -> Any:
     """What a field holds that nothing was said of: ``what`` is rosbags' word for its type."""
     if node == "BASE":
         return {"string": "", "bool": False}.get(what[0], 0)
+    if node == "NAME":
+        return new_message(what)
     inner, of = what[0]
+    if node == "ARRAY":
+        return np.zeros(what[1], of[0]) if inner.name == "BASE" else [new_message(of)] * what[1]
     plain = inner.name == "BASE" and of[0] != "string"
     return np.zeros(0, of[0]) if plain else []
 
@@ -149,6 +161,9 @@ def _nested_name(description: Any) -> str | None:
 def _message_folders(package: str) -> list[Path]:
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
     folders = [Path(prefix) / "share" / package / "msg" for prefix in [*prefixes, sys.prefix]]
+    sources = Path(__file__).resolve().parents[2]
     if package == OWN_PACKAGE:
-        folders.append(Path(__file__).resolve().parents[2] / "msg")
+        folders.append(sources / "msg")
+    else:
+        folders.append(sources / "tools" / package / "msg")
     return folders

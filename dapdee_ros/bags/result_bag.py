@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from dapdee_ros.bags.frames import BagFrame, FrameStore
 from dapdee_ros.bags.message_types import (
-    IMAGE,
     INFERENCE_RESULT,
     LINK_QUALITY,
     PARTITION_PLAN,
@@ -19,7 +18,9 @@ from dapdee_ros.bags.message_types import (
     new_message,
 )
 from dapdee_ros.bags.replayed_run import ReplayedFrame, ReplayedRun
+from dapdee_ros.bags.shown_answers import INFO_TOPICS, TOPICS_OF, infos, mono8, shown
 from dapdee_ros.bags.writer import BagWriter, offered_qos
+from dapdee_ros.core.frames import Place
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.plan import NO_CODEC
@@ -27,7 +28,7 @@ from dapdee_ros.simulation.outcomes import DecidedPlan
 from dapdee_ros.tasks.task import NO_ANSWER, Task, task_of
 
 TOPICS = {"inference": INFERENCE_RESULT, "plan": PARTITION_PLAN, "link_quality": LINK_QUALITY}
-"""Topics of a result bag with their types; named as those of the nodes."""
+"""Topics of every result bag with their types; named as those of the nodes."""
 
 _CAR_ID = ""  # a bag's images do not name their car
 _SECOND_NS = 1_000_000_000
@@ -66,14 +67,22 @@ def write_result_bag(
         frame = store.frames[replayed.index]
         log_ns = frame.log_ns + round(replayed.outcome.result.latency_s * _SECOND_NS)
         messages.append((log_ns, "/inference", _result(replayed, frame, task)))
+        header = _header(frame.stamp_ns, frame.frame_id)
+        on_edge = replayed.outcome.result.place is Place.EDGE
+        for name, message in shown(replayed.answer, card.labels, header, on_edge=on_edge).items():
+            messages.append((log_ns, f"/{name}", message))
+    first = store.frames[0]
+    for name, message in infos(card.name, card.labels, _header(first.stamp_ns)).items():
+        messages.append((first.log_ns, f"/{name}", message))
     for decided in run.plans:
         stamp_ns = stamp_clock.at(decided.at_s)
         messages.append((log_clock.at(decided.at_s), "/plan", _plan(decided, stamp_ns, run, card)))
     for at_s, link in run.links:
         messages.append((log_clock.at(at_s), "/link_quality", _link(link, stamp_clock.at(at_s))))
     with BagWriter(path, storage) as writer:
-        for name, kind in TOPICS.items():
-            writer.add_topic(f"/{name}", kind, offered_qos(latched=name == "plan"))
+        for name, kind in (TOPICS | TOPICS_OF[task.name] | INFO_TOPICS).items():
+            latched = name == "plan" or name in INFO_TOPICS
+            writer.add_topic(f"/{name}", kind, offered_qos(latched=latched))
         for log_ns, topic, message in sorted(messages, key=lambda entry: entry[0]):
             writer.write(topic, log_ns, message)
 
@@ -106,21 +115,7 @@ def _answer(task: Task, answer: Any, header: Any) -> dict[str, Any]:
         name: np.array(value, NO_ANSWER[name].dtype) if isinstance(value, tuple) else value
         for name, value in task.fields(answer).items()
     }
-    return fields | {"class_map": _mono8(fields["class_map"], header)}
-
-
-def _mono8(class_map: NDArray[np.uint8], header: Any) -> Any:
-    """A class map as an image message, an empty one for no answer."""
-    height, width = class_map.shape
-    return new_message(
-        IMAGE,
-        header=header,
-        height=height,
-        width=width,
-        encoding="mono8" if class_map.size else "",
-        step=width,
-        data=class_map.reshape(-1),
-    )
+    return fields | {"class_map": mono8(fields["class_map"], header)}
 
 
 def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task) -> Any:

@@ -215,7 +215,11 @@ def test_the_result_bag_holds_the_run_on_the_frames_own_stamps(
         for connection, log_ns, data in reader.messages():
             message = reader.deserialize(data, connection.msgtype)
             found.setdefault(connection.topic, []).append((log_ns, message))
-    assert set(found) == {"/inference", "/plan", "/link_quality"}
+    assert set(found) == {
+        "/inference", "/plan", "/link_quality", "/classification", "/vision_info", "/label_info"
+    }  # fmt: skip
+    best = [message.results[0].class_id for _, message in found["/classification"]]
+    assert best == [str(message.class_id) for _, message in found["/inference"]]
     stamps = {frame.stamp_ns: frame for frame in store.frames}
     for (log_ns, result), replayed in zip(found["/inference"], done.frames, strict=True):
         stamp = result.header.stamp
