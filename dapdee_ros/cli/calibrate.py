@@ -1,9 +1,9 @@
 """Measure a model's exits, gates and codecs on held-out frames and write its calibration.json.
 
-Per exit: its accuracy and the temperature that calibrates its confidence. Per gate exit, later exit
-and threshold: the share of frames that stop at the gate, and the accuracy over all frames when
-those end there and the others at the later exit. Per codec and boundary worth sending: encoded
-bytes, time, and how many answers it changes.
+Per exit: its quality (accuracy, or a detector's mAP) and what calibrates its confidence. Per gate
+exit, later exit and threshold: the share of frames that stop at the gate, and the quality over all
+frames when those end there and the others at the later exit. Per codec and boundary worth sending:
+encoded bytes, time, and how many answers it changes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
-    from dapdee_ros.datasets.split import Split
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dapdee_ros.datasets.scene_source import RenderedScenes
+    from dapdee_ros.datasets.split import DataSource
     from dapdee_ros.exits.card import ModelCard
+    from dapdee_ros.exits.codec_calibration import Comparison
     from dapdee_ros.exits.codec_losses import CodecLosses
     from dapdee_ros.exits.gates import Calibration
     from dapdee_ros.exits.networks import Network
@@ -28,19 +35,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--model", required=True, help="a model folder, or the name of a model")
-    add("--data", required=True, help="roadsigns, cifar10:DIR or folder:DIR")
-    add("--frames", type=int, default=10_000, help="for roadsigns (default 10000)")
+    add("--data", required=True, help="roadsigns, cifar10:DIR, folder:DIR or roadscenes")
+    add(
+        "--frames",
+        type=int,
+        help="of rendered data (default 10000 for roadsigns, 4000 for roadscenes)",
+    )
     add(
         "--max-loss",
         type=float,
         default=0.005,
-        help="accuracy loss that the table allows (default 0.005)",
+        help="loss of quality that the table allows (default 0.005)",
     )
     add(
         "--codec-frames",
         type=int,
-        default=1000,
-        help="how many of the frames to measure codecs on, one thread; 0: none (default 1000)",
+        help="how many of the frames to measure codecs on, one thread; 0: none (default 1000, of a "
+        "detector 200)",
     )
     add(
         "--codecs",
@@ -51,32 +62,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, write, and print the table."""
-    from dataclasses import replace
-
     from dapdee_ros.cli.optional_packages import require_torch
 
     require_torch("calibrating a model")
     import torch
 
     from dapdee_ros.codecs import CodecError
+    from dapdee_ros.datasets.scene_source import SCENES, RenderedScenes
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.engines.engine import EngineError
-    from dapdee_ros.exits.calibration import calibrate
     from dapdee_ros.exits.card import CALIBRATION_FILE, ModelFolderError, find_model
+    from dapdee_ros.exits.gates import CalibrationError
     from dapdee_ros.exits.model_folder import load_module
     from dapdee_ros.exits.model_folder_writer import json_bytes
     from dapdee_ros.files import require_folder, write_whole
-    from dapdee_ros.training.classification import logits_of
+    from dapdee_ros.tasks.detection import Detector
+    from dapdee_ros.tasks.task import task_of
 
-    if args.frames < 1:
+    if args.frames is not None and args.frames < 1:
         raise CommandError(f"--frames must be at least 1, got {args.frames}")
     if not 0 <= args.max_loss <= 1:
         raise CommandError(
             f"--max-loss is a share of the frames, 0 to 1, got {args.max_loss:g}; for a percentage "
             f"divide by 100 (half a per cent is 0.005)"
         )
-    if args.codec_frames < 0:
+    if args.codec_frames is not None and args.codec_frames < 0:
         raise CommandError(f"--codec-frames must be at least 0, got {args.codec_frames}")
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -84,7 +95,19 @@ def run(args: argparse.Namespace) -> int:
         folder = require_folder(find_model(args.model))
         # Replacing a calibration of other weights is the purpose of this command.
         card, model = load_module(folder, with_calibration=False)
-        source = open_data(args.data, size=card.input_size, held_out_frames=args.frames)
+        detector = card.task["name"] == Detector.name
+        if detector != (args.data == SCENES):
+            raise CommandError(
+                f"{folder} is for {card.task['name']}: {SCENES} is for detection, all other data "
+                "for classification"
+            )
+        source: DataSource | RenderedScenes
+        if detector:
+            source = RenderedScenes(card.input_size, held_out_frames=args.frames or 4_000)
+        else:
+            source = open_data(
+                args.data, size=card.input_size, held_out_frames=args.frames or 10_000
+            )
     except (DataError, EngineError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
     if source.labels != card.labels or source.size != card.input_size:
@@ -93,6 +116,38 @@ def run(args: argparse.Namespace) -> int:
             f"{card.input_size} "
             f"frames, {args.data} has {len(source.labels)} {source.labels[:3]}... in {source.size}"
         )
+    names = args.codecs.split(",") if args.codecs else None
+    try:
+        if isinstance(source, RenderedScenes):
+            calibration = _calibrated_detector(card, model, source, args.codec_frames, names)
+        else:
+            calibration = _calibrated_classifier(card, model, source, args.codec_frames, names)
+    except CodecError as error:
+        raise CommandError(f"{error}; or choose others with --codecs") from error
+    except CalibrationError as error:
+        raise CommandError(str(error)) from error
+    path = folder / CALIBRATION_FILE
+    write_whole(path, json_bytes(calibration.to_dict()))
+    print(f"wrote {path} ({calibration.data})")
+    print_table(calibration, args.max_loss, task_of(card).quality_name)
+    print_codecs(card.dag, calibration.codecs)
+    return 0
+
+
+def _calibrated_classifier(
+    card: ModelCard,
+    model: Network,
+    source: DataSource,
+    codec_frames: int | None,
+    codecs: list[str] | None,
+) -> Calibration:
+    from dataclasses import replace
+
+    import numpy as np
+
+    from dapdee_ros.exits.calibration import ClassesCompared, calibrate
+    from dapdee_ros.training.classification import logits_of
+
     frames = source.calibration()
     calibration = calibrate(
         logits_of(model, frames.images),
@@ -100,44 +155,94 @@ def run(args: argparse.Namespace) -> int:
         model_id=card.model_id,
         data=frames.description,
     )
-    if args.codec_frames:
-        names = args.codecs.split(",") if args.codecs else None
-        try:
-            codecs = _measure_codecs(card, model, frames, args.codec_frames, names)
-        except CodecError as error:
-            raise CommandError(f"{error}; or choose others with --codecs") from error
-        calibration = replace(calibration, codecs=codecs)
-    path = folder / CALIBRATION_FILE
-    write_whole(path, json_bytes(calibration.to_dict()))
-    print(f"wrote {path} ({calibration.data})")
-    print_table(calibration, args.max_loss)
-    print_codecs(card.dag, calibration.codecs)
-    return 0
+    count = min(1_000 if codec_frames is None else codec_frames, len(frames))
+    if not count:
+        return calibration
+    # Spread evenly: stored ones may be sorted by class.
+    some = np.linspace(0, len(frames) - 1, count).astype(int)
+    labels = frames.labels[some]
+    measured = _measure_codecs(
+        model, frames.images[some], lambda number: ClassesCompared(labels), codecs
+    )
+    return replace(calibration, codecs=measured)
+
+
+def _calibrated_detector(
+    card: ModelCard,
+    model: Network,
+    source: RenderedScenes,
+    codec_frames: int | None,
+    codecs: list[str] | None,
+) -> Calibration:
+    import sys
+    from dataclasses import replace
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from dapdee_ros.tasks.task import task_of
+    from dapdee_ros.training.detection import truth_of
+    from dapdee_ros.training.gate_calibration import BoxesCompared, calibrate_detector
+    from dapdee_ros.training.scenes import answers_of
+
+    task = task_of(card)
+    frames = source.calibration()
+    bar = tqdm(
+        (frames[place] for place in range(len(frames))),
+        total=len(frames),
+        desc="exits",
+        unit="frame",
+        file=sys.stderr,
+    )
+    answers, truths = answers_of(model, task, bar, truth_of)
+    calibration = calibrate_detector(
+        answers,
+        truths,
+        evaluator=task.evaluator,
+        size=card.input_size,
+        model_id=card.model_id,
+        data=frames.description,
+    )
+    count = min(200 if codec_frames is None else codec_frames, len(frames))
+    if not count:
+        return calibration
+    some = [frames[place] for place in range(count)]
+    shown = [truth_of(frame) for frame in some]
+    measured = _measure_codecs(
+        model,
+        np.stack([frame.image for frame in some]),
+        lambda number: BoxesCompared(
+            lambda output: task.decode([output], number), shown, task.evaluator
+        ),
+        codecs,
+    )
+    return replace(calibration, codecs=measured)
 
 
 def _measure_codecs(
-    card: ModelCard, model: Network, frames: Split, count: int, names: list[str] | None
+    model: Network,
+    images: NDArray[np.uint8],
+    compare: Callable[[int], Comparison],
+    names: list[str] | None,
 ) -> CodecLosses:
-    """Codecs on some of the frames, spread evenly: stored ones may be sorted by class."""
+    """What codecs cost on some frames, uint8 ``(N, H, W, 3)``."""
     import sys
 
-    import numpy as np
     import torch
     from tqdm import tqdm
 
     from dapdee_ros.exits.codec_calibration import CODECS, measure_codecs
     from dapdee_ros.exits.model_folder import runner_of
 
-    some = np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)
     threads = torch.get_num_threads()
     # Times of codecs are compared with the network's, and codecs have one thread.
     torch.set_num_threads(1)
     try:
-        with tqdm(total=len(some), desc="codecs", unit="frame", file=sys.stderr) as bar:
+        with tqdm(total=len(images), desc="codecs", unit="frame", file=sys.stderr) as bar:
             return measure_codecs(
                 runner_of(model),
-                frames.images[some],
-                frames.labels[some],
+                images,
+                compare,
                 codecs=names or CODECS,
                 progress=lambda done: bar.update(done) and None,
             )
@@ -145,10 +250,10 @@ def _measure_codecs(
         torch.set_num_threads(threads)
 
 
-def print_table(calibration: Calibration, max_loss: float) -> None:
+def print_table(calibration: Calibration, max_loss: float, quality_name: str) -> None:
     """Exits, and for each gate the threshold that stops most frames within ``max_loss``."""
     deepest = len(calibration.exit_quality)
-    print("exit  accuracy  temperature")
+    print(f"exit  {quality_name:>8}  temperature")
     rows = zip(calibration.exit_quality, calibration.temperatures, strict=True)
     for number, (accuracy, temperature) in enumerate(rows, start=1):
         print(f"{number:4d}  {100 * accuracy:6.2f} %  {temperature:11.3f}")
@@ -172,7 +277,7 @@ def print_codecs(dag: ModelDag, codecs: CodecLosses) -> None:
     """For each boundary and codec the bytes and what the deepest exit that can follow loses."""
     if not codecs.tensors:
         return
-    print(f"codecs: mean bytes and accuracy lost at the exit named, of {codecs.frames} frames")
+    print(f"codecs: mean bytes and quality lost at the exit named, of {codecs.frames} frames")
     names = list(codecs.tensors)
     print(f"{'boundary':24} exit  f32 bytes" + "".join(f"{name:>15}" for name in names))
     for node in dag.nodes:

@@ -33,6 +33,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from dapdee_ros.datasets.scene_source import SCENES
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
     from dapdee_ros.training.training import Training
 
 SUMMARY = "train a network with exits: detector, segmenter, or classifier on your own images"
-
-SCENES = "roadscenes"
-"""The data that detectors and segmenters are trained on."""
 
 _OF_RECIPE = (
     "epochs",

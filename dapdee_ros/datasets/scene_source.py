@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from dapdee_ros.datasets.roadscenes import CLASSES, DEFAULT_SIZE, RoadScenes, SceneFrame
 
+SCENES = "roadscenes"
+"""What this data is called on the command line."""
+
 _TRAIN_SEED, _HELD_OUT_SEED, _CALIBRATION_SEED = 1, 1_000_001, 1_000_002
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +107,24 @@ def calibrate(
         temperatures=temperatures,
         gates=gates,
     )
+
+
+class ClassesCompared:
+    """Compares the classes that logits ``(1, K)`` name with the true ones, int64 ``(N,)``."""
+
+    def __init__(self, labels: NDArray[np.int64]) -> None:
+        self._labels = labels
+        self._lost = self._won = 0
+
+    def add(self, frame: int, plain: NDArray[Any], coded: NDArray[Any]) -> None:
+        """Compare the logits of a frame."""
+        was, is_ = (logits.argmax() == self._labels[frame] for logits in (plain, coded))
+        self._lost += int(was and not is_)
+        self._won += int(is_ and not was)
+
+    def changes(self) -> tuple[int, int]:
+        """How many frames became wrong, and how many right."""
+        return self._lost, self._won
 
 
 def _ratio(hits: NDArray[np.bool_]) -> float:

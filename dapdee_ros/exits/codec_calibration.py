@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -84,10 +85,23 @@ def _is_boundary(dag: ModelDag, exit_number: int, name: str) -> bool:
         return False
 
 
+class Comparison(Protocol):
+    """Compares what an exit computes with and without a codec."""
+
+    def add(self, frame: int, plain: NDArray[Any], coded: NDArray[Any]) -> None:
+        """Compare the outputs for a frame."""
+
+    def changes(self) -> tuple[int, int]:
+        """How many frames were right without the codec and wrong with it, and the other way round.
+
+        Where frames are neither right nor wrong: as many as make the same change in quality.
+        """
+
+
 def measure_codecs(
     runner: GraphRunner,
     images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
+    compare: Callable[[int], Comparison],
     *,
     codecs: Sequence[str] = CODECS,
     clock: Callable[[], float] = time.perf_counter,
@@ -101,7 +115,7 @@ def measure_codecs(
     Args:
         runner: the model.
         images: uint8 ``(N, H, W, 3)``.
-        labels: int64 ``(N,)``.
+        compare: makes a comparison for an exit, of that number.
         codecs: names; image codecs take only the input, the others all but the input.
         clock: seconds.
         progress: called with 1 after each frame.
@@ -115,7 +129,7 @@ def measure_codecs(
     lossy = dict.fromkeys(_without_compression(codec) for codec in codecs if not is_lossless(codec))
     expected = {name: (dag.by_name[name].shape, dag.by_name[name].dtype) for name in exits}
     tallies = {
-        (codec, name): {number: [0, 0] for number in exits[name]}
+        (codec, name): {number: compare(number) for number in exits[name]}
         for codec in lossy
         for name in _tensors_for(codec, dag, tuple(exits))
     }
@@ -123,10 +137,9 @@ def measure_codecs(
     samples: dict[str, list[NDArray]] = {name: [] for name in exits}
     network_s: list[float] = []
     every_sink = [dag.exit_sink(number) for number in range(1, len(dag.exits) + 1)]
-    for frame, label in enumerate(labels):
+    for frame in range(len(images)):
         given = {dag.input: torch.from_numpy(images[frame : frame + 1])}
         plain = _run(runner, given, [*exits, *every_sink])
-        right = [plain[sink].argmax() == label for sink in every_sink]
         if frame in kept:
             for name in exits:
                 samples[name].append(plain[name])
@@ -136,10 +149,8 @@ def measure_codecs(
             back = decode(specs, data, codec, {name: expected[name]})
             sinks = [dag.exit_sink(number) for number in tally]
             coded = _run(runner, {name: torch.from_numpy(back[name])}, sinks)
-            for (number, changed), sink in zip(tally.items(), sinks, strict=True):
-                hit = coded[sink].argmax() == label
-                changed[0] += int(right[number - 1] and not hit)
-                changed[1] += int(hit and not right[number - 1])
+            for comparison, sink in zip(tally.values(), sinks, strict=True):
+                comparison.add(frame, plain[sink], coded[sink])
         progress(1)
     whole_s = median(network_s)
 
@@ -150,12 +161,12 @@ def measure_codecs(
             round(found.mean_bytes, 1),
             round(found.encode_s / whole_s, 6),
             round(found.decode_s / whole_s, 6),
-            {n: (changed[0], changed[1]) for n, changed in tally.items()}
+            {number: comparison.changes() for number, comparison in tally.items()}
             or dict.fromkeys(exits[name], (0, 0)),
         )
 
     return CodecLosses(
-        len(labels),
+        len(images),
         {codec: {n: coded_tensor(codec, n) for n in names} for codec, names in coded_by.items()},
     )
 

@@ -22,7 +22,8 @@ class CodedTensor(NamedTuple):
             calibrated; the ratio carries over to a car and to an edge server with their profiles.
         decode_share: the same for decoding it.
         changes: for each exit that can follow from this tensor alone: how many frames were right
-            without the codec and wrong with it, and how many the other way round.
+            without the codec and wrong with it, and how many the other way round; of a task whose
+            answers are neither, as many as make the same change in quality.
     """
 
     coded_bytes: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,8 @@ class Calibration:
         temperatures: for each exit the number its logits are divided by before the softmax.
         gates: curves by gate exit (1 to N - 1).
         codecs: sizes, times and losses of codecs at boundaries; empty until measured.
+        confidences: of tasks whose confidence is calibrated otherwise than by a temperature, for
+            each exit the weights that make it; empty for others.
     """
 
     model_id: str
@@ -79,6 +82,7 @@ class Calibration:
     temperatures: tuple[float, ...]
     gates: Mapping[int, GateCurve]
     codecs: CodecLosses = field(default_factory=CodecLosses)
+    confidences: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         exits = len(self.exit_quality)
@@ -86,6 +90,14 @@ class Calibration:
             raise CalibrationError(
                 f"a calibration needs a quality and a temperature for each exit, got {exits} "
                 f"and {len(self.temperatures)}"
+            )
+        if self.confidences and (
+            len(self.confidences) != exits
+            or not all(math.isfinite(weight) for of in self.confidences for weight in of)
+        ):
+            raise CalibrationError(
+                f"{exits} exits need finite weights of their confidences each, got "
+                f"{self.confidences}"
             )
         if not all(t > 0 for t in self.temperatures):
             raise CalibrationError(f"temperatures must be positive, got {self.temperatures}")
@@ -167,6 +179,7 @@ class Calibration:
                 for gate, curve in self.gates.items()
             },
             "codecs": self.codecs.to_dict(),
+            **({"confidences": [list(of) for of in self.confidences]} if self.confidences else {}),
         }
 
     @classmethod
@@ -194,6 +207,7 @@ class Calibration:
                     for gate, curve in values["gates"].items()
                 },
                 codecs=CodecLosses.from_dict(values.get("codecs", {})),
+                confidences=tuple(_floats(of) for of in values.get("confidences", ())),
             )
         except CalibrationError:
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 from dapdee_ros.tasks.average_precision import DetectionEvaluator
 from dapdee_ros.tasks.decoders import DECODER_OPTIONS, Candidates, Layout, make_decoder
+from dapdee_ros.tasks.detection_confidence import (
+    FEATURES,
+    decidedness,
+    features_of,
+    probability,
+)
 from dapdee_ros.tasks.options import OptionError, Options
 from dapdee_ros.tasks.truth import true_objects
 
@@ -35,6 +41,7 @@ class Detections:
         boxes: float32 ``(n, 4)``: left, top, right, bottom in pixels of the network's input.
         scores: float32 ``(n,)``, 0 to 1.
         class_ids: int32 ``(n,)``.
+        sure: how sure the exit is of them, if it is calibrated; it does not travel.
 
     >>> found = Detections(np.array([[0, 0, 4, 8]]), np.array([0.5]), np.array([2]))
     >>> len(found), found.boxes.dtype.name, found == Detections(*found.arrays)
@@ -44,6 +51,7 @@ class Detections:
     boxes: NDArray[Any] = field(default_factory=lambda: np.empty((0, 4), np.float32))
     scores: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.float32))
     class_ids: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int32))
+    sure: float | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in (("boxes", np.float32), ("scores", np.float32), ("class_ids", np.int32)):
@@ -99,6 +107,7 @@ class Detector:
         options: Mapping[str, Any],
         shapes: Sequence[Sequence[Sequence[int]]],
         size: tuple[int, int],
+        confidences: Sequence[Sequence[float]] = (),
     ) -> None:
         """Prepare.
 
@@ -109,6 +118,8 @@ class Detector:
                 ``most_boxes``: how many are kept, the best.
             shapes: of each exit's outputs.
             size: height and width of the network's input in pixels.
+            confidences: of each exit the weights of ``detection_confidence.FEATURES``; none if the
+                exits are not calibrated.
 
         Raises:
             OptionError: if an option is unknown or wrong, or does not fit the outputs.
@@ -118,8 +129,14 @@ class Detector:
             raise OptionError(f"a detector has no options {unknown}; it has {list(OPTIONS)}")
         if not labels:
             raise OptionError("a detector needs the names of its classes (--labels)")
+        if confidences and {len(of) for of in confidences} != {len(FEATURES)}:
+            raise OptionError(
+                f"the exits' confidences have {[len(of) for of in confidences]} weights, expected "
+                f"{len(FEATURES)} each: calibrate the model again"
+            )
         self.labels = tuple(labels)
         self._size = size
+        self._confidences = tuple(confidences)
         numbers = Options(options)
         self.score = numbers.share("score", SCORE)
         self._iou = numbers.share("iou", IOU)
@@ -137,7 +154,12 @@ class Detector:
         given = [np.asarray(output, np.float32) for output in outputs]
         with np.errstate(all="ignore"):
             found = self._decode[exit_number - 1](given, self.score)
-        return self._suppressed(found)
+        answer = self._suppressed(found)
+        if not self._confidences:
+            return answer
+        features = features_of(answer.boxes, answer.scores, self._size)
+        sure = probability(self._confidences[exit_number - 1], features)
+        return replace(answer, sure=sure)
 
     def _suppressed(self, found: Candidates) -> Detections:
         import cv2
@@ -158,14 +180,12 @@ class Detector:
         return Detections(boxes[kept], np.minimum(scores[kept], 1), class_ids[kept])
 
     def confidence(self, answer: Detections) -> float:
-        """How far the boxes' scores are from undecided, weighted by the scores; 0 for no box.
+        """The calibrated confidence of an answer that was decoded here.
 
-        A shallow exit that finds nothing may have missed something.
+        Of any other, and without a calibration: how far the boxes' scores are from undecided,
+        weighted by the scores; 0 for no box.
         """
-        if not len(answer):
-            return 0.0
-        scores = answer.scores
-        return float((scores * np.abs(2 * scores - 1)).sum() / scores.sum())
+        return decidedness(answer.scores) if answer.sure is None else answer.sure
 
     def record(self, answer: Detections | None) -> Any:
         """``[class, score, left, top, right, bottom]`` of each box, to 1e-4 and 0.01 pixels."""
@@ -196,7 +216,7 @@ class Detector:
 
     def in_source(self, answer: Detections, to_source: ToSource) -> Detections:
         """The same objects with their boxes in pixels of the image."""
-        return Detections(to_source(answer.boxes), answer.scores, answer.class_ids)
+        return replace(answer, boxes=to_source(answer.boxes))
 
     def answer_in(self, message: Any) -> Detections | None:
         """What the message says, whether or not this model could; None if its lists disagree."""

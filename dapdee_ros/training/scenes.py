@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -145,6 +145,24 @@ class SceneTraining(ABC):
                     found = task.decode([rows[place : place + 1]], number)
                     evaluators[number - 1].add(found, truth)
         return tuple(round(evaluator.quality(), 6) for evaluator in evaluators)
+
+
+def answers_of(
+    model: nn.Module,
+    task: Task,
+    frames: Iterable[SceneFrame],
+    truth_of: Callable[[SceneFrame], Any],
+) -> tuple[list[list[Any]], list[Any]]:
+    """What every exit, shallowest first, answers to some frames; and what these show."""
+    answers: list[list[Any]] = []
+    truths: list[Any] = []
+    for outputs, some in _outputs_of(model, frames, bf16=False):
+        answers = answers or [[] for _ in outputs]
+        for place, frame in enumerate(some):
+            truths.append(truth_of(frame))
+            for number, rows in enumerate(outputs, start=1):
+                answers[number - 1].append(task.decode([rows[place : place + 1]], number))
+    return answers, truths
 
 
 def _outputs_of(

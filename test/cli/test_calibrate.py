@@ -7,6 +7,7 @@ import pytest
 from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import read_card
 from dapdee_ros.exits.codec_losses import CodecLosses
+from dapdee_ros.tasks.task import task_of
 
 pytestmark = pytest.mark.training
 
@@ -63,3 +64,30 @@ def test_a_model_or_data_that_does_not_fit_is_named(
     assert "--codec-frames must be at least 0" in capsys.readouterr().err
     assert main([*command, "--codecs", "u8,u9"]) == 2
     assert "there is no codec 'u9'" in capsys.readouterr().err
+
+
+def test_a_detector_is_calibrated_by_its_boxes(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "detector"
+    options = [
+        "train", "--model", "mobile-detector", "--data", "roadscenes", "--size", "96x128",
+        "--argument", "widths=[8,8,8,16,16]", "--argument", "blocks=[0,0,0,0]",
+        "--argument", "neck=8", "--argument", "predictor=8", "--epochs", "1", "--batch-size", "4",
+        "--frames-per-epoch", "8", "--held-out-frames", "8", "--threads", "1", "--out", str(out),
+    ]  # fmt: skip
+    assert main(options) == 0
+    command = ["calibrate", "--model", str(out), "--data", "roadscenes", "--frames", "24"]
+    assert main([*command, "--threads", "1", "--codec-frames", "2"]) == 0
+    assert "exit       mAP  temperature" in capsys.readouterr().out
+    card = read_card(out)
+    calibration = card.calibration
+    assert calibration is not None
+    assert (calibration.frames, sorted(calibration.gates)) == (12, [1, 2])
+    assert len(calibration.confidences) == 3
+    assert calibration.codecs.frames == 2
+    assert set(calibration.codecs.tensors["jpeg"]) == {"image"}
+    assert task_of(card).name == "detection"
+    for folder, data in ((out, "roadsigns"), (trained, "roadscenes")):
+        assert main(["calibrate", "--model", str(folder), "--data", data, "--frames", "8"]) == 2
+        assert "roadscenes is for detection, all other data for" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import torch
 
 from dapdee_ros.codecs import decode, encode
 from dapdee_ros.datasets.roadsigns import RoadSigns
+from dapdee_ros.exits.calibration import ClassesCompared
 from dapdee_ros.exits.codec_calibration import boundaries_to_measure, measure_codecs
 from dapdee_ros.exits.codec_losses import CodecLosses
 from dapdee_ros.exits.model_folder import LoadedModel, load_model
@@ -33,7 +34,14 @@ def frames(model: LoadedModel) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def losses(model: LoadedModel, frames: tuple[np.ndarray, np.ndarray]) -> CodecLosses:
     seen: list[int] = []
-    found = measure_codecs(model.runner, *frames, codecs=CODECS, progress=seen.append)
+    images, labels = frames
+    found = measure_codecs(
+        model.runner,
+        images,
+        lambda number: ClassesCompared(labels),
+        codecs=CODECS,
+        progress=seen.append,
+    )
     assert sum(seen) == FRAMES
     return found
 
