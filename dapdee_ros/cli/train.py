@@ -73,7 +73,6 @@ _CLASSIFIERS_ONLY = (
     "taps",
     "exits",
     "exits_only",
-    "start_from",
     "branch_width",
     "branch_grid",
     "no_flip",
@@ -414,7 +413,6 @@ def _classifier(args: argparse.Namespace, recipe: Recipe) -> _Plan:
     from dapdee_ros.exits.card import CLASSIFICATION
     from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
     from dapdee_ros.training.classification import ClassificationTraining
-    from dapdee_ros.training.starting_point import start_from
 
     if args.taps and args.exits:
         raise CommandError("give --taps or --exits, not both")
@@ -445,11 +443,7 @@ def _classifier(args: argparse.Namespace, recipe: Recipe) -> _Plan:
         "size": list(source.size),
         "frames_per_epoch": source.frames_per_epoch(),
     }
-    began: dict[str, Any] = {}
-    if args.start_from:
-        cards = start_from(args.start_from, model, architecture)
-        identity["start_from"] = [card.model_id for card in cards]
-        began = {"started_from": [{"model_id": card.model_id, **card.provenance} for card in cards]}
+    began = _start(args, model, architecture, identity)
     task = ClassificationTraining(source, recipe, model.exits)
     card_task = {"name": CLASSIFICATION}
     return _Plan(model, task, source, source.labels, architecture, identity, card_task, began)
@@ -459,7 +453,8 @@ def _on_scenes(args: argparse.Namespace, recipe: Recipe) -> _Plan:
     """A detector or a segmenter for rendered road scenes.
 
     Raises:
-        BuilderError: if there is no such network.
+        BuilderError, EngineError, ModelFolderError: if the network cannot be had.
+        CommandError: if there are no scenes of that seed.
     """
     from dapdee_ros.datasets.roadscenes import DEFAULT_SIZE, SURFACES
     from dapdee_ros.datasets.scene_source import RenderedScenes
@@ -473,9 +468,15 @@ def _on_scenes(args: argparse.Namespace, recipe: Recipe) -> _Plan:
     from dapdee_ros.training.detection import DetectionTraining
     from dapdee_ros.training.segmentation import SegmentationTraining
 
-    source = RenderedScenes(
-        args.size or DEFAULT_SIZE, args.frames_per_epoch or 2_000, args.held_out_frames or 2_000
-    )
+    try:
+        source = RenderedScenes(
+            args.size or DEFAULT_SIZE,
+            args.frames_per_epoch or 2_000,
+            args.held_out_frames or 2_000,
+            recipe.seed,
+        )
+    except ValueError as error:
+        raise CommandError(f"--seed: {error}") from error
     segments = args.model in SEGMENTERS
     labels = SURFACES if segments else source.labels
     architecture = exit_architecture(args.model, len(labels), _builder_arguments(args.argument))
@@ -486,10 +487,27 @@ def _on_scenes(args: argparse.Namespace, recipe: Recipe) -> _Plan:
         "size": list(source.size),
         "frames_per_epoch": source.frames_per_epoch(),
     }
+    began = _start(args, model, architecture, identity)
     kind = SegmentationTraining if segments else DetectionTraining
     task = kind(source, recipe, model.exits, args.workers)
     card_task = segmentation_task() if segments else detection_task()
-    return _Plan(model, task, source, labels, architecture, identity, card_task)
+    return _Plan(model, task, source, labels, architecture, identity, card_task, began)
+
+
+def _start(
+    args: argparse.Namespace,
+    model: Network,
+    architecture: dict[str, Any],
+    identity: dict[str, Any],
+) -> dict[str, Any]:
+    """Give the model the weights of those that it starts from; how these came about."""
+    from dapdee_ros.training.starting_point import start_from
+
+    if not args.start_from:
+        return {}
+    cards = start_from(args.start_from, model, architecture)
+    identity["start_from"] = [card.model_id for card in cards]
+    return {"started_from": [{"model_id": card.model_id, **card.provenance} for card in cards]}
 
 
 class _Stopper:

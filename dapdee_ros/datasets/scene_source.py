@@ -11,6 +11,7 @@ SCENES = "roadscenes"
 """What this data is called on the command line."""
 
 _TRAIN_SEED, _HELD_OUT_SEED, _CALIBRATION_SEED = 1, 1_000_001, 1_000_002
+_LAST_SEED = 999_999
 
 
 class SceneSeries:
@@ -69,7 +70,25 @@ class RenderedScenes:
         size: tuple[int, int] = DEFAULT_SIZE,
         frames_per_epoch: int = 2_000,
         held_out_frames: int = 2_000,
+        seed: int = 0,
     ) -> None:
+        """Prepare.
+
+        Args:
+            size: height and width of the frames in pixels.
+            frames_per_epoch: how many frames ``train`` gives.
+            held_out_frames: how many frames to evaluate on, and to calibrate on.
+            seed: of the frames to train on, so that a model trained further sees others; those to
+                evaluate and to calibrate on are always the same.
+
+        Raises:
+            ValueError: if the seed is out of range.
+        """
+        if not 0 <= seed <= _LAST_SEED:
+            raise ValueError(
+                f"road scenes to train on have seeds from 0 to {_LAST_SEED}, got {seed}"
+            )
+        self._seed = _TRAIN_SEED + seed
         self.size = size
         self._frames_per_epoch = frames_per_epoch
         self._held_out_frames = held_out_frames
@@ -81,7 +100,7 @@ class RenderedScenes:
     def train(self, epoch: int, size: tuple[int, int] | None = None) -> SceneSeries:
         """Frames to train on in this epoch (from 0), at another size if one is given."""
         count = self._frames_per_epoch
-        return SceneSeries(_TRAIN_SEED, size or self.size, epoch * count, count)
+        return SceneSeries(self._seed, size or self.size, epoch * count, count)
 
     def held_out(self) -> SceneSeries:
         """Frames to evaluate a model on."""

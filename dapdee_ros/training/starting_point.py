@@ -12,13 +12,14 @@ from torch import Tensor
 from dapdee_ros.exits.card import ModelCard, ModelFolderError
 from dapdee_ros.exits.model_folder import COUNTER, architecture_in, load_module, load_weights
 from dapdee_ros.exits.multi_exit import MultiExit
+from dapdee_ros.exits.networks import Network
 
 # What the names of the weights of exits before the deepest begin with, their place following.
 _BRANCHES = "branches."
 
 
 def start_from(
-    folders: Sequence[Path | str], model: MultiExit, architecture: Mapping[str, Any]
+    folders: Sequence[Path | str], model: Network, architecture: Mapping[str, Any]
 ) -> list[ModelCard]:
     """Put the weights of stored models into a network of the same layers, to train it further.
 
@@ -49,9 +50,10 @@ def start_from(
                     f"{card.path} cannot be started from: its {key} is {its[key]}, "
                     f"here it is {architecture[key]}"
                 )
-        if not isinstance(stored, MultiExit):
-            raise ModelFolderError(f"{card.path} cannot be started from: it is no classifier")
-        own = _weights_for(model, stored, its["branch"] == architecture["branch"])
+        if isinstance(model, MultiExit) and isinstance(stored, MultiExit):
+            own = _weights_for(model, stored, its["branch"] == architecture["branch"])
+        else:
+            own = {k: v for k, v in stored.state_dict().items() if not k.endswith(COUNTER)}
         # One at a time, so that a message names the folder that does not fit.
         load_weights(model, {**built, **own}, str(card.path))
         for name, tensor in own.items():

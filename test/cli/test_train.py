@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from dapdee_ros.cli.main import main
+from dapdee_ros.datasets.scene_source import RenderedScenes
 from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import read_card
 from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, load_module
@@ -267,6 +269,20 @@ def test_a_detector_is_trained_and_its_state_can_be_had_on_the_way(
     assert card.provenance["recipe"]["optimiser"] == "adamw"
 
 
+def test_a_detector_is_trained_further_on_other_frames(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(_detector_options(first)) == 0
+    still = ("--start-from", str(first), "--learning-rate", "0", "--average-decay", "0")
+    assert main(_detector_options(second, *still, "--seed", "1")) == 0
+    one, two = (load_module(folder)[1] for folder in (first, second))
+    for (name, a), (_, b) in zip(one.named_parameters(), two.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+    (began,) = read_card(second).provenance["started_from"]
+    assert began["model_id"] == read_card(first).model_id
+    own, other = (RenderedScenes(seed=seed).train(0)[0].image for seed in (0, 1))
+    assert not np.array_equal(own, other)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -274,6 +290,7 @@ def test_a_detector_is_trained_and_its_state_can_be_had_on_the_way(
         (("--size", "100x96"), "multiples of 32 pixels, got 100x96"),
         (("--average-decay", "1"), "--average-decay must be from 0 to below 1, got 1.0"),
         (("--average-decay", "0.9", "--cycles", "2"), "both average weights: choose one"),
+        (("--seed", "1000000"), "--seed: road scenes to train on have seeds from 0 to 999999, got"),
         (("--workers", "-1"), "--workers must be at least 0, got -1"),
         (
             ("--model", "resnet18"),
