@@ -127,4 +127,5 @@ def detection_task(score: float = 0.05) -> dict[str, Any]:
 
 def segmentation_task() -> dict[str, Any]:
     """The task of the segmenters in ``SEGMENTERS``, as a model's card holds it."""
-    return {"name": "segmentation", "decoder": "logits", "cell_px": 2}
+    # On road scenes cells of two pixels alone would cost three points of mean IoU.
+    return {"name": "segmentation", "decoder": "logits", "cell_px": 1}

@@ -18,8 +18,8 @@ from dapdee_ros.training.recipe import Recipe
 from dapdee_ros.training.scenes import SceneTraining
 from dapdee_ros.training.segmentation_loss import SegmentationLoss
 
-_TARGET_STEP = 2
-"""Every second row and column of the truth: half the logits' stride, a quarter of the work."""
+_PIXEL_STEP = 2
+"""Half the logits' stride."""
 
 
 class SegmentationTraining(SceneTraining):
@@ -38,13 +38,12 @@ class SegmentationTraining(SceneTraining):
         self, source: RenderedScenes, recipe: Recipe, exits: int, workers: int = 1
     ) -> None:
         weights = recipe.exit_weights or rising_weights(exits)
-        loss = SegmentationLoss(weights, distillation=recipe.distillation)
+        loss = SegmentationLoss(weights, distillation=recipe.distillation, pixel_step=_PIXEL_STEP)
         super().__init__(source, recipe, loss, SIDE_STEP, workers)
 
     def target_of(self, frames: Sequence[SceneFrame]) -> Tensor:
-        """The frames' class maps, uint8 ``(B, H / 2, W / 2)``."""
-        maps = np.stack([frame.class_map for frame in frames])
-        return torch.from_numpy(maps[:, ::_TARGET_STEP, ::_TARGET_STEP].copy())
+        """The frames' class maps, uint8 ``(B, H, W)``."""
+        return torch.from_numpy(np.stack([frame.class_map for frame in frames]))
 
     def truth_of(self, frame: SceneFrame) -> ClassMap:
         """The frame's class map as a segmenter would answer."""

@@ -66,6 +66,25 @@ def test_a_rare_class_counts_for_the_overlap_as_much_as_a_common_one() -> None:
     assert float(SegmentationLoss((1.0,))([missed], truth)) > 0.5
 
 
+def test_a_part_of_the_pixels_draws_borders_to_no_side() -> None:
+    loss = SegmentationLoss((1.0,), pixel_step=2)
+    columns = torch.arange(32.0)
+
+    def of_borders(moved_px: float) -> float:
+        """The loss of maps with borders at even and odd places, answered with all moved."""
+        total = 0.0
+        for border_px in (14, 15, 16, 17):
+            truth = (columns >= border_px).to(torch.uint8).expand(1, 32, 32)
+            right = 4 * torch.arange(8.0) + 2 - (border_px + moved_px)
+            logits = torch.stack([-right, right])[None, :, None].expand(1, 2, 8, 8)
+            total += float(loss([logits], truth))
+        return total
+
+    left, right = of_borders(-1.0), of_borders(1.0)
+    assert left == pytest.approx(right, rel=0.02)
+    assert of_borders(0.0) < 0.9 * min(left, right)
+
+
 def test_pixels_that_nobody_knows_teach_nothing() -> None:
     truth = torch.full((1, 4, 4), UNLABELLED, dtype=torch.uint8)
     logits = torch.randn(1, CLASSES, 4, 4, requires_grad=True)
