@@ -294,9 +294,10 @@ def _measure(args: argparse.Namespace, home: Path) -> int:
     print("| cut | codec | bytes | compressed | mAP | mAP50 | mAP lost |\n" + "| --- " * 7 + "|")
     for row in rows:
         cut = row["boundary"][0] + (f" + {n} more" if (n := len(row["boundary"]) - 1) else "")
+        lost = round(whole[0] - row["mAP"], 4) + 0.0  # no minus before a zero
         print(
             f"| {cut} | {row['codec']} | {row['bytes']} | {row['compressed_bytes'] or '-'} "
-            f"| {row['mAP']:.4f} | {row['mAP50']:.4f} | {whole[0] - row['mAP']:.4f} |"
+            f"| {row['mAP']:.4f} | {row['mAP50']:.4f} | {lost:.4f} |"
         )
     exact = [row for row in rows if row["codec"] == "f32"]
     apart = max(max(abs(row["mAP"] - whole[0]), abs(row["mAP50"] - whole[1])) for row in exact)

@@ -56,7 +56,7 @@ def measure_beside(card: ModelCard) -> Beside:
     from dapdee_ros.tasks.task import task_of
 
     task = task_of(card)
-    return Beside(car_parts(card, task), edge_parts(task))
+    return Beside(car_parts(card, task), edge_parts(card, task))
 
 
 def with_overhead(profile: DeviceProfile, beside: Beside, side: str) -> DeviceProfile:

@@ -40,7 +40,7 @@ def measured_profile(model: RunnableModel, threads: int, side: str) -> DevicePro
     def complete(profile: DeviceProfile) -> DeviceProfile:
         card = model.card
         task = task_of(card)
-        overhead = car_overhead(card, task) if side == CAR else edge_overhead(task)
+        overhead = car_overhead(card, task) if side == CAR else edge_overhead(card, task)
         return replace(profile, overhead=overhead)
 
     return own_profile(model, threads, side=side, complete=complete)

@@ -1,6 +1,7 @@
 """What a frame costs this machine beside the network, measured by going its way with no link.
 
-Conversion, codec and messages are the real ones. What waking threads and the middleware's
+Conversion, codec and messages are the real ones, with an answer that the task makes of zeros: a
+class map is as large as any, of boxes there are none. What waking threads and the middleware's
 transport cost is not in it: that is learned from results.
 """
 
@@ -31,7 +32,7 @@ from dapdee_ros.nodes.conversions import (
 from dapdee_ros.nodes.images import image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.topics import message_layout
 from dapdee_ros.planning.overhead import Overhead
-from dapdee_ros.runtime.network_input import network_input
+from dapdee_ros.runtime.network_input import network_input, placement
 from dapdee_ros.tasks.task import Task
 
 BUDGET_S = 0.2
@@ -73,10 +74,14 @@ def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[s
     def load() -> None:
         network_input(image_to_rgb(deserialize_message(image, Image)), card.input_spec)
 
-    def publish() -> None:
-        _serialised(frame_result_to_message(_result(), Header(), task))
+    found = _usual_answer(card, task)
+    placed = placement(CAMERA_SIZE, card.input_spec)
 
-    answer = _serialised(tail_answer_to_message(_answer(), Header(), task))
+    def publish() -> None:
+        answer = task.in_source(found, placed.to_source)
+        _serialised(frame_result_to_message(_result(answer), Header(), task))
+
+    answer = _serialised(tail_answer_to_message(_answer(found), Header(), task))
 
     def receive() -> None:
         message_to_tail_answer(_read(answer, msg.InferenceResult), task)
@@ -93,14 +98,15 @@ def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[s
     }
 
 
-def edge_overhead(task: Task, budget_s: float = BUDGET_S) -> Overhead:
+def edge_overhead(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> Overhead:
     """What a frame costs the edge server: each that comes, and each byte of it.
 
     Args:
+        card: the model.
         task: the model's.
         budget_s: how long to measure.
     """
-    return edge_overhead_of(edge_parts(task, budget_s))
+    return edge_overhead_of(edge_parts(card, task, budget_s))
 
 
 def edge_overhead_of(parts: Mapping[str, Any]) -> Overhead:
@@ -109,12 +115,14 @@ def edge_overhead_of(parts: Mapping[str, Any]) -> Overhead:
     return Overhead(coming.fixed_s + parts["answer"], 0.0, coming.s_per_byte)
 
 
-def edge_parts(task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
+def edge_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
     """The edge server's overhead by what is done, as ``car_parts``."""
     share_s = budget_s / (1 + len(SIZES_BYTES))
 
+    found = _usual_answer(card, task)
+
     def publish() -> None:
-        _serialised(tail_answer_to_message(_answer(), Header(), task))
+        _serialised(tail_answer_to_message(_answer(found), Header(), task))
 
     def receiving(n_bytes: int) -> Callable[[], object]:
         data = _serialised(head_frame_to_message(_frame(n_bytes), Header()))
@@ -157,10 +165,17 @@ def _frame(n_bytes: int) -> HeadFrame:
     return HeadFrame(1, 1, 0.0, "model", 1, _CODEC, specs, data, context=Header())
 
 
-def _answer() -> TailAnswer:
-    return TailAnswer(1, 1, Status.OK, "", None, 1, 0.0, 0.0, 0.0)
+def _usual_answer(card: ModelCard, task: Task) -> Any:
+    """An answer as large as the deepest exit's usually are."""
+    outputs = [card.dag.by_name[name] for name in card.dag.exits[-1]]
+    zeros = [np.zeros(output.shape, output.dtype) for output in outputs]
+    return task.decode(zeros, len(card.dag.exits))
 
 
-def _result() -> FrameResult:
+def _answer(found: Any) -> TailAnswer:
+    return TailAnswer(1, 1, Status.OK, "", found, 1, 0.0, 0.0, 0.0)
+
+
+def _result(found: Any) -> FrameResult:
     plan = FramePlan(1, 1, (_NAME,))
-    return FrameResult(1, 1, plan, None, 1, Place.EDGE, "", 0.0, 0.0, 0.0, 0.0, 1, 1.0)
+    return FrameResult(1, 1, plan, found, 1, Place.EDGE, "", 0.0, 0.0, 0.0, 0.0, 1, 1.0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from builtin_interfaces.msg import Time
+from cli.test_import import segmenter
 
 import dapdee_ros.msg as msg
+from dapdee_ros.cli.main import main
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile, profile_to_message
@@ -32,7 +35,7 @@ def test_a_frame_s_way_is_measured_in_half_a_second() -> None:
     # An image of 640 by 480 is not converted in no time, nor a message built.
     assert 5e-5 < car.frame_s < 0.5
     assert 1e-6 < car.crossing_s < 0.1
-    edge = edge_overhead(TASK)
+    edge = edge_overhead(CARD, TASK)
     assert 1e-6 < edge.frame_s < 0.1
     for side in (car, edge):
         assert 0 <= side.s_per_byte < 1e-6
@@ -43,6 +46,16 @@ def test_every_piece_of_the_way_is_told_apart() -> None:
     parts = car_parts(CARD, TASK)
     assert set(parts) == {"image", "result", "answer", "message"}
     assert parts["image"] > parts["result"]
+
+
+def test_a_class_map_costs_more_than_a_class(tmp_path: Path) -> None:
+    path = segmenter().save(tmp_path / "net.onnx")
+    names = ["--labels", "road,car,person", "--out", str(tmp_path / "seg")]
+    assert main(["import", str(path), "--task", "segmentation", *names]) == 0
+    card = read_card(tmp_path / "seg")
+    parts, plain = car_parts(card, task_of(card)), car_parts(CARD, TASK)
+    # 307 kB for an image of 640 by 480, whatever the network's input.
+    assert parts["result"] > 1.5 * plain["result"]
 
 
 def test_a_profile_s_message_holds_it() -> None:
