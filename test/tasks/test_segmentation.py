@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from array import array
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dapdee_ros.codecs.class_maps import (
     MOST_BYTES,
@@ -172,6 +175,19 @@ def test_bytes_that_hold_no_map_are_no_answer(data: bytes, why: str) -> None:
     came = message(task, None, over_link=True)
     came.deflated_class_map = array("B", data)
     assert "no class map of 8x12" in task.misfit(task.answer_in(came))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=300), zipped=st.booleans())
+def test_bytes_that_hypothesis_thinks_up(data: bytes, zipped: bool) -> None:
+    given_bytes = zlib.compress(data) if zipped else data
+    task = segmenter(SCORES.shape)
+    came = message(task, None, over_link=True)
+    came.score, came.deflated_class_map = 0.5, array("B", given_bytes)
+    answer = task.answer_in(came) if given_bytes else None
+    if not task.misfit(answer):
+        assert answer is not None and answer.class_ids.tobytes() == data
+        assert set(data) <= {0, 1, 2} and len(data) == SIZE[0] * SIZE[1]
 
 
 def test_any_map_that_may_cross_the_link_fits_its_field() -> None:
