@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.datasets.frame_source import SourceError, SourceFrame
+from dapdee_ros.codecs.camera_file import camera_file_fault
+from dapdee_ros.datasets.frame_source import FileFrame, SourceError, SourceFrame
 from dapdee_ros.datasets.opencv_pictures import bgr_to_rgb, open_capture, quiet_cv2
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class DeviceSource:
             keeps the camera's own.
         rate_hz: rate requested from the camera, 0 keeps its own.
         retry_s: seconds between attempts to open a camera that has vanished.
+        files: take the camera's JPEGs as they are, if it delivers any; its size is then only
+            requested.
 
     Raises:
         SourceError: if there is no such camera or it delivers no image.
@@ -50,7 +53,9 @@ class DeviceSource:
         size: tuple[int, int] = (0, 0),
         rate_hz: float = 0.0,
         retry_s: float = 1.0,
+        files: bool = False,
     ) -> None:
+        self._files = files
         device = device.strip()
         self._device = f"/dev/video{device}" if device.isdecimal() else device
         self._size, self._asked_rate_hz, self._retry_s = size, rate_hz, retry_s
@@ -59,8 +64,9 @@ class DeviceSource:
 
         rate = float(capture.get(cv2.CAP_PROP_FPS))
         self.rate_hz = rate if 0 < rate < 1000 else None
-        height, width = self._newest.shape[:2]
-        self.description = f"camera {self._device}, {width}x{height}"
+        height, width = self._newest.image.shape[:2]
+        as_files = ", JPEG" if self._newest.file else ""
+        self.description = f"camera {self._device}, {width}x{height}{as_files}"
         self._fresh = True
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -69,7 +75,7 @@ class DeviceSource:
         )
         self._reader.start()
 
-    def _open(self) -> tuple[Any, NDArray[np.uint8]]:
+    def _open(self) -> tuple[Any, SourceFrame]:
         """Open the camera and take a first frame."""
         cv2 = quiet_cv2()
         if _ADDRESS.match(self._device):
@@ -93,6 +99,8 @@ class DeviceSource:
             ):
                 if value:
                     capture.set(wish, value)
+        if self._files and capture.isOpened():
+            _ask_for_files(capture)
         ok, bgr = capture.read() if capture.isOpened() else (False, None)
         if not ok or bgr is None:
             capture.release()
@@ -101,13 +109,22 @@ class DeviceSource:
                 "it is "
                 f"not a capture device; {_cameras_in_words()}"
             )
-        return capture, bgr_to_rgb(bgr, self._size)
+        if self._files and _file_in(bgr) is None:
+            # It delivers none: pixels, then.
+            _ask_for_pixels(capture)
+            ok, again = capture.read()
+            bgr = again if ok and again is not None else bgr
+        return capture, self._frame(bgr)
+
+    def _frame(self, read: NDArray[Any]) -> SourceFrame:
+        file = _file_in(read) if self._files else None
+        return SourceFrame(bgr_to_rgb(read, self._size)) if file is None else FileFrame(file)
 
     def _read_on(self, capture: Any) -> None:
         while not self._stop.is_set():
             ok, bgr = capture.read()
             if ok and bgr is not None:
-                self._keep(bgr_to_rgb(bgr, self._size))
+                self._keep(self._frame(bgr))
                 continue
             capture.release()
             if self._stop.is_set():
@@ -131,9 +148,9 @@ class DeviceSource:
             return capture
         return None
 
-    def _keep(self, image: NDArray[np.uint8]) -> None:
+    def _keep(self, frame: SourceFrame) -> None:
         with self._lock:
-            self._newest, self._fresh = image, True
+            self._newest, self._fresh = frame, True
 
     def __iter__(self) -> Iterator[SourceFrame | None]:
         return self
@@ -143,12 +160,41 @@ class DeviceSource:
             if not self._fresh:
                 return None
             self._fresh = False
-            return SourceFrame(self._newest)
+            return self._newest
 
     def close(self) -> None:
         """Release the camera."""
         self._stop.set()
         self._reader.join(timeout=2 * _TIMEOUT_MS / 1000)
+
+
+def _ask_for_files(capture: Any) -> None:
+    """Have a capture deliver what the camera sends, undecoded: a device as V4L2's MJPG."""
+    import cv2
+
+    if capture.getBackendName() == "V4L2":
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+        capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+    else:
+        capture.set(cv2.CAP_PROP_FORMAT, -1)
+
+
+def _ask_for_pixels(capture: Any) -> None:
+    """Take ``_ask_for_files`` back."""
+    import cv2
+
+    if capture.getBackendName() == "V4L2":
+        capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
+    else:
+        capture.set(cv2.CAP_PROP_FORMAT, cv2.CV_8UC3)
+
+
+def _file_in(read: NDArray[Any]) -> bytes | None:
+    """The JPEG that a capture delivered in place of an image, if that is what it is."""
+    if read.dtype != np.uint8 or min(read.shape[:2]) != 1:
+        return None
+    file = np.ascontiguousarray(read).reshape(-1)
+    return None if camera_file_fault(file) else file.tobytes()
 
 
 def _cameras_in_words() -> str:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.codecs.picture_file import read_picture
+
 UNLABELLED = 255
 """What a class map holds where nobody said what there is."""
 
@@ -59,10 +61,30 @@ class SourceFrame:
     Attributes:
         image: uint8 ``(H, W, 3)``, red, green, blue, contiguous.
         truth: what it shows, or None if nothing is known.
+        file: the JPEG that has these pixels, if the source has one and was asked for it.
     """
 
     image: NDArray[np.uint8]
     truth: Truth | None = None
+    file: bytes | None = None
+
+
+class FileFrame(SourceFrame):
+    """A frame that is a JPEG; decoded only if somebody wants its pixels.
+
+    Args:
+        file: the JPEG.
+    """
+
+    def __init__(self, file: bytes) -> None:
+        object.__setattr__(self, "file", file)
+        object.__setattr__(self, "truth", None)
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """Its pixels; raises PictureFileError if it cannot be decoded."""
+        assert self.file is not None
+        return read_picture(np.frombuffer(self.file, np.uint8))
 
 
 class FrameSource(Protocol):

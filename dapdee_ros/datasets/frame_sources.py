@@ -19,6 +19,7 @@ from dapdee_ros.datasets.opencv_pictures import bgr_to_rgb, open_capture, read_p
 from dapdee_ros.datasets.picture_files import (
     PICTURE_SUFFIXES,
     folders_in,
+    jpeg_of,
     pictures_in,
     what_is_missing,
 )
@@ -101,6 +102,7 @@ class FolderSource:
         loop: restart at the end.
         seed: of the order of labelled images.
         size: height and width to resize to; 0 keeps the image's.
+        files: whether frames hold their JPEG, where it has the pixels of the frame.
 
     Raises:
         SourceError: if there is no such folder, no image in it, or a class without a label.
@@ -117,7 +119,9 @@ class FolderSource:
         loop: bool = False,
         seed: int = 0,
         size: tuple[int, int] = (0, 0),
+        files: bool = False,
     ) -> None:
+        self._files = files
         if not folder.is_dir():
             raise SourceError(f"no folder {folder}: expected a folder with images")
         self._folder, self._loop, self._size = folder, loop, size
@@ -167,7 +171,9 @@ class FolderSource:
             if image is not None:
                 self._whole.add(path)
                 self._place += 1
-                return SourceFrame(image, None if label is None else Truth(label))
+                truth = None if label is None else Truth(label)
+                file = jpeg_of(path, image.shape[:2]) if self._files else None
+                return SourceFrame(image, truth, file)
             log.warning("%s is left out: %s", path, why or "it cannot be read as an image")
             # For good: a loop should not complain about it every time.
             del self._pictures[self._place]
@@ -187,6 +193,7 @@ def open_source(
     loop: bool = False,
     seed: int = 0,
     labels: Sequence[str] = (),
+    files: bool = False,
 ) -> FrameSource:
     """A source by its kind.
 
@@ -200,6 +207,7 @@ def open_source(
         loop: whether videos, images and data sets restart at their end.
         seed: of rendered scenes and of the order of labelled ``images``.
         labels: order of the classes of ``images``.
+        files: whether frames of a ``device`` and of ``images`` hold their JPEG, if they have one.
 
     Raises:
         SourceError: if it cannot be opened.
@@ -213,7 +221,7 @@ def open_source(
     if kind == "device":
         from dapdee_ros.datasets.camera_device import DeviceSource
 
-        return DeviceSource(device, size=size, rate_hz=rate_hz)
+        return DeviceSource(device, size=size, rate_hz=rate_hz, files=files)
     if not path:
         what = {"video": "video file", "images": "folder of images"}.get(kind, "data set")
         raise SourceError(f"source {kind!r} needs a path: that of the {what}")
@@ -224,4 +232,4 @@ def open_source(
         from dapdee_ros.datasets.labelled_source import LabelledSource
 
         return LabelledSource(kind, where, loop=loop, size=size)
-    return FolderSource(where, labels=labels, loop=loop, seed=seed, size=size)
+    return FolderSource(where, labels=labels, loop=loop, seed=seed, size=size, files=files)

@@ -7,6 +7,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
+from dapdee_ros.codecs.camera_file import camera_file_fault
+from dapdee_ros.codecs.picture_file import picture_size
+
+_ORIENTATION, _UPRIGHT = 0x0112, 1
+
 log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = (
@@ -40,6 +47,24 @@ def folders_in(folder: Path) -> list[Path]:
 def _by_number(path: Path) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", path.name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def jpeg_of(path: Path, size: tuple[int, int]) -> bytes | None:
+    """A file's content if it is a JPEG whose stored pixels are those of the image; else None.
+
+    Args:
+        path: the file.
+        size: height and width of the image as it was read, turned by EXIF's orientation.
+    """
+    from PIL import Image
+
+    data = path.read_bytes()
+    file = np.frombuffer(data, np.uint8)
+    if camera_file_fault(file) or picture_size(file) != tuple(size):
+        return None
+    with Image.open(path) as picture:
+        turned = picture.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+    return None if turned else data
 
 
 def what_is_missing(path: Path) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from rclpy.node import Node
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from dapdee_ros.datasets.frame_source import FrameSource, SourceError
 from dapdee_ros.datasets.frame_sources import open_source
@@ -16,7 +16,7 @@ from dapdee_ros.estimation.presence import Presence
 from dapdee_ros.msg import FrameLedger, InferenceResult, SceneTruth
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.ending import StopProcess
-from dapdee_ros.nodes.images import rgb_to_image
+from dapdee_ros.nodes.images import frame_to_compressed, frame_to_image
 from dapdee_ros.nodes.parameters import declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import USUAL_RATE_HZ, CameraSettings
@@ -60,8 +60,15 @@ class CameraNode(Node):
             loop=settings.loop,
             seed=settings.seed,
             labels=[label for label in settings.labels if label],
+            files=settings.image_transport == "compressed",
         )
-        self._images = self.create_publisher(Image, "image_raw", qos.IMAGE)
+        self._as_files = settings.image_transport == "compressed"
+        topic = self.resolve_topic_name("image_raw")
+        self._images = (
+            self.create_publisher(CompressedImage, f"{topic}/compressed", qos.IMAGE)
+            if self._as_files
+            else self.create_publisher(Image, topic, qos.IMAGE)
+        )
         self._head = Presence("head", "ros2 run dapdee_ros head", time.monotonic(), needed=False)
         for kind, topic, profile in (
             (InferenceResult, "inference", qos.RESULT),
@@ -73,7 +80,7 @@ class CameraNode(Node):
         period_s = self._period_s(settings.rate_hz)
         self._timer = every(self, period_s, partial(self._tick, self._source))
         on_change(self, self._set_rate)
-        start = ", once there is a subscription to image_raw" if self._waiting else ""
+        start = ", once somebody subscribes to them" if self._waiting else ""
         self.get_logger().info(f"{self._source.description}, at {1 / period_s:.4g} frames/s{start}")
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
@@ -126,7 +133,8 @@ class CameraNode(Node):
             truth.header.stamp = stamp
             truth.header.frame_id = self._frame_id
             self._truths.publish(truth)
-        self._images.publish(rgb_to_image(frame.image, stamp, self._frame_id))
+        to_message = frame_to_compressed if self._as_files else frame_to_image
+        self._images.publish(to_message(frame, stamp, self._frame_id))
         self._published += 1
 
     def _end(self, why: str, failed: bool = False) -> None:

@@ -20,7 +20,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dapdee_ros.codecs.camera_file import camera_file_fault
+from dapdee_ros.codecs.jpeg import JPEG
 from dapdee_ros.codecs.picture_file import picture_size
+from dapdee_ros.datasets.frame_source import SourceFrame
 
 Converter = Callable[[Any], NDArray[Any]]
 
@@ -182,6 +184,32 @@ def class_map_to_image(class_map: NDArray[np.uint8], header: Header) -> Image:
     height, width = class_map.shape
     msg = Image(header=header, height=height, width=width, encoding="mono8", step=width)
     msg.data = array("B", np.ascontiguousarray(class_map).tobytes())
+    return msg
+
+
+def frame_to_image(frame: SourceFrame, stamp: Time, frame_id: str) -> Image:
+    """A camera's frame as pixels; see ``rgb_to_image``."""
+    return rgb_to_image(frame.image, stamp, frame_id)
+
+
+def frame_to_compressed(frame: SourceFrame, stamp: Time, frame_id: str) -> CompressedImage:
+    """A camera's frame as a JPEG: its own if it has one, else encoded.
+
+    Args:
+        frame: what the source delivered.
+        stamp: when it was taken.
+        frame_id: name of the camera's coordinate frame.
+
+    Raises:
+        CodecError: if OpenCV is missing or cannot encode it.
+    """
+    file = frame.file or JPEG.encode(np.ascontiguousarray(frame.image)[None]).data
+    msg = CompressedImage(format="rgb8; jpeg compressed bgr8")
+    msg.header.stamp = stamp
+    msg.header.frame_id = frame_id
+    data = array("B")
+    data.frombytes(file)
+    msg.data = data
     return msg
 
 

@@ -204,6 +204,13 @@ class CameraSettings:
         note="camera of source device: path, number in quotes, or http:// or rtsp:// address",
     )
     loop: bool = setting(True, "Restart a video, folder or data set at its end.")
+    image_transport: str = setting(
+        "raw",
+        "What is published: raw (pixels on image_raw), or compressed (JPEGs on "
+        "image_raw/compressed: a camera's or folder's own as they are, else encoded here).",
+        choices=("raw", "compressed"),
+        note="raw: pixels on image_raw; compressed: JPEGs on image_raw/compressed",
+    )
     wait_for_subscriber: bool = setting(
         True,
         "Publish nothing until there is a subscription to image_raw, so that the first frames "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import threading
@@ -310,3 +311,39 @@ def test_camera_gives_the_newest_frame_and_comes_back(
     assert any("has vanished" in line for line in told)
     assert any("is back" in line for line in told)
     assert not any(thread.name == "camera" for thread in threading.enumerate())
+
+
+def test_a_network_camera_s_jpegs_are_taken_as_they_are(
+    network_camera: list[NetworkCamera],
+) -> None:
+    source = DeviceSource(f"http://127.0.0.1:{network_camera[0].port}/s.mjpg", files=True)
+    try:
+        assert source.description.endswith("32x24, JPEG")
+        before = next_frame(source)
+        end = time.monotonic() + 10
+        while (frame := next(source)) is None and time.monotonic() < end:
+            time.sleep(0.005)
+        assert frame is not None and frame.file is not None
+        grey = int(frame.image.mean())
+        assert grey != before
+        picture = np.full((24, 32, 3), grey, np.uint8)
+        assert frame.file == cv2.imencode(".jpg", picture)[1].tobytes()
+    finally:
+        source.close()
+
+
+def test_a_folder_s_jpegs_are_handed_on_where_they_hold_the_frame(tmp_path: Path) -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (24, 32, 3), np.uint8)
+    plain = cv2.imencode(".jpg", picture)[1].tobytes()
+    # EXIF says that it has to be turned by 180 degrees, which no size tells.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0"
+    turned = plain[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + plain[2:]
+    progressive = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    png = cv2.imencode(".png", picture)[1].tobytes()
+    for name, data in (("1.jpg", plain), ("2.jpg", turned), ("3.jpg", progressive), ("4.png", png)):
+        (tmp_path / name).write_bytes(data)
+    given = open_source("images", path=str(tmp_path), files=True)
+    assert [frame.file for frame in given if frame] == [plain, None, None, None]
+    for options in ({}, {"files": True, "size": (12, 16)}):
+        frames = open_source("images", path=str(tmp_path), **options)  # type: ignore[arg-type]
+        assert not any(frame.file for frame in frames if frame)

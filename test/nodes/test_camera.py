@@ -13,13 +13,13 @@ import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from dapdee_ros.datasets.roadscenes import CLASSES, SURFACES, RoadScenes
 from dapdee_ros.datasets.roadsigns import LABELS, RoadSigns
 from dapdee_ros.msg import SceneTruth
 from dapdee_ros.nodes import qos
-from dapdee_ros.nodes.images import image_to_rgb
+from dapdee_ros.nodes.images import compressed_to_rgb, image_to_rgb
 from dapdee_ros.nodes.topics import message_layout
 from dapdee_ros.tasks.detection import Detector
 from dapdee_ros.tasks.truth import true_class_map
@@ -202,3 +202,28 @@ def test_wrong_parameters_end_it_with_a_reason(
     camera = ros.start("camera", parameters)
     assert camera.wait() == 2
     assert says in camera.output() and "Traceback" not in camera.output()
+
+
+def test_jpegs_of_a_folder_are_published_as_they_are(ros: RosWorld, tmp_path: Path) -> None:
+    files = [
+        cv2.imencode(".jpg", np.full((24, 32, 3), 40 * k, np.uint8))[1].tobytes() for k in range(4)
+    ]
+    for number, data in enumerate(files):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    images = ros.collect(CompressedImage, "image_raw/compressed", qos.IMAGE)
+    options = {"source": "images", "path": str(tmp_path), "image_transport": "compressed"}
+    ros.start("camera", {**options, "rate_hz": 20.0, "frame_id": "front"})
+    ros.spin_until(lambda: len(images) >= 6, 60.0, "files")
+    assert {bytes(image.data) for image in images} <= set(files)
+    assert len({bytes(image.data) for image in images}) >= 2
+    assert images[0].header.frame_id == "front" and "jpeg" in images[0].format
+
+
+def test_what_has_no_file_is_encoded(ros: RosWorld) -> None:
+    images = ros.collect(CompressedImage, "image_raw/compressed", qos.IMAGE)
+    ros.start("camera", {"seed": 3, "rate_hz": 20.0, "image_transport": "compressed"})
+    ros.spin_until(lambda: images, 60.0, "a JPEG")
+    found = compressed_to_rgb(images[0]).astype(int)
+    signs = RoadSigns(3, (128, 128))
+    apart = sorted(np.abs(signs.frame(k).image.astype(int) - found).mean() for k in range(200))
+    assert apart[0] < 10 and apart[0] < apart[1] / 2
