@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bags.made_bags import make_scenes
 from rosbags.highlevel import AnyReader
-from support.small_detector import LABELS, small_detector
+from support.small_detector import LABELS, small_detector, small_segmenter
 
 from dapdee_ros.bags.message_types import message_types
 from dapdee_ros.bags.result_bag import TOPICS
@@ -94,6 +94,23 @@ def test_others_read_boxes_and_their_drawings(tmp_path: Path) -> None:
     (label_info,) = by_topic["/label_info"]
     assert [c.class_name for c in label_info.class_map] == list(LABELS)
     assert by_topic["/vision_info"][0].method == "det"
+
+
+def test_a_replay_of_a_segmenter_is_judged_by_its_class_maps(tmp_path: Path) -> None:
+    model = small_segmenter(tmp_path)
+    make_scenes(tmp_path / "drive", 4)
+    options = ["--model", str(model), "--link", "wifi", "--out", str(tmp_path / "out")]
+    assert main(["replay", str(tmp_path / "drive"), "--policy", "edge-only", *options]) == 0
+    log = RunLog.load(tmp_path / "out" / "edge-only.json")
+    assert log.task == "segmentation" and log.settings["agreement"] == 1.0
+    maps = [log.records.read(frame.answer) for frame in log.frames]
+    with AnyReader([tmp_path / "out" / "edge-only"]) as reader:
+        there = [c for c in reader.connections if c.topic == "/segmentation"]
+        found: list[Any] = [reader.deserialize(d, c.msgtype) for c, _, d in reader.messages(there)]
+    assert len(maps) == len(found) == 4
+    for shown, image in zip(maps, found, strict=True):
+        assert shown is not None and (image.height, image.width) == (96, 128)
+        np.testing.assert_array_equal(shown.class_ids.reshape(-1), image.data)
 
 
 def test_the_layout_shows_what_the_bags_hold() -> None:
