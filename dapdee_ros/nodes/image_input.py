@@ -22,6 +22,7 @@ from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.camera_info import CameraInfoRelay
 from dapdee_ros.nodes.participant_profile import read_over_sockets
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.runtime.image_health import ImageHealth
@@ -62,6 +63,7 @@ class ImageInput:
             node.resolve_topic_name(f"{raw}/compressed"): CompressedImage,
         }
         self._raw, self._compressed = self._kinds
+        self._calibration = CameraInfoRelay(node, raw)
         self._subscription: Any = None
         self._chosen: tuple[str, bool] | None = None
         self._over_sockets: set[str] = set()
@@ -70,6 +72,7 @@ class ImageInput:
     def open(self) -> None:
         """Subscribe, and keep checking whether another subscription would be better."""
         self.health = ImageHealth()
+        self._calibration.open()
         self._look()
         self._timer = every(self._node, _LOOK_S, self._look)
 
@@ -78,6 +81,7 @@ class ImageInput:
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
             self._timer = None
+        self._calibration.close()
         self._drop()
 
     def _drop(self) -> None:

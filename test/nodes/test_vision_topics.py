@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image
 from support.colour_detector import LABELS, colour_detector, painted
 from vision_msgs.msg import Classification, Detection2DArray, LabelInfo, VisionInfo
 
@@ -149,3 +149,25 @@ def test_an_empty_scene_has_no_detections() -> None:
     result.header.frame_id = "camera"
     found = detections_of(result, str)
     assert (found.header.frame_id, list(found.detections)) == ("camera", [])
+
+
+@pytest.mark.parametrize("namespace", ["/front", ""])
+def test_the_calibration_of_a_remapped_camera_lies_beside_the_answers(
+    ros: RosWorld, namespace: str
+) -> None:
+    remap = ("-r", f"image_raw:={namespace}/image_raw")
+    head = ros.start("head", {"model": "roadsigns"}, *remap)
+    came = ros.collect(CameraInfo, "camera_info", qos_profile_sensor_data)
+    driver = ros.node("driver")
+    publisher = driver.create_publisher(
+        CameraInfo, f"{namespace}/camera_info", qos_profile_sensor_data
+    )
+    info = CameraInfo(width=640, height=480, distortion_model="plumb_bob")
+    info.header.frame_id, info.header.stamp.sec, info.k[0] = "front_camera", 17, 500.0
+    driver.create_timer(0.1, lambda: publisher.publish(info))
+    ros.spin_until(lambda: len(came) >= 3, START_S, "calibrations")
+    assert came[0] == info
+    # In its own namespace the driver's is there already, once.
+    ros.spin_until(lambda: "loaded in" in head.output(), START_S, "the head")
+    ros.spin_for(1.0)
+    assert driver.count_publishers("/camera_info") == 1
