@@ -72,7 +72,6 @@ _CLASSIFIERS_ONLY = (
     "cutmix",
     "taps",
     "exits",
-    "exits_only",
     "branch_width",
     "branch_grid",
     "no_flip",

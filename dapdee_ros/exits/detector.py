@@ -57,6 +57,10 @@ class Predictor(nn.Module):
         return torch.cat(rows, 2).transpose(1, 2)
 
 
+EARLY_PARTS = ("exit1", "lateral2", "exit2")
+"""The modules of ``MobileDetector`` that only the exits before the deepest use."""
+
+
 class MobileDetector(nn.Module):
     """A small convolutional backbone with three predictors, the deepest on a feature pyramid.
 

@@ -8,26 +8,38 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dapdee_ros.exits import detector, segmenter
 from dapdee_ros.exits.builders import BuilderError
-from dapdee_ros.exits.detector import EXITS, STRIDES, MobileDetector
 from dapdee_ros.exits.multi_exit import ImageInput, MultiExit
-from dapdee_ros.exits.segmenter import EXITS as SEGMENTER_EXITS
-from dapdee_ros.exits.segmenter import SIDE_STEP, MobileSegmenter
 
 
 class _Kind(NamedTuple):
-    """A network with exits of its own, how many, and what its frames' sides are multiples of."""
+    """A network with exits of its own.
+
+    Attributes:
+        make: builds it.
+        exits: how many it has.
+        side_step: what its frames' sides are multiples of, in pixels.
+        early_parts: its modules that only the exits before the deepest use.
+    """
 
     make: Callable[..., nn.Module]
     exits: int
     side_step: int
+    early_parts: tuple[str, ...]
 
 
-DETECTORS: Mapping[str, _Kind] = {"mobile-detector": _Kind(MobileDetector, EXITS, STRIDES[-1])}
+DETECTORS: Mapping[str, _Kind] = {
+    "mobile-detector": _Kind(
+        detector.MobileDetector, detector.EXITS, detector.STRIDES[-1], detector.EARLY_PARTS
+    )
+}
 """Detectors with exits of their own, by name; all have the layout of YOLOX and ``STRIDES``."""
 
 SEGMENTERS: Mapping[str, _Kind] = {
-    "mobile-segmenter": _Kind(MobileSegmenter, SEGMENTER_EXITS, SIDE_STEP)
+    "mobile-segmenter": _Kind(
+        segmenter.MobileSegmenter, segmenter.EXITS, segmenter.SIDE_STEP, segmenter.EARLY_PARTS
+    )
 }
 """Segmenters with exits of their own, by name; all put out logits."""
 
@@ -41,6 +53,7 @@ class ExitNetwork(nn.Module):
     Args:
         network: takes float32 ``(B, 3, H, W)``, returns what each exit computes.
         exits: how many it has.
+        early_parts: its modules that only the exits before the deepest use.
         input_size: height and width of the input in pixels.
         mean: per channel, of values from 0 to 1.
         std: per channel.
@@ -50,6 +63,7 @@ class ExitNetwork(nn.Module):
         self,
         network: nn.Module,
         exits: int,
+        early_parts: Sequence[str],
         *,
         input_size: tuple[int, int],
         mean: Sequence[float],
@@ -58,6 +72,7 @@ class ExitNetwork(nn.Module):
         super().__init__()
         self.input_size = input_size
         self.exits = exits
+        self._early_parts = tuple(early_parts)
         self.normalise = ImageInput(mean, std)
         self.network = network
 
@@ -68,6 +83,11 @@ class ExitNetwork(nn.Module):
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         outputs: tuple[Tensor, ...] = self.network(pixels)
         return outputs
+
+    def deep_parts(self) -> list[nn.Module]:
+        """The modules that the deepest exit uses."""
+        named = self.network.named_children()
+        return [module for name, module in named if name not in self._early_parts]
 
 
 Network = MultiExit | ExitNetwork
@@ -113,7 +133,9 @@ def build_exit_network(
             f"{name} takes frames whose sides are multiples of {kind.side_step} pixels, got "
             f"{input_size[0]}x{input_size[1]}: choose another --size"
         )
-    return ExitNetwork(network, kind.exits, input_size=input_size, mean=mean, std=std)
+    return ExitNetwork(
+        network, kind.exits, kind.early_parts, input_size=input_size, mean=mean, std=std
+    )
 
 
 def detection_task(score: float = 0.05) -> dict[str, Any]:
@@ -122,7 +144,12 @@ def detection_task(score: float = 0.05) -> dict[str, Any]:
     Args:
         score: least score of a box.
     """
-    return {"name": "detection", "decoder": "yolox", "strides": list(STRIDES), "score": score}
+    return {
+        "name": "detection",
+        "decoder": "yolox",
+        "strides": list(detector.STRIDES),
+        "score": score,
+    }
 
 
 def segmentation_task() -> dict[str, Any]:

@@ -52,6 +52,10 @@ class _Classifier(nn.Module):
         return self.classify(self.smooth(functional.relu(wide + self.detail(fine))))
 
 
+EARLY_PARTS = ("context1", "exit1", "lateral2", "context2", "smooth2", "exit2")
+"""The modules of ``MobileSegmenter`` that only the exits before the deepest use."""
+
+
 class MobileSegmenter(nn.Module):
     """A small convolutional backbone with three classifiers of places.
 

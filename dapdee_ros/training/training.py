@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dapdee_ros.exits.multi_exit import MultiExit
 from dapdee_ros.exits.networks import Network
@@ -64,8 +65,7 @@ class Training:
     Raises:
         CheckpointError: if ``out`` has a corrupt checkpoint or one of another training.
         ValueError: if the epochs cannot be shared out evenly among the cycles, or the recipe asks
-            for two kinds of averages, or for training the exits of a network without a backbone of
-            its own.
+            for two kinds of averages.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class Training:
         if recipe.bf16:
             use_matrix_products(model)
         if recipe.exits_only:
-            self._backbone().requires_grad_(False)
+            for part in self._kept():
+                part.requires_grad_(False)
         self.task = task
         self.recipe = recipe
         self.out = out
@@ -156,13 +157,19 @@ class Training:
 
     def _set_modes(self) -> None:
         self.model.train()
-        if self.recipe.exits_only:
-            self._backbone().eval()
+        if not self.recipe.exits_only:
+            return
+        for part in self._kept():
+            for module in part.modules():
+                # The rest of a deepest exit stays as in training: it puts out logits then.
+                if isinstance(self.model, MultiExit) or isinstance(module, _BatchNorm):
+                    module.training = False
 
-    def _backbone(self) -> nn.Module:
+    def _kept(self) -> list[nn.Module]:
+        """What a training of the early exits leaves as it is."""
         if isinstance(self.model, MultiExit):
-            return self.model.backbone
-        raise ValueError("only exits that were added to a backbone can be trained alone")
+            return [self.model.backbone]
+        return self.model.deep_parts()
 
     def _one_step(self, batch: Batch, epoch: int) -> Step:
         # At every step: an evaluation may have left it in another mode.

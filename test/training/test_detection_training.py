@@ -177,6 +177,23 @@ def test_a_detector_is_stored_with_its_task_and_runs_from_there(tmp_path: Path) 
     assert task_of(card).evaluator().frames == 0
 
 
+def test_the_early_exits_are_trained_alone(tmp_path: Path) -> None:
+    learning = training(tmp_path, replace(RECIPE, exits_only=True, epochs=4, learning_rate=0.01))
+    before = {k: v.clone() for k, v in learning.model.state_dict().items()}
+    image = torch.from_numpy(source().held_out()[0].image[None])
+    with torch.inference_mode():
+        deepest = learning.model.eval()(image)[-1]
+    steps = list(learning.run())
+    trained = learning.trained().eval()
+    changed = {k for k, v in trained.state_dict().items() if not torch.equal(v, before[k])}
+    parts = {name.split(".")[1] for name in changed}
+    assert parts == {"exit1", "lateral2", "exit2"}
+    assert any("running_mean" in name for name in changed)
+    with torch.inference_mode():
+        assert torch.equal(trained(image)[-1], deepest)
+    assert np.isfinite(steps[-1].loss)
+
+
 def test_what_cannot_be_built_is_refused() -> None:
     with pytest.raises(BuilderError, match="multiples of 32 pixels, got 100x128"):
         build_exit_network(ARCHITECTURE, (100, 128), (0.4,) * 3, (0.2,) * 3)
