@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from array import array
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,8 +13,10 @@ import cv2
 import numpy as np
 import pytest
 from support.colour_detector import colour_detector, painted
+from support.shared_data import shared
 from support.split_pair import Pair
 
+from dapdee_ros.cli.main import main
 from dapdee_ros.codecs import TensorSpec
 from dapdee_ros.codecs.camera_file import CAMERA, camera_file_fault
 from dapdee_ros.codecs.picture_file import read_picture
@@ -272,3 +275,24 @@ def test_only_the_input_can_be_a_file(network: SplitNetwork) -> None:
     frame = frame_of(network, array("B", b"abcd"), specs=[spec])
     with pytest.raises(FrameRefused, match="codes the model's input"):
         check_frame(network, frame)
+
+
+def test_a_photo_s_boxes_are_the_same_wherever_it_is_decoded(tmp_path: Path) -> None:
+    out = tmp_path / "yolox"
+    options = ["--decoder", "yolox", "--labels", "coco", "--out", str(out)]
+    assert main(["import", str(shared("yolox_nano.onnx")), *options]) == 0
+    model = load_runnable(out, "onnxruntime")
+    network = SplitNetwork(model)
+    outputs = network.dag.exit_outputs(1)
+    with zipfile.ZipFile(shared("coco-sample.zip")) as images:
+        names = [name for name in images.namelist() if name.endswith(".jpg")][:8]
+        files = [array("B", images.read(name)) for name in names]
+    found = 0
+    for file in files:
+        program, passed = check_frame(network, frame_of(network, file))
+        (given,) = passed.values()
+        assert np.array_equal(given, Loader(network)(file))
+        answer = network.decode(network.engine.run(passed, program.outputs), 1)
+        assert answer == found_in(network, file)
+        found += len(answer)
+    assert program.outputs == outputs and found > 8
