@@ -10,7 +10,7 @@ import numpy as np
 from dapdee_ros.bags.foxglove_types import IMAGE_ANNOTATIONS, LINE_LOOP
 from dapdee_ros.bags.message_types import IMAGE, new_message
 from dapdee_ros.tasks.classification import Classification, Classifier
-from dapdee_ros.tasks.detection import Detections, Detector
+from dapdee_ros.tasks.detection import SCORE, Detections, Detector
 from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
 
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
@@ -123,6 +123,8 @@ def _annotations(
     outline = _colour(colour, 1.0)
     points, texts = [], []
     for (left, top, right, bottom), score, number in _rows(answer):
+        if score < SCORE:
+            continue
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         points.append(
             new_message(

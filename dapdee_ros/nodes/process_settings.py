@@ -9,6 +9,7 @@ from dapdee_ros.core.settings import setting, setting_like
 from dapdee_ros.datasets.frame_sources import SOURCES
 from dapdee_ros.engines.engine import ENGINES, PROVIDERS
 from dapdee_ros.engines.slow_engine import MOST_SLOWDOWN
+from dapdee_ros.tasks.detection import SCORE
 
 USUAL_RATE_HZ = 10.0
 MOST_SEED = 2**31 - 1
@@ -292,8 +293,9 @@ class ViewerSettings:
     )
     model: str = setting(
         "",
-        "Model of the run, by name or folder, to show its cut. Empty: unknown.",
-        note="to show where in the network the cut lies",
+        "Model of the run, by name or folder, to show its cut, name its classes and judge its "
+        "answers. Empty: unknown.",
+        note="to show the cut, name classes and judge answers",
     )
     deadline_s: float = setting_like(
         PlanningSettings,
@@ -307,6 +309,13 @@ class ViewerSettings:
         "Most images drawn per second.",
         unit="Hz",
         bounds=(0.2, 120.0),
+    )
+    least_score: float = setting(
+        SCORE,
+        "Boxes with a lower score are not drawn; they count for the quality all the same.",
+        bounds=(0.0, 1.0),
+        live=True,
+        note="boxes with a lower score are not drawn",
     )
     snapshot_path: str = setting(
         "",

@@ -22,7 +22,7 @@ from dapdee_ros.nodes.conversions import objective_words
 from dapdee_ros.nodes.images import ImageError, image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.live_server import Feed, LiveServer
 from dapdee_ros.nodes.message_checks import link_fault, result_fault
-from dapdee_ros.nodes.parameters import ParameterError, declare_settings
+from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
 from dapdee_ros.nodes.picture import draw, draw_scene
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import ViewerSettings
@@ -66,6 +66,7 @@ class Viewer(Node):
         except FileError as error:
             raise ParameterError(f"parameter snapshot_path: {error}") from error
         self._period_s = 1 / settings.max_rate_hz
+        self._least_score = settings.least_score
         self._drawn_s = -math.inf
         self._looked_s = -math.inf
         card = _card(settings.model)
@@ -113,6 +114,7 @@ class Viewer(Node):
             self.rejections,
             check=link_fault,
         )
+        on_change(self, self._set_least_score)
         # Even without results there is something to show, and viewers to notice.
         every(self, _REDRAW_S, self._tick)
         self._tick()
@@ -176,11 +178,15 @@ class Viewer(Node):
         self._view.take_answer(_key(result.header.stamp), answer, time.monotonic())
         self._draw()
 
+    def _set_least_score(self, changes: dict[str, Any]) -> None:
+        self._least_score = changes.get("least_score", self._least_score)
+
     def _boxes_in(self, result: msg.InferenceResult) -> tuple[Box, ...] | None:
         # Without a model, only an answer with boxes tells that it is a detector's.
         if not result.box_scores and not isinstance(self._task, Detector):
             return None
-        return boxes_of(result.boxes, result.box_classes, result.box_scores, self._labels)
+        found = boxes_of(result.boxes, result.box_classes, result.box_scores, self._labels)
+        return tuple(box for box in found if box.score >= self._least_score)
 
     @staticmethod
     def _record_of(task: Task, result: msg.InferenceResult) -> Record:

@@ -35,7 +35,7 @@ def test_a_run_is_judged_by_its_boxes(ros: RosWorld, tmp_path: Path) -> None:
     recorder = ros.start(
         "run_recorder", {"path": str(path), "model": str(model), "print_status": True}
     )
-    viewer = ros.start("viewer", {"model": str(model), "http_port": 18080})
+    viewer = ros.start("viewer", {"model": str(model), "http_port": 18080, "least_score": 0.3})
     ros.start("head", {"model": str(model), "deadline_s": 2.0})
     camera = {"source": "roadscenes", "width": 96, "rate_hz": 5.0, "seed": 4}
     ros.start("camera", camera)
@@ -55,6 +55,7 @@ def test_a_run_is_judged_by_its_boxes(ros: RosWorld, tmp_path: Path) -> None:
     assert status["quality_name"] == "mAP"
     assert status["objects_per_frame"] > 0 and status["judged"] == 0
     assert {box["label"] for box in status["answer"]["boxes"]} <= set(LABELS)
+    assert all(box["score"] >= 0.3 for box in status["answer"]["boxes"])
     assert recorder.stop() == 0, recorder.output()
     log = RunLog.load(path)
     assert log.task == "detection" and log.labels == list(LABELS)
