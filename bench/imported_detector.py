@@ -51,7 +51,7 @@ INNER = ("f16", "u8", "u8c", "u4", "u4c")
 COMPRESSED = ("f32z", "f16z", "u8z", "u8cz", "u4z", "u4cz")
 PICTURES = ("jpeg", "webp")
 EXACT = 0.001
-_START_S, _RATE_HZ, _DEADLINE_S = 60.0, 4.0, 5.0
+_START_S, _RATE_HZ, _DEADLINE_S = 60.0, 2.0, 5.0
 _EVERY = 16
 """Of the images, one whose compressed bytes are looked at."""
 

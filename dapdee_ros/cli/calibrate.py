@@ -1,6 +1,6 @@
 """Measure a model's exits, gates and codecs on held-out frames and write its calibration.json.
 
-Per exit: its quality (accuracy, or a detector's mAP) and what calibrates its confidence. Per gate
+Per exit: its quality (accuracy, mAP, mean IoU) and what calibrates its confidence. Per gate
 exit, later exit and threshold: the share of frames that stop at the gate, and the quality over all
 frames when those end there and the others at the later exit. Per codec and boundary worth sending:
 encoded bytes, time, and how many answers it changes.
@@ -50,8 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--codec-frames",
         type=int,
-        help="how many of the frames to measure codecs on, one thread; 0: none (default 1000, of a "
-        "detector 200)",
+        help="how many of the frames to measure codecs on, one thread; 0: none (default 1000, on "
+        "road scenes 200)",
     )
     add(
         "--codecs",
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dapdee_ros.codecs import CodecError
+    from dapdee_ros.datasets.roadscenes import SURFACES
     from dapdee_ros.datasets.scene_source import SCENES, RenderedScenes
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.model_folder import load_module
     from dapdee_ros.exits.model_folder_writer import json_bytes
     from dapdee_ros.files import require_folder, write_whole
-    from dapdee_ros.tasks.detection import Detector
+    from dapdee_ros.tasks.classification import Classifier
+    from dapdee_ros.tasks.segmentation import Segmenter
     from dapdee_ros.tasks.task import task_of
 
     if args.frames is not None and args.frames < 1:
@@ -95,14 +97,14 @@ def run(args: argparse.Namespace) -> int:
         folder = require_folder(find_model(args.model))
         # Replacing a calibration of other weights is the purpose of this command.
         card, model = load_module(folder, with_calibration=False)
-        detector = card.task["name"] == Detector.name
-        if detector != (args.data == SCENES):
+        on_scenes = card.task["name"] != Classifier.name
+        if on_scenes != (args.data == SCENES):
             raise CommandError(
-                f"{folder} is for {card.task['name']}: {SCENES} is for detection, all other data "
-                "for classification"
+                f"{folder} is for {card.task['name']}: {SCENES} is for detection and segmentation, "
+                "all other data for classification"
             )
         source: DataSource | RenderedScenes
-        if detector:
+        if on_scenes:
             source = RenderedScenes(card.input_size, held_out_frames=args.frames or 4_000)
         else:
             source = open_data(
@@ -110,16 +112,17 @@ def run(args: argparse.Namespace) -> int:
             )
     except (DataError, EngineError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
-    if source.labels != card.labels or source.size != card.input_size:
+    labels = SURFACES if card.task["name"] == Segmenter.name else source.labels
+    if labels != card.labels or source.size != card.input_size:
         raise CommandError(
             f"{folder} distinguishes {len(card.labels)} classes {card.labels[:3]}... in "
-            f"{card.input_size} "
-            f"frames, {args.data} has {len(source.labels)} {source.labels[:3]}... in {source.size}"
+            f"{card.input_size} frames, {args.data} has {len(labels)} {labels[:3]}... in "
+            f"{source.size}"
         )
     names = args.codecs.split(",") if args.codecs else None
     try:
         if isinstance(source, RenderedScenes):
-            calibration = _calibrated_detector(card, model, source, args.codec_frames, names)
+            calibration = _calibrated_on_scenes(card, model, source, args.codec_frames, names)
         else:
             calibration = _calibrated_classifier(card, model, source, args.codec_frames, names)
     except CodecError as error:
@@ -167,7 +170,7 @@ def _calibrated_classifier(
     return replace(calibration, codecs=measured)
 
 
-def _calibrated_detector(
+def _calibrated_on_scenes(
     card: ModelCard,
     model: Network,
     source: RenderedScenes,
@@ -180,12 +183,19 @@ def _calibrated_detector(
     import numpy as np
     from tqdm import tqdm
 
+    from dapdee_ros.tasks.detection import Detector
     from dapdee_ros.tasks.task import task_of
-    from dapdee_ros.training.detection import truth_of
-    from dapdee_ros.training.gate_calibration import BoxesCompared, calibrate_detector
-    from dapdee_ros.training.scenes import answers_of
+    from dapdee_ros.training import detection, segmentation
+    from dapdee_ros.training.gate_calibration import (
+        AnswersCompared,
+        calibrate_detector,
+        calibrate_segmenter,
+    )
+    from dapdee_ros.training.scenes import answers_by_frame
 
     task = task_of(card)
+    detects = isinstance(task, Detector)
+    truth_of = detection.truth_of if detects else segmentation.truth_of
     frames = source.calibration()
     bar = tqdm(
         (frames[place] for place in range(len(frames))),
@@ -194,15 +204,19 @@ def _calibrated_detector(
         unit="frame",
         file=sys.stderr,
     )
-    answers, truths = answers_of(model, task, bar, truth_of)
-    calibration = calibrate_detector(
-        answers,
-        truths,
-        evaluator=task.evaluator,
-        size=card.input_size,
-        model_id=card.model_id,
-        data=frames.description,
-    )
+    answered = answers_by_frame(model, task, bar, truth_of)
+    about = {"model_id": card.model_id, "data": frames.description}
+    if detects:
+        answers, truths = zip(*answered, strict=True)
+        calibration = calibrate_detector(
+            list(zip(*answers, strict=True)),
+            truths,
+            evaluator=task.evaluator,
+            size=card.input_size,
+            **about,
+        )
+    else:
+        calibration = calibrate_segmenter(answered, evaluator=task.evaluator, **about)
     count = min(200 if codec_frames is None else codec_frames, len(frames))
     if not count:
         return calibration
@@ -211,7 +225,7 @@ def _calibrated_detector(
     measured = _measure_codecs(
         model,
         np.stack([frame.image for frame in some]),
-        lambda number: BoxesCompared(
+        lambda number: AnswersCompared(
             lambda output: task.decode([output], number), shown, task.evaluator
         ),
         codecs,

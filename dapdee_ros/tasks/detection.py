@@ -11,12 +11,8 @@ from numpy.typing import NDArray
 
 from dapdee_ros.tasks.average_precision import DetectionEvaluator
 from dapdee_ros.tasks.decoders import DECODER_OPTIONS, Candidates, Layout, make_decoder
-from dapdee_ros.tasks.detection_confidence import (
-    FEATURES,
-    decidedness,
-    features_of,
-    probability,
-)
+from dapdee_ros.tasks.detection_confidence import FEATURES, decidedness, features_of
+from dapdee_ros.tasks.logistic import probability
 from dapdee_ros.tasks.options import OptionError, Options
 from dapdee_ros.tasks.truth import true_objects
 

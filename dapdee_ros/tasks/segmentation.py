@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dapdee_ros.codecs.class_maps import MOST_CELLS, ClassMapError, deflated_map, inflated_map
 from dapdee_ros.datasets.frame_source import UNLABELLED
+from dapdee_ros.tasks.logistic import probability
 from dapdee_ros.tasks.mean_iou import SegmentationEvaluator
 from dapdee_ros.tasks.options import OptionError, Options
 from dapdee_ros.tasks.segment_decoders import Cells, make_decoder
@@ -35,6 +36,7 @@ class ClassMap:
             input each cell is ``cell_px`` pixels wide and high; of one about an image, and of the
             truth, one pixel. ``UNLABELLED`` occurs only in the truth.
         score: the mean IoU that the probabilities let one expect, 0 to 1; 0 if it is not known.
+        sure: the calibrated confidence of an answer that was decoded here, which no message holds.
 
     >>> ClassMap(np.zeros((2, 3))) == ClassMap(np.zeros((2, 3)), 0.5), ClassMap(np.ones((1, 2)))
     (False, ClassMap(class_ids=array([[1, 1]], dtype=uint8), score=0.0))
@@ -42,6 +44,7 @@ class ClassMap:
 
     class_ids: NDArray[Any]
     score: float = 0.0
+    sure: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         class_ids = np.asarray(self.class_ids, np.uint8)
@@ -92,6 +95,7 @@ class Segmenter:
         options: Mapping[str, Any],
         shapes: Sequence[Sequence[Sequence[int]]],
         size: tuple[int, int],
+        confidences: Sequence[Sequence[float]] = (),
     ) -> None:
         """Prepare.
 
@@ -101,6 +105,8 @@ class Segmenter:
                 pixels of the network's input per cell of a class map, 1 unless given.
             shapes: of each exit's outputs.
             size: height and width of the network's input in pixels.
+            confidences: of each exit the weights of ``confidence_features``; none if the exits are
+                not calibrated.
 
         Raises:
             OptionError: if an option is unknown or wrong, or does not fit the outputs.
@@ -113,6 +119,12 @@ class Segmenter:
                 f"a segmenter needs the names of 1 to {MOST_CLASSES} classes (--labels), got "
                 f"{len(labels)}"
             )
+        if any(len(of) != len(confidence_features(0.5)) for of in confidences):
+            raise OptionError(
+                f"the exits' confidences have {[len(of) for of in confidences]} weights, expected "
+                f"{len(confidence_features(0.5))} each: calibrate the model again"
+            )
+        self._confidences = tuple(confidences)
         self.labels = tuple(labels)
         self._size = size
         self.map_size = _map_size(Options(options).positive("cell_px", 1.0), size)
@@ -125,11 +137,18 @@ class Segmenter:
     def decode(self, outputs: Sequence[NDArray[Any]], exit_number: int) -> ClassMap:
         """The most likely class of every cell."""
         cells: Cells = self._decode[exit_number - 1](outputs[0])
-        return ClassMap(cells.class_ids, cells.score)
+        sure = None
+        if self._confidences:
+            features = confidence_features(cells.score)
+            sure = probability(self._confidences[exit_number - 1], features)
+        return ClassMap(cells.class_ids, cells.score, sure)
 
     def confidence(self, answer: ClassMap) -> float:
-        """The mean IoU that the probabilities let one expect."""
-        return answer.score
+        """The calibrated confidence of an answer that was decoded here.
+
+        Of any other, and without a calibration: the mean IoU that the probabilities let one expect.
+        """
+        return answer.score if answer.sure is None else answer.sure
 
     def record(self, answer: ClassMap | None) -> Any:
         """``HxW`` and the map, deflated, in base 64."""
@@ -162,7 +181,7 @@ class Segmenter:
         moved = to_source(borders)
         row_of = _cell_of(moved[: rows + 1, 3])
         column_of = _cell_of(moved[: columns + 1, 2])
-        return ClassMap(answer.class_ids[row_of][:, column_of], answer.score)
+        return replace(answer, class_ids=answer.class_ids[row_of][:, column_of])
 
     def answer_in(self, message: Any) -> ClassMap | None:
         """What the message says, whether or not this model could; None if it holds no map."""
@@ -198,6 +217,15 @@ class Segmenter:
     def evaluator(self) -> SegmentationEvaluator:
         """Judges by the mean IoU."""
         return SegmentationEvaluator(self.labels)
+
+
+def confidence_features(score: float) -> NDArray[np.float64]:
+    """What the calibrated confidence of an answer is computed from: a constant, and its score.
+
+    As J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999; the score as log odds.
+    """
+    inside = min(max(score, 1e-3), 1 - 1e-3)
+    return np.array([1.0, np.log(inside / (1 - inside))])
 
 
 def _map_size(cell_px: float, size: tuple[int, int]) -> tuple[int, int]:

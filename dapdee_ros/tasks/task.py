@@ -107,11 +107,10 @@ def task_of(card: ModelCard) -> Task:
         return Classifier(card.labels, temperatures)
     if name in (Detector.name, Segmenter.name):
         shapes = [[card.dag.by_name[output].shape for output in of] for of in card.dag.exits]
+        confidences = card.calibration.confidences if card.calibration else ()
+        kind = Detector if name == Detector.name else Segmenter
         try:
-            if name == Segmenter.name:
-                return Segmenter(card.labels, card.task, shapes, card.input_size)
-            confidences = card.calibration.confidences if card.calibration else ()
-            return Detector(card.labels, card.task, shapes, card.input_size, confidences)
+            return kind(card.labels, card.task, shapes, card.input_size, confidences)
         except OptionError as error:
             raise ModelFolderError(f"{card.path / MODEL_FILE}: {error}") from error
     raise ModelFolderError(

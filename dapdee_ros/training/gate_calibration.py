@@ -1,8 +1,9 @@
-"""Measure the exits and gates of a detector, and what codecs cost it, on held-out frames."""
+"""Measure exits and gates of detectors and segmenters, and what codecs cost, on held-out frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,35 @@ from numpy.typing import NDArray
 from dapdee_ros.exits.calibration import THRESHOLDS
 from dapdee_ros.exits.gates import Calibration, CalibrationError, GateCurve
 from dapdee_ros.tasks.detection import Detections
-from dapdee_ros.tasks.detection_confidence import features_of, fit_weights, probability
+from dapdee_ros.tasks.detection_confidence import features_of
 from dapdee_ros.tasks.evaluation import Evaluator
+from dapdee_ros.tasks.logistic import fit_weights, probability
+from dapdee_ros.tasks.segmentation import ClassMap, confidence_features
 
 _BETTER = 0.05
 """Average precision of a frame that makes an answer better than another; less is chance."""
+
+_BETTER_IOU = 0.02
+"""The same of a frame's mean IoU, which varies less."""
+
+
+@dataclass(frozen=True)
+class JudgedExits:
+    """What all exits answered to the same frames, as far as gates need it.
+
+    Attributes:
+        judged: for each exit and frame what an evaluator said of the answer.
+        alone: how good the answer to that frame is on its own, float64 ``(exits, frames)``.
+        features: of the answers' confidences, for each exit float64 ``(frames, F)``.
+        better: what makes an answer better than another, in units of ``alone``.
+        right_from: from what on the deepest exit's answer counts as right.
+    """
+
+    judged: Sequence[Sequence[Any]]
+    alone: NDArray[np.float64]
+    features: Sequence[NDArray[np.float64]]
+    better: float
+    right_from: float
 
 
 def calibrate_detector(
@@ -69,9 +94,66 @@ def calibrate_detector(
         np.stack([features_of(answer.boxes, answer.scores, size) for answer in row])
         for row in answers
     ]
+    exits = JudgedExits(judged, alone, features, better=_BETTER, right_from=0.5)
+    return _calibrated(exits, evaluator, model_id, data)
+
+
+def calibrate_segmenter(
+    frames: Iterable[tuple[Sequence[ClassMap], ClassMap]],
+    *,
+    evaluator: Callable[[], Evaluator],
+    model_id: str,
+    data: str,
+) -> Calibration:
+    """As ``calibrate_detector``, frame by frame: class maps are too large to keep them all.
+
+    Args:
+        frames: for each frame what the exits answer, shallowest first, and what it shows.
+        evaluator: makes an evaluator of the model's answers.
+        model_id: the model that answered.
+        data: description of the frames.
+
+    Raises:
+        CalibrationError: if there are fewer than 4 frames.
+    """
+    judge = evaluator().judge
+    judged: list[list[Any]] = []
+    alone: list[list[float]] = []
+    features: list[list[NDArray[np.float64]]] = []
+    for answers, truth in frames:
+        judgements = [judge(answer, truth) for answer in answers]
+        judged.append(judgements)
+        alone.append([_iou_alone(judgement, evaluator) for judgement in judgements])
+        features.append([confidence_features(answer.score) for answer in answers])
+    if len(judged) < 4:
+        raise CalibrationError(f"calibration needs at least 4 frames, got {len(judged)}")
+    exits = JudgedExits(
+        list(zip(*judged, strict=True)),
+        np.array(alone).T,
+        [np.stack(of_exit) for of_exit in zip(*features, strict=True)],
+        better=_BETTER_IOU,
+        right_from=0.75,
+    )
+    return _calibrated(exits, evaluator, model_id, data)
+
+
+def _iou_alone(judgement: Any, evaluator: Callable[[], Evaluator]) -> float:
+    """The mean IoU of one frame; 1 if nothing of it is known."""
+    one = evaluator()
+    one.add_judged(judgement)
+    quality = one.quality()
+    return 1.0 if np.isnan(quality) else quality
+
+
+def _calibrated(
+    exits: JudgedExits, evaluator: Callable[[], Evaluator], model_id: str, data: str
+) -> Calibration:
+    """Confidences and gate curves; see ``calibrate_detector``."""
+    judged, alone, features = exits.judged, exits.alone, exits.features
+    count = alone.shape[1]
     # The deepest exit is never worse than itself: its weights say how right it is.
-    right = [alone[-1] <= of_exit + _BETTER for of_exit in alone[:-1]]
-    right.append(alone[-1] >= 0.5)
+    right = [alone[-1] <= of_exit + exits.better for of_exit in alone[:-1]]
+    right.append(alone[-1] >= exits.right_from)
     fitted, measured = np.arange(0, count, 2), np.arange(1, count, 2)
 
     def quality(chosen: Sequence[Any]) -> float:
@@ -80,11 +162,11 @@ def calibrate_detector(
             fresh.add_judged(judgement)
         return round(fresh.quality(), 6)
 
-    own = tuple(quality([of_exit[k] for k in measured]) for of_exit in judged)
+    own = tuple(quality([of_exit[int(k)] for k in measured]) for of_exit in judged)
     if not np.isfinite(own).all():
         raise CalibrationError("none of the frames shows an object that the model knows")
     gates: dict[int, GateCurve] = {}
-    for gate in range(1, len(answers)):
+    for gate in range(1, len(judged)):
         here = gate - 1
         weights = fit_weights(features[here][fitted], right[here][fitted])
         sure = np.array([probability(weights, row) for row in features[here][measured]])
@@ -94,7 +176,7 @@ def calibrate_detector(
             share=tuple(round(float(stop.mean()), 6) for stop in stops),
             quality={
                 later: _curve(stops, judged[here], judged[later - 1], measured, quality)
-                for later in range(gate + 1, len(answers) + 1)
+                for later in range(gate + 1, len(judged) + 1)
             },
         )
     return Calibration(
@@ -102,14 +184,14 @@ def calibrate_detector(
         data=data,
         frames=len(measured),
         exit_quality=own,
-        temperatures=(1.0,) * len(answers),
+        temperatures=(1.0,) * len(judged),
         gates=gates,
         confidences=tuple(fit_weights(f, r) for f, r in zip(features, right, strict=True)),
     )
 
 
-class BoxesCompared:
-    """Compares the quality of a detector's exit with and without a codec.
+class AnswersCompared:
+    """Compares the quality of an exit with and without a codec.
 
     Args:
         decode: makes an answer of the exit's output.
@@ -119,8 +201,8 @@ class BoxesCompared:
 
     def __init__(
         self,
-        decode: Callable[[NDArray[Any]], Detections],
-        truths: Sequence[Detections],
+        decode: Callable[[NDArray[Any]], Any],
+        truths: Sequence[Any],
         evaluator: Callable[[], Evaluator],
     ) -> None:
         self._decode, self._truths = decode, truths
@@ -132,7 +214,7 @@ class BoxesCompared:
             into.add(self._decode(outputs), self._truths[frame])
 
     def changes(self) -> tuple[int, int]:
-        """As many frames as the lost mAP is worth, and as many as the one won."""
+        """As many frames as the lost quality is worth, and as many as the one won."""
         lost = self._plain.quality() - self._coded.quality()
         frames = 0 if np.isnan(lost) else round(lost * self._plain.frames)
         return max(frames, 0), max(-frames, 0)

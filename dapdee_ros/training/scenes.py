@@ -147,22 +147,20 @@ class SceneTraining(ABC):
         return tuple(round(evaluator.quality(), 6) for evaluator in evaluators)
 
 
-def answers_of(
+def answers_by_frame(
     model: nn.Module,
     task: Task,
     frames: Iterable[SceneFrame],
     truth_of: Callable[[SceneFrame], Any],
-) -> tuple[list[list[Any]], list[Any]]:
-    """What every exit, shallowest first, answers to some frames; and what these show."""
-    answers: list[list[Any]] = []
-    truths: list[Any] = []
+) -> Iterator[tuple[list[Any], Any]]:
+    """What every exit, shallowest first, answers to each of some frames, and what it shows."""
     for outputs, some in _outputs_of(model, frames, bf16=False):
-        answers = answers or [[] for _ in outputs]
         for place, frame in enumerate(some):
-            truths.append(truth_of(frame))
-            for number, rows in enumerate(outputs, start=1):
-                answers[number - 1].append(task.decode([rows[place : place + 1]], number))
-    return answers, truths
+            found = [
+                task.decode([rows[place : place + 1]], number)
+                for number, rows in enumerate(outputs, start=1)
+            ]
+            yield found, truth_of(frame)
 
 
 def _outputs_of(

@@ -22,6 +22,11 @@ _PIXEL_STEP = 2
 """Half the logits' stride."""
 
 
+def truth_of(frame: SceneFrame) -> ClassMap:
+    """The class map of a rendered frame as a segmenter would answer."""
+    return ClassMap(frame.class_map)
+
+
 class SegmentationTraining(SceneTraining):
     """What ``Training`` needs to train a segmenter; see ``TrainingTask``.
 
@@ -47,7 +52,7 @@ class SegmentationTraining(SceneTraining):
 
     def truth_of(self, frame: SceneFrame) -> ClassMap:
         """The frame's class map as a segmenter would answer."""
-        return ClassMap(frame.class_map)
+        return truth_of(frame)
 
     def task(self, shapes: Sequence[tuple[int, ...]]) -> Segmenter:
         """A segmenter of the renderer's surfaces."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,15 @@ import pytest
 from dapdee_ros.exits.gates import Calibration, CalibrationError
 from dapdee_ros.tasks.average_precision import DetectionEvaluator
 from dapdee_ros.tasks.detection import Detections, Detector
-from dapdee_ros.tasks.detection_confidence import FEATURES, features_of, fit_weights, probability
+from dapdee_ros.tasks.detection_confidence import FEATURES, features_of
+from dapdee_ros.tasks.logistic import fit_weights, probability
 from dapdee_ros.tasks.options import OptionError
-from dapdee_ros.training.gate_calibration import BoxesCompared, calibrate_detector
+from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
+from dapdee_ros.training.gate_calibration import (
+    AnswersCompared,
+    calibrate_detector,
+    calibrate_segmenter,
+)
 
 LABELS = ("car", "sign")
 SIZE = (64, 96)
@@ -152,11 +159,63 @@ def test_an_empty_answer_has_features() -> None:
 def test_what_a_codec_costs_is_told_in_frames() -> None:
     _, truths = scenes(10)
     answers = [truths[0], Detections()]
-    comparison = BoxesCompared(lambda output: answers[int(output[0])], [truths[0]] * 10, evaluator)
+    comparison = AnswersCompared(
+        lambda output: answers[int(output[0])], [truths[0]] * 10, evaluator
+    )
     for frame in range(10):
         # With the codec the last three frames are empty.
         comparison.add(frame, np.array([0]), np.array([1 if frame >= 7 else 0]))
     assert comparison.changes() == (3, 0)
-    empty = BoxesCompared(lambda output: Detections(), [Detections()], evaluator)
+    empty = AnswersCompared(lambda output: Detections(), [Detections()], evaluator)
     empty.add(0, np.array([0]), np.array([0]))
     assert empty.changes() == (0, 0)
+
+
+# Segmenters --------------------------------------------------------------------------------------
+
+
+def maps(count: int) -> list[tuple[list[ClassMap], ClassMap]]:
+    """The deep exit is right; the shallow one knows, by its score, that every second map is bad."""
+    draws = np.random.default_rng(5)
+    found = []
+    for number in range(count):
+        truth = draws.integers(0, 2, (8, 12))
+        easy = number // 2 % 2 == 0
+        seen = truth if easy else np.where(draws.random(truth.shape) < 0.3, 1 - truth, truth)
+        score = draws.uniform(0.9, 0.99) if easy else draws.uniform(0.5, 0.8)
+        found.append(([ClassMap(seen, score), ClassMap(truth, 0.99)], ClassMap(truth)))
+    return found
+
+
+def segmenter(confidences: Sequence[Sequence[float]] = ()) -> Segmenter:
+    return Segmenter(LABELS, {}, [[(1, 2, 2, 3)]] * 2, (8, 12), confidences)
+
+
+def test_maps_that_the_shallow_exit_does_well_stop_there_and_cost_nothing() -> None:
+    made = calibrate_segmenter(
+        iter(maps(80)), evaluator=segmenter().evaluator, model_id="m", data="maps"
+    )
+    assert made.frames == 40 and made.exit_quality[1] == 1.0 and 0.5 < made.exit_quality[0] < 0.9
+    free = [
+        made.share(1, threshold)
+        for threshold in made.thresholds(1)
+        if made.quality(1, 2, threshold) == 1.0
+    ]
+    assert max(free) == 0.5
+    read = Calibration.from_dict(made.to_dict())
+    assert read == made
+    task = segmenter(made.confidences)
+    rows = np.stack([np.full((2, 3), 4.0), np.zeros((2, 3))])[None].astype(np.float32)
+    sure, unsure = (task.decode([rows * by], 1) for by in (1.0, 0.2))
+    assert task.confidence(sure) > 0.8 > 0.2 > task.confidence(unsure)
+    assert sure.score == segmenter().decode([rows], 1).score < task.confidence(sure)
+    # What came over the network, and what moved to the image.
+    assert task.confidence(ClassMap(sure.class_ids, sure.score)) == sure.score
+    assert task.in_source(sure, lambda boxes: boxes * 2).sure == sure.sure
+
+
+def test_calibrations_of_too_few_maps_or_of_another_kind_are_refused() -> None:
+    with pytest.raises(CalibrationError, match="at least 4 frames, got 3"):
+        calibrate_segmenter(maps(3), evaluator=segmenter().evaluator, model_id="m", data="maps")
+    with pytest.raises(OptionError, match=r"have \[3, 3\] weights, expected 2 each"):
+        segmenter(((1, 2, 3), (1, 2, 3)))
