@@ -66,20 +66,30 @@ def test_a_model_or_data_that_does_not_fit_is_named(
     assert "there is no codec 'u9'" in capsys.readouterr().err
 
 
-def test_a_detector_is_calibrated_by_its_boxes(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("task", "quality", "width"),
+    [("detection", "mAP", "predictor=8"), ("segmentation", "mean IoU", "heads=[8,8,8]")],
+)
+def test_detectors_and_segmenters_are_calibrated_on_road_scenes(
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    quality: str,
+    width: str,
 ) -> None:
-    out = tmp_path / "detector"
+    out = tmp_path / task
+    model = {"detection": "mobile-detector", "segmentation": "mobile-segmenter"}[task]
     options = [
-        "train", "--model", "mobile-detector", "--data", "roadscenes", "--size", "96x128",
+        "train", "--model", model, "--data", "roadscenes", "--size", "96x128",
         "--argument", "widths=[8,8,8,16,16]", "--argument", "blocks=[0,0,0,0]",
-        "--argument", "neck=8", "--argument", "predictor=8", "--epochs", "1", "--batch-size", "4",
+        "--argument", "neck=8", "--argument", width, "--epochs", "1", "--batch-size", "4",
         "--frames-per-epoch", "8", "--held-out-frames", "8", "--threads", "1", "--out", str(out),
     ]  # fmt: skip
     assert main(options) == 0
     command = ["calibrate", "--model", str(out), "--data", "roadscenes", "--frames", "24"]
     assert main([*command, "--threads", "1", "--codec-frames", "2"]) == 0
-    assert "exit       mAP  temperature" in capsys.readouterr().out
+    assert f"exit  {quality:>8}  temperature" in capsys.readouterr().out
     card = read_card(out)
     calibration = card.calibration
     assert calibration is not None
@@ -87,7 +97,10 @@ def test_a_detector_is_calibrated_by_its_boxes(
     assert len(calibration.confidences) == 3
     assert calibration.codecs.frames == 2
     assert set(calibration.codecs.tensors["jpeg"]) == {"image"}
-    assert task_of(card).name == "detection"
+    assert task_of(card).name == task
     for folder, data in ((out, "roadsigns"), (trained, "roadscenes")):
         assert main(["calibrate", "--model", str(folder), "--data", data, "--frames", "8"]) == 2
-        assert "roadscenes is for detection, all other data for" in capsys.readouterr().err
+        assert (
+            "roadscenes is for detection and segmentation, all other data for"
+            in capsys.readouterr().err
+        )
