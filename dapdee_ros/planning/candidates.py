@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from dapdee_ros.graph.cuts import Contraction
 from dapdee_ros.graph.dag import ModelDag
-from dapdee_ros.planning.codec_cost import CodecCost, GateOption, quality_after
+from dapdee_ros.planning.codec_cost import (
+    CodecCost,
+    GateOption,
+    quality_after,
+    unknown_codec,
+)
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import TableError
 
@@ -181,8 +186,7 @@ class CostBasis:
         for codec in self.codecs:
             if codec.name == name:
                 return codec
-        names = ", ".join(codec.name for codec in self.codecs)
-        raise TableError(f"codec {name!r} is unknown; there are {names}")
+        raise TableError(unknown_codec(name, [codec.name for codec in self.codecs]))
 
     def part(self, exit_number: int) -> Bools:
         """G_n: which nodes the exit depends on, ``(nodes,)``."""

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.codecs.camera_file import CAMERA
 from dapdee_ros.graph.dag import Node
+
+
+def unknown_codec(name: str, known: Sequence[str]) -> str:
+    """Why there are no costs of a codec, and what to do, in words.
+
+    Args:
+        name: the codec.
+        known: what there is instead.
+    """
+    if name == CAMERA:
+        return (
+            f"codec {name!r} cannot be planned with, no JPEGs come from the camera: have it "
+            "publish image_raw/compressed (image_transport: compressed)"
+        )
+    return f"codec {name!r} is unknown; there are {', '.join(known)}"
 
 
 class TensorCost(NamedTuple):

@@ -9,7 +9,7 @@ from functools import cached_property
 from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.candidates import CostBasis
-from dapdee_ros.planning.codec_cost import AsIs, CodecCost, GateOption
+from dapdee_ros.planning.codec_cost import AsIs, CodecCost, GateOption, unknown_codec
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import PolicyError, TableError
 from dapdee_ros.planning.sites import CAR, EDGE, Site
@@ -120,7 +120,7 @@ class Problem:
         if wanted == "any":
             return names
         if wanted not in names:
-            raise PolicyError(f"codec {wanted!r} is unknown; there are {', '.join(names)} and any")
+            raise PolicyError(unknown_codec(wanted, [*names, "any"]))
         return (wanted,)
 
     def with_codecs(self, wanted: str) -> Problem:

@@ -13,6 +13,7 @@ from dapdee_ros.exits.card import ModelCard, read_card
 from dapdee_ros.planning.codec_cost import TensorCost
 from dapdee_ros.planning.conditions import HardConditions
 from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.errors import PlanningError
 from dapdee_ros.planning.from_card import measures_of, problem_of
 from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.planning.pinned import parse_pinned
@@ -120,3 +121,11 @@ def test_what_it_spares_never_makes_a_stage_shorter_than_nothing(card: ModelCard
 
 def test_the_edge_decodes_by_as_much_faster_as_it_computes(card: ModelCard) -> None:
     assert CameraFiles(9e4, 0.02).cost(*profiles(card)) == TensorCost(9e4, -0.02, 0.02 / 20)
+
+
+def test_without_files_it_is_said_what_is_missing(card: ModelCard) -> None:
+    none = problem(card, None)
+    with pytest.raises(PlanningError, match=r"no JPEGs come.*image_raw/compressed"):
+        situation(2e7).price(none, 5, ["image"], CAMERA, "pinned")
+    with pytest.raises(PlanningError, match=r"no JPEGs come.*image_raw/compressed"):
+        make_policy("edge-only+camera", none)
