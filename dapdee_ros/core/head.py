@@ -341,8 +341,7 @@ class HeadCore:
         may_send: bool,
         now_s: float,
     ) -> None:
-        news = self._plan.news(program.plan.epoch, self.settings.plan_timeout_s)
-        if news is not None:
+        if news := self._plan.news(program.plan.epoch, self.settings.plan_timeout_s):
             self._actions.append(news)
         self._work = Frame(
             waiting.number, waiting.context, waiting.accepted_s, program, settings, may_send, now_s
@@ -353,8 +352,8 @@ class HeadCore:
         """Finish a frame here, at the deepest exit that still fits its deadline."""
         program = frame.program
         # Of what was kept back, waking up took its part; the rest is for computing.
-        left_s = frame.deadline_at_s - now_s - self._margin_s(now_s, frame.settings) / 2
-        left_s -= frame.unread_s
+        margin_s = self._margin_s(now_s, frame.settings) / 2 + frame.unread_s
+        left_s = frame.deadline_at_s - now_s - margin_s
         others = int(self._waiting is not None) + sum(
             other.fallback_at_s <= frame.deadline_at_s for other in self._flights.values()
         )
@@ -364,8 +363,7 @@ class HeadCore:
             program.finish_profiled_s[frame.exit_number], frame.planned_slowdown
         )
         frame.planned_s = min(frame.fallback_at_s, now_s) + frame.unread_s + finish_s
-        if not frame.detail:
-            frame.detail = "no answer from the edge in time"
+        frame.detail = frame.detail or "no answer from the edge in time"
         self._actions.append(Finish(frame.number, frame.exit_number))
 
     def _in_force(self, now_s: float, _number: int, _accepted_s: float) -> HeadProgram:

@@ -73,18 +73,20 @@ def test_every_node_has_the_topics_that_the_policy_gives_it(ros: RosWorld, tmp_p
                 }
 
             # The manager hears with one node what the others of its process need; the head takes
-            # compressed images where nobody publishes others.
+            # compressed images where nobody publishes others, and the camera publishes them if it
+            # is told to.
             spared = {
-                "head": {"/image_raw/compressed"},
-                "partition_manager": {"/edge/profile", "/edge/load"},
-                "link_monitor": {"/inference"},
-                "load_monitor": {"/inference"},
+                ("head", "subscribe"): {"/image_raw/compressed"},
+                ("camera", "publish"): {"/image_raw/compressed"},
+                ("partition_manager", "subscribe"): {"/edge/profile", "/edge/load"},
+                ("link_monitor", "subscribe"): {"/inference"},
+                ("load_monitor", "subscribe"): {"/inference"},
             }
 
             def wrong() -> dict[str, dict[str, set[str]]]:
                 found = {name: left(name) for name in wanted}
-                for name, topics in spared.items():
-                    found[name]["subscribe"] -= topics
+                for (name, action), topics in spared.items():
+                    found[name][action] -= topics
                 return {name: each for name, each in found.items() if any(each.values())}
 
             try:
