@@ -17,8 +17,11 @@ from dapdee_ros.tasks.evaluation import Evaluator
 from dapdee_ros.tasks.logistic import fit_weights, probability
 from dapdee_ros.tasks.segmentation import ClassMap, confidence_features
 
-_BETTER = 0.05
-"""Average precision of a frame that makes an answer better than another; less is chance."""
+_BETTER = 0.2
+"""Average precision of a frame, times its objects, that makes an answer better than another.
+
+The mAP is of objects, not of frames: where there are many, less of a difference counts.
+"""
 
 _BETTER_IOU = 0.02
 """The same of a frame's mean IoU, which varies less."""
@@ -32,13 +35,15 @@ class JudgedExits:
         judged: for each exit and frame what an evaluator said of the answer.
         alone: how good the answer to that frame is on its own, float64 ``(exits, frames)``.
         features: of the answers' confidences, for each exit float64 ``(frames, F)``.
-        better: what makes an answer better than another, in units of ``alone``.
+        weights: how much the frames count, float64 ``(frames,)``.
+        better: what makes an answer better than another, in units of ``alone`` times weight.
         right_from: from what on the deepest exit's answer counts as right.
     """
 
     judged: Sequence[Sequence[Any]]
     alone: NDArray[np.float64]
     features: Sequence[NDArray[np.float64]]
+    weights: NDArray[np.float64]
     better: float
     right_from: float
 
@@ -94,7 +99,8 @@ def calibrate_detector(
         np.stack([features_of(answer.boxes, answer.scores, size) for answer in row])
         for row in answers
     ]
-    exits = JudgedExits(judged, alone, features, better=_BETTER, right_from=0.5)
+    weights = np.array([max(len(truth), 1) for truth in truths], np.float64)
+    exits = JudgedExits(judged, alone, features, weights, better=_BETTER, right_from=0.5)
     return _calibrated(exits, evaluator, model_id, data)
 
 
@@ -131,6 +137,7 @@ def calibrate_segmenter(
         list(zip(*judged, strict=True)),
         np.array(alone).T,
         [np.stack(of_exit) for of_exit in zip(*features, strict=True)],
+        np.ones(len(judged)),
         better=_BETTER_IOU,
         right_from=0.75,
     )
@@ -152,7 +159,7 @@ def _calibrated(
     judged, alone, features = exits.judged, exits.alone, exits.features
     count = alone.shape[1]
     # The deepest exit is never worse than itself: its weights say how right it is.
-    right = [alone[-1] <= of_exit + exits.better for of_exit in alone[:-1]]
+    right = [(alone[-1] - of_exit) * exits.weights <= exits.better for of_exit in alone[:-1]]
     right.append(alone[-1] >= exits.right_from)
     fitted, measured = np.arange(0, count, 2), np.arange(1, count, 2)
 

@@ -85,6 +85,30 @@ def test_the_confidence_is_how_often_the_deeper_exit_is_no_better() -> None:
     assert sure[easy].min() > 0.8 and sure[~easy].max() < 0.2
 
 
+def test_a_difference_counts_as_often_as_there_are_objects() -> None:
+    """What one object may lose is too much for each of six."""
+    answers: list[list[Detections]] = [[], []]
+    truths = []
+    for number in range(80):
+        many = number // 2 % 2
+        count = 6 if many else 1
+        corners = np.array([[4.0 + 14 * (k % 3), 4.0 + 26 * (k // 3)] for k in range(count)])
+        boxes = np.concatenate([corners, corners + 12], 1)
+        classes = np.zeros(count)
+        truths.append(Detections(boxes, np.ones(count), classes))
+        answers[1].append(Detections(boxes, np.full(count, 0.9), classes))
+        # An overlap of 11 / 12: nine of ten thresholds, in either kind of frame.
+        answers[0].append(Detections(boxes - [0, 0, 1, 0], np.full(count, 0.9), classes))
+    calibration = calibrate_detector(
+        answers, truths, evaluator=evaluator, size=SIZE, model_id="m", data=""
+    )
+    one, six = (
+        probability(calibration.confidences[0], features_of(a.boxes, a.scores, SIZE))
+        for a in (answers[0][0], answers[0][2])
+    )
+    assert one > 0.8 and six < 0.2
+
+
 def test_a_detector_is_as_sure_as_its_exit_was_calibrated() -> None:
     rows = np.zeros((1, 2, 7), np.float32)
     rows[0, 0] = [32, 32, 10, 20, 0.9, 0.1, 0.8]
