@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from array import array
 from collections.abc import Iterator
@@ -80,6 +81,14 @@ def loader(network: SplitNetwork) -> Loader:
     return Loader(network)
 
 
+def follow(head: HeadRuntime, plan: FramePlan) -> None:
+    """Have a plan followed from now on: its parts are compiled in the background."""
+    head.set_plan(plan)
+    end_s = time.monotonic() + WAIT_S
+    while head.plan.epoch != plan.epoch and time.monotonic() < end_s:
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def pair(network: SplitNetwork, loader: Loader) -> Iterator[Pair]:
     made: list[Pair] = []
@@ -97,7 +106,7 @@ def pair(network: SplitNetwork, loader: Loader) -> Iterator[Pair]:
     made[0].wire = tail.submit
     tail.start()
     head.start()
-    head.set_plan(PLAN)
+    follow(head, PLAN)
     yield made[0]
     head.stop()
     tail.stop()
@@ -158,10 +167,10 @@ def test_where_the_window_is_full_the_car_decodes_at_once(
 ) -> None:
     pair.wire = None
     pair.head.settings = HeadSettings(deadline_s=2.0, max_in_flight=1)
-    pair.head.set_plan(replace(PLAN, epoch=2))
+    follow(pair.head, replace(PLAN, epoch=2))
     pair.head.accept(photo())
     while not pair.sent:
-        pass
+        time.sleep(0.01)
     result = result_of(pair, photo())
     assert (result.number, result.place) == (2, Place.CAR_FALLBACK)
     assert result.answer == found_in(network, photo())
