@@ -104,6 +104,7 @@ _OTHERS = {
     ("processes.py", "write_bytes"): "empties a log that grows from then on",
     ("bags/writer.py", "rename"): "a draft that is open as long as the bag",
     ("testbed/camera_frames.py", "write_bytes"): "fills a draft",
+    ("testbed/camera_frames.py", "write_text"): "fills a draft",
     ("exits/conversion.py", "replace"): "moves a finished folder's files, the card last",
     ("report/plate.py", "savefig"): "into memory",
     ("sealing/key_file.py", "mkstemp"): "private from its first byte on",

@@ -161,7 +161,7 @@ class Training:
             return
         for part in self._kept():
             for module in part.modules():
-                # The rest of a deepest exit stays as in training: it puts out logits then.
+                # The rest of a deepest exit stays as in training: its scores are not yet probabilities.
                 if isinstance(self.model, MultiExit) or isinstance(module, _BatchNorm):
                     module.training = False
 
