@@ -161,7 +161,7 @@ class Training:
             return
         for part in self._kept():
             for module in part.modules():
-                # The rest of a deepest exit stays as in training: its scores are not yet probabilities.
+                # The rest of a deepest exit stays as in training: no sigmoid after its scores.
                 if isinstance(self.model, MultiExit) or isinstance(module, _BatchNorm):
                     module.training = False
 
