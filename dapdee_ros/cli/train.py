@@ -20,62 +20,31 @@ To train only the backbone, for comparison: the same command with --exit-weights
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dapdee_ros.cli.training_plan import (
+    TrainingPlan,
+    plan_classifier,
+    plan_on_scenes,
+    recipe_of,
+)
 from dapdee_ros.datasets.scene_source import SCENES
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
-    from dapdee_ros.datasets.scene_source import RenderedScenes
-    from dapdee_ros.datasets.split import DataSource
-    from dapdee_ros.exits.networks import Network
-    from dapdee_ros.training.recipe import Recipe
-    from dapdee_ros.training.task import TrainingTask
     from dapdee_ros.training.training import Training
 
 SUMMARY = "train a network with exits: detector, segmenter, or classifier on your own images"
-
-_OF_RECIPE = (
-    "epochs",
-    "batch_size",
-    "optimiser",
-    "learning_rate",
-    "weight_decay",
-    "label_smoothing",
-    "uncertainty",
-    "distillation",
-    "cutout",
-    "cutmix",
-    "start_scale",
-    "cycles",
-    "average_decay",
-    "exits_only",
-    "seed",
-)
-"""Options that are the recipe's fields; one that is not given is as the task's recipe has it."""
-
-_CLASSIFIERS_ONLY = (
-    "label_smoothing",
-    "uncertainty",
-    "cutout",
-    "cutmix",
-    "taps",
-    "exits",
-    "branch_width",
-    "branch_grid",
-    "no_flip",
-)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -203,29 +172,6 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise CommandError(f"{option} expects comma-separated numbers, got {text!r}") from None
-
-
-def _builder_arguments(texts: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` pairs, values as JSON where they are (0.5, true), else as text."""
-    arguments: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (equals and name.isidentifier()):
-            raise CommandError(f"--argument expects NAME=VALUE, got {text!r}")
-        try:
-            arguments[name] = json.loads(value)
-        except json.JSONDecodeError:
-            arguments[name] = value
-    return arguments
-
-
 def run(args: argparse.Namespace) -> int:
     """Train, resume a training, or say what prevents it."""
     from dapdee_ros.cli.optional_packages import require_torch
@@ -242,14 +188,14 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.training.training import DivergedError, Training
 
     scenes = args.data == SCENES
-    recipe = _recipe(args, scenes)
+    recipe = recipe_of(args, scenes)
     if args.threads:
         torch.set_num_threads(args.threads)
     _prepare_folders(args)
     checkpoint = args.out / CHECKPOINT_FILE
     try:
         torch.manual_seed(recipe.seed)
-        plan = _on_scenes(args, recipe) if scenes else _classifier(args, recipe)
+        plan = plan_on_scenes(args, recipe) if scenes else plan_classifier(args, recipe)
         weights = recipe.exit_weights
         if weights is not None and len(weights) != plan.model.exits:
             raise CommandError(
@@ -294,85 +240,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is trained on what."""
-
-    model: Network
-    task: TrainingTask
-    source: DataSource | RenderedScenes
-    labels: tuple[str, ...]
-    architecture: dict[str, Any]
-    identity: dict[str, Any]
-    card_task: dict[str, Any]
-    began: dict[str, Any] = field(default_factory=dict)
-
-
-def _recipe(args: argparse.Namespace, scenes: bool) -> Recipe:
-    """The recipe that the options describe, checked."""
-    from dapdee_ros.exits.networks import SEGMENTERS
-    from dapdee_ros.training.recipe import DETECTION_RECIPE, SEGMENTATION_RECIPE, Recipe
-
-    for option in (
-        "epochs",
-        "cycles",
-        "batch_size",
-        "frames_per_epoch",
-        "held_out_frames",
-        "threads",
-    ):
-        value = getattr(args, option)
-        if value is not None and value < 1:
-            raise CommandError(f"{_option(option)} must be at least 1, got {value}")
-    if args.workers < 0:
-        raise CommandError(f"--workers must be at least 0, got {args.workers}")
-    if scenes:
-        useless = [name for name in _CLASSIFIERS_ONLY if getattr(args, name)]
-        if useless:
-            raise CommandError(
-                f"{', '.join(map(_option, useless))}: for classifiers only, {SCENES} trains "
-                "detectors and segmenters"
-            )
-    given = {name: getattr(args, name) for name in _OF_RECIPE}
-    given = {name: value for name, value in given.items() if value is not None}
-    usual = SEGMENTATION_RECIPE if args.model in SEGMENTERS else DETECTION_RECIPE
-    recipe = replace(
-        usual if scenes else Recipe(),
-        exit_weights=_numbers(args.exit_weights, "--exit-weights"),
-        bf16=not args.no_bf16,
-        **given,
-    )
-    if recipe.cycles > 1 and not args.average_decay:
-        recipe = replace(recipe, average_decay=0.0)
-    if recipe.cutout < 0:
-        raise CommandError(f"--cutout must not be negative, got {recipe.cutout}")
-    if not 0 <= recipe.cutmix <= 1:
-        raise CommandError(f"--cutmix must be from 0 to 1, got {recipe.cutmix}")
-    if not 0.25 <= recipe.start_scale <= 1:
-        raise CommandError(f"--start-scale must be from 0.25 to 1, got {recipe.start_scale}")
-    if not 0 <= recipe.average_decay < 1:
-        raise CommandError(f"--average-decay must be from 0 to below 1, got {recipe.average_decay}")
-    if recipe.average_decay and recipe.cycles > 1:
-        raise CommandError("--cycles and --average-decay both average weights: choose one")
-    if recipe.epochs % recipe.cycles:
-        raise CommandError(
-            f"--epochs {recipe.epochs} cannot be {recipe.cycles} cycles of whole epochs; choose a "
-            f"multiple of {recipe.cycles}"
-        )
-    if recipe.exits_only and not args.start_from:
-        raise CommandError("--exits-only needs a trained backbone: name its model by --start-from")
-    if recipe.exits_only and recipe.cycles > 1:
-        raise CommandError(
-            "--exits-only leaves the backbone's batch norms alone, --cycles measures them again: "
-            "choose one"
-        )
-    return recipe
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _prepare_folders(args: argparse.Namespace) -> None:
     """Check where to write, and forget what is there if that is wanted."""
     from dapdee_ros.exits.card import MODEL_FILE
@@ -397,116 +264,6 @@ def _prepare_folders(args: argparse.Namespace) -> None:
         raise CommandError(
             f"{args.out} holds a finished model: choose another folder, or --restart to replace it"
         )
-
-
-def _classifier(args: argparse.Namespace, recipe: Recipe) -> _Plan:
-    """A classifier with exits at some of a backbone's nodes.
-
-    Raises:
-        CommandError: if options contradict each other.
-        BuilderError, DataError, EngineError, GraphError, ModelFolderError: if the data or the
-            network cannot be had.
-    """
-    from dapdee_ros.datasets.sources import open_data
-    from dapdee_ros.exits.builders import DEFAULT_TAPS
-    from dapdee_ros.exits.card import CLASSIFICATION
-    from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit
-    from dapdee_ros.training.classification import ClassificationTraining
-
-    if args.taps and args.exits:
-        raise CommandError("give --taps or --exits, not both")
-    source = open_data(
-        args.data,
-        size=args.size,
-        frames_per_epoch=args.frames_per_epoch or 20_000,
-        held_out_frames=args.held_out_frames or 5_000,
-        flip=not args.no_flip,
-    )
-    taps: Any = args.taps.split(",") if args.taps else DEFAULT_TAPS.get(args.model, 3)
-    if args.exits:
-        taps = args.exits - 1
-    architecture = architecture_of(
-        args.model,
-        len(source.labels),
-        _builder_arguments(args.argument),
-        (),
-        32 if args.branch_width is None else args.branch_width,
-        2 if args.branch_grid is None else args.branch_grid,
-    )
-    architecture["taps"] = taps
-    model = build_multi_exit(architecture, source.size, source.mean, source.std)
-    architecture["taps"] = list(model.taps)
-    identity = {
-        "architecture": architecture,
-        "data": args.data,
-        "size": list(source.size),
-        "frames_per_epoch": source.frames_per_epoch(),
-    }
-    began = _start(args, model, architecture, identity)
-    task = ClassificationTraining(source, recipe, model.exits)
-    card_task = {"name": CLASSIFICATION}
-    return _Plan(model, task, source, source.labels, architecture, identity, card_task, began)
-
-
-def _on_scenes(args: argparse.Namespace, recipe: Recipe) -> _Plan:
-    """A detector or a segmenter for rendered road scenes.
-
-    Raises:
-        BuilderError, EngineError, ModelFolderError: if the network cannot be had.
-        CommandError: if there are no scenes of that seed.
-    """
-    from dapdee_ros.datasets.roadscenes import DEFAULT_SIZE, SURFACES
-    from dapdee_ros.datasets.scene_source import RenderedScenes
-    from dapdee_ros.exits.networks import (
-        SEGMENTERS,
-        build_exit_network,
-        detection_task,
-        exit_architecture,
-        segmentation_task,
-    )
-    from dapdee_ros.training.detection import DetectionTraining
-    from dapdee_ros.training.segmentation import SegmentationTraining
-
-    try:
-        source = RenderedScenes(
-            args.size or DEFAULT_SIZE,
-            args.frames_per_epoch or 2_000,
-            args.held_out_frames or 2_000,
-            recipe.seed,
-        )
-    except ValueError as error:
-        raise CommandError(f"--seed: {error}") from error
-    segments = args.model in SEGMENTERS
-    labels = SURFACES if segments else source.labels
-    architecture = exit_architecture(args.model, len(labels), _builder_arguments(args.argument))
-    model = build_exit_network(architecture, source.size, source.mean, source.std)
-    identity = {
-        "architecture": architecture,
-        "data": args.data,
-        "size": list(source.size),
-        "frames_per_epoch": source.frames_per_epoch(),
-    }
-    began = _start(args, model, architecture, identity)
-    kind = SegmentationTraining if segments else DetectionTraining
-    task = kind(source, recipe, model.exits, args.workers)
-    card_task = segmentation_task() if segments else detection_task()
-    return _Plan(model, task, source, labels, architecture, identity, card_task, began)
-
-
-def _start(
-    args: argparse.Namespace,
-    model: Network,
-    architecture: dict[str, Any],
-    identity: dict[str, Any],
-) -> dict[str, Any]:
-    """Give the model the weights of those that it starts from; how these came about."""
-    from dapdee_ros.training.starting_point import start_from
-
-    if not args.start_from:
-        return {}
-    cards = start_from(args.start_from, model, architecture)
-    identity["start_from"] = [card.model_id for card in cards]
-    return {"started_from": [{"model_id": card.model_id, **card.provenance} for card in cards]}
 
 
 class _Stopper:
@@ -563,7 +320,7 @@ def _percent(shares: Sequence[float], between: str = "/", digits: int = 1) -> st
     return between.join(f"{100 * share:.{digits}f}" for share in shares)
 
 
-def _finish(args: argparse.Namespace, training: Training, plan: _Plan, folder: Path) -> None:
+def _finish(args: argparse.Namespace, training: Training, plan: TrainingPlan, folder: Path) -> None:
     """Measure the weights as they will be stored, and write the model folder.
 
     Raises:
