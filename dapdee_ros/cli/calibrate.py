@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dapdee_ros.datasets.scene_source import RenderedScenes
+    from dapdee_ros.datasets.scene_source import SceneData
     from dapdee_ros.datasets.split import DataSource
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.exits.codec_calibration import Comparison
@@ -35,7 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("--model", required=True, help="a model folder, or the name of a model")
-    add("--data", required=True, help="roadsigns, cifar10:DIR, folder:DIR or roadscenes")
+    add(
+        "--data",
+        required=True,
+        help="roadsigns, cifar10:DIR, folder:DIR, roadscenes, yolo:DIR or coco:DIR",
+    )
     add(
         "--frames",
         type=int,
@@ -67,9 +71,10 @@ def run(args: argparse.Namespace) -> int:
     require_torch("calibrating a model")
     import torch
 
+    from dapdee_ros.cli.progress import shown_files
     from dapdee_ros.codecs import CodecError
-    from dapdee_ros.datasets.roadscenes import SURFACES
-    from dapdee_ros.datasets.scene_source import SCENES, RenderedScenes
+    from dapdee_ros.datasets.labelled_scenes import is_scenes, open_scenes
+    from dapdee_ros.datasets.scene_source import SCENES
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.engines.engine import EngineError
@@ -98,21 +103,31 @@ def run(args: argparse.Namespace) -> int:
         # Replacing a calibration of other weights is the purpose of this command.
         card, model = load_module(folder, with_calibration=False)
         on_scenes = card.task["name"] != Classifier.name
-        if on_scenes != (args.data == SCENES):
+        if on_scenes != is_scenes(args.data):
             raise CommandError(
-                f"{folder} is for {card.task['name']}: {SCENES} is for detection and segmentation, "
-                "all other data for classification"
+                f"{folder} is for {card.task['name']}: {SCENES}, yolo:DIR and coco:DIR are for "
+                "detection and segmentation, all other data for classification"
             )
-        source: DataSource | RenderedScenes
+        scenes: SceneData | None = None
+        stored: DataSource | None = None
         if on_scenes:
-            source = RenderedScenes(card.input_size, held_out_frames=args.frames or 4_000)
+            usual = 4_000 if args.data == SCENES else None
+            scenes = open_scenes(
+                args.data,
+                card.input_size,
+                held_out_frames=args.frames or usual,
+                show=shown_files,
+            )
         else:
-            source = open_data(
+            stored = open_data(
                 args.data, size=card.input_size, held_out_frames=args.frames or 10_000
             )
     except (DataError, EngineError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
-    labels = SURFACES if card.task["name"] == Segmenter.name else source.labels
+    source = scenes or stored
+    assert source is not None
+    segments = scenes is not None and card.task["name"] == Segmenter.name
+    labels = scenes.surfaces if scenes is not None and segments else source.labels
     if labels != card.labels or source.size != card.input_size:
         raise CommandError(
             f"{folder} distinguishes {len(card.labels)} classes {card.labels[:3]}... in "
@@ -121,10 +136,11 @@ def run(args: argparse.Namespace) -> int:
         )
     names = args.codecs.split(",") if args.codecs else None
     try:
-        if isinstance(source, RenderedScenes):
-            calibration = _calibrated_on_scenes(card, model, source, args.codec_frames, names)
+        if scenes is not None:
+            calibration = _calibrated_on_scenes(card, model, scenes, args.codec_frames, names)
         else:
-            calibration = _calibrated_classifier(card, model, source, args.codec_frames, names)
+            assert stored is not None
+            calibration = _calibrated_classifier(card, model, stored, args.codec_frames, names)
     except CodecError as error:
         raise CommandError(f"{error}; or choose others with --codecs") from error
     except CalibrationError as error:
@@ -173,7 +189,7 @@ def _calibrated_classifier(
 def _calibrated_on_scenes(
     card: ModelCard,
     model: Network,
-    source: RenderedScenes,
+    source: SceneData,
     codec_frames: int | None,
     codecs: list[str] | None,
 ) -> Calibration:

@@ -3,8 +3,9 @@
 Frames to classify come from the road-sign renderer (roadsigns), CIFAR-10 (cifar10:DIR, in
 torchvision's layout or as folders of images) or any folder of images (folder:DIR, with
 train/<class>/ and test/<class>/, or <class>/ alone). Frames to find objects or surfaces in come
-from the renderer of road scenes (roadscenes, for the models mobile-detector and mobile-segmenter,
-which have exits of their own). The folder named by --out holds the checkpoint while the training
+from the renderer of road scenes (roadscenes) or from a data set in YOLO's or COCO's layout
+(yolo:DIR, coco:DIR), for the models mobile-detector and mobile-segmenter, which have exits of their
+own. The folder named by --out holds the checkpoint while the training
 runs and the model at the end. Run again with the same options, an interrupted training resumes
 where it stopped; Ctrl-C saves first. --snapshot writes the model as the last checkpoint has it.
 
@@ -14,6 +15,7 @@ Examples:
   dapdee train --model resnet18 --exits 4 --data folder:DIR --size 128x128 --out my_resnet
   dapdee train --model mobile-detector --data roadscenes --out my_detector
   dapdee train --model mobile-segmenter --data roadscenes --out my_segmenter
+  dapdee train --model mobile-detector --data yolo:DIR --size 320x320 --out my_detector
 To train only the backbone, for comparison: the same command with --exit-weights 0,0,0,1.
 """
 
@@ -32,13 +34,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from dapdee_ros.cli.progress import without_folders
 from dapdee_ros.cli.training_plan import (
     TrainingPlan,
     plan_classifier,
     plan_on_scenes,
     recipe_of,
 )
-from dapdee_ros.datasets.scene_source import SCENES
+from dapdee_ros.datasets.labelled_scenes import is_scenes
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
@@ -56,7 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="roadsigns, vgg16-cifar, alexnet-cifar, a torchvision name, mobile-detector, or "
         "mobile-segmenter",
     )
-    add("--data", required=True, help="roadsigns, cifar10:DIR, folder:DIR or roadscenes")
+    add(
+        "--data",
+        required=True,
+        help="roadsigns, cifar10:DIR, folder:DIR, roadscenes, yolo:DIR or coco:DIR",
+    )
     add("--out", required=True, type=Path, help="the model folder to create")
     add("--name", help="the model's name (default: that of the folder)")
     add("--epochs", type=int, help="epochs (default 30; detector 60, segmenter 40)")
@@ -151,7 +158,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         default=1,
-        help="processes that render road scenes beside the training; 0: it does so itself "
+        help="processes that render or read scenes beside the training; 0: it does so itself "
         "(default 1)",
     )
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
@@ -187,15 +194,15 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.training.checkpoint import CHECKPOINT_FILE, CheckpointError
     from dapdee_ros.training.training import DivergedError, Training
 
-    scenes = args.data == SCENES
-    recipe = recipe_of(args, scenes)
+    recipe = recipe_of(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     _prepare_folders(args)
     checkpoint = args.out / CHECKPOINT_FILE
     try:
         torch.manual_seed(recipe.seed)
-        plan = plan_on_scenes(args, recipe) if scenes else plan_classifier(args, recipe)
+        make_plan = plan_on_scenes if is_scenes(args.data) else plan_classifier
+        plan = make_plan(args, recipe)
         weights = recipe.exit_weights
         if weights is not None and len(weights) != plan.model.exits:
             raise CommandError(
@@ -225,6 +232,11 @@ def run(args: argparse.Namespace) -> int:
             return 130
         _finish(args, training, plan, args.out)
         checkpoint.unlink(missing_ok=True)
+    except DataError as error:
+        # Of a process that reads images it comes with all that this process was doing.
+        why = str(error).splitlines()[-1].removeprefix(f"{type(error).__name__}: ")
+        why = why.rpartition("DataError: ")[2]
+        raise CommandError(f"{why}; the training can be resumed from the last epoch") from error
     except DivergedError as error:
         kept = (
             f"; {checkpoint} stays as the last good epoch left it, and --restart starts over"
@@ -347,7 +359,7 @@ def _finish(args: argparse.Namespace, training: Training, plan: TrainingPlan, fo
         exit_quality=quality,
         quality_data=held_out.description,
         provenance={
-            "command": shlex.join(["dapdee", *sys.argv[1:]]),
+            "command": shlex.join(["dapdee", *map(without_folders, sys.argv[1:])]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "recipe": asdict(training.recipe),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dapdee_ros.datasets.scene_source import SCENES
+from dapdee_ros.datasets.labelled_scenes import is_scenes
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
-    from dapdee_ros.datasets.scene_source import RenderedScenes
+    from dapdee_ros.datasets.scene_source import SceneData
     from dapdee_ros.datasets.split import DataSource
     from dapdee_ros.exits.networks import Network
     from dapdee_ros.training.recipe import Recipe
@@ -79,7 +79,7 @@ class TrainingPlan:
 
     model: Network
     task: TrainingTask
-    source: DataSource | RenderedScenes
+    source: DataSource | SceneData
     labels: tuple[str, ...]
     architecture: dict[str, Any]
     identity: dict[str, Any]
@@ -87,7 +87,7 @@ class TrainingPlan:
     began: dict[str, Any] = field(default_factory=dict)
 
 
-def recipe_of(args: argparse.Namespace, scenes: bool) -> Recipe:
+def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe that the options describe, checked."""
     from dapdee_ros.exits.networks import SEGMENTERS
     from dapdee_ros.training.recipe import DETECTION_RECIPE, SEGMENTATION_RECIPE, Recipe
@@ -105,12 +105,13 @@ def recipe_of(args: argparse.Namespace, scenes: bool) -> Recipe:
             raise CommandError(f"{_option(option)} must be at least 1, got {value}")
     if args.workers < 0:
         raise CommandError(f"--workers must be at least 0, got {args.workers}")
+    scenes = is_scenes(args.data)
     if scenes:
         useless = [name for name in _CLASSIFIERS_ONLY if getattr(args, name)]
         if useless:
             raise CommandError(
-                f"{', '.join(map(_option, useless))}: for classifiers only, {SCENES} trains "
-                "detectors and segmenters"
+                f"{', '.join(map(_option, useless))}: for classifiers only, {args.data} "
+                "trains detectors and segmenters"
             )
     given = {name: getattr(args, name) for name in _OF_RECIPE}
     given = {name: value for name, value in given.items() if value is not None}
@@ -204,14 +205,16 @@ def plan_classifier(args: argparse.Namespace, recipe: Recipe) -> TrainingPlan:
 
 
 def plan_on_scenes(args: argparse.Namespace, recipe: Recipe) -> TrainingPlan:
-    """A detector or a segmenter for rendered road scenes.
+    """A detector or a segmenter.
 
     Raises:
-        BuilderError, EngineError, ModelFolderError: if the network cannot be had.
-        CommandError: if there are no scenes of that seed.
+        BuilderError, DataError, EngineError, ModelFolderError: if the data or the network cannot be
+            had.
+        CommandError: if the data has no class maps and a segmenter needs them.
     """
-    from dapdee_ros.datasets.roadscenes import DEFAULT_SIZE, SURFACES
-    from dapdee_ros.datasets.scene_source import RenderedScenes
+    from dapdee_ros.cli.progress import shown_files
+    from dapdee_ros.datasets.labelled_scenes import open_scenes
+    from dapdee_ros.datasets.roadscenes import DEFAULT_SIZE
     from dapdee_ros.exits.networks import (
         SEGMENTERS,
         build_exit_network,
@@ -222,17 +225,21 @@ def plan_on_scenes(args: argparse.Namespace, recipe: Recipe) -> TrainingPlan:
     from dapdee_ros.training.detection import DetectionTraining
     from dapdee_ros.training.segmentation import SegmentationTraining
 
-    try:
-        source = RenderedScenes(
-            args.size or DEFAULT_SIZE,
-            args.frames_per_epoch or 2_000,
-            args.held_out_frames or 2_000,
-            recipe.seed,
-        )
-    except ValueError as error:
-        raise CommandError(f"--seed: {error}") from error
+    source = open_scenes(
+        args.data,
+        args.size or DEFAULT_SIZE,
+        frames_per_epoch=args.frames_per_epoch,
+        held_out_frames=args.held_out_frames,
+        seed=recipe.seed,
+        show=shown_files,
+    )
     segments = args.model in SEGMENTERS
-    labels = SURFACES if segments else source.labels
+    labels = source.surfaces if segments else source.labels
+    if not labels:
+        raise CommandError(
+            f"{args.data} has no class maps: a segmenter learns from the outlines (segmentation) "
+            "of COCO's layout, or from roadscenes"
+        )
     architecture = exit_architecture(args.model, len(labels), _builder_arguments(args.argument))
     model = build_exit_network(architecture, source.size, source.mean, source.std)
     identity = {

@@ -70,14 +70,14 @@ class LabelledSource:
                 frame = self._pictures[place]
             except DataError as error:
                 raise SourceError(str(error)) from error
-            return _scaled(frame, self._size)
+            return scaled(frame, self._size)
         raise SourceError(f"none of the {self.description} can be read")
 
     def close(self) -> None:
         """Nothing to release."""
 
 
-def _scaled(frame: SourceFrame, size: tuple[int, int]) -> SourceFrame:
+def scaled(frame: SourceFrame, size: tuple[int, int]) -> SourceFrame:
     """The frame at another size, what it shows too."""
     image, truth = resized(frame.image, size), frame.truth
     if truth is None or image.shape == frame.image.shape:

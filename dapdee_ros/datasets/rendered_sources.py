@@ -81,12 +81,7 @@ class SceneSource:
     def __next__(self) -> SourceFrame:
         frame = self._scenes.frame(self._index)
         self._index += 1
-        truth = Truth(
-            boxes=[found.box for found in frame.objects],
-            box_labels=[found.label for found in frame.objects],
-            class_map=frame.class_map,
-        )
-        return SourceFrame(frame.image, truth)
+        return frame.as_source_frame()
 
     def close(self) -> None:
         """Nothing to release."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.datasets.frame_source import SourceFrame, Truth
 from dapdee_ros.datasets.road_canvas import Canvas, View
 from dapdee_ros.datasets.road_objects import CLASSES, SURFACES, Lamp, Thing, draw_thing
 from dapdee_ros.datasets.road_weather import Weather, apply_weather, weather_of
@@ -67,6 +68,15 @@ class SceneFrame:
     image: NDArray[np.uint8]
     objects: tuple[SceneObject, ...]
     class_map: NDArray[np.uint8]
+
+    def as_source_frame(self) -> SourceFrame:
+        """The image with what it shows, as every source has it."""
+        truth = Truth(
+            boxes=[found.box for found in self.objects],
+            box_labels=[found.label for found in self.objects],
+            class_map=self.class_map,
+        )
+        return SourceFrame(self.image, truth)
 
 
 @dataclass(frozen=True)

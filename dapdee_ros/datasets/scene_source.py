@@ -1,11 +1,14 @@
-"""Rendered road scenes as data to train and evaluate detectors on. No torch in here."""
+"""Frames with objects and surfaces as data to train and evaluate on; rendered ones. No torch."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.datasets.roadscenes import CLASSES, DEFAULT_SIZE, RoadScenes, SceneFrame
+from dapdee_ros.datasets.frame_source import SourceFrame
+from dapdee_ros.datasets.roadscenes import CLASSES, DEFAULT_SIZE, SURFACES, RoadScenes
 
 SCENES = "roadscenes"
 """What this data is called on the command line."""
@@ -14,7 +17,65 @@ _TRAIN_SEED, _HELD_OUT_SEED, _CALIBRATION_SEED = 1, 1_000_001, 1_000_002
 _LAST_SEED = 999_999
 
 
-class SceneSeries:
+class SceneSeries(Protocol):
+    """Some frames, made or read when they are asked for.
+
+    Attributes:
+        description: human-readable description.
+    """
+
+    description: str
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+
+    def __getitem__(self, place: int) -> SourceFrame:
+        """One frame with its truth.
+
+        Raises:
+            IndexError: if there is no such frame.
+            DataError: if it cannot be read.
+        """
+
+    def pixels(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Some of the frames by their places, uint8 ``(n, H, W, 3)``."""
+
+
+class SceneData(Protocol):
+    """Frames with objects or surfaces to train and evaluate on.
+
+    Attributes:
+        labels: names of the classes of objects.
+        surfaces: names of the classes in class maps; empty if there are none.
+        size: height and width of the frames.
+    """
+
+    labels: tuple[str, ...]
+    surfaces: tuple[str, ...]
+    size: tuple[int, int]
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Mean of each colour channel, of values from 0 to 1."""
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Standard deviation of each channel."""
+
+    def frames_per_epoch(self) -> int:
+        """How many frames ``train`` gives."""
+
+    def train(self, epoch: int, size: tuple[int, int] | None = None) -> SceneSeries:
+        """Frames to train on in this epoch (from 0), at another size if one is given."""
+
+    def held_out(self) -> SceneSeries:
+        """Frames to evaluate a model on."""
+
+    def calibration(self) -> SceneSeries:
+        """Frames to calibrate on; never trained on, not ``held_out`` if there are more."""
+
+
+class RenderedSeries:
     """Some frames of a series of scenes, each of a drive of its own, rendered when asked for.
 
     Args:
@@ -36,7 +97,7 @@ class SceneSeries:
         """How many frames there are."""
         return self._count
 
-    def __getitem__(self, place: int) -> SceneFrame:
+    def __getitem__(self, place: int) -> SourceFrame:
         """One frame with its truth.
 
         Raises:
@@ -44,7 +105,7 @@ class SceneSeries:
         """
         if not 0 <= place < self._count:
             raise IndexError(f"frame {place} of {self._count}")
-        return self._scenes.frame(self._start + place)
+        return self._scenes.frame(self._start + place).as_source_frame()
 
     def pixels(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Some of the frames by their places, uint8 ``(n, H, W, 3)``."""
@@ -56,12 +117,14 @@ class RenderedScenes:
 
     Attributes:
         labels: names of the classes of objects.
+        surfaces: names of the classes in class maps.
         mean: mean of each colour channel, of values from 0 to 1.
         std: standard deviation of each channel.
         size: height and width of the frames.
     """
 
-    labels = CLASSES
+    labels: tuple[str, ...] = CLASSES
+    surfaces: tuple[str, ...] = SURFACES
     mean = (0.38, 0.38, 0.37)
     std = (0.20, 0.19, 0.19)
 
@@ -97,15 +160,15 @@ class RenderedScenes:
         """How many frames ``train`` gives."""
         return self._frames_per_epoch
 
-    def train(self, epoch: int, size: tuple[int, int] | None = None) -> SceneSeries:
+    def train(self, epoch: int, size: tuple[int, int] | None = None) -> RenderedSeries:
         """Frames to train on in this epoch (from 0), at another size if one is given."""
         count = self._frames_per_epoch
-        return SceneSeries(self._seed, size or self.size, epoch * count, count)
+        return RenderedSeries(self._seed, size or self.size, epoch * count, count)
 
-    def held_out(self) -> SceneSeries:
+    def held_out(self) -> RenderedSeries:
         """Frames to evaluate a model on."""
-        return SceneSeries(_HELD_OUT_SEED, self.size, 0, self._held_out_frames)
+        return RenderedSeries(_HELD_OUT_SEED, self.size, 0, self._held_out_frames)
 
-    def calibration(self) -> SceneSeries:
+    def calibration(self) -> RenderedSeries:
         """Frames to calibrate on."""
-        return SceneSeries(_CALIBRATION_SEED, self.size, 0, self._held_out_frames)
+        return RenderedSeries(_CALIBRATION_SEED, self.size, 0, self._held_out_frames)

@@ -92,6 +92,22 @@ def open_yolo(where: Path, part: str = "", show: Shown = unshown) -> LabelledPic
 # Names and folders -------------------------------------------------------------------------------
 
 
+def yolo_parts(where: Path) -> tuple[str, ...]:
+    """Which of ``PARTS`` a data set in YOLO's layout has; empty if it is not divided.
+
+    Raises:
+        DataError: if it does not name its classes.
+    """
+    if not where.exists() or (where.is_dir() and pictures_in(where)):
+        return ()
+    named = _named(where)
+    if there := tuple(part for part in PARTS if named.values.get(part)):
+        return there
+    images = named.path.parent / "images"
+    names = [folder.name for folder in folders_in(images)] if images.is_dir() else []
+    return tuple(part for part in PARTS if sum(name.startswith(part) for name in names) == 1)
+
+
 def _named(where: Path) -> _Named:
     """The names of the classes, from the nearest file that has them."""
     if where.is_file():

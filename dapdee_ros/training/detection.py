@@ -1,4 +1,4 @@
-"""Training a detector on rendered scenes: the joint loss of the exits, their mAP."""
+"""Training a detector: the joint loss of the exits, their mAP."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dapdee_ros.datasets.roadscenes import SceneFrame
-from dapdee_ros.datasets.scene_source import RenderedScenes
+from dapdee_ros.datasets.frame_source import SourceFrame
+from dapdee_ros.datasets.scene_source import SceneData
+from dapdee_ros.datasets.split import DataError
 from dapdee_ros.exits.detector import STRIDES
 from dapdee_ros.exits.networks import detection_task
 from dapdee_ros.tasks.detection import Detections, Detector
@@ -34,13 +35,16 @@ class Objects(NamedTuple):
     size: tuple[int, int]
 
 
-def truth_of(frame: SceneFrame) -> Detections:
-    """The objects of a rendered frame as a detector would answer."""
-    return Detections(
-        np.array([thing.box for thing in frame.objects], np.float32).reshape(-1, 4),
-        np.ones(len(frame.objects)),
-        np.array([thing.label for thing in frame.objects], np.int32),
-    )
+def truth_of(frame: SourceFrame) -> Detections:
+    """The objects of a frame as a detector would answer.
+
+    Raises:
+        DataError: if nobody has said what it shows.
+    """
+    truth = frame.truth
+    if truth is None or truth.boxes is None:
+        raise DataError("a frame of a data set does not say which objects it shows")
+    return Detections(truth.boxes, np.ones(len(truth.boxes)), truth.box_labels)
 
 
 class DetectionTraining(SceneTraining):
@@ -55,14 +59,12 @@ class DetectionTraining(SceneTraining):
 
     quality_name = Detector.quality_name
 
-    def __init__(
-        self, source: RenderedScenes, recipe: Recipe, exits: int, workers: int = 1
-    ) -> None:
+    def __init__(self, source: SceneData, recipe: Recipe, exits: int, workers: int = 1) -> None:
         weights = recipe.exit_weights or rising_weights(exits)
         loss = DetectionLoss(weights, STRIDES, recipe.distillation)
         super().__init__(source, recipe, loss, STRIDES[-1], workers)
 
-    def target_of(self, frames: Sequence[SceneFrame]) -> Objects:
+    def target_of(self, frames: Sequence[SourceFrame]) -> Objects:
         """The frames' objects."""
         truths = [truth_of(frame) for frame in frames]
         height, width, _ = frames[0].image.shape
@@ -72,7 +74,7 @@ class DetectionTraining(SceneTraining):
             (height, width),
         )
 
-    def truth_of(self, frame: SceneFrame) -> Detections:
+    def truth_of(self, frame: SourceFrame) -> Detections:
         """The frame's objects as a detector would answer."""
         return truth_of(frame)
 

@@ -1,4 +1,4 @@
-"""Training on rendered road scenes, whatever is to be found in them."""
+"""Training on frames with objects or surfaces, whatever is to be found in them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from dapdee_ros.datasets.roadscenes import SceneFrame
-from dapdee_ros.datasets.scene_source import RenderedScenes, SceneSeries
+from dapdee_ros.datasets.frame_source import SourceFrame
+from dapdee_ros.datasets.scene_source import SceneData, SceneSeries
 from dapdee_ros.tasks.task import Task
 from dapdee_ros.training.recipe import Recipe, frame_scale
 from dapdee_ros.training.task import Batch
@@ -26,7 +26,7 @@ _A_PART = 10
 
 
 class _Batches(Dataset[tuple[Tensor, Any]]):
-    """The batches of an epoch by number, rendered where they are asked for."""
+    """The batches of an epoch by number, rendered or read where they are asked for."""
 
     def __init__(self, training: SceneTraining, epoch: int, sizes: list[tuple[int, int]]) -> None:
         self._training, self._epoch, self._sizes = training, epoch, sizes
@@ -60,7 +60,7 @@ class SceneTraining(ABC):
     quality_name: str
 
     def __init__(
-        self, source: RenderedScenes, recipe: Recipe, loss: nn.Module, side_step: int, workers: int
+        self, source: SceneData, recipe: Recipe, loss: nn.Module, side_step: int, workers: int
     ) -> None:
         self.source = source
         self.recipe = recipe
@@ -68,14 +68,14 @@ class SceneTraining(ABC):
         self.steps_per_epoch = max(1, source.frames_per_epoch() // recipe.batch_size)
         self._side_step = side_step
         self._workers = workers
-        self._part: list[SceneFrame] = []
+        self._part: list[SourceFrame] = []
 
     @abstractmethod
-    def target_of(self, frames: Sequence[SceneFrame]) -> Any:
+    def target_of(self, frames: Sequence[SourceFrame]) -> Any:
         """What the loss compares the outputs for some frames with; called in the workers."""
 
     @abstractmethod
-    def truth_of(self, frame: SceneFrame) -> Any:
+    def truth_of(self, frame: SourceFrame) -> Any:
         """What a frame shows as an answer of the task."""
 
     @abstractmethod
@@ -131,7 +131,7 @@ class SceneTraining(ABC):
         return self.qualities(model, self._part, bf16=bf16)
 
     def qualities(
-        self, model: nn.Module, frames: Iterable[SceneFrame], *, bf16: bool = False
+        self, model: nn.Module, frames: Iterable[SourceFrame], *, bf16: bool = False
     ) -> tuple[float, ...]:
         """Each exit's quality on some frames, shallowest first."""
         evaluators: list[Any] = []
@@ -150,8 +150,8 @@ class SceneTraining(ABC):
 def answers_by_frame(
     model: nn.Module,
     task: Task,
-    frames: Iterable[SceneFrame],
-    truth_of: Callable[[SceneFrame], Any],
+    frames: Iterable[SourceFrame],
+    truth_of: Callable[[SourceFrame], Any],
 ) -> Iterator[tuple[list[Any], Any]]:
     """What every exit, shallowest first, answers to each of some frames, and what it shows."""
     for outputs, some in _outputs_of(model, frames, bf16=False):
@@ -164,8 +164,8 @@ def answers_by_frame(
 
 
 def _outputs_of(
-    model: nn.Module, frames: Iterable[SceneFrame], bf16: bool
-) -> Iterator[tuple[list[NDArray[np.float32]], tuple[SceneFrame, ...]]]:
+    model: nn.Module, frames: Iterable[SourceFrame], bf16: bool
+) -> Iterator[tuple[list[NDArray[np.float32]], tuple[SourceFrame, ...]]]:
     """What every exit computes for some frames, and these frames, a few at once."""
     device = next(model.parameters()).device
     was_training = model.training

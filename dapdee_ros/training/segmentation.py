@@ -1,4 +1,4 @@
-"""Training a segmenter on rendered scenes: the joint loss of the exits, their mean IoU."""
+"""Training a segmenter: the joint loss of the exits, their mean IoU."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dapdee_ros.datasets.roadscenes import SURFACES, SceneFrame
-from dapdee_ros.datasets.scene_source import RenderedScenes
+from dapdee_ros.datasets.frame_source import SourceFrame
+from dapdee_ros.datasets.scene_source import SceneData
+from dapdee_ros.datasets.split import DataError
 from dapdee_ros.exits.networks import segmentation_task
 from dapdee_ros.exits.segmenter import SIDE_STEP
 from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
@@ -22,9 +23,15 @@ _PIXEL_STEP = 2
 """Half the logits' stride."""
 
 
-def truth_of(frame: SceneFrame) -> ClassMap:
-    """The class map of a rendered frame as a segmenter would answer."""
-    return ClassMap(frame.class_map)
+def truth_of(frame: SourceFrame) -> ClassMap:
+    """The class map of a frame as a segmenter would answer.
+
+    Raises:
+        DataError: if it has none.
+    """
+    if frame.truth is None or frame.truth.class_map is None:
+        raise DataError("a frame of a data set has no class map")
+    return ClassMap(frame.truth.class_map)
 
 
 class SegmentationTraining(SceneTraining):
@@ -39,25 +46,23 @@ class SegmentationTraining(SceneTraining):
 
     quality_name = Segmenter.quality_name
 
-    def __init__(
-        self, source: RenderedScenes, recipe: Recipe, exits: int, workers: int = 1
-    ) -> None:
+    def __init__(self, source: SceneData, recipe: Recipe, exits: int, workers: int = 1) -> None:
         weights = recipe.exit_weights or rising_weights(exits)
         loss = SegmentationLoss(weights, distillation=recipe.distillation, pixel_step=_PIXEL_STEP)
         super().__init__(source, recipe, loss, SIDE_STEP, workers)
 
-    def target_of(self, frames: Sequence[SceneFrame]) -> Tensor:
+    def target_of(self, frames: Sequence[SourceFrame]) -> Tensor:
         """The frames' class maps, uint8 ``(B, H, W)``."""
-        return torch.from_numpy(np.stack([frame.class_map for frame in frames]))
+        return torch.from_numpy(np.stack([truth_of(frame).class_ids for frame in frames]))
 
-    def truth_of(self, frame: SceneFrame) -> ClassMap:
+    def truth_of(self, frame: SourceFrame) -> ClassMap:
         """The frame's class map as a segmenter would answer."""
         return truth_of(frame)
 
     def task(self, shapes: Sequence[tuple[int, ...]]) -> Segmenter:
-        """A segmenter of the renderer's surfaces."""
+        """A segmenter of the source's surfaces."""
         of_exits = [[shape] for shape in shapes]
-        return Segmenter(SURFACES, segmentation_task(), of_exits, self.source.size)
+        return Segmenter(self.source.surfaces, segmentation_task(), of_exits, self.source.size)
 
     def loss_of(self, outputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
         """The joint loss of the exits' logits."""

@@ -17,6 +17,7 @@ from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import read_card
 from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, load_module
 from dapdee_ros.exits.multi_exit import MultiExit
+from dapdee_ros.testbed.camera_frames import scene_frames
 from dapdee_ros.training.checkpoint import load_checkpoint
 from dapdee_ros.training.classification import ClassificationTraining
 from dapdee_ros.training.recipe import Recipe
@@ -267,6 +268,54 @@ def test_a_detector_is_trained_and_its_state_can_be_had_on_the_way(
     }  # fmt: skip
     assert (len(card.exit_quality), len(card.labels), card.input_size) == (3, 12, (64, 96))
     assert card.provenance["recipe"]["optimiser"] == "adamw"
+
+
+def _labelled(home: Path, count: int) -> Path:
+    """Road scenes in YOLO's layout."""
+    done = Path(scene_frames(home, count)["path"])
+    assert len(list((done / "images").iterdir())) == count
+    return done
+
+
+def test_a_detector_is_trained_and_calibrated_on_a_data_set_in_yolos_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, data = tmp_path / "mine", f"yolo:{_labelled(tmp_path / 'data', 20)}"
+    options = [data if option == "roadscenes" else option for option in _detector_options(out)]
+    frames = options.index("--frames-per-epoch")
+    assert main(options) == 2
+    assert "these options are for roadscenes" in capsys.readouterr().err
+    del options[frames : frames + 2]
+    held_out = options.index("--held-out-frames")
+    del options[held_out : held_out + 2]
+    assert main(options) == 0
+    card = read_card(out)
+    assert card.task["name"] == "detection" and len(card.exit_quality) == 3
+    assert str(tmp_path) not in json.dumps(card.provenance)
+    assert main(["calibrate", "--model", str(out), "--data", data, "--codec-frames", "0"]) == 0
+    assert read_card(out).calibration is not None
+
+
+def test_an_image_that_breaks_during_a_training_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = _labelled(tmp_path / "data", 20)
+    options = [
+        f"yolo:{home}" if option == "roadscenes" else option
+        for option in _detector_options(tmp_path / "mine")
+    ]
+    for name in ("--frames-per-epoch", "--held-out-frames"):
+        place = options.index(name)
+        del options[place : place + 2]
+    (home / "images" / "0002.bmp").write_bytes(b"BM torn")
+    assert main(options) == 2
+    said = capsys.readouterr().err
+    assert "0002.bmp cannot be read as an image" in said and "Traceback" not in said
+    segmenter = [
+        "mobile-segmenter" if option == "mobile-detector" else option for option in options
+    ]
+    assert main(segmenter) == 2
+    assert "has no class maps" in capsys.readouterr().err
 
 
 def test_a_detector_is_trained_further_on_other_frames(tmp_path: Path) -> None:

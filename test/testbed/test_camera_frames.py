@@ -16,9 +16,9 @@ def test_rendered_scenes_are_read_back_with_their_boxes(tmp_path: Path) -> None:
     source = open_source(found["source"], path=found["path"])
     try:
         assert source.labels == CLASSES
-        objects = 0
+        objects, scenes = 0, RoadScenes(7, sequence_frames=4)
         for number in range(12):
-            frame, rendered = next(source), RoadScenes(7).frame(number)
+            frame, rendered = next(source), scenes.frame(number)
             assert frame is not None and frame.truth is not None
             assert np.array_equal(frame.image, rendered.image)
             boxes = np.array([found.box for found in rendered.objects]).reshape(-1, 4)

@@ -15,7 +15,6 @@ from dapdee_ros.exits.builders import BuilderError
 from dapdee_ros.exits.model_folder import load_module, save_model
 from dapdee_ros.exits.networks import build_exit_network, exit_architecture, segmentation_task
 from dapdee_ros.exits.runnable import load_runnable
-from dapdee_ros.tasks.segmentation import ClassMap
 from dapdee_ros.tasks.task import task_of
 from dapdee_ros.training.recipe import SEGMENTATION_RECIPE
 from dapdee_ros.training.segmentation import SegmentationTraining
@@ -45,8 +44,7 @@ def test_its_frames_are_rendered_with_their_class_maps() -> None:
     assert batch.images.shape == (4, *SIZE, 3)
     for place, frame in enumerate(frames):
         np.testing.assert_array_equal(batch.images[place], frame.image)
-        np.testing.assert_array_equal(batch.target[place], frame.class_map)
-    assert source.truth_of(frames[0]) == ClassMap(frames[0].class_map)
+        np.testing.assert_array_equal(batch.target[place], source.truth_of(frame).class_ids)
 
 
 def test_a_short_training_makes_a_model_that_answers_as_it_was_evaluated(tmp_path: Path) -> None:
@@ -81,7 +79,7 @@ def test_a_short_training_makes_a_model_that_answers_as_it_was_evaluated(tmp_pat
         for number, (name, evaluator) in enumerate(zip(names, evaluators, strict=True), start=1):
             answer = answers.decode([outputs[name]], number)
             assert answer.class_ids.shape == SIZE
-            evaluator.add(answer, ClassMap(frame.class_map))
+            evaluator.add(answer, scenes.truth_of(frame))
     # Stored in half precision.
     assert [e.quality() for e in evaluators] == pytest.approx(again, abs=0.005)
     assert again == pytest.approx(quality, abs=0.01)
