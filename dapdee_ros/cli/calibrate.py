@@ -164,6 +164,7 @@ def _calibrated_classifier(
 
     import numpy as np
 
+    from dapdee_ros.cli.progress import without_folders
     from dapdee_ros.exits.calibration import ClassesCompared, calibrate
     from dapdee_ros.training.classification import logits_of
 
@@ -172,7 +173,7 @@ def _calibrated_classifier(
         logits_of(model, frames.images),
         frames.labels,
         model_id=card.model_id,
-        data=frames.description,
+        data=without_folders(frames.description),
     )
     count = min(1_000 if codec_frames is None else codec_frames, len(frames))
     if not count:
@@ -199,6 +200,7 @@ def _calibrated_on_scenes(
     import numpy as np
     from tqdm import tqdm
 
+    from dapdee_ros.cli.progress import without_folders
     from dapdee_ros.tasks.detection import Detector
     from dapdee_ros.tasks.task import task_of
     from dapdee_ros.training import detection, segmentation
@@ -221,7 +223,7 @@ def _calibrated_on_scenes(
         file=sys.stderr,
     )
     answered = answers_by_frame(model, task, bar, truth_of)
-    about = {"model_id": card.model_id, "data": frames.description}
+    about = {"model_id": card.model_id, "data": without_folders(frames.description)}
     if detects:
         answers, truths = zip(*answered, strict=True)
         calibration = calibrate_detector(

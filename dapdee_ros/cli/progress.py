@@ -14,11 +14,15 @@ def shown_files(files: Iterable[Path]) -> Iterator[Path]:
     yield from tqdm(files, desc="reading labels", unit="file", file=sys.stderr, leave=False)
 
 
-def without_folders(argument: str) -> str:
-    """An argument with only the last name of a path: a model does not tell where it lay.
+def without_folders(text: str) -> str:
+    """A text with only the last name of every path: a model does not tell where it lay.
 
-    >>> without_folders("--out"), without_folders("yolo:/home/ann/signs"), without_folders("a/b.c")
-    ('--out', 'yolo:signs', 'b.c')
+    >>> without_folders("--out models/a --data yolo:/home/ann/signs")
+    '--out a --data yolo:signs'
     """
-    kind, colon, path = argument.rpartition(":")
-    return f"{kind}{colon}{Path(path).name}" if "/" in path else argument
+    return " ".join(map(_last_name, text.split(" ")))
+
+
+def _last_name(word: str) -> str:
+    kind, colon, path = word.rpartition(":")
+    return f"{kind}{colon}{Path(path).name}" if "/" in path else word

@@ -357,13 +357,15 @@ def _finish(args: argparse.Namespace, training: Training, plan: TrainingPlan, fo
         mean=source.mean,
         std=source.std,
         exit_quality=quality,
-        quality_data=held_out.description,
+        quality_data=without_folders(held_out.description),
         provenance={
             "command": shlex.join(["dapdee", *map(without_folders, sys.argv[1:])]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "recipe": asdict(training.recipe),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "trained_on": f"{source.frames_per_epoch()} frames per epoch, {args.data}",
+            "trained_on": without_folders(
+                f"{source.frames_per_epoch()} frames per epoch, {args.data}"
+            ),
             **plan.began,
         },
         task=plan.card_task,

@@ -25,12 +25,12 @@ PICTURE_SUFFIXES = (
 def pictures_in(folder: Path) -> list[Path]:
     """The images in a folder, by name (``2`` before ``10``).
 
-    Hidden files are ignored. Other skipped files are counted and named in the log.
+    Hidden files are ignored. What else lies among images is counted and named in the log.
     """
     files = [p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()]
     found = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
     others = Counter(p.suffix.lower() or p.name for p in files if p not in set(found))
-    if others:
+    if others and found:
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items())[:8])
         log.warning(
             "%s: %d files are skipped (%s); images end in %s",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.experiment.answers import Answer
-from dapdee_ros.experiment.detector_answers import detector_on_the_testbed
 from dapdee_ros.experiment.simulated_answers import (
     against_rivals,
     on_a_pi,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 QUESTIONS = (
     against_rivals, over_published, on_drives, on_a_pi, on_the_testbed, simulator_against_testbed,
-    detector_on_the_testbed,
 )  # fmt: skip
 _WIDTH_PX = 640
 _HEAD = """# Results

@@ -101,6 +101,6 @@ def test_detectors_and_segmenters_are_calibrated_on_road_scenes(
     for folder, data in ((out, "roadsigns"), (trained, "roadscenes")):
         assert main(["calibrate", "--model", str(folder), "--data", data, "--frames", "8"]) == 2
         assert (
-            "roadscenes is for detection and segmentation, all other data for"
+            "roadscenes, yolo:DIR and coco:DIR are for detection and segmentation, all other"
             in capsys.readouterr().err
         )
