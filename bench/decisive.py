@@ -14,6 +14,7 @@ docs/results/ per car, then docs/results.md from all of them; ends with one JSON
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
 import re
 import statistics
@@ -221,15 +222,24 @@ class Model:
 
 
 def image_to_result(log: RunLog) -> dict[str, float]:
-    """What the last plan was predicted to take, and its frames took from their start to the answer.
+    """What plans said that frames would take, and what these took from their start to the answer.
 
-    Waiting for the frame before, here or on the edge server, is in neither.
+    Of every frame the last thing said before it began counts: once the frames end, what they wait
+    for ends too, and a prediction made then is none of theirs. Waiting for the frame before, here
+    or on the edge server, is in neither.
     """
-    plan = log.plans[-1]
-    frames = [f for f in log.frames if f.plan_epoch == plan.epoch and f.place != "fallback"]
-    frames = frames or [f for f in log.frames if f.place != "fallback"] or log.frames
-    took_s = statistics.median(f.head_s + f.transfer_s + f.tail_s for f in frames)
-    return {"predicted_s": round(plan.predicted_latency_s, 5), "took_s": round(took_s, 5)}
+    told = sorted(log.plans, key=lambda plan: plan.at_s)
+    times = [plan.at_s for plan in told]
+    frames = [f for f in log.frames if f.place != "fallback"] or log.frames
+    said_s = [
+        told[max(0, bisect.bisect_right(times, f.at_s - f.latency_s) - 1)].predicted_latency_s
+        for f in frames
+    ]
+    took_s = [f.head_s + f.transfer_s + f.tail_s for f in frames]
+    return {
+        "predicted_s": round(statistics.median(said_s), 5),
+        "took_s": round(statistics.median(took_s), 5),
+    }
 
 
 def prediction(cells: list[Cell]) -> dict[str, float]:
