@@ -51,44 +51,28 @@ def fit(n_bytes: Sequence[float], seconds: Sequence[float]) -> Fit:
     return Fit(fixed_s, slope)
 
 
-def time_call(
-    call: Callable[[], object],
-    budget_s: float,
-    block_s: float = BLOCK_S,
-    between: Callable[[], object] | None = None,
-) -> float:
+def time_call(call: Callable[[], object], budget_s: float, block_s: float = BLOCK_S) -> float:
     """Seconds of a call: the median over blocks of calls of their mean.
 
     A processor on a quota computes at full speed and then stands still for the rest of its period.
-    The median of short calls would leave that out; in a block of two periods it is. So a call's
-    share of the block's processor time is its share of the block.
+    The median of short calls would leave that out; in a block of two periods it is.
 
     Args:
-        call: what is timed, on this thread; once more before, which allocates.
+        call: what is timed; once more before, which allocates.
         budget_s: how long at most, if that is more than a block.
         block_s: how long a block is at least.
-        between: called before every call, and not timed.
     """
-    clock, processor = time.perf_counter, time.thread_time
+    clock = time.perf_counter
     call()
     means: list[float] = []
     began_s = block_began_s = clock()
-    block_cpu_s = processor()
-    spent_s, calls = 0.0, 0
+    calls = 0
     while True:
-        if between is not None:
-            between()
-        call_began_s = processor()
         call()
-        cpu_s = processor()
-        spent_s += cpu_s - call_began_s
         calls += 1
         now_s = clock()
         if now_s - block_began_s >= block_s:
-            used_s = cpu_s - block_cpu_s
-            # A call that waits for something other than the processor takes the whole block.
-            share = spent_s / used_s if between is not None and used_s > 0 else 1.0
-            means.append(share * (now_s - block_began_s) / calls)
+            means.append((now_s - block_began_s) / calls)
             if now_s - began_s >= budget_s:
                 return median(means)
-            spent_s, calls, block_began_s, block_cpu_s = 0.0, 0, now_s, processor()
+            calls, block_began_s = 0, now_s

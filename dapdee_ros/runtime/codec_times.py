@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,6 @@ BUDGET_S = 0.3
 _IMAGES = ((1, 32, 32, 3), (1, 160, 160, 3))
 _FEATURES = ((1, 16, 16, 16), (1, 16, 64, 64))
 _NAME = "tensor"
-_LINE_BYTES = 64
-_MEMORY = np.zeros(4 << 20, np.uint8)
-"""More than the second cache of a small processor."""
 
 
 def codec_times(names: Iterable[str], budget_s: float = BUDGET_S) -> dict[str, CodecTime]:
@@ -47,27 +43,12 @@ def _time(name: str, share_s: float) -> CodecTime:
         tensors = {_NAME: sample}
         specs, data = encode(tensors, name)
         expected = {_NAME: (sample.shape, sample.dtype.name)}
-
-        def encodes(tensors: dict[str, NDArray[Any]] = tensors) -> object:
-            return encode(tensors, name)
-
-        def decodes(
-            specs: Any = specs, data: Any = data, expected: dict[str, Any] = expected
-        ) -> object:
-            return decode(specs, data, name, expected)
-
-        encode_s.append(time_call(encodes, share_s, between=_sweep))
-        decode_s.append(time_call(decodes, share_s, between=_sweep))
+        encode_s.append(time_call(lambda t=tensors: encode(t, name), share_s))  # type: ignore[misc]
+        decode_s.append(
+            time_call(lambda s=specs, d=data, e=expected: decode(s, d, name, e), share_s)  # type: ignore[misc]
+        )
     sizes = [sample.nbytes for sample in samples]
     return CodecTime(*fit(sizes, encode_s), *fit(sizes, decode_s))
-
-
-def _sweep() -> None:
-    """Empty the caches, as the network does between two frames: a codec begins cold.
-
-    What a small image takes is three times as much then, and more where there is more code.
-    """
-    _MEMORY[::_LINE_BYTES] += 1
 
 
 def _features(shape: tuple[int, ...]) -> NDArray[np.float32]:
