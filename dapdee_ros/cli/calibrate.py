@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dapdee_ros.datasets.scene_source import SceneData
+    from dapdee_ros.datasets.scene_data import SceneData
     from dapdee_ros.datasets.split import DataSource
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.exits.codec_calibration import Comparison
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.cli.progress import shown_files
     from dapdee_ros.codecs import CodecError
     from dapdee_ros.datasets.labelled_scenes import is_scenes, open_scenes
-    from dapdee_ros.datasets.scene_source import SCENES
+    from dapdee_ros.datasets.scene_data import SCENES
     from dapdee_ros.datasets.sources import open_data
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.engines.engine import EngineError

@@ -11,7 +11,7 @@ from dapdee_ros.datasets.labelled_scenes import is_scenes
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
-    from dapdee_ros.datasets.scene_source import SceneData
+    from dapdee_ros.datasets.scene_data import SceneData
     from dapdee_ros.datasets.split import DataSource
     from dapdee_ros.exits.networks import Network
     from dapdee_ros.training.recipe import Recipe

@@ -15,6 +15,23 @@ UNLABELLED = 255
 """What a class map holds where nobody said what there is."""
 
 
+def resized_map(class_map: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A class map ``(H, W)`` with other rows and columns; classes cannot be averaged.
+
+    Each new pixel has the class of the one that its middle lies in.
+
+    >>> resized_map(np.array([[1, 2]], np.uint8), (2, 4)).tolist()
+    [[1, 1, 2, 2], [1, 1, 2, 2]]
+    """
+    if class_map.shape == size:
+        return class_map
+    rows, columns = (
+        (2 * np.arange(there) + 1) * own // (2 * there)
+        for own, there in zip(class_map.shape, size, strict=True)
+    )
+    return np.ascontiguousarray(class_map[rows][:, columns])
+
+
 class SourceError(ValueError):
     """A source that cannot be opened or read; the message says what was expected."""
 

@@ -13,7 +13,7 @@ from dapdee_ros.datasets.coco_folder import open_coco
 from dapdee_ros.datasets.frame_source import SourceFrame, Truth
 from dapdee_ros.datasets.labelled_pictures import LabelledPictures, Shown, unshown
 from dapdee_ros.datasets.labelled_source import LAYOUTS, scaled
-from dapdee_ros.datasets.scene_source import SCENES, RenderedScenes, SceneData
+from dapdee_ros.datasets.scene_data import SCENES, RenderedScenes, SceneData
 from dapdee_ros.datasets.split import DataError
 from dapdee_ros.datasets.yolo_folder import PARTS, open_yolo, yolo_parts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dapdee_ros.datasets.coco_folder import open_coco
-from dapdee_ros.datasets.frame_source import SourceError, SourceFrame, Truth
+from dapdee_ros.datasets.frame_source import SourceError, SourceFrame, Truth, resized_map
 from dapdee_ros.datasets.labelled_pictures import LabelledPictures
 from dapdee_ros.datasets.opencv_pictures import resized
 from dapdee_ros.datasets.picture_files import what_is_missing
@@ -88,8 +88,5 @@ def scaled(frame: SourceFrame, size: tuple[int, int]) -> SourceFrame:
         scale = np.array([width / before_width, height / before_height] * 2)
         boxes = (boxes * scale).astype(np.float32)
     if class_map is not None:
-        # Classes cannot be averaged: each pixel's is that of where its middle was.
-        rows = (2 * np.arange(height) + 1) * before_height // (2 * height)
-        columns = (2 * np.arange(width) + 1) * before_width // (2 * width)
-        class_map = np.ascontiguousarray(class_map[rows][:, columns])
+        class_map = resized_map(class_map, (height, width))
     return SourceFrame(image, Truth(truth.label, boxes, truth.box_labels, class_map))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dapdee_ros.tasks.evaluation import NAN
+from dapdee_ros.tasks.evaluation import NAN, Evaluator
 
 if TYPE_CHECKING:
     from dapdee_ros.tasks.detection import Detections
@@ -30,7 +30,7 @@ FrameMatches = Mapping[int, Mapping[str, Any]]
 """For each class that a frame has or was said to have: which boxes were found, at each overlap."""
 
 
-class DetectionEvaluator:
+class DetectionEvaluator(Evaluator):
     """Mean average precision over classes: at overlaps of 0.5 to 0.95 (mAP), and at 0.5 (mAP50).
 
     Classes that no frame has shown yet do not count.
@@ -47,19 +47,10 @@ class DetectionEvaluator:
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
-        """Prepare.
-
-        Args:
-            labels: the classes' names.
-        """
-        self._labels = tuple(labels)
+        """Prepare; the labels are the classes' names."""
+        super().__init__(labels)
         self._judged: list[FrameMatches] = []
         self._figures: dict[str, float] | None = None
-
-    @property
-    def frames(self) -> int:
-        """How many frames have been judged."""
-        return len(self._judged)
 
     def judge(self, answer: Detections, truth: Detections) -> FrameMatches:
         """Which of the answer's boxes are right.
@@ -92,16 +83,8 @@ class DetectionEvaluator:
     def add_judged(self, judgement: FrameMatches) -> None:
         """Count a judged frame."""
         self._judged.append(judgement)
+        self.frames += 1
         self._figures = None
-
-    def add(self, answer: Detections | None, truth: Detections) -> None:
-        """Judge a frame and count it, unless it has no answer.
-
-        Raises:
-            ValueError: if the truth names a class that the model does not know.
-        """
-        if answer is not None:
-            self.add_judged(self.judge(answer, truth))
 
     def quality(self) -> float:
         """The mAP; NaN before the first box of a truth."""

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 NAN = float("nan")
 
 
-class Evaluator(Protocol):
+class Evaluator(ABC):
     """Compares answers of one model with the truth and sums up.
 
     A frame is judged on its own (``judge``), which is most of the work; figures come from any
     number of such judgements. So frames can be mixed from several exits and be judged once.
+
+    Attributes:
+        frames: how many frames have been judged.
     """
 
-    @property
-    def frames(self) -> int:
-        """How many frames have been judged."""
+    frames: int = 0
 
+    def __init__(self, labels: Sequence[str]) -> None:
+        """Prepare.
+
+        Args:
+            labels: names of the model's classes.
+        """
+        self._labels = tuple(labels)
+
+    @abstractmethod
     def judge(self, answer: Any, truth: Any) -> Any:
         """What one frame contributes to the figures; opaque, for ``add_judged``.
 
@@ -30,6 +41,7 @@ class Evaluator(Protocol):
             ValueError: if the truth names a class that the model does not know.
         """
 
+    @abstractmethod
     def add_judged(self, judgement: Any) -> None:
         """Count a frame that ``judge`` of this or an equal evaluator has judged."""
 
@@ -40,15 +52,19 @@ class Evaluator(Protocol):
         Raises:
             ValueError: as ``judge`` does.
         """
+        if answer is not None:
+            self.add_judged(self.judge(answer, truth))
 
+    @abstractmethod
     def quality(self) -> float:
         """The task's figure of merit, 0 to 1; NaN while there is nothing to judge it by."""
 
+    @abstractmethod
     def figures(self) -> dict[str, float]:
         """The figure of merit by its name, and what else the task reports, NaN if not known."""
 
 
-class AccuracyEvaluator:
+class AccuracyEvaluator(Evaluator):
     """Share of frames whose class is right.
 
     >>> evaluator = AccuracyEvaluator(("stop", "yield"))
@@ -62,15 +78,10 @@ class AccuracyEvaluator:
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
-        """Prepare.
-
-        Args:
-            labels: the classes' names.
-        """
-        self._labels = tuple(labels)
+        """Prepare; the labels are the classes' names."""
+        super().__init__(labels)
         self._seen = [0] * len(self._labels)
         self._right = [0] * len(self._labels)
-        self.frames = 0
 
     def judge(self, answer: Any, truth: Any) -> tuple[int, bool]:
         """The true class, and whether the answer is that.
@@ -96,15 +107,6 @@ class AccuracyEvaluator:
         self._seen[label] += 1
         self._right[label] += right
         self.frames += 1
-
-    def add(self, answer: Any | None, truth: Any) -> None:
-        """Judge a frame and count it, unless it has no answer.
-
-        Raises:
-            ValueError: if the truth is not a class of the model.
-        """
-        if answer is not None:
-            self.add_judged(self.judge(answer, truth))
 
     def quality(self) -> float:
         """Share of the judged frames that are right; NaN before the first."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.datasets.frame_source import UNLABELLED
-from dapdee_ros.tasks.evaluation import NAN
+from dapdee_ros.datasets.frame_source import UNLABELLED, resized_map
+from dapdee_ros.tasks.evaluation import NAN, Evaluator
 
 if TYPE_CHECKING:
     from dapdee_ros.tasks.segmentation import ClassMap
@@ -18,7 +18,7 @@ PixelCounts = NDArray[np.int64]
 """``(3, classes)``: pixels of each class named rightly, named at all, and true."""
 
 
-class SegmentationEvaluator:
+class SegmentationEvaluator(Evaluator):
     """Intersection over union of each class, counted over all frames, and the mean over classes.
 
     M. Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015,
@@ -36,14 +36,9 @@ class SegmentationEvaluator:
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
-        """Prepare.
-
-        Args:
-            labels: the classes' names.
-        """
-        self._labels = tuple(labels)
+        """Prepare; the labels are the classes' names."""
+        super().__init__(labels)
         self._counts = np.zeros((3, len(self._labels)), np.int64)
-        self.frames = 0
 
     def judge(self, answer: ClassMap, truth: ClassMap) -> PixelCounts:
         """How many pixels of each class are right.
@@ -57,7 +52,7 @@ class SegmentationEvaluator:
             ValueError: if the truth names a class that the model does not know.
         """
         classes = len(self._labels)
-        right, said = truth.class_ids, _resized(answer.class_ids, truth.class_ids.shape)
+        right, said = truth.class_ids, resized_map(answer.class_ids, truth.class_ids.shape)
         known = right != UNLABELLED
         right, said = right[known].astype(np.int64), said[known]
         if right.size and right.max() >= classes:
@@ -76,15 +71,6 @@ class SegmentationEvaluator:
         self._counts += judgement
         self.frames += 1
 
-    def add(self, answer: ClassMap | None, truth: ClassMap) -> None:
-        """Judge a frame and count it, unless it has no answer.
-
-        Raises:
-            ValueError: if the truth names a class that the model does not know.
-        """
-        if answer is not None:
-            self.add_judged(self.judge(answer, truth))
-
     def quality(self) -> float:
         """The mean IoU; NaN before the first pixel of a truth."""
         return self.figures()["mean IoU"]
@@ -98,13 +84,3 @@ class SegmentationEvaluator:
             "mean IoU": float(of_class[shown].mean()) if shown.any() else NAN,
             **{f"IoU {name}": float(of_class[place]) for place, name in enumerate(self._labels)},
         }
-
-
-def _resized(class_ids: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    if class_ids.shape == size:
-        return class_ids
-    rows, columns = (
-        (2 * np.arange(there) + 1) * own // (2 * there)
-        for own, there in zip(class_ids.shape, size, strict=True)
-    )
-    return class_ids[rows][:, columns]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dapdee_ros.datasets.frame_source import SourceFrame
-from dapdee_ros.datasets.scene_source import SceneData
+from dapdee_ros.datasets.scene_data import SceneData
 from dapdee_ros.datasets.split import DataError
 from dapdee_ros.exits.detector import STRIDES
 from dapdee_ros.exits.networks import detection_task

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dapdee_ros.datasets.frame_source import SourceFrame
-from dapdee_ros.datasets.scene_source import SceneData, SceneSeries
+from dapdee_ros.datasets.scene_data import SceneData, SceneSeries
 from dapdee_ros.tasks.task import Task
 from dapdee_ros.training.recipe import Recipe, frame_scale
 from dapdee_ros.training.task import Batch

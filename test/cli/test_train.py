@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dapdee_ros.cli.main import main
-from dapdee_ros.datasets.scene_source import RenderedScenes
+from dapdee_ros.datasets.scene_data import RenderedScenes
 from dapdee_ros.datasets.sources import open_data
 from dapdee_ros.exits.card import read_card
 from dapdee_ros.exits.model_folder import architecture_of, build_multi_exit, load_module

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dapdee_ros.datasets.scene_source import RenderedScenes
+from dapdee_ros.datasets.scene_data import RenderedScenes
 from dapdee_ros.exits.builders import BuilderError
 from dapdee_ros.exits.model_folder import half_precision, load_model, load_module, save_model
 from dapdee_ros.exits.networks import build_exit_network, detection_task, exit_architecture

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dapdee_ros.datasets.roadscenes import SURFACES
-from dapdee_ros.datasets.scene_source import RenderedScenes
+from dapdee_ros.datasets.scene_data import RenderedScenes
 from dapdee_ros.exits.builders import BuilderError
 from dapdee_ros.exits.model_folder import load_module, save_model
 from dapdee_ros.exits.networks import build_exit_network, exit_architecture, segmentation_task
