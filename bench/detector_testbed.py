@@ -2,8 +2,8 @@
 
 Real nodes over a real shaped link, the car on a CPU quota, road scenes with known objects: `exact`,
 `edge-only-jpeg`, `dads` with every codec, and the car alone, at 3G, 4G and WiFi, under light and
-heavy load. Rivals of a cell follow each other. Needs root. Writes docs/results/detector-CAR.json,
-then docs/results.md; ends with one JSON line.
+heavy load. Rivals of a cell follow each other. Needs root. Writes docs/results/detector-CAR.json;
+ends with one JSON line.
 
     python bench/detector_testbed.py --model roadscenes-det
 """
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.experiment.machine import describe_machine
-from dapdee_ros.experiment.results_page import write_json, write_page
+from dapdee_ros.experiment.results_page import write_json
 from dapdee_ros.testbed.figures import figures_of
 from dapdee_ros.testbed.settings import TestbedSettings
 from dapdee_ros.testbed.veth_link import why_no_link
@@ -150,7 +150,6 @@ def main() -> int:
         "cells": rows,
     }
     write_json(args.docs / "results" / f"detector-{file_of(args.car)}.json", values)
-    write_page(args.docs)
     best = {
         (link, load): max(
             c.speed for c in cells if (c.link, c.load) == (link, load) and c.policy != OURS

@@ -9,6 +9,7 @@ encoded bytes, time, and how many answers it changes.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dapdee_ros.errors import CommandError
@@ -108,26 +109,25 @@ def run(args: argparse.Namespace) -> int:
                 f"{folder} is for {card.task['name']}: {SCENES}, yolo:DIR and coco:DIR are for "
                 "detection and segmentation, all other data for classification"
             )
-        scenes: SceneData | None = None
-        stored: DataSource | None = None
+        source: DataSource | SceneData
         if on_scenes:
-            usual = 4_000 if args.data == SCENES else None
-            scenes = open_scenes(
+            source = scenes = open_scenes(
                 args.data,
                 card.input_size,
-                held_out_frames=args.frames or usual,
+                held_out_frames=args.frames or (4_000 if args.data == SCENES else None),
                 show=shown_files,
             )
+            segments = card.task["name"] == Segmenter.name
+            labels = scenes.surfaces if segments else scenes.labels
+            calibrated = partial(_calibrated_on_scenes, card, model, scenes)
         else:
-            stored = open_data(
+            source = stored = open_data(
                 args.data, size=card.input_size, held_out_frames=args.frames or 10_000
             )
+            labels = stored.labels
+            calibrated = partial(_calibrated_classifier, card, model, stored)
     except (DataError, EngineError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
-    source = scenes or stored
-    assert source is not None
-    segments = scenes is not None and card.task["name"] == Segmenter.name
-    labels = scenes.surfaces if scenes is not None and segments else source.labels
     if labels != card.labels or source.size != card.input_size:
         raise CommandError(
             f"{folder} distinguishes {len(card.labels)} classes {card.labels[:3]}... in "
@@ -136,14 +136,10 @@ def run(args: argparse.Namespace) -> int:
         )
     names = args.codecs.split(",") if args.codecs else None
     try:
-        if scenes is not None:
-            calibration = _calibrated_on_scenes(card, model, scenes, args.codec_frames, names)
-        else:
-            assert stored is not None
-            calibration = _calibrated_classifier(card, model, stored, args.codec_frames, names)
+        calibration = calibrated(args.codec_frames, names)
     except CodecError as error:
         raise CommandError(f"{error}; or choose others with --codecs") from error
-    except CalibrationError as error:
+    except (CalibrationError, DataError) as error:
         raise CommandError(str(error)) from error
     path = folder / CALIBRATION_FILE
     write_whole(path, json_bytes(calibration.to_dict()))
@@ -164,7 +160,7 @@ def _calibrated_classifier(
 
     import numpy as np
 
-    from dapdee_ros.cli.progress import without_folders
+    from dapdee_ros.cli.path_names import without_folders
     from dapdee_ros.exits.calibration import ClassesCompared, calibrate
     from dapdee_ros.training.classification import logits_of
 
@@ -200,7 +196,7 @@ def _calibrated_on_scenes(
     import numpy as np
     from tqdm import tqdm
 
-    from dapdee_ros.cli.progress import without_folders
+    from dapdee_ros.cli.path_names import without_folders
     from dapdee_ros.tasks.detection import Detector
     from dapdee_ros.tasks.task import task_of
     from dapdee_ros.training import detection, segmentation

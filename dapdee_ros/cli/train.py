@@ -34,7 +34,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from dapdee_ros.cli.progress import without_folders
+from dapdee_ros.cli.path_names import without_folders
 from dapdee_ros.cli.training_plan import (
     TrainingPlan,
     plan_classifier,

@@ -295,6 +295,11 @@ def test_a_detector_is_trained_and_calibrated_on_a_data_set_in_yolos_layout(
     assert read_card(out).calibration is not None
     for path in out.glob("*.json"):
         assert str(tmp_path) not in path.read_text(), path
+    for path in (tmp_path / "data").rglob("*.bmp"):
+        path.write_bytes(b"BM torn")
+    capsys.readouterr()
+    assert main(["calibrate", "--model", str(out), "--data", data]) == 2
+    assert "cannot be read as an image" in capsys.readouterr().err
 
 
 def test_an_image_that_breaks_during_a_training_is_named(
