@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dapdee_ros.engines.engine import ENGINES
 from dapdee_ros.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from dapdee_ros.datasets.scene_data import SceneData
+    from dapdee_ros.datasets.scene_data import SceneData, SceneSeries
     from dapdee_ros.datasets.split import DataSource
-    from dapdee_ros.exits.card import ModelCard
+    from dapdee_ros.engines.engine import Engine
     from dapdee_ros.exits.codec_calibration import Comparison
     from dapdee_ros.exits.codec_losses import CodecLosses
     from dapdee_ros.exits.gates import Calibration
-    from dapdee_ros.exits.networks import Network
+    from dapdee_ros.exits.runnable import Runnable
     from dapdee_ros.graph.dag import ModelDag
 
 SUMMARY = "measure a model's exits, gates and codecs on held-out frames"
@@ -62,16 +63,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--codecs",
         help="codecs to measure, comma-separated (default: all but the per-channel ones)",
     )
-    add("--threads", type=int, help="CPU threads (default: torch's choice)")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help=f"what computes the network (default {ENGINES[0]})",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, write, and print the table."""
-    from dapdee_ros.cli.optional_packages import require_torch
-
-    require_torch("calibrating a model")
-    import torch
-
     from dapdee_ros.cli.progress import shown_files
     from dapdee_ros.codecs import CodecError
     from dapdee_ros.datasets.labelled_scenes import is_scenes, open_scenes
@@ -81,9 +82,10 @@ def run(args: argparse.Namespace) -> int:
     from dapdee_ros.engines.engine import EngineError
     from dapdee_ros.exits.card import CALIBRATION_FILE, ModelFolderError, find_model
     from dapdee_ros.exits.gates import CalibrationError
-    from dapdee_ros.exits.model_folder import load_module
     from dapdee_ros.exits.model_folder_writer import json_bytes
+    from dapdee_ros.exits.runnable import load_runnable
     from dapdee_ros.files import require_folder, write_whole
+    from dapdee_ros.runtime.network_input import frame_as_input
     from dapdee_ros.tasks.classification import Classifier
     from dapdee_ros.tasks.segmentation import Segmenter
     from dapdee_ros.tasks.task import task_of
@@ -97,12 +99,11 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.codec_frames is not None and args.codec_frames < 0:
         raise CommandError(f"--codec-frames must be at least 0, got {args.codec_frames}")
-    if args.threads:
-        torch.set_num_threads(args.threads)
     try:
         folder = require_folder(find_model(args.model))
         # Replacing a calibration of other weights is the purpose of this command.
-        card, model = load_module(folder, with_calibration=False)
+        model = load_runnable(folder, args.engine, with_calibration=False)
+        card = model.card
         on_scenes = card.task["name"] != Classifier.name
         if on_scenes != is_scenes(args.data):
             raise CommandError(
@@ -115,17 +116,18 @@ def run(args: argparse.Namespace) -> int:
                 args.data,
                 card.input_size,
                 held_out_frames=args.frames or (4_000 if args.data == SCENES else None),
+                place=partial(frame_as_input, spec=card.input_spec),
                 show=shown_files,
             )
             segments = card.task["name"] == Segmenter.name
             labels = scenes.surfaces if segments else scenes.labels
-            calibrated = partial(_calibrated_on_scenes, card, model, scenes)
+            calibrated = partial(_calibrated_on_scenes, model, scenes)
         else:
             source = stored = open_data(
                 args.data, size=card.input_size, held_out_frames=args.frames or 10_000
             )
             labels = stored.labels
-            calibrated = partial(_calibrated_classifier, card, model, stored)
+            calibrated = partial(_calibrated_classifier, model, stored)
     except (DataError, EngineError, ModelFolderError) as error:
         raise CommandError(str(error)) from error
     if labels != card.labels or source.size != card.input_size:
@@ -150,8 +152,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calibrated_classifier(
-    card: ModelCard,
-    model: Network,
+    model: Runnable,
     source: DataSource,
     codec_frames: int | None,
     codecs: list[str] | None,
@@ -162,13 +163,13 @@ def _calibrated_classifier(
 
     from dapdee_ros.cli.path_names import without_folders
     from dapdee_ros.exits.calibration import ClassesCompared, calibrate
-    from dapdee_ros.training.classification import logits_of
+    from dapdee_ros.training.held_out_answers import logits_by_exit
 
     frames = source.calibration()
     calibration = calibrate(
-        logits_of(model, frames.images),
+        logits_by_exit(model.engine, _with_bar(frames.images)),
         frames.labels,
-        model_id=card.model_id,
+        model_id=model.card.model_id,
         data=without_folders(frames.description),
     )
     count = min(1_000 if codec_frames is None else codec_frames, len(frames))
@@ -178,47 +179,38 @@ def _calibrated_classifier(
     some = np.linspace(0, len(frames) - 1, count).astype(int)
     labels = frames.labels[some]
     measured = _measure_codecs(
-        model, frames.images[some], lambda number: ClassesCompared(labels), codecs
+        model.engine, frames.images[some], lambda number: ClassesCompared(labels), codecs
     )
     return replace(calibration, codecs=measured)
 
 
 def _calibrated_on_scenes(
-    card: ModelCard,
-    model: Network,
+    model: Runnable,
     source: SceneData,
     codec_frames: int | None,
     codecs: list[str] | None,
 ) -> Calibration:
-    import sys
     from dataclasses import replace
 
     import numpy as np
-    from tqdm import tqdm
 
     from dapdee_ros.cli.path_names import without_folders
     from dapdee_ros.tasks.detection import Detector
     from dapdee_ros.tasks.task import task_of
-    from dapdee_ros.training import detection, segmentation
     from dapdee_ros.training.gate_calibration import (
         AnswersCompared,
         calibrate_detector,
         calibrate_segmenter,
     )
-    from dapdee_ros.training.scenes import answers_by_frame
+    from dapdee_ros.training.held_out_answers import answers_by_frame
+    from dapdee_ros.training.scene_truth import true_detections, true_surfaces
 
+    card = model.card
     task = task_of(card)
     detects = isinstance(task, Detector)
-    truth_of = detection.truth_of if detects else segmentation.truth_of
+    truth_of = true_detections if detects else true_surfaces
     frames = source.calibration()
-    bar = tqdm(
-        (frames[place] for place in range(len(frames))),
-        total=len(frames),
-        desc="exits",
-        unit="frame",
-        file=sys.stderr,
-    )
-    answered = answers_by_frame(model, task, bar, truth_of)
+    answered = answers_by_frame(model.engine, task, _with_bar(frames), truth_of)
     about = {"model_id": card.model_id, "data": without_folders(frames.description)}
     if detects:
         answers, truths = zip(*answered, strict=True)
@@ -237,10 +229,10 @@ def _calibrated_on_scenes(
     some = [frames[place] for place in range(count)]
     shown = [truth_of(frame) for frame in some]
     measured = _measure_codecs(
-        model,
+        model.engine,
         np.stack([frame.image for frame in some]),
         lambda number: AnswersCompared(
-            lambda output: task.decode([output], number), shown, task.evaluator
+            lambda outputs: task.decode(outputs, number), shown, task.evaluator
         ),
         codecs,
     )
@@ -248,7 +240,7 @@ def _calibrated_on_scenes(
 
 
 def _measure_codecs(
-    model: Network,
+    engine: Engine,
     images: NDArray[np.uint8],
     compare: Callable[[int], Comparison],
     names: list[str] | None,
@@ -256,26 +248,28 @@ def _measure_codecs(
     """What codecs cost on some frames, uint8 ``(N, H, W, 3)``."""
     import sys
 
-    import torch
     from tqdm import tqdm
 
     from dapdee_ros.exits.codec_calibration import CODECS, measure_codecs
-    from dapdee_ros.exits.model_folder import runner_of
 
-    threads = torch.get_num_threads()
-    # Times of codecs are compared with the network's, and codecs have one thread.
-    torch.set_num_threads(1)
-    try:
-        with tqdm(total=len(images), desc="codecs", unit="frame", file=sys.stderr) as bar:
-            return measure_codecs(
-                runner_of(model),
-                images,
-                compare,
-                codecs=names or CODECS,
-                progress=lambda done: bar.update(done) and None,
-            )
-    finally:
-        torch.set_num_threads(threads)
+    with tqdm(total=len(images), desc="codecs", unit="frame", file=sys.stderr) as bar:
+        return measure_codecs(
+            engine,
+            images,
+            compare,
+            codecs=names or CODECS,
+            progress=lambda done: bar.update(done) and None,
+        )
+
+
+def _with_bar(frames: Sequence[Any] | NDArray[Any] | SceneSeries) -> Iterator[Any]:
+    """The frames, while a bar shows how many of them the exits have answered."""
+    import sys
+
+    from tqdm import tqdm
+
+    for place in tqdm(range(len(frames)), desc="exits", unit="frame", file=sys.stderr):
+        yield frames[place]
 
 
 def print_table(calibration: Calibration, max_loss: float, quality_name: str) -> None:

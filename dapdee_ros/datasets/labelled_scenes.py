@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,10 @@ _LEAST_LEFT = 0.3
 """An object of which less than this share is left by cutting is no example any more."""
 
 
+Place = Callable[[SourceFrame], SourceFrame]
+"""Brings a frame to a size, what it shows too."""
+
+
 class PictureSeries:
     """Some images of a data set at one size.
 
@@ -36,6 +40,7 @@ class PictureSeries:
         places: which of its images, in this order.
         size: height and width in pixels.
         seed: how they are varied: cut out, mirrored, brightened; None: not at all.
+        place: brings an image to the size; by default each side by its own factor.
 
     Attributes:
         places: which of the data set's images these are.
@@ -48,9 +53,11 @@ class PictureSeries:
         places: NDArray[np.int64],
         size: tuple[int, int],
         seed: Sequence[int] | None = None,
+        place: Place | None = None,
     ) -> None:
         self.places = places
-        self._pictures, self._size, self._seed = pictures, size, seed
+        self._pictures, self._seed = pictures, seed
+        self._place = place or partial(scaled, size=size)
         some = "" if len(places) == len(pictures) else f"{len(places)} of "
         self.description = f"{some}{pictures.description}"
 
@@ -70,7 +77,7 @@ class PictureSeries:
         frame = self._pictures[int(self.places[place])]
         if self._seed is not None:
             frame = varied(frame, np.random.default_rng((*self._seed, place)))
-        return scaled(frame, self._size)
+        return self._place(frame)
 
     def pixels(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Some of the images by their places, uint8 ``(n, H, W, 3)``."""
@@ -83,8 +90,7 @@ class LabelledScenes:
     Attributes:
         labels: names of the classes of objects.
         surfaces: names of the classes in class maps; empty if there are none.
-        size: height and width that all images are brought to, each side by its own factor, as the
-            network's input is.
+        size: height and width that all images are brought to.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class LabelledScenes:
         calibration: LabelledPictures | None,
         size: tuple[int, int],
         seed: int = 0,
+        place: Place | None = None,
     ) -> None:
         """Prepare.
 
@@ -104,6 +111,7 @@ class LabelledScenes:
                 there.
             size: height and width in pixels.
             seed: of the order and the variation.
+            place: brings an image to that size; see ``PictureSeries``.
 
         Raises:
             DataError: if the parts have different classes, or there are too few images.
@@ -116,7 +124,7 @@ class LabelledScenes:
                     "data set need the same, in the same order"
                 )
         self.labels, self.surfaces = training.labels, training.surfaces
-        self.size, self._seed = size, seed
+        self.size, self._seed, self._place = size, seed, place
         self._training = training
         kept, others = _shares(len(training), _HELD_OUT_SHARE if held_out is None else 0.0)
         self._kept = kept
@@ -159,15 +167,19 @@ class LabelledScenes:
     def train(self, epoch: int, size: tuple[int, int] | None = None) -> PictureSeries:
         """The images to train on in the order of this epoch (from 0), varied."""
         order = np.random.default_rng((self._seed, epoch)).permutation(self._kept)
-        return PictureSeries(self._training, order, size or self.size, (self._seed, epoch))
+        return PictureSeries(
+            self._training, order, size or self.size, (self._seed, epoch), self._place
+        )
 
     def held_out(self) -> PictureSeries:
         """The images to evaluate a model on."""
-        return PictureSeries(self._held_out, self._held_out_places, self.size)
+        return PictureSeries(self._held_out, self._held_out_places, self.size, place=self._place)
 
     def calibration(self) -> PictureSeries:
         """The images to calibrate on."""
-        return PictureSeries(self._calibration, self._calibration_places, self.size)
+        return PictureSeries(
+            self._calibration, self._calibration_places, self.size, place=self._place
+        )
 
 
 def is_scenes(data: str) -> bool:
@@ -182,6 +194,7 @@ def open_scenes(
     frames_per_epoch: int | None = None,
     held_out_frames: int | None = None,
     seed: int = 0,
+    place: Place | None = None,
     show: Shown = unshown,
 ) -> SceneData:
     """Data with objects or surfaces.
@@ -192,6 +205,8 @@ def open_scenes(
         frames_per_epoch: of rendered data, 2,000 unless given.
         held_out_frames: likewise.
         seed: of what is trained on.
+        place: brings an image in a file to that size, as the network's input is made; by default
+            each side by its own factor.
         show: shows how far one has got with reading what images show.
 
     Raises:
@@ -203,7 +218,7 @@ def open_scenes(
             raise DataError(f"no data {data!r}: expected {SCENES}, yolo:DIR or coco:DIR")
         if frames_per_epoch or held_out_frames:
             raise DataError(f"how many frames {data} has is known: these options are for {SCENES}")
-        return open_labelled(layout, Path(where).expanduser(), size, seed, show)
+        return open_labelled(layout, Path(where).expanduser(), size, seed, show, place)
     try:
         return RenderedScenes(size, frames_per_epoch or 2_000, held_out_frames or 2_000, seed)
     except ValueError as error:
@@ -211,7 +226,12 @@ def open_scenes(
 
 
 def open_labelled(
-    layout: str, where: Path, size: tuple[int, int], seed: int = 0, show: Shown = unshown
+    layout: str,
+    where: Path,
+    size: tuple[int, int],
+    seed: int = 0,
+    show: Shown = unshown,
+    place: Place | None = None,
 ) -> LabelledScenes:
     """A data set to train and evaluate on.
 
@@ -224,6 +244,7 @@ def open_labelled(
         size: height and width in pixels.
         seed: of the order and the variation of the images.
         show: shows how far one has got with reading what images show.
+        place: brings an image to that size; by default each side by its own factor.
 
     Raises:
         DataError: if it cannot be read, or contradicts itself.
@@ -236,7 +257,7 @@ def open_labelled(
         parts = [open_coco(path, show) for path in _coco_parts(where)]
     held_out = parts[1] if len(parts) > 1 else None
     calibration = parts[2] if len(parts) > 2 else None
-    return LabelledScenes(parts[0], held_out, calibration, size, seed)
+    return LabelledScenes(parts[0], held_out, calibration, size, seed, place)
 
 
 def varied(frame: SourceFrame, random: np.random.Generator) -> SourceFrame:

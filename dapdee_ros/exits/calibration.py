@@ -116,9 +116,9 @@ class ClassesCompared:
         self._labels = labels
         self._lost = self._won = 0
 
-    def add(self, frame: int, plain: NDArray[Any], coded: NDArray[Any]) -> None:
+    def add(self, frame: int, plain: Sequence[NDArray[Any]], coded: Sequence[NDArray[Any]]) -> None:
         """Compare the logits of a frame."""
-        was, is_ = (logits.argmax() == self._labels[frame] for logits in (plain, coded))
+        was, is_ = (logits.argmax() == self._labels[frame] for (logits,) in (plain, coded))
         self._lost += int(was and not is_)
         self._won += int(is_ and not was)
 

@@ -130,14 +130,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_card(folder: Path | str) -> ModelCard:
+def read_card(folder: Path | str, *, with_calibration: bool = True) -> ModelCard:
     """Read and check a model folder, all but its ``model.onnx``.
+
+    Args:
+        folder: the model folder.
+        with_calibration: False does not read ``calibration.json``.
 
     Raises:
         ModelFolderError: if a file is missing, not JSON, incomplete, of another format version,
             or contradicts the others.
     """
-    card = read_parts(folder)
+    card = read_parts(folder, with_calibration=with_calibration)
     check_id(card)
     return card
 

@@ -9,15 +9,14 @@ from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dapdee_ros.codecs import codec_named, decode, encode, is_lossless
 from dapdee_ros.codecs.measure import measure
+from dapdee_ros.engines.engine import Engine
 from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag
-from dapdee_ros.graph.runner import GraphRunner
 
 CODECS = ("f32z", "f16", "u8", "u8z", "u4", "u4z", "jpeg", "webp")
 """Codecs measured by default; ``f32`` is lossless and need not be measured."""
@@ -88,8 +87,8 @@ def _is_boundary(dag: ModelDag, exit_number: int, name: str) -> bool:
 class Comparison(Protocol):
     """Compares what an exit computes with and without a codec."""
 
-    def add(self, frame: int, plain: NDArray[Any], coded: NDArray[Any]) -> None:
-        """Compare the outputs for a frame."""
+    def add(self, frame: int, plain: Sequence[NDArray[Any]], coded: Sequence[NDArray[Any]]) -> None:
+        """Compare the exit's outputs for a frame."""
 
     def changes(self) -> tuple[int, int]:
         """How many frames were right without the codec and wrong with it, and the other way round.
@@ -99,7 +98,7 @@ class Comparison(Protocol):
 
 
 def measure_codecs(
-    runner: GraphRunner,
+    engine: Engine,
     images: NDArray[np.uint8],
     compare: Callable[[int], Comparison],
     *,
@@ -113,7 +112,7 @@ def measure_codecs(
     to all exits together.
 
     Args:
-        runner: the model.
+        engine: computes the model.
         images: uint8 ``(N, H, W, 3)``.
         compare: makes a comparison for an exit, of that number.
         codecs: names; image codecs take only the input, the others all but the input.
@@ -123,7 +122,7 @@ def measure_codecs(
     Raises:
         CodecError: if there is no such codec, or what it needs is not installed.
     """
-    dag = runner.dag
+    dag = engine.dag
     exits = boundaries_to_measure(dag)
     coded_by = {codec: _tensors_for(codec, dag, tuple(exits)) for codec in codecs}
     lossy = dict.fromkeys(_without_compression(codec) for codec in codecs if not is_lossless(codec))
@@ -136,21 +135,21 @@ def measure_codecs(
     kept = {int(k) for k in np.linspace(0, len(images) - 1, min(SAMPLES, len(images)))}
     samples: dict[str, list[NDArray]] = {name: [] for name in exits}
     network_s: list[float] = []
-    every_sink = [dag.exit_sink(number) for number in range(1, len(dag.exits) + 1)]
     for frame in range(len(images)):
-        given = {dag.input: torch.from_numpy(images[frame : frame + 1])}
-        plain = _run(runner, given, [*exits, *every_sink])
+        given = {dag.input: images[frame : frame + 1]}
+        plain = engine.run(given, list(dict.fromkeys([*exits, *dag.outputs])))
         if frame in kept:
             for name in exits:
                 samples[name].append(plain[name])
-            network_s.append(_fastest(runner, given, every_sink, clock))
+            network_s.append(_fastest(engine, given, dag.outputs, clock))
         for (codec, name), tally in tallies.items():
             specs, data = encode({name: plain[name]}, codec)
             back = decode(specs, data, codec, {name: expected[name]})
-            sinks = [dag.exit_sink(number) for number in tally]
-            coded = _run(runner, {name: torch.from_numpy(back[name])}, sinks)
-            for comparison, sink in zip(tally.values(), sinks, strict=True):
-                comparison.add(frame, plain[sink], coded[sink])
+            sinks = [sink for number in tally for sink in dag.exit_outputs(number)]
+            coded = engine.run(back, list(dict.fromkeys(sinks)))
+            for number, comparison in tally.items():
+                outputs = dag.exit_outputs(number)
+                comparison.add(frame, [plain[o] for o in outputs], [coded[o] for o in outputs])
         progress(1)
     whole_s = median(network_s)
 
@@ -188,15 +187,9 @@ def _without_compression(codec: str) -> str:
     return codec.removesuffix("z")
 
 
-def _run(
-    runner: GraphRunner, given: Mapping[str, torch.Tensor], names: Sequence[str]
-) -> dict[str, NDArray]:
-    return {name: t.numpy() for name, t in runner.run(given, names).items()}
-
-
 def _fastest(
-    runner: GraphRunner,
-    given: Mapping[str, torch.Tensor],
+    engine: Engine,
+    given: Mapping[str, NDArray[Any]],
     sinks: Sequence[str],
     clock: Callable[[], float],
 ) -> float:
@@ -204,6 +197,6 @@ def _fastest(
     times = []
     for _ in range(3):
         started = clock()
-        runner.run(given, sinks)
+        engine.run(given, sinks)
         times.append(clock() - started)
     return min(times)

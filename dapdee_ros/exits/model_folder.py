@@ -331,26 +331,36 @@ def _state_in(network: onnx.ModelProto) -> dict[str, Tensor]:
     }
 
 
-def load_model(folder: Path | str) -> LoadedModel:
+def load_model(folder: Path | str, *, with_calibration: bool = True) -> LoadedModel:
     """A model ready to run, its weights once in memory as float32.
+
+    Args:
+        folder: the model folder.
+        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
 
     Raises:
         ModelFolderError: naming the file and what is wrong with it.
     """
-    card, traced = load_traced(folder)
+    card, traced = load_traced(folder, with_calibration=with_calibration)
     # There is no other reference to the weights, so each is freed as soon as it is folded.
     runner = GraphRunner(traced, use_up=True)
     check_graph(card.path, card.dag, runner.dag)
     return LoadedModel(card, runner)
 
 
-def load_traced(folder: Path | str) -> tuple[ModelCard, TracedModel]:
+def load_traced(
+    folder: Path | str, *, with_calibration: bool = True
+) -> tuple[ModelCard, TracedModel]:
     """A model's card and its network, traced; the card's DAG is that with batch norms folded.
+
+    Args:
+        folder: the model folder.
+        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
 
     Raises:
         ModelFolderError: naming the file and what is wrong with it.
     """
-    card, model = load_module(folder)
+    card, model = load_module(folder, with_calibration=with_calibration)
     return card, _traced(model)
 
 

@@ -33,7 +33,12 @@ class Runnable:
 
 
 def load_runnable(
-    folder: Path | str, engine: str = ENGINES[0], *, threads: int = 1, provider: str = "cpu"
+    folder: Path | str,
+    engine: str = ENGINES[0],
+    *,
+    threads: int = 1,
+    provider: str = "cpu",
+    with_calibration: bool = True,
 ) -> Runnable:
     """Load a model for an engine.
 
@@ -42,6 +47,7 @@ def load_runnable(
         engine: one of ``ENGINES``.
         threads: threads that compute.
         provider: execution provider of ``onnxruntime``; see ``PROVIDERS``.
+        with_calibration: False leaves ``calibration.json`` unread, whatever it holds.
 
     Raises:
         ModelFolderError: naming the file and what is wrong with it.
@@ -57,7 +63,7 @@ def load_runnable(
         except ImportError as error:
             raise EngineError(f"the engine 'torch' {TORCH_MISSING} ({error})") from error
         torch.set_num_threads(threads)
-        model = load_model(folder)
+        model = load_model(folder, with_calibration=with_calibration)
         return Runnable(model.card, model.engine)
     try:
         from dapdee_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -66,7 +72,7 @@ def load_runnable(
             f"the engine 'onnxruntime' is not installed ({error}): pip install onnx onnxruntime, "
             "or choose engine torch"
         ) from error
-    card = read_card(folder)
+    card = read_card(folder, with_calibration=with_calibration)
     network = _network(card)
     return Runnable(card, OnnxRuntimeEngine(network, threads=threads, providers=[provider]))
 

@@ -1,4 +1,4 @@
-"""Converts an image of any size to a network's uint8 input batch, and boxes back to the image."""
+"""Converts an image of any size to a network's uint8 input batch, and boxes there and back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.datasets.frame_source import UNLABELLED, SourceFrame, Truth, resized_map
 from dapdee_ros.exits.image_input import InputSpec
 
 
@@ -50,6 +51,12 @@ class Placement:
         moved = (boxes - np.array([self.left, self.top] * 2)) * scale
         return np.clip(moved, 0, [width, height, width, height]).astype(np.float32)
 
+    def to_input(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes of the image as boxes of the network's input; undoes ``to_source``."""
+        height, width = self.source
+        scale = np.array([self.width / width, self.height / height] * 2)
+        return (boxes * scale + np.array([self.left, self.top] * 2)).astype(np.float32)
+
 
 def placement(source: tuple[int, int], spec: InputSpec) -> Placement:
     """Where an image of ``source`` (height, width) pixels lies in a network's input."""
@@ -90,6 +97,28 @@ def network_input(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     bottom, right = placed.top + placed.height, placed.left + placed.width
     whole[0, placed.top : bottom, placed.left : right] = inner
     return whole
+
+
+def frame_as_input(frame: SourceFrame, spec: InputSpec) -> SourceFrame:
+    """An image and what it shows, both as they are in a network's input.
+
+    Where the input is padded nothing is known of surfaces: the class map is ``UNLABELLED``.
+
+    Raises:
+        NetworkInputError: if the image has another shape or dtype.
+    """
+    image, truth = network_input(frame.image, spec)[0], frame.truth
+    if truth is None or image.shape == frame.image.shape:
+        return SourceFrame(image, truth)
+    placed = placement((frame.image.shape[0], frame.image.shape[1]), spec)
+    boxes = None if truth.boxes is None else placed.to_input(truth.boxes)
+    class_map = None
+    if truth.class_map is not None:
+        class_map = np.full(spec.size, UNLABELLED, truth.class_map.dtype)
+        bottom, right = placed.top + placed.height, placed.left + placed.width
+        inner = resized_map(truth.class_map, (placed.height, placed.width))
+        class_map[placed.top : bottom, placed.left : right] = inner
+    return SourceFrame(image, Truth(truth.label, boxes, truth.box_labels, class_map))
 
 
 def _resized(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

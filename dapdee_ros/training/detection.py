@@ -11,13 +11,13 @@ from torch import Tensor
 
 from dapdee_ros.datasets.frame_source import SourceFrame
 from dapdee_ros.datasets.scene_data import SceneData
-from dapdee_ros.datasets.split import DataError
 from dapdee_ros.exits.detector import STRIDES
 from dapdee_ros.exits.networks import detection_task
 from dapdee_ros.tasks.detection import Detections, Detector
 from dapdee_ros.training.detection_loss import DetectionLoss
 from dapdee_ros.training.losses import rising_weights
 from dapdee_ros.training.recipe import Recipe
+from dapdee_ros.training.scene_truth import true_detections
 from dapdee_ros.training.scenes import SceneTraining
 
 
@@ -33,18 +33,6 @@ class Objects(NamedTuple):
     boxes: list[Tensor]
     labels: list[Tensor]
     size: tuple[int, int]
-
-
-def truth_of(frame: SourceFrame) -> Detections:
-    """The objects of a frame as a detector would answer.
-
-    Raises:
-        DataError: if nobody has said what it shows.
-    """
-    truth = frame.truth
-    if truth is None or truth.boxes is None:
-        raise DataError("a frame of a data set does not say which objects it shows")
-    return Detections(truth.boxes, np.ones(len(truth.boxes)), truth.box_labels)
 
 
 class DetectionTraining(SceneTraining):
@@ -66,7 +54,7 @@ class DetectionTraining(SceneTraining):
 
     def target_of(self, frames: Sequence[SourceFrame]) -> Objects:
         """The frames' objects."""
-        truths = [truth_of(frame) for frame in frames]
+        truths = [true_detections(frame) for frame in frames]
         height, width, _ = frames[0].image.shape
         return Objects(
             [torch.from_numpy(truth.boxes.copy()) for truth in truths],
@@ -76,7 +64,7 @@ class DetectionTraining(SceneTraining):
 
     def truth_of(self, frame: SourceFrame) -> Detections:
         """The frame's objects as a detector would answer."""
-        return truth_of(frame)
+        return true_detections(frame)
 
     def task(self, shapes: Sequence[tuple[int, ...]]) -> Detector:
         """A detector of the source's classes."""

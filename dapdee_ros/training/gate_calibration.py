@@ -201,21 +201,21 @@ class AnswersCompared:
     """Compares the quality of an exit with and without a codec.
 
     Args:
-        decode: makes an answer of the exit's output.
+        decode: makes an answer of the exit's outputs.
         truths: what each frame shows.
         evaluator: makes an evaluator of the model's answers.
     """
 
     def __init__(
         self,
-        decode: Callable[[NDArray[Any]], Any],
+        decode: Callable[[Sequence[NDArray[Any]]], Any],
         truths: Sequence[Any],
         evaluator: Callable[[], Evaluator],
     ) -> None:
         self._decode, self._truths = decode, truths
         self._plain, self._coded = evaluator(), evaluator()
 
-    def add(self, frame: int, plain: NDArray[Any], coded: NDArray[Any]) -> None:
+    def add(self, frame: int, plain: Sequence[NDArray[Any]], coded: Sequence[NDArray[Any]]) -> None:
         """Judge the answers to a frame."""
         for outputs, into in ((plain, self._plain), (coded, self._coded)):
             into.add(self._decode(outputs), self._truths[frame])

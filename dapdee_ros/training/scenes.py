@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -145,22 +145,6 @@ class SceneTraining(ABC):
                     found = task.decode([rows[place : place + 1]], number)
                     evaluators[number - 1].add(found, truth)
         return tuple(round(evaluator.quality(), 6) for evaluator in evaluators)
-
-
-def answers_by_frame(
-    model: nn.Module,
-    task: Task,
-    frames: Iterable[SourceFrame],
-    truth_of: Callable[[SourceFrame], Any],
-) -> Iterator[tuple[list[Any], Any]]:
-    """What every exit, shallowest first, answers to each of some frames, and what it shows."""
-    for outputs, some in _outputs_of(model, frames, bf16=False):
-        for place, frame in enumerate(some):
-            found = [
-                task.decode([rows[place : place + 1]], number)
-                for number, rows in enumerate(outputs, start=1)
-            ]
-            yield found, truth_of(frame)
 
 
 def _outputs_of(

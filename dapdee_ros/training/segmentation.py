@@ -10,28 +10,17 @@ from torch import Tensor
 
 from dapdee_ros.datasets.frame_source import SourceFrame
 from dapdee_ros.datasets.scene_data import SceneData
-from dapdee_ros.datasets.split import DataError
 from dapdee_ros.exits.networks import segmentation_task
 from dapdee_ros.exits.segmenter import SIDE_STEP
 from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
 from dapdee_ros.training.losses import rising_weights
 from dapdee_ros.training.recipe import Recipe
+from dapdee_ros.training.scene_truth import true_surfaces
 from dapdee_ros.training.scenes import SceneTraining
 from dapdee_ros.training.segmentation_loss import SegmentationLoss
 
 _PIXEL_STEP = 2
 """Half the logits' stride."""
-
-
-def truth_of(frame: SourceFrame) -> ClassMap:
-    """The class map of a frame as a segmenter would answer.
-
-    Raises:
-        DataError: if it has none.
-    """
-    if frame.truth is None or frame.truth.class_map is None:
-        raise DataError("a frame of a data set has no class map")
-    return ClassMap(frame.truth.class_map)
 
 
 class SegmentationTraining(SceneTraining):
@@ -53,11 +42,11 @@ class SegmentationTraining(SceneTraining):
 
     def target_of(self, frames: Sequence[SourceFrame]) -> Tensor:
         """The frames' class maps, uint8 ``(B, H, W)``."""
-        return torch.from_numpy(np.stack([truth_of(frame).class_ids for frame in frames]))
+        return torch.from_numpy(np.stack([true_surfaces(frame).class_ids for frame in frames]))
 
     def truth_of(self, frame: SourceFrame) -> ClassMap:
         """The frame's class map as a segmenter would answer."""
-        return truth_of(frame)
+        return true_surfaces(frame)
 
     def task(self, shapes: Sequence[tuple[int, ...]]) -> Segmenter:
         """A segmenter of the source's surfaces."""

@@ -31,7 +31,7 @@ def test_calibration_is_written_and_shown(
     folder = shutil.copytree(trained, tmp_path / "tiny")
     capsys.readouterr()
     command = ["calibrate", "--model", str(folder), "--data", "roadsigns", "--frames", "200"]
-    assert main([*command, "--threads", "1", "--codec-frames", "6"]) == 0
+    assert main([*command, "--codec-frames", "6"]) == 0
     out = capsys.readouterr().out
     assert "exit  accuracy  temperature" in out
     calibration = read_card(folder).calibration
@@ -46,7 +46,7 @@ def test_calibration_is_written_and_shown(
     # A calibration left over from other weights stops nothing: it is what gets replaced.
     text = (folder / "calibration.json").read_text()
     (folder / "calibration.json").write_text(text.replace(calibration.model_id, "0" * 16))
-    assert main([*command, "--threads", "1", "--codec-frames", "0"]) == 0
+    assert main([*command, "--codec-frames", "0"]) == 0
     assert read_card(folder).calibration == replace(calibration, codecs=CodecLosses())
 
 
@@ -88,7 +88,7 @@ def test_detectors_and_segmenters_are_calibrated_on_road_scenes(
     ]  # fmt: skip
     assert main(options) == 0
     command = ["calibrate", "--model", str(out), "--data", "roadscenes", "--frames", "24"]
-    assert main([*command, "--threads", "1", "--codec-frames", "2"]) == 0
+    assert main([*command, "--codec-frames", "2"]) == 0
     assert f"exit  {quality:>8}  temperature" in capsys.readouterr().out
     card = read_card(out)
     calibration = card.calibration

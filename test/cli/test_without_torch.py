@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from bags.made_bags import make_drive
 from support.without_torch import WithoutTorch
+
+from dapdee_ros.exits.card import find_model
 
 
 def run(without: WithoutTorch, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +27,7 @@ def without(tmp_path: Path) -> WithoutTorch:
     return WithoutTorch(tmp_path / "without")
 
 
-def test_measuring_planning_simulating_and_replaying_need_none(
+def test_measuring_planning_simulating_replaying_and_calibrating_need_none(
     without: WithoutTorch, tmp_path: Path
 ) -> None:
     options = ("--budget-s", "0.5", "--repeats", "3", "--out", "p.json")
@@ -41,10 +44,18 @@ def test_measuring_planning_simulating_and_replaying_need_none(
     assert simulated.returncode == 0, simulated.stderr
     make_drive(tmp_path / "drive", frames=5)
     replayed = run(
-        without, tmp_path, "replay", "drive", "--link", "4g", "--policy", "exact", *profiles,
-        "--out", "replayed",
+        without, tmp_path, "replay", "drive", "--model", "roadsigns", "--link", "4g", "--policy",
+        "exact", *profiles, "--out", "replayed",
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
+    mine = shutil.copytree(find_model("roadsigns"), tmp_path / "mine")
+    calibrated = run(
+        without, tmp_path, "calibrate", "--model", str(mine), "--data", "roadsigns", "--frames",
+        "40", "--codec-frames", "2",
+    )  # fmt: skip
+    assert calibrated.returncode == 0, calibrated.stderr
+    measured_on = json.loads((mine / "calibration.json").read_text())
+    assert (measured_on["frames"], measured_on["codecs"]["frames"]) == (40, 2)
     assert without.asked() == ""
 
 
@@ -52,7 +63,6 @@ def test_measuring_planning_simulating_and_replaying_need_none(
     ("arguments", "what"),
     [
         (("train", "--model", "roadsigns", "--data", "roadsigns", "--out", "m"), "training"),
-        (("calibrate", "--model", "roadsigns", "--data", "roadsigns"), "calibrating a model"),
         (("convert", "some"), "converting a model"),
         (("profile", "roadsigns", "--engine", "torch"), "the engine 'torch'"),
     ],

@@ -36,7 +36,7 @@ def losses(model: LoadedModel, frames: tuple[np.ndarray, np.ndarray]) -> CodecLo
     seen: list[int] = []
     images, labels = frames
     found = measure_codecs(
-        model.runner,
+        model.engine,
         images,
         lambda number: ClassesCompared(labels),
         codecs=CODECS,

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dapdee_ros.datasets.frame_source import UNLABELLED, SourceFrame, Truth
 from dapdee_ros.exits.image_input import InputSpec
-from dapdee_ros.runtime.network_input import NetworkInputError, network_input, placement
+from dapdee_ros.runtime.network_input import (
+    NetworkInputError,
+    frame_as_input,
+    network_input,
+    placement,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -96,3 +102,22 @@ def test_a_marked_corner_is_found_in_the_input_where_the_placement_says() -> Non
         box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         found = placement((40, 80), wanted).to_source(np.array([box], np.float32))
         np.testing.assert_allclose(found, [[40, 20, 60, 30]], atol=1.0)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox", "letterbox_corner"])
+@pytest.mark.parametrize("source", [(30, 60), (90, 40), (64, 64), (1, 7)])
+def test_what_a_frame_shows_moves_with_its_pixels(source: tuple[int, int], resize: str) -> None:
+    height, width = source
+    spec = InputSpec((64, 64), (0.0,) * 3, (1.0,) * 3, resize, pad_value=9)
+    image = np.full((height, width, 3), 200, np.uint8)
+    whole = np.array([[0, 0, width, height]], np.float32)
+    truth = Truth(3, whole, np.array([5]), np.full(source, 2, np.uint8))
+    found = frame_as_input(SourceFrame(image, truth), spec)
+    assert found.truth is not None and found.truth.boxes is not None
+    assert (found.truth.label, found.truth.box_labels.tolist()) == (3, [5])
+    ((left, top, right, bottom),) = found.truth.boxes.round().astype(int).tolist()
+    inside = np.zeros(spec.size, bool)
+    inside[top:bottom, left:right] = True
+    # The image fills the box that was its edge, and nothing is known of the padding around it.
+    np.testing.assert_array_equal(found.image[..., 0], np.where(inside, 200, 9))
+    np.testing.assert_array_equal(found.truth.class_map, np.where(inside, 2, UNLABELLED))

@@ -17,8 +17,9 @@ from dapdee_ros.exits.model_folder import half_precision, load_model, load_modul
 from dapdee_ros.exits.networks import build_exit_network, detection_task, exit_architecture
 from dapdee_ros.tasks.task import task_of
 from dapdee_ros.training.averaging import MovingAverage
-from dapdee_ros.training.detection import DetectionTraining, truth_of
+from dapdee_ros.training.detection import DetectionTraining
 from dapdee_ros.training.recipe import DETECTION_RECIPE, Recipe
+from dapdee_ros.training.scene_truth import true_detections
 from dapdee_ros.training.training import Training
 
 pytestmark = pytest.mark.training
@@ -108,7 +109,7 @@ class Oracle(nn.Module):
     def __init__(self, frames: list) -> None:
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
-        self.frames = {frame.image.tobytes(): truth_of(frame) for frame in frames}
+        self.frames = {frame.image.tobytes(): true_detections(frame) for frame in frames}
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Rows of YOLOX."""

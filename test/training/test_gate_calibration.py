@@ -184,14 +184,14 @@ def test_what_a_codec_costs_is_told_in_frames() -> None:
     _, truths = scenes(10)
     answers = [truths[0], Detections()]
     comparison = AnswersCompared(
-        lambda output: answers[int(output[0])], [truths[0]] * 10, evaluator
+        lambda outputs: answers[int(outputs[0][0])], [truths[0]] * 10, evaluator
     )
     for frame in range(10):
         # With the codec the last three frames are empty.
-        comparison.add(frame, np.array([0]), np.array([1 if frame >= 7 else 0]))
+        comparison.add(frame, [np.array([0])], [np.array([1 if frame >= 7 else 0])])
     assert comparison.changes() == (3, 0)
-    empty = AnswersCompared(lambda output: Detections(), [Detections()], evaluator)
-    empty.add(0, np.array([0]), np.array([0]))
+    empty = AnswersCompared(lambda outputs: Detections(), [Detections()], evaluator)
+    empty.add(0, [np.array([0])], [np.array([0])])
     assert empty.changes() == (0, 0)
 
 
