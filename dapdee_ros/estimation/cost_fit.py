@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from statistics import median
+from collections.abc import Sequence
 from typing import NamedTuple
-
-BLOCK_S = 0.02
-"""Two periods of a short CPU quota (10 ms)."""
 
 
 class Fit(NamedTuple):
@@ -49,30 +44,3 @@ def fit(n_bytes: Sequence[float], seconds: Sequence[float]) -> Fit:
         slope = max(0.0, sum(b * s for b, s in zip(n_bytes, seconds, strict=True)) / squares)
         fixed_s = 0.0
     return Fit(fixed_s, slope)
-
-
-def time_call(call: Callable[[], object], budget_s: float, block_s: float = BLOCK_S) -> float:
-    """Seconds of a call: the median over blocks of calls of their mean.
-
-    A processor on a quota computes at full speed and then stands still for the rest of its period.
-    The median of short calls would leave that out; in a block of two periods it is.
-
-    Args:
-        call: what is timed; once more before, which allocates.
-        budget_s: how long at most, if that is more than a block.
-        block_s: how long a block is at least.
-    """
-    clock = time.perf_counter
-    call()
-    means: list[float] = []
-    began_s = block_began_s = clock()
-    calls = 0
-    while True:
-        call()
-        calls += 1
-        now_s = clock()
-        if now_s - block_began_s >= block_s:
-            means.append((now_s - block_began_s) / calls)
-            if now_s - began_s >= budget_s:
-                return median(means)
-            calls, block_began_s = 0, now_s

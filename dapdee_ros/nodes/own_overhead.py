@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 import dapdee_ros.msg as msg
 from dapdee_ros.codecs import encode
 from dapdee_ros.core.frames import FramePlan, FrameResult, HeadFrame, Place, Status, TailAnswer
-from dapdee_ros.estimation.cost_fit import Fit, fit, time_call
+from dapdee_ros.estimation.cost_fit import Fit, fit
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.nodes.conversions import (
     frame_result_to_message,
@@ -32,6 +32,7 @@ from dapdee_ros.nodes.conversions import (
 from dapdee_ros.nodes.images import image_to_rgb, rgb_to_image
 from dapdee_ros.nodes.topics import message_layout
 from dapdee_ros.planning.overhead import Overhead
+from dapdee_ros.runtime.cold_calls import cold_times
 from dapdee_ros.runtime.network_input import network_input, placement
 from dapdee_ros.tasks.task import Task
 
@@ -40,6 +41,8 @@ BUDGET_S = 0.2
 
 CAMERA_SIZE = (480, 640)
 SIZES_BYTES = (16_384, 262_144)
+# These calls take up to milliseconds; shorter ones need more (``runtime.codec_times``).
+_LEAST_ROUNDS = 12
 _CODEC = "f32"
 _NAME = "tensor"
 
@@ -68,7 +71,6 @@ def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[s
     result's message; ``message``: that of a boundary; ``answer``: the edge's. Coding is not in it:
     ``runtime.codec_times``.
     """
-    share_s = budget_s / (3 + len(SIZES_BYTES))
     image = _serialised(rgb_to_image(np.zeros((*CAMERA_SIZE, 3), np.uint8), Time(), "camera"))
 
     def load() -> None:
@@ -90,12 +92,7 @@ def car_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[s
         frame = _frame(n_bytes)
         return lambda: _serialised(head_frame_to_message(frame, Header()))
 
-    return {
-        "image": time_call(load, share_s),
-        "result": time_call(publish, share_s),
-        "answer": time_call(receive, share_s),
-        "message": _fitted(sending, share_s),
-    }
+    return _timed({"image": load, "result": publish, "answer": receive}, sending, budget_s)
 
 
 def edge_overhead(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> Overhead:
@@ -117,8 +114,6 @@ def edge_overhead_of(parts: Mapping[str, Any]) -> Overhead:
 
 def edge_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[str, Any]:
     """The edge server's overhead by what is done, as ``car_parts``."""
-    share_s = budget_s / (1 + len(SIZES_BYTES))
-
     found = _usual_answer(card, task)
 
     def publish() -> None:
@@ -128,10 +123,7 @@ def edge_parts(card: ModelCard, task: Task, budget_s: float = BUDGET_S) -> dict[
         data = _serialised(head_frame_to_message(_frame(n_bytes), Header()))
         return lambda: message_to_head_frame(_read(data, msg.HeadTensor))
 
-    return {
-        "answer": time_call(publish, share_s),
-        "message": _fitted(receiving, share_s),
-    }
+    return _timed({"answer": publish}, receiving, budget_s)
 
 
 def seconds_for(parts: Mapping[str, Any], n_bytes: float) -> dict[str, float]:
@@ -142,8 +134,18 @@ def seconds_for(parts: Mapping[str, Any], n_bytes: float) -> dict[str, float]:
     }
 
 
-def _fitted(work: Callable[[int], Callable[[], object]], share_s: float) -> Fit:
-    return fit(SIZES_BYTES, [time_call(work(n_bytes), share_s) for n_bytes in SIZES_BYTES])
+def _timed(
+    calls: Mapping[str, Callable[[], object]],
+    message: Callable[[int], Callable[[], object]],
+    budget_s: float,
+) -> dict[str, Any]:
+    """Seconds of each call, and of ``message`` a line over its bytes."""
+    sized = [message(n_bytes) for n_bytes in SIZES_BYTES]
+    seconds = cold_times([*calls.values(), *sized], budget_s, _LEAST_ROUNDS)
+    return {
+        **dict(zip(calls, seconds, strict=False)),
+        "message": fit(SIZES_BYTES, seconds[len(calls) :]),
+    }
 
 
 def _serialised(message: Any) -> bytes:
