@@ -197,11 +197,8 @@ def _calibrated_on_scenes(
     from dapdee_ros.cli.path_names import without_folders
     from dapdee_ros.tasks.detection import Detector
     from dapdee_ros.tasks.task import task_of
-    from dapdee_ros.training.gate_calibration import (
-        AnswersCompared,
-        calibrate_detector,
-        calibrate_segmenter,
-    )
+    from dapdee_ros.training.answers_compared import AnswersCompared
+    from dapdee_ros.training.gate_calibration import calibrate_detector, calibrate_segmenter
     from dapdee_ros.training.held_out_answers import answers_by_frame
     from dapdee_ros.training.scene_truth import true_detections, true_surfaces
 
@@ -311,8 +308,7 @@ def print_codecs(dag: ModelDag, codecs: CodecLosses) -> None:
         for of_codec in coded.values():
             cell = ""
             if of_codec is not None:
-                lost, won = of_codec.changes[deepest]
-                share = 100 * (lost - won) / codecs.frames
+                share = 100 * of_codec.changes[deepest].lost
                 cell = f"{of_codec.coded_bytes:.0f} {share:+.2f} %"
             line += f"{cell:>15}"
         print(line)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.exits.codec_losses import Change
 from dapdee_ros.exits.gates import Calibration, CalibrationError, GateCurve, softmax
 
 # Denser at high confidence, where most frames are; the last ones stop almost nothing.
@@ -114,17 +115,18 @@ class ClassesCompared:
 
     def __init__(self, labels: NDArray[np.int64]) -> None:
         self._labels = labels
-        self._lost = self._won = 0
+        self._frames = self._lost = self._won = 0
 
     def add(self, frame: int, plain: Sequence[NDArray[Any]], coded: Sequence[NDArray[Any]]) -> None:
         """Compare the logits of a frame."""
         was, is_ = (logits.argmax() == self._labels[frame] for (logits,) in (plain, coded))
+        self._frames += 1
         self._lost += int(was and not is_)
         self._won += int(is_ and not was)
 
-    def changes(self) -> tuple[int, int]:
-        """How many frames became wrong, and how many right."""
-        return self._lost, self._won
+    def change(self) -> Change:
+        """What became of the accuracy."""
+        return Change.counted(self._lost, self._won, self._frames)
 
 
 def _ratio(hits: NDArray[np.bool_]) -> float:

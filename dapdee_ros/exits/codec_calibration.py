@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dapdee_ros.codecs import codec_named, decode, encode, is_lossless
 from dapdee_ros.codecs.measure import measure
 from dapdee_ros.engines.engine import Engine
-from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
+from dapdee_ros.exits.codec_losses import Change, CodecLosses, CodedTensor
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.graph.dag import GraphError, ModelDag
 
@@ -90,11 +90,8 @@ class Comparison(Protocol):
     def add(self, frame: int, plain: Sequence[NDArray[Any]], coded: Sequence[NDArray[Any]]) -> None:
         """Compare the exit's outputs for a frame."""
 
-    def changes(self) -> tuple[int, int]:
-        """How many frames were right without the codec and wrong with it, and the other way round.
-
-        Where frames are neither right nor wrong: as many as make the same change in quality.
-        """
+    def change(self) -> Change:
+        """What became of the exit's quality."""
 
 
 def measure_codecs(
@@ -160,8 +157,8 @@ def measure_codecs(
             round(found.mean_bytes, 1),
             round(found.encode_s / whole_s, 6),
             round(found.decode_s / whole_s, 6),
-            {number: comparison.changes() for number, comparison in tally.items()}
-            or dict.fromkeys(exits[name], (0, 0)),
+            {number: comparison.change() for number, comparison in tally.items()}
+            or dict.fromkeys(exits[name], Change(0.0, 0.0)),
         )
 
     return CodecLosses(

@@ -197,36 +197,6 @@ def _calibrated(
     )
 
 
-class AnswersCompared:
-    """Compares the quality of an exit with and without a codec.
-
-    Args:
-        decode: makes an answer of the exit's outputs.
-        truths: what each frame shows.
-        evaluator: makes an evaluator of the model's answers.
-    """
-
-    def __init__(
-        self,
-        decode: Callable[[Sequence[NDArray[Any]]], Any],
-        truths: Sequence[Any],
-        evaluator: Callable[[], Evaluator],
-    ) -> None:
-        self._decode, self._truths = decode, truths
-        self._plain, self._coded = evaluator(), evaluator()
-
-    def add(self, frame: int, plain: Sequence[NDArray[Any]], coded: Sequence[NDArray[Any]]) -> None:
-        """Judge the answers to a frame."""
-        for outputs, into in ((plain, self._plain), (coded, self._coded)):
-            into.add(self._decode(outputs), self._truths[frame])
-
-    def changes(self) -> tuple[int, int]:
-        """As many frames as the lost quality is worth, and as many as the one won."""
-        lost = self._plain.quality() - self._coded.quality()
-        frames = 0 if np.isnan(lost) else round(lost * self._plain.frames)
-        return max(frames, 0), max(-frames, 0)
-
-
 def _curve(
     stops: Sequence[NDArray[np.bool_]],
     early: Sequence[Any],

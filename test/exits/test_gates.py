@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
+from dapdee_ros.exits.codec_losses import Change, CodecLosses, CodedTensor
 from dapdee_ros.exits.gates import Calibration, CalibrationError, GateCurve, confidence, softmax
 
 
@@ -21,7 +21,9 @@ def _calibration() -> Calibration:
                 quality={2: (0.5, 0.75, 1.0)},
             )
         },
-        codecs=CodecLosses(4, {"u8": {"relu": CodedTensor(9.5, 0.01, 0.02, {1: (2, 1)})}}),
+        codecs=CodecLosses(
+            4, {"u8": {"relu": CodedTensor(9.5, 0.01, 0.02, {1: Change(0.25, 0.1)})}}
+        ),
     )
 
 
@@ -88,7 +90,7 @@ def _changed(path: list[str], value: object) -> dict:
         (_changed(["gates", "1", "quality"], {}), "pairs with exits 2 to 2"),
         (_changed(["gates"], [1]), "not a calibration"),
         (_changed(["codecs"], {"u8": [0.5, 0.5]}), "without their boundaries; run `dapdee"),
-        (_changed(["codecs", "frames"], 2), "exit 1 lost 2 and won 1 of 2 frames"),
+        (_changed(["codecs", "format"], 3), "codecs of format 3, this version reads 2"),
     ],
 )
 def test_what_contradicts_itself_is_refused(values: dict, message: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from dapdee_ros.codecs import CodecError
 from dapdee_ros.exits.card import ModelCard, read_card
-from dapdee_ros.exits.codec_losses import CodecLosses, CodedTensor
+from dapdee_ros.exits.codec_losses import Change, CodecLosses, CodedTensor
 from dapdee_ros.exits.gates import Calibration
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.from_card import problem_of
@@ -25,9 +25,10 @@ def card() -> ModelCard:
     """The road-sign model with a calibration of two codecs made up for these tests."""
     card = read_card(Path(__file__).resolve().parents[2] / "models" / "roadsigns")
     assert card.calibration is not None
-    image = CodedTensor(2000.0, 0.02, 0.03, dict.fromkeys(range(1, 6), (40, 0)))
-    relu = CodedTensor(800.5, 0.01, 0.005, {2: (0, 0), 3: (30, 0), 5: (3, 5)})
-    stem = CodedTensor(9000.0, 0.1, 0.1, dict.fromkeys(range(1, 6), (20, 0)))
+    image = CodedTensor(2000.0, 0.02, 0.03, dict.fromkeys(range(1, 6), Change(0.04, 0.001)))
+    of_relu = {2: Change(0, 0), 3: Change(0.03, 0.001), 5: Change(-0.002, 0)}
+    relu = CodedTensor(800.5, 0.01, 0.005, of_relu)
+    stem = CodedTensor(9000.0, 0.1, 0.1, dict.fromkeys(range(1, 6), Change(0.02, 0.001)))
     u8z = {STEM: stem, RELU: relu, POOL: relu}
     codecs = CodecLosses(1000, {"jpeg": {"image": image}, "u8z": u8z})
     return replace(card, calibration=replace(card.calibration, codecs=codecs))

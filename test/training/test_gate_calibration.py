@@ -15,11 +15,7 @@ from dapdee_ros.tasks.detection_confidence import FEATURES, features_of
 from dapdee_ros.tasks.logistic import fit_weights, probability
 from dapdee_ros.tasks.options import OptionError
 from dapdee_ros.tasks.segmentation import ClassMap, Segmenter
-from dapdee_ros.training.gate_calibration import (
-    AnswersCompared,
-    calibrate_detector,
-    calibrate_segmenter,
-)
+from dapdee_ros.training.gate_calibration import calibrate_detector, calibrate_segmenter
 
 LABELS = ("car", "sign")
 SIZE = (64, 96)
@@ -178,21 +174,6 @@ def test_an_empty_answer_has_features() -> None:
     found = features_of(np.empty((0, 4), np.float32), np.empty(0, np.float32), SIZE)
     assert found.shape == (len(FEATURES),) and np.isfinite(found).all()
     assert found[1] == 1.0
-
-
-def test_what_a_codec_costs_is_told_in_frames() -> None:
-    _, truths = scenes(10)
-    answers = [truths[0], Detections()]
-    comparison = AnswersCompared(
-        lambda outputs: answers[int(outputs[0][0])], [truths[0]] * 10, evaluator
-    )
-    for frame in range(10):
-        # With the codec the last three frames are empty.
-        comparison.add(frame, [np.array([0])], [np.array([1 if frame >= 7 else 0])])
-    assert comparison.changes() == (3, 0)
-    empty = AnswersCompared(lambda outputs: Detections(), [Detections()], evaluator)
-    empty.add(0, [np.array([0])], [np.array([0])])
-    assert empty.changes() == (0, 0)
 
 
 # Segmenters --------------------------------------------------------------------------------------
