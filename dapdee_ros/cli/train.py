@@ -16,6 +16,7 @@ Examples:
   dapdee train --model mobile-detector --data roadscenes --out my_detector
   dapdee train --model mobile-segmenter --data roadscenes --out my_segmenter
   dapdee train --model mobile-detector --data yolo:DIR --size 320x320 --out my_detector
+  dapdee train --exits-of models/yolox --taps NODE,NODE --data coco:DIR --out yolox_with_exits
 To train only the backbone, for comparison: the same command with --exit-weights 0,0,0,1.
 """
 
@@ -32,11 +33,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.cli.path_names import without_folders
 from dapdee_ros.cli.training_plan import (
     TrainingPlan,
+    plan_added_exits,
     plan_classifier,
     plan_on_scenes,
     recipe_of,
@@ -55,9 +57,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--model",
-        required=True,
         help="roadsigns, vgg16-cifar, alexnet-cifar, a torchvision name, mobile-detector, or "
         "mobile-segmenter",
+    )
+    add(
+        "--exits-of",
+        metavar="MODEL",
+        help="in place of --model: add early exits at --taps to this detector (decoder yolox), "
+        "which itself is not changed, such as an imported one; --branch-width is their width",
     )
     add(
         "--data",
@@ -188,6 +195,7 @@ def run(args: argparse.Namespace) -> int:
 
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.engines.engine import EngineError
+    from dapdee_ros.exits.added_exits import AddedExitError
     from dapdee_ros.exits.builders import BuilderError
     from dapdee_ros.exits.card import ModelFolderError
     from dapdee_ros.graph.dag import GraphError
@@ -201,8 +209,10 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.out / CHECKPOINT_FILE
     try:
         torch.manual_seed(recipe.seed)
-        make_plan = plan_on_scenes if is_scenes(args.data) else plan_classifier
-        plan = make_plan(args, recipe)
+        if args.exits_of is not None:
+            plan = plan_added_exits(args, recipe)
+        else:
+            plan = (plan_on_scenes if is_scenes(args.data) else plan_classifier)(args, recipe)
         weights = recipe.exit_weights
         if weights is not None and len(weights) != plan.model.exits:
             raise CommandError(
@@ -211,6 +221,7 @@ def run(args: argparse.Namespace) -> int:
             )
         training = Training(plan.model, plan.task, recipe, args.out, plan.identity)
     except (
+        AddedExitError,
         DataError,
         BuilderError,
         GraphError,
@@ -340,7 +351,7 @@ def _finish(args: argparse.Namespace, training: Training, plan: TrainingPlan, fo
     """
     import torch
 
-    from dapdee_ros.exits.model_folder import half_precision, load_weights, save_model
+    from dapdee_ros.exits.model_folder import half_precision, load_weights
 
     model, source = training.trained(), plan.source
     load_weights(model, half_precision(model.state_dict()), "the trained model")
@@ -348,17 +359,11 @@ def _finish(args: argparse.Namespace, training: Training, plan: TrainingPlan, fo
     held_out = source.held_out()
     if training.step < training.steps:
         plan.began["stopped_at"] = f"step {training.step} of {training.steps}"
-    card = save_model(
-        folder,
-        model,
-        name=args.name or folder.resolve().name,
-        architecture=plan.architecture,
-        labels=plan.labels,
-        mean=source.mean,
-        std=source.std,
-        exit_quality=quality,
-        quality_data=without_folders(held_out.description),
-        provenance={
+    measured: dict[str, Any] = {
+        "name": args.name or folder.resolve().name,
+        "exit_quality": quality,
+        "quality_data": without_folders(held_out.description),
+        "provenance": {
             "command": shlex.join(["dapdee", *map(without_folders, sys.argv[1:])]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "recipe": asdict(training.recipe),
@@ -368,8 +373,8 @@ def _finish(args: argparse.Namespace, training: Training, plan: TrainingPlan, fo
             ),
             **plan.began,
         },
-        task=plan.card_task,
-    )
+    }
+    card = plan.save(folder, model, **measured)
     print(f"{card.path}: model {card.model_id}")
     name = training.task.quality_name
     for number, share in enumerate(quality, start=1):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.datasets.labelled_scenes import is_scenes
@@ -13,6 +15,8 @@ from dapdee_ros.errors import CommandError
 if TYPE_CHECKING:
     from dapdee_ros.datasets.scene_data import SceneData
     from dapdee_ros.datasets.split import DataSource
+    from dapdee_ros.exits.added_exits import AddedExits
+    from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.exits.networks import Network
     from dapdee_ros.training.recipe import Recipe
     from dapdee_ros.training.task import TrainingTask
@@ -77,13 +81,11 @@ def _builder_arguments(texts: list[str]) -> dict[str, Any]:
 class TrainingPlan:
     """What is trained on what."""
 
-    model: Network
+    model: Network | AddedExits
     task: TrainingTask
     source: DataSource | SceneData
-    labels: tuple[str, ...]
-    architecture: dict[str, Any]
     identity: dict[str, Any]
-    card_task: dict[str, Any]
+    save: Callable[..., ModelCard]
     began: dict[str, Any] = field(default_factory=dict)
 
 
@@ -106,7 +108,11 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     if args.workers < 0:
         raise CommandError(f"--workers must be at least 0, got {args.workers}")
     scenes = is_scenes(args.data)
-    if scenes:
+    if args.exits_of is not None:
+        _check_added_exits(args)
+    elif args.model is None:
+        raise CommandError("--model says what to train, or --exits-of what to add exits to")
+    elif scenes:
         useless = [name for name in _CLASSIFIERS_ONLY if getattr(args, name)]
         if useless:
             raise CommandError(
@@ -147,6 +153,23 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
             "choose one"
         )
     return recipe
+
+
+def _check_added_exits(args: argparse.Namespace) -> None:
+    """Refuse what makes no sense where exits are added to a network that stays as it is."""
+    useless = [name for name in _CLASSIFIERS_ONLY if name not in ("taps", "branch_width")]
+    useless += ["model", "size", "start_scale", "start_from", "argument", "exits_only"]
+    given = [name for name in useless if getattr(args, name)]
+    if given:
+        raise CommandError(
+            f"{', '.join(map(_option, given))}: not with --exits-of, which leaves the network and "
+            "its input as they are"
+        )
+    if not is_scenes(args.data):
+        raise CommandError(
+            f"--exits-of adds exits to detectors: --data {args.data} shows no objects, expected "
+            "roadscenes, yolo:DIR or coco:DIR"
+        )
 
 
 def _option(name: str) -> str:
@@ -198,10 +221,8 @@ def plan_classifier(args: argparse.Namespace, recipe: Recipe) -> TrainingPlan:
     }
     began = _start(args, model, architecture, identity)
     task = ClassificationTraining(source, recipe, model.exits)
-    card_task = {"name": CLASSIFICATION}
-    return TrainingPlan(
-        model, task, source, source.labels, architecture, identity, card_task, began
-    )
+    save = _saving(source, source.labels, architecture, {"name": CLASSIFICATION})
+    return TrainingPlan(model, task, source, identity, save, began)
 
 
 def plan_on_scenes(args: argparse.Namespace, recipe: Recipe) -> TrainingPlan:
@@ -252,7 +273,89 @@ def plan_on_scenes(args: argparse.Namespace, recipe: Recipe) -> TrainingPlan:
     kind = SegmentationTraining if segments else DetectionTraining
     task = kind(source, recipe, model.exits, args.workers)
     card_task = segmentation_task() if segments else detection_task()
-    return TrainingPlan(model, task, source, labels, architecture, identity, card_task, began)
+    save = _saving(source, labels, architecture, card_task)
+    return TrainingPlan(model, task, source, identity, save, began)
+
+
+def plan_added_exits(args: argparse.Namespace, recipe: Recipe) -> TrainingPlan:
+    """Early exits for a detector that there is.
+
+    Raises:
+        AddedExitError: if an exit cannot be where it is wanted.
+        CommandError: if the detector, the data or the options do not fit.
+        DataError, EngineError, ModelFolderError: if the data or the network cannot be had.
+    """
+    from dapdee_ros.cli.progress import shown_files
+    from dapdee_ros.datasets.labelled_scenes import open_scenes
+    from dapdee_ros.exits.added_exits import AddedExits, save_with_exits
+    from dapdee_ros.exits.card import find_model
+    from dapdee_ros.exits.detector import STRIDES
+    from dapdee_ros.exits.runnable import load_runnable
+    from dapdee_ros.runtime.network_input import frame_as_input
+    from dapdee_ros.tasks.detection import Detector
+    from dapdee_ros.training.detection import DetectionTraining
+
+    found = load_runnable(find_model(args.exits_of), with_calibration=False)
+    card = found.card
+    layout = {"decoder": card.task.get("decoder"), "strides": card.task.get("strides", STRIDES)}
+    if card.task["name"] != Detector.name or layout["decoder"] != "yolox":
+        raise CommandError(
+            f"{card.path} is for {card.task['name']}, decoder {layout['decoder']}: exits can be "
+            "added to detectors with decoder yolox, whose rows theirs are like"
+        )
+    if list(layout["strides"]) != list(STRIDES) or len(card.dag.exits) != 1:
+        raise CommandError(
+            f"{card.path} has {len(card.dag.exits)} exits with strides {list(layout['strides'])}: "
+            f"exits can be added to detectors with one exit and strides {list(STRIDES)}"
+        )
+    if not args.taps:
+        raise CommandError("--exits-of needs --taps: the tensors that the new exits read, a,b,c")
+    source = open_scenes(
+        args.data,
+        card.input_size,
+        frames_per_epoch=args.frames_per_epoch,
+        held_out_frames=args.held_out_frames,
+        seed=recipe.seed,
+        place=partial(frame_as_input, spec=card.input_spec),
+        show=shown_files,
+    )
+    if source.labels != card.labels:
+        raise CommandError(
+            f"{card.path} finds {len(card.labels)} classes {card.labels[:3]}..., {args.data} shows "
+            f"{len(source.labels)} {source.labels[:3]}...: they have to be the same"
+        )
+    width = 32 if args.branch_width is None else args.branch_width
+    model = AddedExits(found.engine, args.taps.split(","), card.input_size, width)
+    identity = {
+        "exits_of": card.model_id,
+        "taps": list(model.taps),
+        "width": width,
+        "data": args.data,
+        "frames_per_epoch": source.frames_per_epoch(),
+    }
+    # The network takes frames of one size only.
+    task = DetectionTraining(source, replace(recipe, start_scale=1.0), model.exits, args.workers)
+    began = {"exits_added_to": {"model_id": card.model_id, **card.provenance}}
+    return TrainingPlan(model, task, source, identity, partial(save_with_exits, card=card), began)
+
+
+def _saving(
+    source: DataSource | SceneData,
+    labels: tuple[str, ...],
+    architecture: dict[str, Any],
+    task: dict[str, Any],
+) -> Callable[..., ModelCard]:
+    """What writes a network that torch can build: all but folder, network and figures is given."""
+    from dapdee_ros.exits.model_folder import save_model
+
+    return partial(
+        save_model,
+        architecture=architecture,
+        labels=labels,
+        mean=source.mean,
+        std=source.std,
+        task=task,
+    )
 
 
 def _start(

@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import torch
 from google.protobuf.message import DecodeError
-from torch import Tensor
+from torch import Tensor, nn
 
 from dapdee_ros.engines.engine import EngineError
 from dapdee_ros.engines.onnx_export import exported
@@ -169,7 +169,7 @@ def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def load_weights(model: Network, stored: Mapping[str, Tensor], where: str) -> None:
+def load_weights(model: nn.Module, stored: Mapping[str, Tensor], where: str) -> None:
     """Put stored weights into a model, as float32.
 
     Raises:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dapdee_ros.exits.added_exits import AddedExits
 from dapdee_ros.exits.multi_exit import MultiExit
 from dapdee_ros.exits.networks import Network
 from dapdee_ros.training.averaging import MovingAverage, WeightAverage
@@ -27,6 +28,9 @@ from dapdee_ros.training.task import Batch, TrainingTask
 
 # Frames that measure the batch norms of averaged weights: for a preview, and for good.
 _A_LOOK, _FOR_GOOD = 2_560, 20_480
+
+
+Trained = TypeVar("Trained", bound=Network | AddedExits)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class DivergedError(ArithmeticError):
     """A training whose loss or weights are no longer finite; the message says what to change."""
 
 
-class Training:
+class Training(Generic[Trained]):
     """A training between two steps, where it can be saved.
 
     Args:
@@ -70,14 +74,15 @@ class Training:
 
     def __init__(
         self,
-        model: Network,
+        model: Trained,
         task: TrainingTask,
         recipe: Recipe,
         out: Path,
         identity: dict[str, Any],
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.to(self.device)
+        model.to(self.device)
+        self.model = model
         # The layout that convolutions are fastest in, on both kinds of device.
         for parameter in model.parameters():
             if parameter.ndim == 4:
@@ -148,12 +153,13 @@ class Training:
         seed = self.recipe.seed
         return self.average.settle(data, frames, seed, bf16=self.recipe.bf16)
 
-    def trained(self) -> Network:
+    def trained(self) -> Trained:
         """The model as it is to be stored: on the CPU, made of torch's own layers."""
         if self.average:
             self.model.load_state_dict(self.present(_FOR_GOOD).state_dict())
         use_convolutions(self.model)
-        return self.model.cpu()
+        self.model.cpu()
+        return self.model
 
     def _set_modes(self) -> None:
         self.model.train()
@@ -169,7 +175,8 @@ class Training:
         """What a training of the early exits leaves as it is."""
         if isinstance(self.model, MultiExit):
             return [self.model.backbone]
-        return self.model.deep_parts()
+        # What exits were added to is no part of a module, so nothing could change it.
+        return [] if isinstance(self.model, AddedExits) else self.model.deep_parts()
 
     def _one_step(self, batch: Batch, epoch: int) -> Step:
         # At every step: an evaluation may have left it in another mode.
