@@ -85,9 +85,11 @@ class NetworkAnswers:
             network = self._network
             program = network.head_program(FramePlan(1, exit_number, tuple(boundary), codec))
             head = network.engine.run(self._input(frame), program.boundary)
-            specs, data = encode({name: head[name] for name in program.boundary}, codec)
+            specs, data = encode(
+                {name: head[name] for name in program.boundary}, codec, network.sets
+            )
             tail = network.tail_program(exit_number, frozenset(program.boundary))
-            arrays = decode(specs, data, codec, tail.expected)
+            arrays = decode(specs, data, codec, tail.expected, sets=network.sets)
             answer = network.decode(network.engine.run(arrays, tail.outputs), exit_number)
             self._sent[key] = SentAnswer(answer, len(data))
             self.computed += 1

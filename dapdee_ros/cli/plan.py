@@ -55,7 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--edge-slowdown", type=float, default=1.0, help="the same for the edge (default 1)")
     add("--car-profile", help="JSON that `dapdee profile` wrote on the car (default: a sample)")
     add("--edge-profile", help="the same for the edge server (default: a sample)")
-    add("--codecs", help="codecs to consider, a,b,c (default: all that can be planned with)")
+    add(
+        "--codecs",
+        help="codecs to consider, a,b,c; all; bottlenecks (default: all that can be planned with)",
+    )
     add_settings(parser, PlanningSettings, _PLANNING)
     add("--best", type=int, default=5, help="how many of the best plans to show (default 5)")
     add("--sweep", choices=("link", "deadline"), help="draw how the plan changes with it")
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, card: ModelCard) -> int:
     from dapdee_ros.cli.optional_packages import require_charts
-    from dapdee_ros.codecs import CODEC_NAMES
+    from dapdee_ros.exits.bottlenecks import ALL, asked_codecs
     from dapdee_ros.files import require_folder
     from dapdee_ros.planning.from_card import (
         ASSUMED_QUALITY,
@@ -109,7 +112,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         require_folder(stem.parent)
     settings = settings_from(args, PlanningSettings)
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
-    codecs = args.codecs.split(",") if args.codecs else CODEC_NAMES
+    codecs = asked_codecs(card, args.codecs.split(",") if args.codecs else [ALL])
     problem = problem_of(card, car, edge, codecs)
     situation = settings.situation(
         problem.sites(args.car_slowdown, args.edge_slowdown),

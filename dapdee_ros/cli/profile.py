@@ -110,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         from tqdm import tqdm
 
         from dapdee_ros.exits.runnable import load_runnable
+        from dapdee_ros.runtime.bottleneck_times import with_bottlenecks
         from dapdee_ros.runtime.own_profile import codecs_here
         from dapdee_ros.runtime.profiling import measure_engine
 
@@ -136,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             note="; ".join(notes),
         )
-        profile = replace(profile, codecs=codecs_here(card))
+        profile = with_bottlenecks(replace(profile, codecs=codecs_here(card)), model)
         beside = frame_time.measure_beside(card)
     profile = frame_time.with_overhead(profile, beside, args.side)
     profile.save(out)

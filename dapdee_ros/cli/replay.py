@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--frames", type=int, help="stop after this many frames")
     scenario_options.declare(
         parser,
-        codecs_help="f32, all, or codecs a,b,c (default all)",
+        codecs_help="f32, all, bottlenecks, or codecs a,b,c (default all)",
         profile_help="default: the recorded one, a sample, or measured here",
     )
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the result bags")
@@ -220,7 +220,7 @@ def _scenario(
     last_s = float(arrivals_s[-1])
     interval_s = last_s / (len(arrivals_s) - 1) if len(arrivals_s) > 1 else 1.0
     return Scenario(
-        problem=problem_of(card, *profiles, scenario_options.codec_names(args)),
+        problem=problem_of(card, *profiles, scenario_options.codec_names(args, card)),
         link=link,
         curves=card.calibration,
         rtt_s=0.02 if rtt_s is None else rtt_s,

@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of jitter and of the frames' difficulty (default 0)")
     scenario_options.declare(
         parser,
-        codecs_help="f32, all, or codecs a,b,c; with --blocks raw, f32 or u8",
+        codecs_help="f32, all, bottlenecks, or codecs a,b,c; with --blocks raw, f32 or u8",
         profile_help="default: a sample",
     )
     add(
@@ -185,7 +185,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
     card = read_card(find_model(name))
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
     return {
-        "problem": problem_of(card, car, edge, scenario_options.codec_names(args)),
+        "problem": problem_of(card, car, edge, scenario_options.codec_names(args, card)),
         "curves": card.calibration,
         "labels": card.labels,
         "task": card.task["name"],

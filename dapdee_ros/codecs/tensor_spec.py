@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -84,6 +84,31 @@ class Codec(Protocol):
         dtype: str,
     ) -> NDArray:
         """Undo ``encode``; lengths, counts and shape have been checked already.
+
+        Raises:
+            CodecError: if the content is not what this codec writes.
+        """
+
+
+class SetCodec(Protocol):
+    """Turns all tensors of one boundary into bytes together, and back."""
+
+    @property
+    def boundary(self) -> Sequence[str]:
+        """The tensors that it codes, of the network's names and shapes."""
+
+    def length_bounds(self) -> tuple[int, int]:
+        """Fewest and most encoded bytes."""
+
+    def encode(self, tensors: Mapping[str, NDArray]) -> bytes:
+        """Code the tensors of the boundary, by name.
+
+        Raises:
+            CodecError: if they cannot be coded.
+        """
+
+    def decode(self, data: Bytes) -> Mapping[str, NDArray]:
+        """Undo ``encode``; the length has been checked already.
 
         Raises:
             CodecError: if the content is not what this codec writes.

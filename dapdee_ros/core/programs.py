@@ -64,11 +64,18 @@ class Programs:
     Attributes:
         dag: the network's DAG.
         profile: seconds per node on this machine, or None.
+        points: the bottlenecks' points by codec name, with the boundary that each codes.
     """
 
-    def __init__(self, dag: ModelDag, profile: DeviceProfile | None = None) -> None:
+    def __init__(
+        self,
+        dag: ModelDag,
+        profile: DeviceProfile | None = None,
+        points: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.dag = dag
         self.profile = profile
+        self.points = dict(points or {})
         self.tail_program = lru_cache(maxsize=256)(self._tail_program)
 
     @property
@@ -133,15 +140,7 @@ class Programs:
         _check_bounds("max_in_flight", plan.max_in_flight, WINDOW_BOUNDS)
         if plan.boundary:
             self.missing_nodes(plan.boundary, outputs)
-            if plan.codec not in WIRE_CODECS:
-                raise GraphError(
-                    f"codec {plan.codec[:40]!r} is unknown; known: {sorted(WIRE_CODECS)}"
-                )
-            if plan.codec == CAMERA and tuple(plan.boundary) != (self.dag.input,):
-                raise GraphError(
-                    f"codec {CAMERA!r} sends the camera's own file in place of the input "
-                    f"{self.dag.input!r}, not {list(plan.boundary)}"
-                )
+            self._check_codec(plan)
         head = self.dag.ancestors(plan.boundary or outputs)
         order = {node.name: position for position, node in enumerate(self.dag.nodes)}
         boundary = tuple(sorted(plan.boundary, key=order.__getitem__))
@@ -184,6 +183,21 @@ class Programs:
             head_profiled_s=self.profiled_s(head | gate_nodes) + self._cut_s(boundary),
             finish_profiled_s=finish,
         )
+
+    def _check_codec(self, plan: FramePlan) -> None:
+        codec, boundary = plan.codec, list(plan.boundary)
+        if codec not in WIRE_CODECS and codec not in self.points:
+            known = sorted([*WIRE_CODECS, *self.points])
+            raise GraphError(f"codec {codec[:40]!r} is unknown; known: {known}")
+        if codec == CAMERA and boundary != [self.dag.input]:
+            raise GraphError(
+                f"codec {CAMERA!r} sends the camera's own file in place of the input "
+                f"{self.dag.input!r}, not {boundary}"
+            )
+        if codec in self.points and sorted(boundary) != sorted(self.points[codec]):
+            raise GraphError(
+                f"codec {codec!r} codes {list(self.points[codec])} together, not {boundary}"
+            )
 
     def _tail_program(self, exit_number: int, names: frozenset[str]) -> TailProgram:
         outputs = self.dag.exit_outputs(exit_number)

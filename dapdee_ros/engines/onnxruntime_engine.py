@@ -263,17 +263,46 @@ class OnnxRuntimeEngine:
         return value
 
     def _options(self) -> onnxruntime.SessionOptions:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A thread that spins takes the core from the other nodes of the car.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # An arena per session would keep each part's largest tensors for good.
-        options.enable_cpu_mem_arena = False
+        options = _session_options(self.threads)
         if self.providers == ("cpu",):
             options.add_session_config_entry("session.disable_prepacking", "1")
         return options
+
+
+def small_session(
+    model: onnx.ModelProto, threads: int, providers: Sequence[str]
+) -> onnxruntime.InferenceSession:
+    """A session of a small network with weights of its own.
+
+    Args:
+        model: the network.
+        threads: threads of one operator.
+        providers: names of ``PROVIDERS``.
+
+    Raises:
+        EngineError: if it cannot be compiled.
+    """
+    options = _session_options(threads)
+    if tuple(providers) == ("cpu",):
+        _use_common_arena(options)
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=[_provider(name) for name in providers]
+        )
+    except Exception as error:  # ONNX Runtime's own exceptions have no common class
+        raise EngineError(f"ONNX Runtime cannot compile a network: {error}") from error
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A thread that spins takes the core from the other nodes of the car.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # An arena per session would keep each part's largest tensors for good.
+    options.enable_cpu_mem_arena = False
+    return options
 
 
 @functools.cache

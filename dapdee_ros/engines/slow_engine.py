@@ -9,10 +9,11 @@ a slow machine, but this needs no privileges.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from dapdee_ros.codecs.bottleneck.file import is_point
 from dapdee_ros.engines.engine import Array, Engine, Stages
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ MOST_SLOWDOWN = 1000.0
 
 _MOST_OVER_USUAL = 1.5
 _LEARNING = 0.2
+_Result = TypeVar("_Result")
 
 
 class SlowEngine:
@@ -65,6 +67,23 @@ class SlowEngine:
         """As ``Engine.is_ready``."""
         return self._engine.is_ready(given, stages)
 
+    @property
+    def wrapped(self) -> Engine:
+        """The engine that computes."""
+        return self._engine
+
+    def stretched(self, what: tuple[str, ...], call: Callable[[], _Result]) -> _Result:
+        """The result of a computation beside the engine, later.
+
+        Args:
+            what: names that stand for it, to compare it with itself.
+            call: computes, on this thread.
+        """
+        started_s = time.thread_time()
+        result = call()
+        self._wait(("beside", *what), started_s)
+        return result
+
     def _wait(self, what: tuple[str, ...], started_s: float) -> None:
         spent_s = time.thread_time() - started_s
         # A hiccup of this machine would become a stall that a slow machine would not have.
@@ -82,4 +101,9 @@ def slowed_down(profile: DeviceProfile, slowdown: float) -> DeviceProfile:
         node_seconds={name: slowdown * s for name, s in profile.node_seconds.items()},
         cut_s=slowdown * profile.cut_s,
         cut_s_per_byte=slowdown * profile.cut_s_per_byte,
+        # Of the codecs only the bottlenecks' networks are computed by an engine.
+        codecs={
+            name: type(times)(*(slowdown * s for s in times)) if is_point(name) else times
+            for name, times in profile.codecs.items()
+        },
     )

@@ -8,10 +8,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dapdee_ros.codecs.bottleneck.file import BottleneckError
+from dapdee_ros.exits.bottlenecks import ModelBottleneck, read_bottlenecks
 from dapdee_ros.exits.gates import Calibration, CalibrationError
 from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.graph.dag import GraphError, ModelDag
@@ -45,6 +47,7 @@ class ModelCard:
         exit_quality: for each exit, shallowest first, the quality on ``quality_data``. Of a network
             that nobody has measured only the order means anything: the deeper, the better.
         quality_measured: whether somebody has.
+        bottlenecks: learned codecs of single boundaries (``bottlenecks/``).
         quality_data: description of the data it was measured on.
         calibration: gates and temperatures, or None if the model was never calibrated.
         architecture: builder, its arguments, taps and branches, from which the torch module is
@@ -67,6 +70,7 @@ class ModelCard:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     network_sha256: str = ""
     quality_measured: bool = True
+    bottlenecks: tuple[ModelBottleneck, ...] = ()
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -151,7 +155,8 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
 
     Args:
         folder: the model folder.
-        with_calibration: False does not read ``calibration.json``.
+        with_calibration: False reads neither ``calibration.json`` nor ``bottlenecks/``, which
+            may be those of a former model.
     """
     folder = Path(folder)
     path = folder / MODEL_FILE
@@ -169,7 +174,13 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
         dag = ModelDag.from_dict(read_json(graph_path))
     except GraphError as error:
         raise ModelFolderError(f"{graph_path}: {error}") from error
-    return card_of(folder, values, dag, read_calibration(folder) if with_calibration else None)
+    if not with_calibration:
+        return card_of(folder, values, dag, None)
+    card = card_of(folder, values, dag, read_calibration(folder))
+    try:
+        return replace(card, bottlenecks=read_bottlenecks(folder, card.model_id, dag))
+    except BottleneckError as error:
+        raise ModelFolderError(str(error)) from error
 
 
 def card_of(

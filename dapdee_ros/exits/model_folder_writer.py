@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dapdee_ros.exits.bottlenecks import forget_foreign
 from dapdee_ros.exits.card import (
     CALIBRATION_FILE,
     FORMAT,
@@ -56,7 +57,7 @@ def write_model_folder(
 
     A reader sees the folder as it was or as it will be, at worst, for an instant, files that do not
     belong together, which it notices by their digests. The calibration of a previous model in the
-    folder is removed.
+    folder is removed, and so are its bottlenecks.
 
     Args:
         folder: created if it does not exist.
@@ -117,6 +118,7 @@ def write_model_folder(
         else:
             (folder / CALIBRATION_FILE).unlink(missing_ok=True)
     (folder / FORMER_WEIGHTS_FILE).unlink(missing_ok=True)
+    forget_foreign(folder, model_id)
     return read_card(folder)
 
 

@@ -12,6 +12,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
+from dapdee_ros.codecs.bottleneck.file import BottleneckError
 from dapdee_ros.engines.engine import Engine, EngineError
 from dapdee_ros.engines.slow_engine import SlowEngine, slowed_down
 from dapdee_ros.estimation.rejections import Rejections
@@ -83,15 +84,17 @@ class ModelLifecycleNode(LifecycleNode):
             loaded_s = time.monotonic()
             profile = measured_profile(model, threads, self._side)
             _warm_up(model.engine)
-        except (ModelFolderError, GraphError, ProfileError, EngineError) as error:
+            slowdown = self.get_parameter("emulated_slowdown").value
+            engine = model.engine
+            if slowdown > 1:
+                engine, profile = SlowEngine(engine, slowdown), slowed_down(profile, slowdown)
+                self.get_logger().warning(f"emulating a processor {slowdown:g} times slower")
+            self.network = SplitNetwork(model, profile, engine)
+        except (
+            BottleneckError, EngineError, GraphError, ModelFolderError, ProfileError,
+        ) as error:  # fmt: skip
             self.get_logger().error(f"cannot use the model: {error}")
             return TransitionCallbackReturn.FAILURE
-        slowdown = self.get_parameter("emulated_slowdown").value
-        engine = model.engine
-        if slowdown > 1:
-            engine, profile = SlowEngine(engine, slowdown), slowed_down(profile, slowdown)
-            self.get_logger().warning(f"emulating a processor {slowdown:g} times slower")
-        self.network = SplitNetwork(model, profile, engine)
         for end in self._profile_ends:
             publisher = end.publisher(self._profile_topic, msg.DeviceProfile, qos.LATCHED)
             self._profile_publishers.append((end, publisher))

@@ -42,6 +42,7 @@ from dapdee_ros.core.settings import changed as changed_settings
 from dapdee_ros.estimation.car_health import gate_health, plan_health, score_health
 from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import Rejections
+from dapdee_ros.exits.bottlenecks import asked_codecs
 from dapdee_ros.exits.card import ModelCard, ModelFolderError, find_model, read_card
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
@@ -86,11 +87,14 @@ class PartitionManager(Node):
         super().__init__("partition_manager", parameter_overrides=LEAN)
         own = declare_settings(self, ManagerNodeSettings)
         settings = declare_settings(self, PlanningSettings)
-        self._codecs = own.codecs
         try:
             self._card: ModelCard = read_card(find_model(own.model))
         except ModelFolderError as error:
             raise ParameterError(f"parameter model: {error}") from error
+        try:
+            self._codecs = asked_codecs(self._card, own.codecs)
+        except CodecError as error:
+            raise ParameterError(f"parameter codecs: {error}") from error
         if not quality_known(self._card):
             self.get_logger().warning(f"model {self._card.name}: {ASSUMED_QUALITY}")
         check_start(settings.policy)
@@ -158,7 +162,7 @@ class PartitionManager(Node):
             return
         try:
             camera = self._camera.cost(*self._measured) if self._camera else None
-            problem = problem_of(self._card, *self._measured, self._codecs, camera)
+            problem = problem_of(self._card, *self._measured, self._codecs, camera, announced=True)
             policy = self._make_policy(self._core.settings.policy, problem)
         except (PlanningError, GraphError, CodecError) as error:
             self._handle(ProblemRefused(str(error)))

@@ -134,11 +134,12 @@ class ManagerNodeSettings:
         note="a name, or a model folder; the same for head, manager and edge",
     )
     codecs: tuple[str, ...] = setting(
-        ("f32", "f16", "u8", "u8z", "u4z", "jpeg", "camera"),
+        ("f32", "f16", "u8", "u8z", "u4z", "jpeg", "camera", "bottlenecks"),
         "Codecs that a plan may use. All but f32 and camera are used only where the model's "
         "calibration has measured what they lose; camera passes a camera's own JPEG on to the "
-        "edge without decoding it on the car, where images come as such.",
-        note="codecs that plans may use; see dapdee calibrate",
+        "edge without decoding it on the car, where images come as such; bottlenecks stands for "
+        "all points of all bottlenecks that car and edge have of the model.",
+        note="codecs that plans may use; see dapdee calibrate and docs/bottlenecks.md",
     )
 
 

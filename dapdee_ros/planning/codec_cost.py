@@ -81,12 +81,15 @@ class MeasuredCodec:
         tensors: cost by node name; a boundary with a tensor that is not in it is not a candidate.
         losses: quality lost by (exit number, boundary).
         default_loss: the loss of a boundary that is not in ``losses``; None: not a candidate.
+        byte_quantiles: of a bottleneck's point, the bytes of a frame at 5, 25, 50, 75 and 95 %; its
+            mean is what is planned with. Empty where only that is known.
     """
 
     name: str
     tensors: Mapping[str, TensorCost]
     losses: Mapping[tuple[int, tuple[str, ...]], float] = field(default_factory=dict)
     default_loss: float | None = None
+    byte_quantiles: tuple[float, ...] = ()
 
     def tensor(self, node: Node) -> TensorCost | None:
         """The measured cost, None where nothing was measured."""

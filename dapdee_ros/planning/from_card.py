@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dapdee_ros.codecs.camera_file import WIRE_CODECS
+from dapdee_ros.exits.bottlenecks import model_codecs
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.codec_cost import TensorCost
 from dapdee_ros.planning.conditions import ModelMeasures
@@ -29,11 +29,14 @@ def problem_of(
     edge: DeviceProfile,
     codecs: Sequence[str],
     camera: TensorCost | None = None,
+    *,
+    announced: bool = False,
 ) -> Problem:
     """Put a model, two devices, codecs and the calibrated gates together.
 
     Codecs that calibration has not measured are left out, and so is ``camera`` unless it is said
-    what that costs.
+    what that costs, and bottlenecks of which a profile holds no times if they have to be
+    ``announced``.
 
     Raises:
         ProfileError: if a profile is of another model.
@@ -54,14 +57,20 @@ def problem_of(
             car_times=car.codecs,
             edge_times=edge.codecs,
             camera=camera,
+            bottlenecks=card.bottlenecks,
+            announced=announced,
         ),
         gate_options(card.calibration) if card.calibration else (),
         quality_name=task_of(card).quality_name,
     )
 
 
-def measures_of(card: ModelCard, codecs: Sequence[str] = WIRE_CODECS) -> ModelMeasures:
+def measures_of(card: ModelCard, codecs: Sequence[str] | None = None) -> ModelMeasures:
     """A model's measurements, for callers without device profiles.
+
+    Args:
+        card: the model.
+        codecs: names of codecs; None takes all that the model has.
 
     Raises:
         CodecError: if a codec is unknown.
@@ -69,7 +78,13 @@ def measures_of(card: ModelCard, codecs: Sequence[str] = WIRE_CODECS) -> ModelMe
     return ModelMeasures(
         card.dag,
         exit_quality(card),
-        wire_codecs(card.dag, codecs, card.calibration, camera=TensorCost(0.0)),
+        wire_codecs(
+            card.dag,
+            model_codecs(card) if codecs is None else codecs,
+            card.calibration,
+            camera=TensorCost(0.0),
+            bottlenecks=card.bottlenecks,
+        ),
         gate_options(card.calibration) if card.calibration else (),
     )
 

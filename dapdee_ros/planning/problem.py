@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from dapdee_ros.codecs.bottleneck.file import is_point
 from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.candidates import CostBasis
@@ -109,6 +110,15 @@ class Problem:
     def pricing_table(self) -> CandidateTable:
         """A table whose ``price`` prices any plan, however many there are."""
         return self.table_alone if isinstance(self._listed, TooManyCuts) else self._listed
+
+    @cached_property
+    def points(self) -> dict[str, tuple[str, ...]]:
+        """The boundary of each bottleneck's operating point, by codec name."""
+        return {
+            codec.name: tuple(n.name for n in self.dag.nodes if codec.tensor(n) is not None)
+            for codec in self.codecs
+            if is_point(codec.name)
+        }
 
     def codec_names(self, wanted: str) -> tuple[str, ...]:
         """The codec of that name, or all for ``any``.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dapdee_ros.codecs.bottleneck.file import is_point
 from dapdee_ros.files import write_whole
 from dapdee_ros.graph.dag import GraphError, ModelDag
 from dapdee_ros.planning.candidates import Candidates, CostBasis
@@ -109,12 +110,14 @@ def _codec_values(table: CandidateTable, codec: CodecCost) -> dict[str, Any]:
         exit_number = int(c.exits[row])
         losses.append([exit_number, list(boundary), codec.quality_loss(exit_number, boundary)])
     alike = {loss for _, _, loss in losses}
-    one = len(alike) == 1
+    # A bottleneck codes no boundary but its own.
+    one = len(alike) == 1 and not is_point(codec.name)
     return {
         "name": codec.name,
         "tensors": {name: list(cost) for name, cost in costs.items() if cost is not None},
         "losses": [] if one else losses,
         "default_loss": alike.pop() if one else None,
+        "byte_quantiles": list(getattr(codec, "byte_quantiles", ())),
     }
 
 
@@ -124,6 +127,7 @@ def _codec_from(values: Mapping[str, Any]) -> MeasuredCodec:
         {str(name): TensorCost(*map(float, cost)) for name, cost in values["tensors"].items()},
         {(int(n), tuple(boundary)): float(loss) for n, boundary, loss in values["losses"]},
         None if values["default_loss"] is None else float(values["default_loss"]),
+        tuple(float(value) for value in values.get("byte_quantiles", ())),
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dapdee_ros.codecs import codec_named, encoded_bytes
+from dapdee_ros.codecs import CodecError, codec_named, encoded_bytes
+from dapdee_ros.codecs.bottleneck.file import is_point, timed_as
 from dapdee_ros.codecs.camera_file import CAMERA
+from dapdee_ros.exits.bottlenecks import ModelBottleneck
 from dapdee_ros.exits.gates import Calibration
 from dapdee_ros.graph.dag import ModelDag, Node
 from dapdee_ros.planning.codec_cost import CodecCost, MeasuredCodec, TensorCost
@@ -24,6 +26,8 @@ def wire_codecs(
     car_times: Mapping[str, CodecTime] | None = None,
     edge_times: Mapping[str, CodecTime] | None = None,
     camera: TensorCost | None = None,
+    bottlenecks: Sequence[ModelBottleneck] = (),
+    announced: bool = False,
 ) -> list[CodecCost]:
     """Costs of the named codecs for the tensors of a model.
 
@@ -43,6 +47,9 @@ def wire_codecs(
         edge_times: the same on the edge server.
         camera: what passing on the camera's own files costs (codec ``camera``, which loses
             nothing); None: no such files come, and the codec is left out.
+        bottlenecks: the model's.
+        announced: leave out the bottlenecks of which not both sides' profiles hold times: a side
+            that has none of that id cannot code by it.
 
     Raises:
         CodecError: if a codec is unknown.
@@ -53,6 +60,9 @@ def wire_codecs(
             if camera is not None:
                 none_lost = dict.fromkeys(_everywhere(dag), 0.0)
                 costs.append(MeasuredCodec(name, {dag.input: camera}, none_lost))
+            continue
+        if is_point(name):
+            costs += _of_point(name, bottlenecks, car_s, edge_s, car_times, edge_times, announced)
             continue
         codec_named(name)
         if name == AS_IS:
@@ -86,6 +96,43 @@ def wire_codecs(
         }
         costs.append(MeasuredCodec(name, tensors, losses))
     return costs
+
+
+def _of_point(
+    name: str,
+    bottlenecks: Sequence[ModelBottleneck],
+    car_s: float,
+    edge_s: float,
+    car_times: Mapping[str, CodecTime] | None,
+    edge_times: Mapping[str, CodecTime] | None,
+    announced: bool,
+) -> list[CodecCost]:
+    """A bottleneck's operating point, if it was measured: it codes exactly its boundary."""
+    found = next((of for of in bottlenecks if name in of.file.codecs), None)
+    if found is None:
+        known = [codec for of in bottlenecks for codec in of.file.codecs]
+        raise CodecError(f"the model has no bottleneck's point {name[:40]!r}; it has {known}")
+    coded = found.losses.tensors.get(name, {}).get(found.losses_name)
+    if coded is None:
+        return []
+    timed = timed_as(name, found.file.id)
+    on_car, on_edge = (times.get(timed) if times else None for times in (car_times, edge_times))
+    if announced and (on_car is None or on_edge is None):
+        return []
+    boundary = found.file.boundary
+    # A part for each tensor: the planner adds up what the tensors of a boundary cost.
+    part = TensorCost(
+        coded.coded_bytes / len(boundary),
+        (on_car.encoding_s(0) if on_car else coded.encode_share * car_s) / len(boundary),
+        (on_edge.decoding_s(0) if on_edge else coded.decode_share * edge_s) / len(boundary),
+    )
+    losses = {
+        (number, boundary): found.losses.loss(name, found.losses_name, number) or 0.0
+        for number in coded.changes
+    }
+    quantiles = found.quantiles.get(name, ())
+    tensors = dict.fromkeys(boundary, part)
+    return [MeasuredCodec(name, tensors, losses, byte_quantiles=quantiles)]
 
 
 def _everywhere(dag: ModelDag) -> list[tuple[int, tuple[str, ...]]]:

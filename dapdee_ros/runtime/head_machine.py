@@ -181,6 +181,7 @@ class HeadMachine:
         held.specs, held.data = encode(
             {name: held.values[name] for name in program.boundary},
             held.codec or program.plan.codec,
+            self._network.sets,
         )
         held.values = {name: held.values[name] for name in program.kept}
         return Encoded(number, len(held.data), self.cpu_wait.seconds(), held.codec)

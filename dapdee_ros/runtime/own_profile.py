@@ -42,7 +42,9 @@ def own_profile(
 
     Raises:
         ProfileError: if the model could not be measured.
+        BottleneckError: naming the bottleneck that cannot be used.
     """
+    from dapdee_ros.runtime.bottleneck_times import are_timed, with_bottlenecks
     from dapdee_ros.runtime.profiling import device_name, measure_engine
 
     device = f"{platform.node()}: {device_name()}, {os.cpu_count()} cores"
@@ -53,9 +55,10 @@ def own_profile(
     try:
         profile = DeviceProfile.load(path)
         profile.check_fits((n.name for n in model.card.dag.nodes), model.card.model_id)
-        if profile.overhead.any:
-            return profile
-        completed = complete(profile)
+        completed = profile if profile.overhead.any else complete(profile)
+        if not are_timed(completed, model.card):
+            # They may have been added, or trained again, since.
+            completed = with_bottlenecks(completed, model)
         if completed is not profile:
             _keep(completed, path)
         return completed
@@ -69,7 +72,8 @@ def own_profile(
         threads=threads,
         progress=progress,
     )
-    profile = complete(replace(profile, codecs=codecs_here(model.card)))
+    profile = replace(profile, codecs=codecs_here(model.card))
+    profile = complete(with_bottlenecks(profile, model))
     _keep(profile, path)
     return profile
 

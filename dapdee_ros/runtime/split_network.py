@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dapdee_ros.core.programs import HeadProgram, Programs
+from dapdee_ros.core.programs import HeadProgram, Programs, TailProgram
 from dapdee_ros.engines.engine import Array, Engine, Stages
+from dapdee_ros.exits.bottlenecks import point_boundaries
+from dapdee_ros.runtime.bottleneck_codec import bottleneck_codecs
 from dapdee_ros.tasks.task import Task, task_of
 
 if TYPE_CHECKING:
+    from dapdee_ros.engines.beside import NetworkBeside
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.planning.device_profile import DeviceProfile
 
@@ -35,6 +38,10 @@ class SplitNetwork(Programs):
         card: what is known of the model.
         engine: computes the network; by default the model's own.
         task: the meaning of the model's outputs; by default the card's.
+        sets: the model's bottlenecks at work: codecs of whole boundaries, by name.
+
+    Raises:
+        BottleneckError: at construction, naming the bottleneck that cannot be used.
     """
 
     def __init__(
@@ -44,14 +51,17 @@ class SplitNetwork(Programs):
         engine: Engine | None = None,
         task: Task | None = None,
     ) -> None:
-        super().__init__(model.card.dag, profile)
+        super().__init__(model.card.dag, profile, point_boundaries(model.card.bottlenecks))
         self.card = model.card
         self.engine: Engine = engine or model.engine
+        self.sets = bottleneck_codecs(model.card, self.engine)
         self.task = task or task_of(model.card)
 
     def is_ready(self, program: HeadProgram) -> bool:
         """Whether everything that a program may need can be computed without compiling."""
-        return all(self.engine.is_ready(*part) for part in self._parts(program))
+        coder = self._encoder(program)
+        parts_ready = all(self.engine.is_ready(*part) for part in self._parts(program))
+        return parts_ready and (coder is None or coder.is_ready)
 
     def prepare(self, program: HeadProgram) -> None:
         """Compile everything that a program may need, its fallbacks included; from any thread.
@@ -61,6 +71,30 @@ class SplitNetwork(Programs):
         """
         for part in self._parts(program):
             self.engine.prepare(*part)
+        coder = self._encoder(program)
+        if coder is not None:
+            coder.prepare()
+
+    def _encoder(self, program: HeadProgram) -> NetworkBeside | None:
+        """The encoder that a program's codec needs, if it needs one."""
+        coder = self.sets.get(program.plan.codec) if program.boundary else None
+        return coder.network.encoder if coder else None
+
+    def tail_is_ready(self, program: TailProgram, codec: str) -> bool:
+        """Whether a tail can be computed without compiling, from tensors coded like this."""
+        coder = self.sets.get(codec)
+        ready = self.engine.is_ready(program.expected, [program.outputs])
+        return ready and (coder is None or coder.network.decoder.is_ready)
+
+    def prepare_tail(self, program: TailProgram, codec: str) -> None:
+        """Compile what a tail needs; from any thread.
+
+        Raises:
+            EngineError: if it cannot be compiled.
+        """
+        self.engine.prepare(program.expected, [program.outputs])
+        if codec in self.sets:
+            self.sets[codec].network.decoder.prepare()
 
     def _parts(self, program: HeadProgram) -> Iterator[tuple[Sequence[str], Stages]]:
         yield (self.dag.input,), program.stages

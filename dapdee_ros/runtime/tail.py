@@ -66,7 +66,8 @@ def check_frame(
         if frame.codec == CAMERA:
             wanted = network.card.input_spec
             return program, passed_on_input(frame.specs, frame.data, program.expected, wanted)
-        return program, decode(frame.specs, frame.data, frame.codec, program.expected)
+        sets = network.sets
+        return program, decode(frame.specs, frame.data, frame.codec, program.expected, sets=sets)
     except CodecError as error:
         raise FrameRefused(Status.BAD_TENSOR, str(error)) from error
 
@@ -88,13 +89,19 @@ def program_of(network: SplitNetwork, frame: HeadFrame) -> TailProgram:
         reason = f"{len(frame.specs)} tensors received, at most {MOST_TENSORS} allowed"
         raise FrameRefused(Status.BAD_TENSOR, reason)
     try:
-        return network.tail_program(*_part(frame))
+        return network.tail_program(frame.exit_number, _names(frame))
     except GraphError as error:
         raise FrameRefused(Status.BAD_TENSOR, str(error)) from error
 
 
-def _part(frame: HeadFrame) -> Part:
-    return frame.exit_number, frozenset(spec.name for spec in frame.specs)
+def _names(frame: HeadFrame) -> frozenset[str]:
+    return frozenset(spec.name for spec in frame.specs)
+
+
+def _part(network: SplitNetwork, frame: HeadFrame) -> Part:
+    """What has to be compiled for a frame; fixed codecs need nothing."""
+    decoder = frame.codec if frame.codec in network.sets else ""
+    return Part(frame.exit_number, _names(frame), decoder)
 
 
 class _NotReady(Exception):
@@ -132,7 +139,7 @@ class TailRuntime:
         self._job: RunTail | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._compiler = TailCompiler(network.engine, lambda part: self._tell(PartReady(part)))
+        self._compiler = TailCompiler(network, lambda part: self._tell(PartReady(part)))
         self.rejections = rejections or Rejections()
 
     @property
@@ -177,7 +184,7 @@ class TailRuntime:
         except FrameRefused as refused:
             self.rejections.count(self._clock(), "announced plan", str(refused))
         else:
-            self._compiler.expect(_part(frame), program.outputs)
+            self._compiler.expect(_part(self._network, frame), program)
 
     def submit(self, frame: HeadFrame) -> None:
         """Submit a frame; returns at once. May be called from any thread."""
@@ -189,7 +196,7 @@ class TailRuntime:
                 frame.sent_s,
                 len(frame.data),
                 frame.car_id,
-                _part(frame) if len(frame.specs) <= MOST_TENSORS else None,
+                _part(self._network, frame) if len(frame.specs) <= MOST_TENSORS else None,
                 frame,
                 frame.context,
             )
@@ -237,16 +244,24 @@ class TailRuntime:
             self._tell(event)
             if isinstance(event, TailUnready):
                 # Only now: what is compiled must not be told before the core knows of it.
-                self._compiler.need(_part(frame), program_of(self._network, frame).outputs)
+                part = _part(self._network, frame)
+                self._compiler.need(part, program_of(self._network, frame))
 
     def _compute(self, frame: HeadFrame) -> TailComputed:
         network = self._network
+        if frame.codec in network.sets:
+            # Before it is decoded, which would compile the decoder on this thread.
+            self._check_ready(frame, program_of(network, frame))
         program, arrays = check_frame(network, frame)
-        ready = network.engine.is_ready(arrays, [program.outputs])
-        if not ready and _part(frame) not in self._compiler.failed:
-            raise _NotReady
+        self._check_ready(frame, program)
         decoded_s = self._clock()
         outputs = network.engine.run(arrays, program.outputs)
         spent_s = self._clock() - decoded_s
         answer = network.decode(outputs, frame.exit_number)
         return TailComputed(answer, spent_s, program.profiled_s)
+
+    def _check_ready(self, frame: HeadFrame, program: TailProgram) -> None:
+        """Raise _NotReady if something has to be compiled for a frame first, and can be."""
+        ready = self._network.tail_is_ready(program, frame.codec)
+        if not ready and _part(self._network, frame) not in self._compiler.failed:
+            raise _NotReady

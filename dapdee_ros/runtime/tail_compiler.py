@@ -5,18 +5,31 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from dapdee_ros.engines.engine import EngineError
 
 if TYPE_CHECKING:
-    from dapdee_ros.engines.engine import Engine
+    from dapdee_ros.core.programs import TailProgram
+    from dapdee_ros.runtime.split_network import SplitNetwork
 
 log = logging.getLogger(__name__)
 
-Part = tuple[int, frozenset[str]]
-"""An exit and the tensors that it is computed from."""
+
+class Part(NamedTuple):
+    """What frames have in common that need the same compiled.
+
+    Attributes:
+        exit_number: the exit.
+        names: the tensors that it is computed from.
+        decoder: the codec, if it has a network to restore them.
+    """
+
+    exit_number: int
+    names: frozenset[str]
+    decoder: str = ""
+
 
 MOST_WAITING = 8
 """Parts that may wait to be compiled. Of more the oldest is forgotten: if a frame comes that needs
@@ -30,31 +43,31 @@ class TailCompiler:
         failed: parts that cannot be compiled; running them raises why.
     """
 
-    def __init__(self, engine: Engine, ready: Callable[[Part], None]) -> None:
+    def __init__(self, network: SplitNetwork, ready: Callable[[Part], None]) -> None:
         """Prepare; the thread starts with the first part.
 
         Args:
-            engine: compiles.
+            network: whose parts are compiled.
             ready: told every part that was asked for by ``need``, once it is compiled or has
                 turned out not to be possible; on the thread.
         """
-        self._engine = engine
+        self._network = network
         self._ready = ready
         self._condition = threading.Condition()
-        self._needed: OrderedDict[Part, Sequence[str]] = OrderedDict()
-        self._likely: OrderedDict[Part, Sequence[str]] = OrderedDict()
+        self._needed: OrderedDict[Part, TailProgram] = OrderedDict()
+        self._likely: OrderedDict[Part, TailProgram] = OrderedDict()
         self.failed: set[Part] = set()
         self._ended = False
         self._thread: threading.Thread | None = None
 
-    def need(self, part: Part, outputs: Sequence[str]) -> None:
-        """A frame waits for this part, whose exit has these outputs; from any thread."""
-        self._put(self._needed, part, outputs)
+    def need(self, part: Part, program: TailProgram) -> None:
+        """A frame waits for this part, whose exit is computed by this program; from any thread."""
+        self._put(self._needed, part, program)
 
-    def expect(self, part: Part, outputs: Sequence[str]) -> None:
+    def expect(self, part: Part, program: TailProgram) -> None:
         """Frames that need this part are likely to come; from any thread."""
-        if not self._engine.is_ready(part[1], [outputs]):
-            self._put(self._likely, part, outputs)
+        if not self._network.tail_is_ready(program, part.decoder):
+            self._put(self._likely, part, program)
 
     def stop(self) -> None:
         """End the thread after what it is compiling now."""
@@ -65,12 +78,12 @@ class TailCompiler:
             self._thread.join()
 
     def _put(
-        self, waiting: OrderedDict[Part, Sequence[str]], part: Part, outputs: Sequence[str]
+        self, waiting: OrderedDict[Part, TailProgram], part: Part, program: TailProgram
     ) -> None:
         with self._condition:
             if self._ended:
                 return
-            waiting[part] = outputs
+            waiting[part] = program
             if waiting is self._likely and len(waiting) > MOST_WAITING:
                 waiting.popitem(last=False)
             if self._thread is None:
@@ -86,16 +99,23 @@ class TailCompiler:
                     return
                 # Of what is only likely, the newest: plans come one after the other.
                 is_needed = bool(self._needed)
-                part, outputs = (
+                part, program = (
                     self._needed.popitem(last=False) if is_needed else self._likely.popitem()
                 )
             try:
-                self._engine.prepare(part[1], [outputs])
+                self._network.prepare_tail(program, part.decoder)
             except EngineError as error:
                 self.failed.add(part)
-                log.error("exit %d cannot be computed from %s: %s", part[0], sorted(part[1]), error)
+                log.error(
+                    "exit %d cannot be computed from %s: %s",
+                    part.exit_number,
+                    sorted(part.names),
+                    error,
+                )
             except Exception:
                 self.failed.add(part)
-                log.exception("exit %d from %s could not be compiled", part[0], sorted(part[1]))
+                log.exception(
+                    "exit %d from %s could not be compiled", part.exit_number, sorted(part.names)
+                )
             if is_needed:
                 self._ready(part)

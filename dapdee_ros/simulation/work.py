@@ -44,8 +44,8 @@ class Workbook:
         """Prepare for a problem; ``curves`` are its calibrated gates."""
         self._problem = problem
         self._curves = curves
-        self._car = Programs(problem.dag, problem.car)
-        self._edge = Programs(problem.dag, problem.edge)
+        self._car = Programs(problem.dag, problem.car, problem.points)
+        self._edge = Programs(problem.dag, problem.edge, problem.points)
         self._programs: dict[tuple[object, ...], HeadProgram] = {}
         self._known: dict[tuple[object, ...], PlanWork] = {}
         self.alone = self._car.alone()

@@ -3,16 +3,17 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from planning.random_networks import chain_of_design, random_dag, random_profile
 
 from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.graph.dag import ModelDag, Node
-from dapdee_ros.planning.codec_cost import AsIs, MeasuredCodec, TensorCost
+from dapdee_ros.planning.codec_cost import AsIs, CodecCost, MeasuredCodec, TensorCost
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import (
     DeadlineError,
@@ -116,6 +117,7 @@ def brute_force(
     deadline_s: float,
     mode: str,
     tolerance: float,
+    points: Sequence[Point] = (),
 ) -> tuple[bool, float, float]:
     """Late, quality and objective of the best plan, from the definitions alone."""
     options = []
@@ -134,10 +136,20 @@ def brute_force(
             t_e = sites[1].slowdown * sum(edge.node_seconds[v] for v in tail)
             sent = {u for v in tail for u in dag.by_name[v].inputs} & head
             sent |= {*outputs} & head if tail else set()
-            air = 8 * sum(dag.by_name[u].output_bytes for u in sent) / link.rate_bps
-            latency = t_d + t_e + (link.rtt_s + air if tail else 0.0)
-            objective = latency if mode == "latency" else max(t_d, air, t_e)
-            options.append((latency, quality[number], objective))
+            sizes = sum(dag.by_name[u].output_bytes for u in sent)
+            ways = [(float(sizes), 0.0, 0.0, 0.0)]
+            ways += [
+                (of.coded_bytes, of.encode_s, of.decode_s, of.losses[number + 1])
+                for of in points
+                if tail and sent == {*of.boundary} and number + 1 in of.losses
+            ]
+            for coded_bytes, encode_s, decode_s, loss in ways:
+                air = 8 * coded_bytes / link.rate_bps
+                on_car = t_d + sites[0].slowdown * encode_s
+                on_edge = t_e + sites[1].slowdown * decode_s
+                latency = on_car + on_edge + (link.rtt_s + air if tail else 0.0)
+                objective = latency if mode == "latency" else max(on_car, air, on_edge)
+                options.append((latency, max(0.0, quality[number] - loss), objective))
     in_time = [o for o in options if o[0] <= deadline_s]
     if not in_time:
         fastest = min(o[0] for o in options)
@@ -148,6 +160,84 @@ def brute_force(
     ties = [o for o in level if o[2] <= lowest * (1 + 1e-12)]
     quickest = min(o[0] for o in ties)
     return False, max(o[1] for o in ties if o[0] <= quickest * (1 + 1e-12)), lowest
+
+
+class Point(NamedTuple):
+    """A bottleneck's operating point: it codes exactly one boundary, as a whole."""
+
+    boundary: tuple[str, ...]
+    coded_bytes: float
+    encode_s: float
+    decode_s: float
+    losses: dict[int, float]
+
+
+def random_points(rng: random.Random, dag: ModelDag) -> list[Point]:
+    """Points of a few bottlenecks, at boundaries of one tensor or several."""
+    points = []
+    for _ in range(3):
+        number = rng.randint(1, len(dag.exits))
+        part = [n.name for n in dag.nodes if n.name in dag.exit_part(number)]
+        head = dag.ancestors([dag.input, *rng.sample(part, rng.randint(1, min(3, len(part))))])
+        boundary = dag.boundary(head & {*part}, number)
+        exits = [
+            n
+            for n in range(1, len(dag.exits) + 1)
+            if boundary and dag.boundary(dag.ancestors(boundary), n) == boundary
+        ]
+        if not exits or boundary == (dag.input,):
+            continue
+        size = sum(dag.by_name[name].output_bytes for name in boundary)
+        encode_s, decode_s = rng.uniform(0, 0.02), rng.uniform(0, 0.005)
+        for share, loss in ((100, 0.03), (30, 0.01), (8, 0.0)):
+            losses = dict.fromkeys(exits, loss)
+            points.append(Point(boundary, size / share, encode_s, decode_s, losses))
+    return points
+
+
+def codec_of(number: int, point: Point) -> MeasuredCodec:
+    """A point as the planner sees it: each tensor has its part of what the boundary costs."""
+    count = len(point.boundary)
+    part = TensorCost(point.coded_bytes / count, point.encode_s / count, point.decode_s / count)
+    losses = {(n, point.boundary): loss for n, loss in point.losses.items()}
+    return MeasuredCodec(f"b@{number}", dict.fromkeys(point.boundary, part), losses)
+
+
+def test_decide_equals_brute_force_with_bottlenecks_among_the_codecs() -> None:
+    rng = random.Random(18)
+    chosen = several = 0
+    for _ in range(250):
+        dag = random_dag(rng)
+        car, edge = random_profile(rng, dag, "car", 0.1), random_profile(rng, dag, "edge", 0.03)
+        quality = [rng.choice((0.7, 0.8, 0.805, 0.9)) for _ in dag.exits]
+        tolerance = rng.choice((0.0, 0.01))
+        points = random_points(rng, dag)
+        codecs: list[CodecCost] = [
+            AsIs(),
+            *(codec_of(n, point) for n, point in enumerate(points, start=1)),
+        ]
+        table = CandidateTable.build(dag, car, edge, exit_quality=quality, codecs=codecs)
+        for _ in range(4):
+            link, sites, deadline_s = random_situation(rng)
+            for mode in ("latency", "throughput"):
+                late, best, objective = brute_force(
+                    dag, car, edge, quality, link, sites, deadline_s, mode, tolerance, points
+                )
+                plan = table.decide(
+                    Situation(sites, (link,), deadline_s, mode, quality_tolerance=tolerance)
+                )
+                assert plan.late == late
+                found = plan.latency_s if late else plan.objective_s
+                assert found == pytest.approx(objective, rel=1e-9)
+                assert plan.quality == pytest.approx(best)
+                if plan.codec != "f32" and plan.boundary:
+                    point = points[int(plan.codec.removeprefix("b@")) - 1]
+                    assert plan.boundary == point.boundary
+                    assert plan.boundary_bytes == pytest.approx(point.coded_bytes)
+                    chosen += 1
+                    several += len(point.boundary) > 1
+    assert chosen > 200, chosen
+    assert several > 20, several
 
 
 def random_situation(rng: random.Random) -> tuple[Hop, tuple[Site, ...], float]:
