@@ -46,6 +46,7 @@ ELSEWHERE: dict[str, str] = {
     "python bench/gates.py --model roadsigns": "rewrites docs/gates.md with this machine's figures",
     "dapdee train": "long",
     "dapdee calibrate": "long, after the training",
+    "dapdee bottleneck": "long, after the training",
     "dapdee profile models/mine": "long, after the training",
     "dapdee plan models/mine": "long, after the training",
     "dapdee testbed": "long, and needs root",

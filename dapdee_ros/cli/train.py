@@ -25,17 +25,16 @@ from __future__ import annotations
 import argparse
 import platform
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.cli.path_names import without_folders
+from dapdee_ros.cli.stopping import Stopper
 from dapdee_ros.cli.training_plan import (
     TrainingPlan,
     plan_added_exits,
@@ -289,34 +288,13 @@ def _prepare_folders(args: argparse.Namespace) -> None:
         )
 
 
-class _Stopper:
-    """Turns Ctrl-C and SIGTERM into a flag that the training checks between steps."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> _Stopper:
-        kinds = (signal.SIGINT, signal.SIGTERM)
-        self._before = {kind: signal.signal(kind, self._ask) for kind in kinds}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for kind, handler in self._before.items():
-            signal.signal(kind, handler)
-
-    def _ask(self, _kind: int, _frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
 def _train(training: Training) -> bool:
     """Run the training with a progress bar; False if it was stopped before its end."""
     from tqdm import tqdm
 
     name = training.task.quality_name
     with (
-        _Stopper() as stopper,
+        Stopper() as stopper,
         tqdm(total=training.steps, initial=training.step, unit="step", mininterval=1.0) as bar,
     ):
         epoch_start = time.monotonic()

@@ -115,7 +115,7 @@ class ClassesCompared:
 
     def __init__(self, labels: NDArray[np.int64]) -> None:
         self._labels = labels
-        self._frames = self._lost = self._won = 0
+        self._frames = self._right = self._lost = self._won = 0
 
     def add(self, frame: int, plain: Sequence[NDArray[Any]], coded: Sequence[NDArray[Any]]) -> None:
         """Compare the logits of a frame."""
@@ -123,10 +123,16 @@ class ClassesCompared:
         self._frames += 1
         self._lost += int(was and not is_)
         self._won += int(is_ and not was)
+        self._right += int(was)
 
     def change(self) -> Change:
         """What became of the accuracy."""
         return Change.counted(self._lost, self._won, self._frames)
+
+    def qualities(self) -> tuple[float, float]:
+        """The accuracy without and with the codec."""
+        frames = max(1, self._frames)
+        return self._right / frames, (self._right - self._lost + self._won) / frames
 
 
 def _ratio(hits: NDArray[np.bool_]) -> float:

@@ -64,9 +64,17 @@ class AnswersCompared:
         error = np.sqrt((len(without) - 1) * without.var())
         return Change(lost, float(min(error, 1.0)))
 
+    def qualities(self) -> tuple[float, float]:
+        """The quality without and with the codec, 0 to 1; NaN if there is none."""
+        return self._qualities(self._judged)
+
     def _lost(self, judged: Sequence[tuple[Any, Any]]) -> float:
+        plain, coded = self._qualities(judged)
+        return plain - coded
+
+    def _qualities(self, judged: Sequence[tuple[Any, Any]]) -> tuple[float, float]:
         plain, coded = self._evaluator(), self._evaluator()
         for one, other in judged:
             plain.add_judged(one)
             coded.add_judged(other)
-        return plain.quality() - coded.quality()
+        return plain.quality(), coded.quality()

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dapdee_ros.exits.added_exits import AddedExits
 from dapdee_ros.exits.multi_exit import MultiExit
-from dapdee_ros.exits.networks import Network
+from dapdee_ros.exits.networks import ExitNetwork
 from dapdee_ros.training.averaging import MovingAverage, WeightAverage
 from dapdee_ros.training.checkpoint import (
     CHECKPOINT_FILE,
@@ -30,7 +29,8 @@ from dapdee_ros.training.task import Batch, TrainingTask
 _A_LOOK, _FOR_GOOD = 2_560, 20_480
 
 
-Trained = TypeVar("Trained", bound=Network | AddedExits)
+Trained = TypeVar("Trained", bound=nn.Module)
+"""What is trained: a network with exits, exits that are added to one, a bottleneck."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,10 @@ class Training(Generic[Trained]):
         """What a training of the early exits leaves as it is."""
         if isinstance(self.model, MultiExit):
             return [self.model.backbone]
-        # What exits were added to is no part of a module, so nothing could change it.
-        return [] if isinstance(self.model, AddedExits) else self.model.deep_parts()
+        if isinstance(self.model, ExitNetwork):
+            return self.model.deep_parts()
+        # What exits or bottlenecks are added to is no part of the module: nothing could change it.
+        return []
 
     def _one_step(self, batch: Batch, epoch: int) -> Step:
         # At every step: an evaluation may have left it in another mode.
