@@ -19,6 +19,9 @@ _RARE_S = 1.0
 _NOTABLE_LIFT, _MOST_LIFT = 2.0, 4.0
 _SURPRISE, _OLD_S = 4.0, 3.0
 _DISPUTED = 0.5
+# Measurements that a rate has to rest on. That a shorter message took no time that could be
+# measured confirms nothing: a longer one may.
+_CONFIRMED, _TELLING_BYTES = 2, 4000
 
 
 class LinkEstimator:
@@ -54,6 +57,8 @@ class LinkEstimator:
         self._revived_s = -math.inf
         self._residence_s = 0.0
         self._measurements = 0
+        self._confirming = 0
+        self._is_makeshift = False
         self._unanswered = 0
         self._late_bps = 0.0
         self._measured_s = -math.inf
@@ -178,6 +183,8 @@ class LinkEstimator:
             doubt_age_s=now_s - self._doubted_s,
             dispute_age_s=now_s - self._disputed_s if math.isfinite(self._disputed_s) else math.inf,
             at_least_bps=self._at_least_bps,
+            is_tentative=self._rate.is_known
+            and (self._is_makeshift or self._confirming < _CONFIRMED),
         )
 
     def _usual_rtt(self) -> float:
@@ -218,6 +225,7 @@ class LinkEstimator:
                 # An outage says nothing about the rate after it. The last known rate is the best
                 # guess, with high uncertainty.
                 self._rate.guess(now_s, self._heard_bps)
+                self._confirming = 0
         self._heard_s = now_s
         self._outcomes.append(True)
         self._unanswered = 0
@@ -234,11 +242,13 @@ class LinkEstimator:
         self._residence_s += 0.2 * (usual_s - self._residence_s) if usual_s else 0.0
         n_bytes = sent_bytes + s.overhead_bytes
         waited_out_a_silence = sent_s < self._revived_s
+        # What the car waited for its processor is the link's as little as a queue is.
+        waited_here = self._timing_noise() < cpu_wait_s < math.inf
         if sent_bytes < s.least_bytes:
             # Behind a frame or during an outage it says nothing about an idle link, unless it was
             # fast anyway.
             queued = sent_s + self._usual_rtt() < self._arrived_s or waited_out_a_silence
-            if queued and self._round_trips.is_known:
+            if (queued or waited_here) and self._round_trips.is_known:
                 self._round_trips.cap(spent_s)
             else:
                 if self._is_surprisingly_quick(spent_s):
@@ -246,7 +256,7 @@ class LinkEstimator:
                     self._doubted_s = now_s
                     quick_bps = min(8 * n_bytes / spent_s, FASTEST_BPS)
                     self._at_least_bps = max(self._at_least_bps, quick_bps)
-                self._round_trips.add(now_s, spent_s, 8.0 * n_bytes)
+                self._round_trips.add(now_s, spent_s, 8.0 * n_bytes, waited_here)
             return
         self._round_trips.cap(spent_s)
         self._round_trips.discard(sent_s, arrived_s - self._usual_rtt())
@@ -259,6 +269,10 @@ class LinkEstimator:
         if free_s < self._revived_s - s.longest_silence_s and self._rate.is_known:
             return
         on_link_s = arrived_s - free_s
+        if self._is_makeshift and not waited_here:
+            self._rate.forget()
+        if not self._rate.is_known:
+            self._is_makeshift = waited_here or self._round_trips.is_makeshift
         if is_frame and self._rate.is_known:
             rate_bps = self._rate.value
             self._frame_delay.on_frame(now_s, on_link_s, n_bytes, rate_bps, cpu_wait_s)
@@ -274,9 +288,9 @@ class LinkEstimator:
 
         NaN where its bytes may have taken what they should, or anything else in that range.
         """
-        if not (0 <= cpu_wait_s < math.inf and self._rate.is_known):
+        if not 0 <= cpu_wait_s < math.inf:
             return self._frame_delay.seconds if is_frame else 0.0
-        if cpu_wait_s <= self._timing_noise():
+        if cpu_wait_s <= self._timing_noise() or not self._rate.is_known:
             return 0.0
         # What was waited may have been waited beside the transfer, or beyond it.
         usual_s, least_s = 8 * n_bytes / self._rate.value, on_link_s - cpu_wait_s
@@ -327,11 +341,13 @@ class LinkEstimator:
                     limit = min(limit, _MOST_LIFT * self._rate.value)
                 self._doubted_s = now_s
             self._measurements += self._rate.lift(now_s, limit)
+            self._confirming += n_bytes >= _TELLING_BYTES
             return
         noise = math.hypot(s.rate_noise, timing_noise_s / on_link_s, s.overhead_bytes / n_bytes / 2)
         for rate_bps in believed:
             self._rate.follow(now_s, rate_bps, noise)
             self._measurements += 1
+            self._confirming += 1
         if self._rate.is_in_doubt:
             self._doubted_s = now_s
 

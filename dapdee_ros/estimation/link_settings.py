@@ -26,6 +26,8 @@ class LinkEstimate:
             they do not.
         at_least_bps: the rate that such a measurement says the link has at least, bit/s; 0 if the
             last one was in line or says otherwise.
+        is_tentative: the rate rests on one measurement, or on what it was before an outage; another
+            one has to confirm it.
     """
 
     uplink_bps: float
@@ -38,6 +40,7 @@ class LinkEstimate:
     doubt_age_s: float = math.inf
     dispute_age_s: float = math.inf
     at_least_bps: float = 0.0
+    is_tentative: bool = False
 
 
 @dataclass(frozen=True)

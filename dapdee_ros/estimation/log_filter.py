@@ -115,6 +115,10 @@ class LogFilter:
         """Restart from a guess of the quantity; the next measurement decides."""
         self._restart(now_s, math.log(value), _GUESS)
 
+    def forget(self) -> None:
+        """Begin again without knowledge."""
+        self._restart(-math.inf, math.nan, math.inf)
+
     def lift(self, now_s: float, limit: float) -> bool:
         """The quantity is at least ``limit``, how far above that nobody knows.
 

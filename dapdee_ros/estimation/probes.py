@@ -22,6 +22,8 @@ class ProbeSettings:
         interval_s: least time between probes, 0.05 to 5.
         quiet_s: frames answered within this time make probes unnecessary, 0.1 to 5.
         confirm_s: even then what is in doubt for so long is measured, 0.05 to 1.
+        tentative_s: a rate that rests on one measurement is measured again after this time, and
+            after twice as long every further time, 0.05 to 5.
         dispute_s: least time between probes that settle whether frames or the last large probe
             are right, 0.5 to 60.
         refresh_s: even then one probe in this time renews the round-trip floor, 1 to 600.
@@ -37,6 +39,7 @@ class ProbeSettings:
     interval_s: float = 0.5
     quiet_s: float = 0.4
     confirm_s: float = 0.15
+    tentative_s: float = 0.25
     dispute_s: float = 10.0
     refresh_s: float = 10.0
     measuring_s: float = 0.03
@@ -55,6 +58,8 @@ class ProbeSchedule:
     - A measurement that differs from the estimate needs confirmation: a probe is sent at once, if
     necessary on credit of up to 4 s of the budget. So do frames that differ from the last large
     probe: only another one can say whether the link or a process has become slow.
+    - While frames are answered a rate that rests on one measurement is measured again until another
+    one confirms it: frames of a car that waits for its processor say nothing.
     - While the link is down, only small ones, so that the first echo arrives soon after it is back.
 
     The budget is a token bucket: ``share`` of the estimated rate or ``most_bytes_per_s``,
@@ -74,6 +79,9 @@ class ProbeSchedule:
         self._was_connected = False
         self._renewals = 0
         self._large_next = False
+        self._tentative_from_s = math.nan
+        self._small_next = False
+        self._tentative_wait_s = self.settings.tentative_s
 
     def on_answer(self, arrived_s: float) -> None:
         """A frame was answered then."""
@@ -109,6 +117,10 @@ class ProbeSchedule:
         # frames follow each other closely the next one decides as well.
         patience_s = s.confirm_s if answering else 0.0
         confirming = estimate.connected and patience_s <= estimate.doubt_age_s < since_s
+        if answering and self._is_to_be_confirmed(now_s, estimate):
+            # The round trip may be as new, and what is above it measures the rate.
+            self._small_next = not self._small_next
+            return self._send(now_s, 0 if self._small_next else large, self._SAVING_S * budget)
         if (
             estimate.connected
             and s.confirm_s <= estimate.dispute_age_s < math.inf
@@ -141,6 +153,22 @@ class ProbeSchedule:
         if since_s >= s.overhead_bytes / (self._SMALL_SHARE * budget):
             return self._send(now_s, 0)
         return None
+
+    def _is_to_be_confirmed(self, now_s: float, estimate: LinkEstimate) -> bool:
+        """Whether the rate still rests on one measurement, and it is time for another one."""
+        s = self.settings
+        if not (estimate.connected and estimate.is_tentative):
+            self._tentative_from_s, self._tentative_wait_s = math.nan, s.tentative_s
+            self._small_next = False
+            return False
+        if math.isnan(self._tentative_from_s):
+            self._tentative_from_s = now_s
+        if now_s - self._tentative_from_s < self._tentative_wait_s:
+            return False
+        self._tentative_from_s = now_s
+        if self._small_next:
+            self._tentative_wait_s = min(2 * self._tentative_wait_s, s.dispute_s)
+        return True
 
     def _save(self, now_s: float, budget: float) -> None:
         s = self.settings

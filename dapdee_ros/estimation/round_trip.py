@@ -21,11 +21,15 @@ class RoundTrips:
     value, waiting included, and its distance from the floor shows how precisely these machines can
     measure times. Only recent ones count, because a handover may lengthen the path; those known to
     have queued behind a frame are excluded while there are others.
+
+    Attributes:
+        is_makeshift: there is only one that the car's own waiting has made longer.
     """
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._samples: deque[tuple[float, float, float]] = deque()
+        self.is_makeshift = False
 
     @property
     def is_known(self) -> bool:
@@ -37,17 +41,30 @@ class RoundTrips:
         """The shortest, the time of its own bytes included; infinite before the first."""
         return min((rtt for _, rtt, _ in self._samples), default=math.inf)
 
-    def add(self, now_s: float, rtt_s: float, bits: float) -> None:
-        """A message of so many bits on the wire came back after ``rtt_s``."""
+    def add(self, now_s: float, rtt_s: float, bits: float, waited: bool = False) -> None:
+        """A message of so many bits on the wire came back after ``rtt_s``.
+
+        Args:
+            now_s: when.
+            rtt_s: how long it took.
+            bits: its size.
+            waited: part of that was the car's own waiting: it counts until the first without.
+        """
+        if self.is_makeshift:
+            self._samples.clear()
+        self.is_makeshift = waited
         self._samples.append((now_s, rtt_s, bits))
         while len(self._samples) > LEAST_SAMPLES and self._samples[0][0] < now_s - self._window_s:
             self._samples.popleft()
 
     def discard(self, from_s: float, to_s: float) -> None:
-        """Messages sent between these times had to wait for a large one."""
+        """Messages sent between these times had to wait for a large one, or were quick anyway."""
         clean = [s for s in self._samples if not from_s <= s[0] - s[1] < to_s]
         if clean:
-            self._samples = deque(clean)
+            quickest_s = min(rtt for _, rtt, _ in clean)
+            self._samples = deque(
+                s for s in self._samples if s[1] < quickest_s or not from_s <= s[0] - s[1] < to_s
+            )
 
     def cap(self, rtt_s: float) -> None:
         """A message that took this long shows that the floor is no higher."""
