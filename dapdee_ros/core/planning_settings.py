@@ -91,7 +91,8 @@ class PlanningSettings:
     period_tolerance: float = setting(
         0.01,
         "Where throughput counts: share by which a period, or a weighted sum, may be above the "
-        "lowest and still count as equal to it; among equals the lowest latency decides.",
+        "lowest and still count as equal to it; among equals the lowest latency decides, or the "
+        "least work of the car where that limits them all.",
         bounds=(0.0, 1.0),
         live=True,
         note="where throughput counts, periods this close are equal and latency decides",

@@ -73,6 +73,11 @@ class Objective:
         return not self.period and not self.energy_s_per_j
 
     @property
+    def is_period(self) -> bool:
+        """Whether nothing but the period counts."""
+        return not self.latency and not self.energy_s_per_j
+
+    @property
     def favours_latency(self) -> bool:
         """Whether the latency counts at least as much as the period.
 

@@ -41,8 +41,8 @@ class Situation:
         quality_floor: plans below this quality are not considered, 0 to 1.
         quality_tolerance: quality that may be given up for a lower objective, 0 to 1.
         period_tolerance: share by which a period, or a sum that it or the energy is part of, may be
-            above the lowest and still count as equal to it; of the policies here only ``exact`` and
-            ``oracle`` heed it.
+            above the lowest and still count as equal to it (``CandidateTable.decide``); of the
+            policies here only ``exact`` and ``oracle`` heed it.
         keep_raw_on_car: never send the input, nor what it could be computed back from.
         gates: whether plans with a gate are considered.
         risk: judge the deadline at the rate that the link falls below with this probability; 0.5 is

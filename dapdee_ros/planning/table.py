@@ -114,9 +114,10 @@ class CandidateTable:
         the tolerance of it as equal, and so does any that only a gate can reach: a gate is there to
         save time, so the quality to keep is that of the best candidate without one
         (``View.choose``). Among those the lowest objective, and unless that is the latency itself,
-        of those within the tolerance of the lowest the one with the lowest expected latency. If
-        none meets the deadline, the fastest, marked as late. Over an unusable link only plans that
-        send nothing are considered.
+        of those within the tolerance of the lowest the one with the lowest expected latency; of
+        periods that the car limits the one with the least work for the car. If none meets the
+        deadline, the fastest, marked as late. Over an unusable link only plans that send nothing
+        are considered.
 
         Raises:
             PlanningError: for a risk or quality that makes no sense, and as NoPlanError if the

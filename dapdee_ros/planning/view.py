@@ -181,7 +181,8 @@ class View:
             window: how many frames may be under way.
             period_tolerance: by what share of the lowest two values of the objective may differ
                 that count as the same, unless it is the latency alone; among them the lowest
-                latency counts.
+                latency counts, or the least work of the car where that is what limits the period
+                of all of them.
             energy_j: mean energy of each candidate, ``(n,)``; None: that has no price or weight.
         """
         latency_s = judging.latency_s(self.worst)
@@ -222,10 +223,18 @@ class View:
             0.0 if energy_j is None else energy_j[first:last],
         )
         objective_s[latency_s > deadline_s] = np.inf
-        most_s = objective_s.min() * max(_SAME, 1 + period_tolerance)
-        best = np.flatnonzero(objective_s <= most_s)
+        equal = max(_SAME, 1 + period_tolerance)
+        least_s = float(objective_s.min())
+        best = np.flatnonzero(objective_s <= equal * least_s)
         if len(best) > 1:
-            return first + int(best[weights.latency_s(means[:, best]).argmin()]), False
+            latency_s = weights.latency_s(means[:, best])
+            if objective.is_period and energy_j is None:
+                car_s = weights.car_s(means[:, best])
+                # Where none of them relieves the car, latency would be bought with the work that
+                # there is least to spare of. What is dominated changes neither minimum.
+                if equal * objective.period * car_s.min() >= least_s:
+                    latency_s[car_s > _SAME * car_s.min()] = np.inf
+            return first + int(best[latency_s.argmin()]), False
         return first + int(best[0]), False
 
     @property
