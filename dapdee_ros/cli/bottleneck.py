@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SUMMARY = "train a codec of a model's own that sends a boundary in very few bytes"
 
 _USUAL = {
-    "steps": 4000, "batch_size": 16, "channels": 32, "points": 6, "frames": 2000,
+    "steps": 4000, "batch_size": 8, "channels": 48, "points": 6, "frames": 2000,
     "held_out_frames": 200, "most": 2,
 }  # fmt: skip
 
@@ -66,13 +66,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--name", help="the bottleneck's name (default: after the boundary)")
     number("steps", "steps of the training")
     number("batch_size", "frames per step")
-    add("--learning-rate", type=float, default=2e-3, help="highest of the cycle (default 0.002)")
+    add("--learning-rate", type=float, default=1.5e-3, help="highest of the cycle (default 0.0015)")
     add(
         "--rate-weight",
         type=float,
-        default=0.2,
+        default=0.03,
         help="what a kilobyte per frame weighs against the answers' errors at the point of the "
-        "most bytes (default 0.2): lower for better answers, higher for fewer bytes",
+        "most bytes (default 0.03): lower for better answers, higher for fewer bytes",
     )
     number("channels", "of what is sent")
     number("points", "operating points")
@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
     from dapdee_ros.bags.errors import BagError
     from dapdee_ros.codecs import CodecError
+    from dapdee_ros.codecs.bottleneck.file import BottleneckError
     from dapdee_ros.datasets.split import DataError
     from dapdee_ros.engines.engine import EngineError
     from dapdee_ros.exits.card import ModelFolderError, find_model
@@ -120,14 +121,15 @@ def run(args: argparse.Namespace) -> int:
     except DivergedError as error:
         raise CommandError(f"{error} (--learning-rate, --batch-size)") from error
     except (
-        BagError, CheckpointError, CodecError, DataError, EngineError, GraphError,
+        BagError, BottleneckError, CheckpointError, CodecError, DataError, EngineError, GraphError,
         ModelFolderError, PlanningError,
     ) as error:  # fmt: skip
         raise CommandError(str(error)) from error
 
 
 def _check(args: argparse.Namespace) -> None:
-    from dapdee_ros.training.bottlenecks.points import LEAST_POINTS, MOST_POINTS
+    from dapdee_ros.codecs.bottleneck.file import MOST_POINTS
+    from dapdee_ros.training.bottlenecks.points import LEAST_POINTS
 
     for name in (*_USUAL, "threads", "sent_bytes"):
         value = getattr(args, name)
@@ -153,6 +155,7 @@ def _check(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace, folder: Path) -> int:
     from dapdee_ros.cli.bottleneck_data import open_frames
     from dapdee_ros.cli.bottleneck_training import Order, train_bottleneck
+    from dapdee_ros.codecs.bottleneck.file import FOLDER
     from dapdee_ros.exits.card import read_card
     from dapdee_ros.files import require_folder
     from dapdee_ros.training.bottlenecks.frozen import exits_behind
@@ -172,7 +175,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         )
     if args.start_from and len(boundaries) > 1:
         raise CommandError("--start-from is for one boundary: train them one after the other")
-    out = require_folder(args.out or folder / "bottlenecks")
+    out = require_folder(args.out or folder / FOLDER)
     orders = [Order(args.name or _name(text), names, out) for text, names in boundaries]
     for order in orders:
         order.check(args.restart)
@@ -226,7 +229,7 @@ def _proposals(args: argparse.Namespace, card: ModelCard) -> list[tuple[str, tup
     from dapdee_ros.training.bottlenecks.trainee import can_have_bottleneck
 
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
-    problem = problem_of(card, car, edge, [name for name in CODEC_NAMES if "@" not in name])
+    problem = problem_of(card, car, edge, CODEC_NAMES)
     candidates = {
         name: exits
         for name, exits in boundaries_to_measure(card.dag).items()

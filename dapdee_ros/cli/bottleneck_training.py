@@ -51,7 +51,9 @@ class Order:
     @property
     def path(self) -> Path:
         """The file."""
-        return self.out / f"{self.name}.onnx"
+        from dapdee_ros.codecs.bottleneck.file import SUFFIX
+
+        return self.out / f"{self.name}{SUFFIX}"
 
     @property
     def checkpoints(self) -> Path:
@@ -64,7 +66,7 @@ class Order:
         Raises:
             CommandError: if there is one, or the name cannot be one.
         """
-        from dapdee_ros.training.bottlenecks.writing import is_name
+        from dapdee_ros.codecs.bottleneck.file import is_name
         from dapdee_ros.training.checkpoint import CHECKPOINT_FILE
 
         if not is_name(self.name):
@@ -120,7 +122,11 @@ def train_bottleneck(
     began: dict[str, Any] = {}
     if args.start_from is not None:
         about = start_from(args.start_from, trainee)
-        began["started_from"] = {key: about.get(key) for key in ("name", "model_id", "provenance")}
+        began["started_from"] = {
+            "name": about.name,
+            "model_id": about.model_id,
+            "provenance": dict(about.provenance),
+        }
     identity = {
         "model_id": card.model_id,
         "boundary": list(order.boundary),
@@ -276,6 +282,7 @@ def _finish(
     """Measure the bottleneck as it will be stored, write it, and show what it does."""
     import torch
 
+    from dapdee_ros.codecs.bottleneck.file import point_name
     from dapdee_ros.training.bottlenecks.calibration import codec_losses, measure_times
     from dapdee_ros.training.bottlenecks.writing import Trained, settle, write_bottleneck
 
@@ -288,7 +295,7 @@ def _finish(
     points, priors, measured = (list(column) for column in zip(*rows, strict=True))
     times = measure_times(trainee, data.judged)
     losses = codec_losses(order.name, order.boundary, len(data.judged), measured, times)
-    codecs = [f"{order.name}@{number}" for number in range(1, len(points) + 1)]
+    codecs = [point_name(order.name, number) for number in range(1, len(points) + 1)]
     write_bottleneck(
         order.path,
         trainee,
@@ -332,7 +339,7 @@ def _show(
     judge: Task,
     description: str,
 ) -> None:
-    from dapdee_ros.training.bottlenecks.calibration import QUANTILES
+    from dapdee_ros.exits.bottlenecks import QUANTILES
 
     size = order.path.stat().st_size
     print(f"{order.path}: {size} bytes, for {' and '.join(order.boundary)} of {card.name}")

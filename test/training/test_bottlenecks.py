@@ -11,6 +11,15 @@ import onnx
 import pytest
 import torch
 
+from dapdee_ros.codecs.bottleneck.file import (
+    LATENT_IN,
+    LATENT_OUT,
+    RESTORED,
+    BottleneckError,
+    is_name,
+)
+from dapdee_ros.codecs.bottleneck.message import decode_latent, encode_latent
+from dapdee_ros.codecs.bottleneck.range_coder import TOTAL
 from dapdee_ros.datasets.sources import RenderedSigns
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.codec_calibration import boundaries_to_measure
@@ -19,19 +28,18 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.training.bottlenecks.calibration import count_priors, measure_points, symbols_at
 from dapdee_ros.training.bottlenecks.coding import (
     MOST_SHARE,
-    BottleneckError,
     Decoder,
     Encoder,
     flops_of,
     latent_grid,
     make_encoder,
+    principal_components,
 )
 from dapdee_ros.training.bottlenecks.distillation import boxes_error, classes_error
 from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork, deeper_tensors, exits_behind
 from dapdee_ros.training.bottlenecks.judging import comparisons
 from dapdee_ros.training.bottlenecks.points import Point, quantised, rate_weights, usual_points
 from dapdee_ros.training.bottlenecks.prior import (
-    TOTAL,
     LearnedPrior,
     clipped,
     coded_bits,
@@ -40,11 +48,7 @@ from dapdee_ros.training.bottlenecks.prior import (
 from dapdee_ros.training.bottlenecks.task import BOTTLENECK_RECIPE, BottleneckTraining
 from dapdee_ros.training.bottlenecks.trainee import Design, Trainee, can_have_bottleneck
 from dapdee_ros.training.bottlenecks.writing import (
-    LATENT_IN,
-    LATENT_OUT,
-    RESTORED,
     Trained,
-    is_name,
     settle,
     start_from,
     write_bottleneck,
@@ -178,6 +182,30 @@ def test_folding_changes_no_result_and_can_be_undone() -> None:
             part.unfold() if undone else part.fold()
         for was, now in zip(before, (encoder(boundary), *decoder(latent)), strict=True):
             torch.testing.assert_close(now, was, rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_weights_restore_all_that_so_many_principal_components_hold() -> None:
+    torch.manual_seed(0)
+    shapes, grid = [(1, 3, 8, 8), (1, 2, 4, 4)], (4, 4)
+    boundary = [torch.randn(6, *shape[1:]).cumsum(1) for shape in shapes]
+    left = []
+    for channels in (2, 8, 14):
+        encoder, decoder = Encoder(shapes, channels, grid, 8, 3), Decoder(shapes, channels, grid)
+        components, bias, spreads = principal_components(boundary, grid, channels)
+        assert (spreads.diff() <= 1e-5).all()
+        encoder.start_linear(components, bias)
+        decoder.start_linear(components)
+        with torch.no_grad():
+            latent = encoder(boundary)
+            restored = decoder(latent)
+        torch.testing.assert_close(latent.mean((0, 2, 3)), torch.zeros(channels), atol=1e-4, rtol=0)
+        # The decoder's offsets, here 0, are the means of the channels.
+        centred = [t - t.mean((0, 2, 3), keepdim=True) for t in boundary]
+        left.append(
+            sum(float((a - b).square().sum()) for a, b in zip(restored, centred, strict=True))
+        )
+    whole = sum(float(t.square().sum()) for t in centred)
+    assert left[0] > left[1] > left[2] and left[2] < 0.05 * whole
 
 
 # Points and priors --------------------------------------------------------------------------------
@@ -317,7 +345,18 @@ def test_the_file_computes_what_was_trained_and_is_started_from(
             assert coded == pytest.approx(plain - one.changes[exit_number].lost)
     path = tmp_path / "stage2.onnx"
     trained = [Trained(p, prior) for p, prior in zip(points, priors, strict=True)]
-    write_bottleneck(path, trainee, network.card, trained, {}, {"made": "here"})
+    written = write_bottleneck(path, trainee, network.card, trained, {}, {"made": "here"})
+    boundary, _ = trainee.teacher(torch.from_numpy(frames.images))
+    with torch.inference_mode():
+        latents = trainee.encoder(boundary).numpy()
+    for point, one in zip(written.points, measured, strict=True):
+        messages = [encode_latent(written, point, latent[None]) for latent in latents]
+        # What was measured is what crosses the link.
+        assert np.mean(list(map(len, messages))) == pytest.approx(one.mean_bytes, abs=2)
+        got = decode_latent(written, point, np.frombuffer(messages[0], np.uint8))
+        sent, step = latents[:1, : point.channels], point.step
+        assert (got[:, point.channels :] == 0).all()
+        assert np.abs(got[:, : point.channels] - sent).max() <= step * 1.01 or one is measured[0]
     model = onnx.load_model(path)
     assert [t.name for t in model.graph.input] == [*BOUNDARY, LATENT_IN]
     assert [t.name for t in model.graph.output] == [LATENT_OUT, RESTORED + BOUNDARY[0]]
@@ -328,15 +367,14 @@ def test_the_file_computes_what_was_trained_and_is_started_from(
         for weight in other.parameters():
             weight.add_(1.0)
     other.measure(torch.from_numpy(frames.images))
-    assert start_from(path, other)["provenance"] == {"made": "here"}
+    assert start_from(path, other).provenance == {"made": "here"}
     other.encoder.fold()
-    boundary, _ = trainee.teacher(torch.from_numpy(frames.images[:2]))
     torch.testing.assert_close(
         other.encoder(boundary), trainee.encoder(boundary), rtol=1e-3, atol=1e-3
     )
     with pytest.raises(BottleneckError, match="does not fit"):
         start_from(path, trainee_of(network, channels=8))
-    with pytest.raises(BottleneckError, match="no bottleneck"):
+    with pytest.raises(BottleneckError, match="is no bottleneck"):
         start_from(ROADSIGNS / "model.onnx", other)
 
 

@@ -108,6 +108,15 @@ class Bottleneck:
         return tuple(point_name(self.name, number + 1) for number in range(len(self.points)))
 
 
+def is_name(text: str) -> bool:
+    """Whether a bottleneck may be called so.
+
+    >>> is_name("stage2-2_add"), is_name("Stage2"), is_name("a" * 29)
+    (True, False, False)
+    """
+    return _NAME.fullmatch(text) is not None
+
+
 def point_name(name: str, number: int) -> str:
     """The codec that is a bottleneck's operating point.
 
@@ -232,7 +241,7 @@ def _point(number: int, values: Mapping[str, Any]) -> Point:
 
 
 def _check(bottleneck: Bottleneck, path: Path) -> None:
-    if not _NAME.fullmatch(bottleneck.name) or bottleneck.name != path.stem:
+    if not is_name(bottleneck.name) or bottleneck.name != path.stem:
         raise BottleneckError(
             f"its name is {bottleneck.name[:40]!r}, expected that of the file, of up to 28 "
             "lower-case letters, digits, - and _: rename the file back"

@@ -12,19 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dapdee_ros.codecs.bottleneck.file import ID_BYTES, LARGEST_SYMBOL, point_name
+from dapdee_ros.codecs.bottleneck.range_coder import STATE_BYTES, WORD_BYTES
+from dapdee_ros.exits.bottlenecks import QUANTILES
 from dapdee_ros.exits.codec_losses import Change, CodecLosses, CodedTensor
-from dapdee_ros.training.bottlenecks.points import MOST_SYMBOL, Point
+from dapdee_ros.training.bottlenecks.points import Point
 from dapdee_ros.training.bottlenecks.prior import clipped, coded_bits, counted_prior
 from dapdee_ros.training.bottlenecks.trainee import Trainee
 from dapdee_ros.training.task import Frames
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of the bytes of a point."""
-
 _AT_ONCE = 8
-_MESSAGE_BYTES = 8 + 4
-"""A bottleneck's id, and the range coder's state."""
-
 _TIMED_FRAMES = 20
 
 Prior = list[int]
@@ -75,7 +72,9 @@ class MeasuredTimes:
 
 def symbols_at(latent: Tensor, point: Point) -> NDArray[np.int64]:
     """A latent's symbols at a point, int64 ``(B, k, h, w)``, before a prior clips them."""
-    rounded = (latent[:, : point.channels] / point.step).round().clamp(-MOST_SYMBOL, MOST_SYMBOL)
+    rounded = (
+        (latent[:, : point.channels] / point.step).round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
+    )
     return rounded.numpy().astype(np.int64)
 
 
@@ -121,7 +120,8 @@ def measure_points(
             for channel, table in enumerate(prior):
                 bits += coded_bits(table, symbols[:, channel]).sum((1, 2))
                 symbols[:, channel] = clipped(table, symbols[:, channel])
-            sizes[place] += (np.ceil(bits / 8) + _MESSAGE_BYTES).tolist()
+            words = np.ceil(bits / (8 * WORD_BYTES))
+            sizes[place] += (ID_BYTES + STATE_BYTES + WORD_BYTES * words).tolist()
             got = torch.zeros_like(latent)
             got[:, : point.channels] = torch.from_numpy(symbols).float() * point.step
             found = trainee.answers(trainee.decoder(got))
@@ -181,7 +181,7 @@ def codec_losses(
     return CodecLosses(
         frames,
         {
-            f"{name}@{number}": {
+            point_name(name, number): {
                 "+".join(boundary): CodedTensor(
                     point.mean_bytes, times.encode_share, times.decode_share, point.changes
                 )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
-from math import log2
+from math import log2, prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dapdee_ros.exits.card import ModelFolderError
+from dapdee_ros.codecs.bottleneck.file import BottleneckError
 from dapdee_ros.graph.flops import FlopCounter
 
 MOST_SHARE = 0.1
@@ -22,19 +22,17 @@ _STRIDE = 16
 """Pixels from one cell of the latent to the next, where the boundary is finer than that."""
 
 _DECODER_WIDTH, _FINE_WIDTH = 96, 64
-_LATENT_SCALE = 4.0
-"""What a latent is multiplied by: with steps from 1 on it starts with a few symbols, not with 1."""
-
-
-class BottleneckError(ModelFolderError):
-    """A bottleneck that cannot be made for this boundary; the message says why."""
+_MOST_LINEAR = 0.7
+"""Most of an encoder's work that its shortcut may take; else there is none."""
 
 
 class Encoder(nn.Module):
-    """Strided convolutions that bring a boundary to the latent's grid, then pointwise ones.
+    """Strided convolutions that bring a boundary to the latent's grid, beside a linear shortcut.
 
-    Its input is scaled per channel by what was measured on the boundary, so that it needs no batch
-    norms, whose statistics would move the latent under the quantiser.
+    The shortcut, one strided convolution per tensor, is begun with the principal components of the
+    boundary (``start_linear``); what the rest adds is learned. The input is scaled per channel by
+    what was measured on the boundary, so that no batch norms are needed, whose statistics would
+    move the latent under the quantiser.
 
     Args:
         shapes: of the boundary's tensors, ``(1, C, H, W)``.
@@ -42,6 +40,7 @@ class Encoder(nn.Module):
         grid: height and width of the latent.
         width: channels before the latent.
         kernel: of the strided convolutions before the last.
+        linear: whether there is a shortcut.
     """
 
     def __init__(
@@ -51,12 +50,17 @@ class Encoder(nn.Module):
         grid: tuple[int, int],
         width: int,
         kernel: int,
+        linear: bool = True,
     ) -> None:
         super().__init__()
         self.folded = False
-        self.branches = nn.ModuleList()
+        self.branches, self.linear = nn.ModuleList(), nn.ModuleList()
         for number, (_, inputs, height, _) in enumerate(shapes):
             halvings = round(log2(height / grid[0]))
+            if linear:
+                side = 2**halvings
+                self.linear.append(nn.Conv2d(inputs, channels, side, stride=side))
+            self.register_buffer(f"scale{number}", torch.ones(1, inputs, 1, 1))
             layers: list[nn.Module] = []
             for left in range(halvings, 0, -1):
                 outputs = max(8, width >> (left - 1))
@@ -69,34 +73,54 @@ class Encoder(nn.Module):
             if not halvings:
                 layers += [nn.Conv2d(inputs, width, 1), nn.ReLU()]
             self.branches.append(nn.Sequential(*layers))
-            self.register_buffer(f"scale{number}", torch.ones(1, shapes[number][1], 1, 1))
         self.latent = nn.Conv2d(width * len(shapes), channels, 1)
 
     def forward(self, boundary: Sequence[Tensor]) -> Tensor:
         """The latent, float32 ``(B, C, h, w)``, not quantised."""
-        maps = []
-        for number, (branch, tensor) in enumerate(zip(self.branches, boundary, strict=True)):
-            maps.append(branch(tensor if self.folded else tensor / getattr(self, f"scale{number}")))
+        scaled = [
+            tensor if self.folded else tensor / getattr(self, f"scale{number}")
+            for number, tensor in enumerate(boundary)
+        ]
+        maps = [branch(tensor) for branch, tensor in zip(self.branches, scaled, strict=True)]
         latent: Tensor = self.latent(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
-        return latent if self.folded else latent * _LATENT_SCALE
+        for shortcut, tensor in zip(self.linear, scaled, strict=False):
+            latent = latent + shortcut(tensor)
+        return latent
+
+    def start_linear(self, components: Tensor, bias: Tensor) -> None:
+        """Begin with a linear map of patches alone.
+
+        Args:
+            components: of the patches, ``(C, D)``; see ``principal_components``.
+            bias: ``(C,)``.
+        """
+        with torch.no_grad():
+            self.latent.weight.zero_()
+            _bias(self.latent).zero_()
+            start = 0
+            for shortcut in map(_convolution, self.linear):
+                size = shortcut.weight[0].numel()
+                part = components[:, start : start + size]
+                shortcut.weight.copy_(part.view_as(shortcut.weight))
+                _bias(shortcut).copy_(bias / len(self.linear))
+                start += size
 
     def fold(self) -> None:
         """Put the scales into the convolutions: the same results with less work."""
-        with torch.no_grad():
-            for number, branch in enumerate(self.branches):
-                _convolutions(branch)[0].weight /= getattr(self, f"scale{number}")
-            self.latent.weight *= _LATENT_SCALE
-            _bias(self.latent).mul_(_LATENT_SCALE)
+        self._scale_by(lambda scale: 1 / scale)
         self.folded = True
 
     def unfold(self) -> None:
         """Undo ``fold``, with the scales as they are now."""
+        self._scale_by(lambda scale: scale)
+        self.folded = False
+
+    def _scale_by(self, factor: Callable[[Tensor], Tensor]) -> None:
         with torch.no_grad():
             for number, branch in enumerate(self.branches):
-                _convolutions(branch)[0].weight *= getattr(self, f"scale{number}")
-            self.latent.weight /= _LATENT_SCALE
-            _bias(self.latent).div_(_LATENT_SCALE)
-        self.folded = False
+                readers = [_convolutions(branch)[0], *map(_convolution, self.linear[number:][:1])]
+                for reader in readers:
+                    reader.weight.mul_(factor(getattr(self, f"scale{number}")))
 
 
 class _Block(nn.Module):
@@ -112,7 +136,7 @@ class _Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Blocks on the latent's grid, then steps up to the boundary's.
+    """Blocks on the latent's grid, then steps up to the boundary's, beside a linear shortcut.
 
     Args:
         shapes: of the boundary's tensors, ``(1, C, H, W)``.
@@ -134,10 +158,11 @@ class Decoder(nn.Module):
             nn.Conv2d(channels, _DECODER_WIDTH, 3, padding=1),
             *(_Block(_DECODER_WIDTH) for _ in range(blocks)),
         )
-        self.branches = nn.ModuleList()
+        self.branches, self.linear = nn.ModuleList(), nn.ModuleList()
         for number, (_, outputs, height, _) in enumerate(shapes):
+            doublings = round(log2(height / grid[0]))
             inputs, layers = _DECODER_WIDTH, list[nn.Module]()
-            for step in range(round(log2(height / grid[0]))):
+            for step in range(doublings):
                 fine = max(32, _FINE_WIDTH >> step)
                 layers += [
                     nn.ReLU(),
@@ -148,6 +173,10 @@ class Decoder(nn.Module):
                 inputs = fine
             layers += [nn.ReLU(), nn.Conv2d(inputs, outputs, 1)]
             self.branches.append(nn.Sequential(*layers))
+            side = 2**doublings
+            self.linear.append(
+                nn.Sequential(nn.Conv2d(channels, outputs * side**2, 1), nn.PixelShuffle(side))
+            )
             self.register_buffer(f"scale{number}", torch.ones(1, outputs, 1, 1))
             self.register_buffer(f"offset{number}", torch.zeros(1, outputs, 1, 1))
             # Whether the boundary holds no negative values, as after a ReLU: 0 or -inf.
@@ -155,10 +184,10 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
         """The boundary's tensors, restored, from a quantised latent ``(B, C, h, w)``."""
-        trunk = self.trunk(latent if self.folded else latent / _LATENT_SCALE)
+        trunk = self.trunk(latent)
         restored = []
-        for number, branch in enumerate(self.branches):
-            tensor = branch(trunk)
+        for number, (branch, shortcut) in enumerate(zip(self.branches, self.linear, strict=True)):
+            tensor = branch(trunk) + shortcut(latent)
             if not self.folded:
                 tensor = tensor * getattr(self, f"scale{number}") + getattr(self, f"offset{number}")
             if getattr(self, f"least{number}") == 0:
@@ -166,27 +195,88 @@ class Decoder(nn.Module):
             restored.append(tensor)
         return tuple(restored)
 
+    def start_linear(self, components: Tensor) -> None:
+        """Begin with the sums of the components alone; see ``Encoder.start_linear``."""
+        with torch.no_grad():
+            start = 0
+            for branch, shortcut in zip(self.branches, self.linear, strict=True):
+                last, linear = _convolutions(branch)[-1], _convolutions(shortcut)[0]
+                last.weight.zero_()
+                _bias(last).zero_()
+                part = components[:, start : start + linear.out_channels]
+                linear.weight.copy_(part.t()[:, :, None, None])
+                _bias(linear).zero_()
+                start += linear.out_channels
+
     def fold(self) -> None:
         """Put scales and offsets into the convolutions: the same results with less work."""
         with torch.no_grad():
-            _convolutions(self.trunk)[0].weight /= _LATENT_SCALE
             for number, branch in enumerate(self.branches):
-                last = _convolutions(branch)[-1]
-                scale, offset = getattr(self, f"scale{number}"), getattr(self, f"offset{number}")
-                last.weight *= scale.view(-1, 1, 1, 1)
-                _bias(last).mul_(scale.flatten()).add_(offset.flatten())
+                scale, offset = self._of(number)
+                for last, each in self._last(number, scale):
+                    last.weight *= each[:, None, None, None]
+                    _bias(last).mul_(each)
+                _bias(_convolutions(branch)[-1]).add_(offset)
         self.folded = True
 
     def unfold(self) -> None:
         """Undo ``fold``, with the scales and offsets as they are now."""
         with torch.no_grad():
-            _convolutions(self.trunk)[0].weight *= _LATENT_SCALE
             for number, branch in enumerate(self.branches):
-                last = _convolutions(branch)[-1]
-                scale, offset = getattr(self, f"scale{number}"), getattr(self, f"offset{number}")
-                last.weight /= scale.view(-1, 1, 1, 1)
-                _bias(last).sub_(offset.flatten()).div_(scale.flatten())
+                scale, offset = self._of(number)
+                _bias(_convolutions(branch)[-1]).sub_(offset)
+                for last, each in self._last(number, scale):
+                    last.weight /= each[:, None, None, None]
+                    _bias(last).div_(each)
         self.folded = False
+
+    def _of(self, number: int) -> tuple[Tensor, Tensor]:
+        scale, offset = getattr(self, f"scale{number}"), getattr(self, f"offset{number}")
+        return scale.flatten(), offset.flatten()
+
+    def _last(self, number: int, scale: Tensor) -> list[tuple[nn.Conv2d, Tensor]]:
+        """The convolutions that a tensor comes from, with a scale for each of their outputs."""
+        linear = _convolutions(self.linear[number])[0]
+        spread = scale.repeat_interleave(linear.out_channels // len(scale))
+        return [(_convolutions(self.branches[number])[-1], scale), (linear, spread)]
+
+
+def principal_components(
+    tensors: Sequence[Tensor], grid: tuple[int, int], channels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The directions in which patches of a boundary vary most.
+
+    Quantising them loses least for the bits that they take, among linear maps (the Karhunen-Loeve
+    transform), and the first of them say most, as nested channels should.
+
+    Args:
+        tensors: of the boundary on some frames, ``(B, C, H, W)``, normalised per channel.
+        grid: height and width of the latent: a patch is what lies in one of its cells.
+        channels: how many directions.
+
+    Returns:
+        The directions, ``(channels, D)``, their biases ``(channels,)``, which take the mean out,
+        and the standard deviations along them, ``(channels,)``. If there are fewer directions than
+        ``channels``, the last are 0.
+    """
+    patches = []
+    for tensor in tensors:
+        side = tensor.shape[2] // grid[0]
+        unfolded = functional.unfold(tensor.float(), side, stride=side)
+        patches.append(unfolded.transpose(1, 2).flatten(0, 1))
+    rows = torch.cat(patches, 1)
+    mean = rows.mean(0)
+    centred = (rows - mean).double()
+    values, vectors = torch.linalg.eigh(centred.t() @ centred / len(rows))
+    count = min(channels, rows.shape[1])
+    components, spreads = rows.new_zeros(channels, rows.shape[1]), rows.new_zeros(channels)
+    components[:count] = vectors.flip(1)[:, :count].t().float()
+    spreads[:count] = values.flip(0)[:count].clamp_min(0).sqrt().float()
+    return components, -(components @ mean), spreads
+
+
+def _convolution(module: nn.Module) -> nn.Conv2d:
+    return _convolutions(module)[0]
 
 
 def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
@@ -261,9 +351,11 @@ def make_encoder(
     """
     example = [torch.zeros(shape) for shape in shapes]
     most = MOST_SHARE * head_flops
+    values = sum(prod(shape) for shape in shapes)
+    linear = 2 * values * channels <= _MOST_LINEAR * most
     needed = 0
     for width, kernel in product(_WIDTHS, (3, 2)):
-        encoder = Encoder(shapes, channels, grid, width, kernel)
+        encoder = Encoder(shapes, channels, grid, width, kernel, linear)
         needed = flops_of(encoder, example)
         if needed <= most:
             return encoder

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MOST_SYMBOL = 127
-"""Symbols are from minus this to this."""
+from dapdee_ros.codecs.bottleneck.file import LARGEST_SYMBOL
 
-LEAST_POINTS, MOST_POINTS = 5, 32
+LEAST_POINTS = 5
 """Of one bottleneck."""
 
-_FINEST, _COARSEST = 1.0, 5.0
+_FINEST, _COARSEST = 1.5, 6.0
+"""Steps, in units of the boundary's standard deviation at the start."""
 
 
 class Point(NamedTuple):
@@ -36,7 +36,7 @@ def usual_points(channels: int, count: int = 6) -> tuple[Point, ...]:
     to code them, and gives the first channels the most important contents.
 
     >>> usual_points(32)[0], usual_points(32)[-1], len(usual_points(32))
-    (Point(channels=8, step=5.0), Point(channels=32, step=1.0), 6)
+    (Point(channels=8, step=6.0), Point(channels=32, step=1.5), 6)
     """
     ratio = (_FINEST / _COARSEST) ** (1 / max(1, count - 1))
     found = []
@@ -67,7 +67,7 @@ def quantised(latent: Tensor, channels: Tensor, step: Tensor) -> Tensor:
         step: the quantiser's for each frame, ``(B,)``.
     """
     step = step.view(-1, 1, 1, 1)
-    symbols = (latent / step).round().clamp(-MOST_SYMBOL, MOST_SYMBOL)
+    symbols = (latent / step).round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
     passed = latent + (symbols * step - latent).detach()
     return passed * sent(latent, channels)
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-TOTAL = 1 << 16
-"""What the frequencies of a channel add up to."""
+from dapdee_ros.codecs.bottleneck.file import LARGEST_SYMBOL
+from dapdee_ros.codecs.bottleneck.range_coder import TOTAL
 
 _PARTS = 3
 _LEAST_SHARE = 1e-7
@@ -36,6 +36,14 @@ class LearnedPrior(nn.Module):
         self.shares = nn.Parameter(torch.zeros(channels, _PARTS))
         self.means = nn.Parameter(torch.linspace(-1.0, 1.0, _PARTS).repeat(channels, 1))
         self.widths = nn.Parameter(torch.linspace(0.0, 1.5, _PARTS).repeat(channels, 1))
+
+    def start(self, spreads: Tensor) -> None:
+        """Begin with densities of these standard deviations, ``(channels,)``, around 0."""
+        # Of a logistic density the deviation is pi / sqrt(3) of its scale.
+        scales = spreads.clamp_min(0.05)[:, None] * torch.tensor([0.2, 0.5, 1.0])
+        with torch.no_grad():
+            self.widths.copy_(torch.log(torch.expm1(scales)))
+            self.means.zero_()
 
     def bits(self, latent: Tensor, step: Tensor) -> Tensor:
         """Bits that each value takes.
@@ -80,7 +88,10 @@ def counted_prior(symbols: NDArray[np.integer]) -> list[int]:
         ``TOTAL``.
     """
     flat = np.asarray(symbols, np.int64).ravel()
-    lowest, highest = max(-127, int(flat.min()) - 1), min(127, int(flat.max()) + 1)
+    lowest, highest = (
+        max(-LARGEST_SYMBOL, int(flat.min()) - 1),
+        min(LARGEST_SYMBOL, int(flat.max()) + 1),
+    )
     counts = np.bincount(flat - lowest, minlength=highest - lowest + 1).astype(np.float64)
     smooth = counts + _UNSEEN
     exact = smooth / smooth.sum() * (TOTAL - len(smooth))

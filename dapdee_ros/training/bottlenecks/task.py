@@ -19,9 +19,9 @@ STEPS_PER_EPOCH = 50
 
 BOTTLENECK_RECIPE = Recipe(
     epochs=60,
-    batch_size=16,
+    batch_size=8,
     optimiser="adamw",
-    learning_rate=2e-3,
+    learning_rate=1.5e-3,
     weight_decay=0.0,
     label_smoothing=0.0,
     average_decay=0.99,

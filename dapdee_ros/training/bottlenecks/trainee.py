@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dapdee_ros.codecs.bottleneck.file import BottleneckError
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.training.bottlenecks.coding import (
-    BottleneckError,
     Decoder,
     latent_grid,
     make_encoder,
+    principal_components,
 )
 from dapdee_ros.training.bottlenecks.distillation import feature_error, output_error, variances
 from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork, deeper_tensors, exits_behind
@@ -23,7 +24,9 @@ from dapdee_ros.training.bottlenecks.points import Point, quantised, rate_weight
 from dapdee_ros.training.bottlenecks.prior import LearnedPrior
 
 _DEEPER = 4
-_BOUNDARY_WEIGHT, _DEEPER_WEIGHT, _OUTPUT_WEIGHT = 0.5, 1.0, 1.0
+_BOUNDARY_WEIGHT, _DEEPER_WEIGHT, _OUTPUT_WEIGHT = 0.05, 0.5, 1.0
+"""Most of what a boundary holds does not matter for the outputs: it would only take bytes."""
+
 MEASURED_FRAMES = 64
 """Frames that the boundary's means and deviations are measured on."""
 
@@ -74,7 +77,7 @@ class Trainee(nn.Module):
         grid = latent_grid(shapes, network.card.input_size)
         head = head_of(dag, self.exits[-1], boundary)
         head_flops = sum(dag.by_name[name].flops for name in head)
-        self.latent_shape = (1, design.channels, *grid)
+        self.latent_shape = (1, design.channels, grid[0], grid[1])
         self.encoder = make_encoder(shapes, design.channels, grid, head_flops)
         self.decoder = Decoder(shapes, design.channels, grid)
         self.prior = LearnedPrior(design.channels)
@@ -96,7 +99,10 @@ class Trainee(nn.Module):
         self.register_buffer("weights", torch.tensor(rate_weights(design.points)))
 
     def measure(self, images: Tensor) -> None:
-        """Learn from some frames, uint8 ``(B, H, W, 3)``, how the boundary's channels lie."""
+        """Learn from some frames, uint8 ``(B, H, W, 3)``, how the boundary's values lie.
+
+        Scales and offsets of its channels, and the principal components to begin with.
+        """
         with torch.inference_mode():
             tensors = self._frozen.teacher(images)
         count = len(self.design.boundary)
@@ -109,6 +115,17 @@ class Trainee(nn.Module):
             getattr(self.decoder, f"offset{number}").copy_(mean)
             if float(tensor.min()) >= 0:
                 getattr(self.decoder, f"least{number}").zero_()
+        normalised = [
+            tensor / getattr(self.encoder, f"scale{number}")
+            for number, tensor in enumerate(tensors[:count])
+        ]
+        components, bias, spreads = principal_components(
+            normalised, self.latent_shape[2:4], self.latent_shape[1]
+        )
+        if len(self.encoder.linear):
+            self.encoder.start_linear(components, bias)
+            self.decoder.start_linear(components)
+            self.prior.start(spreads)
         deeper = tensors[count : count + self._frozen.deeper]
         if deeper:
             self.deeper_variance.copy_(variances(deeper))

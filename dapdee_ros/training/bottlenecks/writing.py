@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,23 +13,28 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
+from dapdee_ros.codecs.bottleneck.file import (
+    FORMAT,
+    KEY,
+    LATENT_IN,
+    LATENT_OUT,
+    RESTORED,
+    Bottleneck,
+    BottleneckError,
+    parsed,
+    read_bottleneck,
+)
 from dapdee_ros.engines.onnx_export import OPSET
 from dapdee_ros.engines.onnx_weights import narrow
+from dapdee_ros.exits.bottlenecks import of_model
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.files import whole_file
 from dapdee_ros.training.bottlenecks.calibration import Prior
-from dapdee_ros.training.bottlenecks.coding import BottleneckError, Decoder, Encoder
+from dapdee_ros.training.bottlenecks.coding import Decoder, Encoder
 from dapdee_ros.training.bottlenecks.points import Point
 from dapdee_ros.training.bottlenecks.trainee import Trainee
-
-FOLDER = "bottlenecks"
-SUFFIX = ".onnx"
-KEY = "dapdee_bottleneck"
-FORMAT = 1
-LATENT_IN, LATENT_OUT, RESTORED = "latent_in", "latent_out", "restored."
 
 _TOLERANCE = 1e-3
 """Of what ONNX Runtime and torch compute from the same numbers, relative to the largest."""
@@ -79,8 +83,8 @@ def write_bottleneck(
     trained: Sequence[Trained],
     losses: Mapping[str, Any],
     provenance: Mapping[str, Any],
-) -> None:
-    """Write a settled bottleneck and check what was written against it.
+) -> Bottleneck:
+    """Write a settled bottleneck, checked against what was trained, and as its readers do.
 
     Args:
         path: its name is the bottleneck's.
@@ -89,6 +93,9 @@ def write_bottleneck(
         trained: its points, the one of the fewest bytes first.
         losses: what calibration measured, JSON values.
         provenance: JSON values.
+
+    Returns:
+        What the file says.
 
     Raises:
         BottleneckError: if what ONNX Runtime computes from the file is something else.
@@ -113,8 +120,11 @@ def write_bottleneck(
     content = model.SerializeToString(deterministic=True)
     onnx.checker.check_model(content)
     _compare(content, trainee, [card.dag.by_name[name].shape for name in boundary])
+    bottleneck = parsed(content, path)
+    of_model(bottleneck, card.model_id, card.dag)
     with whole_file(path) as draft:
         draft.write_bytes(content)
+    return bottleneck
 
 
 def _exported(trainee: Trainee, shapes: Sequence[tuple[int, ...]]) -> onnx.ModelProto:
@@ -166,7 +176,7 @@ def _compare(content: bytes, trainee: Trainee, shapes: Sequence[tuple[int, ...]]
             )
 
 
-def start_from(path: Path, trainee: Trainee) -> dict[str, Any]:
+def start_from(path: Path, trainee: Trainee) -> Bottleneck:
     """Give a trainee, measured on its frames, the weights of a file that was written before.
 
     Args:
@@ -179,14 +189,8 @@ def start_from(path: Path, trainee: Trainee) -> dict[str, Any]:
     Raises:
         BottleneckError: if it is no bottleneck, or another network.
     """
-    try:
-        model = onnx.load_model(path)
-    except (OSError, DecodeError) as error:
-        raise BottleneckError(f"{path} cannot be read as an ONNX file: {error}") from error
-    texts = {entry.key: entry.value for entry in model.metadata_props}
-    if KEY not in texts:
-        raise BottleneckError(f"{path} is an ONNX file, but no bottleneck: it lacks {KEY}")
-    about: dict[str, Any] = json.loads(texts[KEY])
+    about = read_bottleneck(path)
+    model = onnx.load_model(path)
     stored = {
         t.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(t), np.float32))
         for t in model.graph.initializer
@@ -200,8 +204,8 @@ def start_from(path: Path, trainee: Trainee) -> dict[str, Any]:
     ]
     if differing:
         raise BottleneckError(
-            f"{path} cannot be started from: it is of boundary {about.get('boundary')} with a "
-            f"latent of {about.get('latent_shape')}, here they are "
+            f"{path} cannot be started from: it is of boundary {list(about.boundary)} with a "
+            f"latent of {list(about.latent_shape)}, here they are "
             f"{list(trainee.design.boundary)} and {list(trainee.latent_shape)}; {differing[0]} "
             "does not fit"
         )
@@ -211,8 +215,3 @@ def start_from(path: Path, trainee: Trainee) -> dict[str, Any]:
     trainee.encoder.unfold()
     trainee.decoder.unfold()
     return about
-
-
-def is_name(text: str) -> bool:
-    """Whether a bottleneck may be called so."""
-    return re.fullmatch(r"[a-z][a-z0-9_-]{0,27}", text) is not None
