@@ -73,6 +73,10 @@ def _switch(name: str, default: str, description: str) -> Argument:
     )
 
 
+DEFAULT_MODEL = "roadscenes-det"
+DEFAULT_SOURCE = "roadscenes"
+"""Frames that suit the default model."""
+
 MODEL = Argument("model", "Model: an installed one's name, or a folder; the same everywhere.")
 ENGINE = Argument(
     "engine",

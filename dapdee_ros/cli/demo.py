@@ -25,14 +25,14 @@ from dapdee_ros.cli.roles import (
     with_link,
 )
 from dapdee_ros.errors import CommandError
-from dapdee_ros.process_table import CAR_ARGUMENTS, car_side
+from dapdee_ros.process_table import CAR_ARGUMENTS, DEFAULT_MODEL, car_side
 from dapdee_ros.processes import Processes, start_all
 
 SUMMARY = "run camera, head, link, edge and viewer together on this machine"
 
 ARGUMENTS = tuple(a for a in CAR_ARGUMENTS if a.name not in ("edge", "viewer"))
 DEFAULTS = {
-    "model": "roadsigns",
+    "model": DEFAULT_MODEL,
     "rate_hz": "10",
     "deadline_s": "0.3",
     "link": "drive",

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.cli import scenario_options
 from dapdee_ros.errors import CommandError
+from dapdee_ros.process_table import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bag", type=Path, metavar="BAG", help="rosbag2 folder, or its .mcap or .db3 file")
     add("--topic", help="image topic (default: the only one)")
-    add("--model", default="roadsigns", help="model folder or name (default roadsigns)")
+    add("--model", default=DEFAULT_MODEL, help=f"model folder or name (default {DEFAULT_MODEL})")
     add("--link", help="4g, 8.5mbit, drive, steps:..., a trace, or bag; without it: list topics")
     add("--rtt-s", type=float, help="round trip of an empty message (default: the bag's, or 0.02)")
     add(

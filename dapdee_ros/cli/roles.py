@@ -19,12 +19,11 @@ from dapdee_ros.errors import CommandError
 from dapdee_ros.files import make_folder, own_files
 from dapdee_ros.planning.errors import PlanningError
 from dapdee_ros.planning.pinned import parse_pinned
-from dapdee_ros.process_table import Argument, ArgumentError, link_environment
+from dapdee_ros.process_table import DEFAULT_MODEL, Argument, ArgumentError, link_environment
 from dapdee_ros.processes import Processes
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 from dapdee_ros.sealing.key_file import KeyFileError, id_text, load_ring
 
-DEFAULT_MODEL = "roadsigns"
 WATCH_PERIOD_S = 0.05
 """Seconds between checks for dead processes."""
 

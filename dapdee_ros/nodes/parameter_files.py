@@ -26,6 +26,7 @@ from dapdee_ros.nodes.process_settings import (
     ServedCars,
     ViewerSettings,
 )
+from dapdee_ros.process_table import DEFAULT_MODEL
 
 _OVERRIDE = "Launch arguments override these values."
 
@@ -109,7 +110,7 @@ FILES = (
     ParameterFile(
         "viewer",
         "The live view.",
-        (Section("viewer", (ViewerSettings,), {"model": "roadsigns"}),),
+        (Section("viewer", (ViewerSettings,), {"model": DEFAULT_MODEL}),),
     ),
 )
 

@@ -9,6 +9,7 @@ from dapdee_ros.core.settings import setting, setting_like
 from dapdee_ros.datasets.frame_sources import SOURCES
 from dapdee_ros.engines.engine import ENGINES, PROVIDERS
 from dapdee_ros.engines.slow_engine import MOST_SLOWDOWN
+from dapdee_ros.process_table import DEFAULT_MODEL, DEFAULT_SOURCE
 from dapdee_ros.tasks.detection import SCORE
 
 USUAL_RATE_HZ = 10.0
@@ -20,7 +21,7 @@ class ModelSettings:
     """Settings of the processes that compute: head and edge."""
 
     model: str = setting(
-        "roadsigns",
+        DEFAULT_MODEL,
         "Model to run: an installed one's name, or the path of a model folder. Car and edge need "
         "the same one.",
         on_configure=True,
@@ -129,7 +130,7 @@ class ManagerNodeSettings:
     """Settings of the partition manager, in addition to ``PlanningSettings``."""
 
     model: str = setting(
-        "roadsigns",
+        DEFAULT_MODEL,
         "Model to plan for: a name, or a model folder's path.",
         note="a name, or a model folder; the same for head, manager and edge",
     )
@@ -166,10 +167,10 @@ class CameraSettings:
     """Settings of the camera."""
 
     source: str = setting(
-        "roadsigns",
+        DEFAULT_SOURCE,
         "Where frames come from; with none, another driver publishes image_raw.",
         choices=(*SOURCES, "none"),
-        note="roadsigns, roadscenes, device, video, images, yolo, coco (labelled images), none",
+        note="roadscenes, roadsigns, device, video, images, yolo, coco (labelled images), none",
     )
     rate_hz: float = setting(
         USUAL_RATE_HZ,
@@ -330,7 +331,7 @@ class RunRecorderSettings:
     """Settings of the run recorder."""
 
     path: str = setting("runs/run.json", "File to write the log to.")
-    model: str = setting("roadsigns", "Model of the run, for its class names.")
+    model: str = setting(DEFAULT_MODEL, "Model of the run, for its class names.")
     settings: str = setting("{}", "The run's settings, as a JSON object, to store in the log.")
     seconds: float = setting(
         0.0,

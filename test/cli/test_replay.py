@@ -39,7 +39,15 @@ def replay(tmp_path: Path, profiles: dict[str, str], capsys: pytest.CaptureFixtu
     def run(bag: Path, *arguments: str) -> tuple[int, str, str]:
         status = main(
             [
-                *("replay", str(bag), "--out", str(tmp_path / "out"), *arguments),
+                *(
+                    "replay",
+                    str(bag),
+                    "--model",
+                    "roadsigns",
+                    "--out",
+                    str(tmp_path / "out"),
+                    *arguments,
+                ),
                 *("--car-profile", profiles["car"], "--edge-profile", profiles["edge"]),
             ]
         )

@@ -19,6 +19,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 ROOT = Path(__file__).resolve().parents[2]
+# The small classifier and its frames, unless a test says otherwise: it starts and runs fastest.
+_SMALL_MODEL = {"model": "roadsigns"}
+USUAL_PARAMETERS: dict[str, dict[str, Any]] = {
+    "camera": {"source": "roadsigns"},
+    **dict.fromkeys(("head", "edge", "manager", "run_recorder", "viewer"), _SMALL_MODEL),
+}
 HIGHEST_DOMAIN = 101  # domains above it would use ports that Linux gives to other connections
 
 
@@ -193,12 +199,12 @@ class RosWorld:
 
         Args:
             executable: its name.
-            parameters: node parameters by name.
+            parameters: node parameters by name, beside or instead of ``USUAL_PARAMETERS``.
             arguments: further arguments after ``--ros-args`` (``-r``, ``name:=other``, ...).
             env: further environment variables.
         """
         command = [sys.executable, str(ROOT / "scripts" / executable), "--ros-args"]
-        for name, value in (parameters or {}).items():
+        for name, value in {**USUAL_PARAMETERS.get(executable, {}), **(parameters or {})}.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             if isinstance(value, str):
                 text = "'" + value.replace("'", "''") + "'"
