@@ -82,7 +82,8 @@ def _start(world: RosWorld, folder: Any) -> Started:
         if executable == "run_recorder":
             settings["path"] = str(folder / "run.json")
         # Each in a namespace of its own: several of them hold nodes of the same name.
-        programs[executable] = world.start(executable, settings, "-r", f"__ns:=/of_{executable}")
+        space = f"__ns:=/of_{executable}"
+        programs[executable] = world.start(executable, settings, "-r", space, usual=False)
     asking = world.node("asking")
     result = Started(programs, {}, {})
     for executable, names in NODES.items():

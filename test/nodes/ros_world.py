@@ -194,6 +194,7 @@ class RosWorld:
         parameters: Mapping[str, Any] | None = None,
         *arguments: str,
         env: Mapping[str, str] | None = None,
+        usual: bool = True,
     ) -> Program:
         """Start one of ``scripts/``.
 
@@ -202,9 +203,11 @@ class RosWorld:
             parameters: node parameters by name, beside or instead of ``USUAL_PARAMETERS``.
             arguments: further arguments after ``--ros-args`` (``-r``, ``name:=other``, ...).
             env: further environment variables.
+            usual: False leaves ``USUAL_PARAMETERS`` out: all others are as the node has them.
         """
+        given = {**(USUAL_PARAMETERS.get(executable, {}) if usual else {}), **(parameters or {})}
         command = [sys.executable, str(ROOT / "scripts" / executable), "--ros-args"]
-        for name, value in {**USUAL_PARAMETERS.get(executable, {}), **(parameters or {})}.items():
+        for name, value in given.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             if isinstance(value, str):
                 text = "'" + value.replace("'", "''") + "'"
