@@ -80,7 +80,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     number("held_out_frames", "most frames to count symbols on, and as many to measure on")
     add("--whole-frames", action="store_true", help="train on whole frames, not on parts: slower")
     add("--topic", help="of bag:FILE: the image topic (default: the only one)")
-    add("--start-from", type=Path, metavar="FILE", help="start with the weights of a bottleneck")
+    add(
+        "--start-from",
+        type=Path,
+        metavar="FILE",
+        help="start with the weights and the points of this bottleneck, at its boundary; --steps 0 "
+        "only measures it again",
+    )
     add("--seed", type=int, default=0, help="of weights and draws (default 0)")
     add("--threads", type=int, help="CPU threads (default: torch's choice)")
     add("--no-bf16", action="store_true", help="compute in float32 throughout")
@@ -133,8 +139,9 @@ def _check(args: argparse.Namespace) -> None:
 
     for name in (*_USUAL, "threads", "sent_bytes"):
         value = getattr(args, name)
-        if value is not None and value < 1:
-            raise CommandError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        least = 0 if name == "steps" and args.start_from is not None else 1
+        if value is not None and value < least:
+            raise CommandError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
     if not LEAST_POINTS <= args.points <= MOST_POINTS:
         raise CommandError(
             f"--points must be from {LEAST_POINTS} to {MOST_POINTS}, got {args.points}"
@@ -155,13 +162,16 @@ def _check(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace, folder: Path) -> int:
     from dapdee_ros.cli.bottleneck_data import open_frames
     from dapdee_ros.cli.bottleneck_training import Order, train_bottleneck
-    from dapdee_ros.codecs.bottleneck.file import FOLDER
+    from dapdee_ros.codecs.bottleneck.file import FOLDER, read_bottleneck
     from dapdee_ros.exits.card import read_card
     from dapdee_ros.files import require_folder
     from dapdee_ros.training.bottlenecks.frozen import exits_behind
 
     card = read_card(folder)
-    if args.at == "auto":
+    started = None if args.start_from is None else read_bottleneck(args.start_from)
+    if started is not None and args.at == "auto":
+        boundaries = [(started.name, started.boundary)]
+    elif args.at == "auto":
         boundaries = _proposals(args, card)
         if args.propose:
             return 0
@@ -181,7 +191,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         order.check(args.restart)
     data = open_frames(args.data, card, args.frames, args.held_out_frames, args.topic)
     for order in orders:
-        if not train_bottleneck(args, folder, data, order):
+        if not train_bottleneck(args, folder, data, order, started):
             return 130
     return 0
 

@@ -234,7 +234,9 @@ def _folder(root: Path, card: ModelCard, frames: int, held_out: int) -> Bottlene
             )
         return network_input(image, card.input_spec)[0]
 
-    return _divided(Stack(len(files), frame), card, frames, held_out, f"images of {root.name}/")
+    return _divided(
+        Stack(len(files), frame), card, frames, held_out, f"images of {root.resolve().name}"
+    )
 
 
 def _bag(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dapdee_ros.cli.bottleneck_data import BottleneckData
+    from dapdee_ros.codecs.bottleneck.file import Bottleneck
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.tasks.task import Task
     from dapdee_ros.training.bottlenecks.calibration import MeasuredPoint
@@ -85,9 +86,20 @@ class Order:
 
 
 def train_bottleneck(
-    args: argparse.Namespace, folder: Path, data: BottleneckData, order: Order
+    args: argparse.Namespace,
+    folder: Path,
+    data: BottleneckData,
+    order: Order,
+    started: Bottleneck | None = None,
 ) -> bool:
     """Train one bottleneck to its end and write it.
+
+    Args:
+        args: the command's options.
+        folder: the model's.
+        data: frames.
+        order: what to train.
+        started: whose weights and points to start with.
 
     Returns:
         False if it was stopped before that; its checkpoint is there.
@@ -102,7 +114,7 @@ def train_bottleneck(
     from dapdee_ros.tasks.task import task_of
     from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork
     from dapdee_ros.training.bottlenecks.judging import own_answers
-    from dapdee_ros.training.bottlenecks.points import usual_points
+    from dapdee_ros.training.bottlenecks.points import Point, usual_points
     from dapdee_ros.training.bottlenecks.task import BottleneckTraining, usual_crop
     from dapdee_ros.training.bottlenecks.trainee import Design, Trainee
     from dapdee_ros.training.bottlenecks.writing import start_from
@@ -112,20 +124,24 @@ def train_bottleneck(
     recipe = _recipe(args)
     card, traced = load_traced(folder)
     torch.manual_seed(recipe.seed)
-    points = usual_points(args.channels, args.points)
+    channels, points = args.channels, usual_points(args.channels, args.points)
+    if started is not None:
+        channels = started.latent_shape[1]
+        points = tuple(Point(point.channels, point.step) for point in started.points)
     network = FrozenNetwork(card, traced)
-    trainee = Trainee(network, Design(order.boundary, points, args.channels, args.rate_weight))
+    trainee = Trainee(network, Design(order.boundary, points, channels, args.rate_weight))
     dense = card.task["name"] != "classification"
     crop = None if args.whole_frames else usual_crop(trainee, card.input_size, dense)
     task = BottleneckTraining(trainee, data.training, recipe, crop)
     trainee.measure(task.first_frames())
     began: dict[str, Any] = {}
-    if args.start_from is not None:
-        about = start_from(args.start_from, trainee)
+    if started is not None:
+        start_from(started, trainee)
+        trainee.measure_prior(task.first_frames())
         began["started_from"] = {
-            "name": about.name,
-            "model_id": about.model_id,
-            "provenance": dict(about.provenance),
+            "name": started.name,
+            "model_id": started.model_id,
+            "provenance": dict(started.provenance),
         }
     identity = {
         "model_id": card.model_id,
@@ -135,7 +151,7 @@ def train_bottleneck(
         "points": [list(point) for point in points],
         "rate_weight": args.rate_weight,
         "crop": None if crop is None else list(crop),
-        "start_from": None if args.start_from is None else args.start_from.name,
+        "start_from": None if started is None else started.id,
     }
     training = Training(trainee, task, recipe, order.checkpoints, identity)
     if training.step:
@@ -150,7 +166,7 @@ def train_bottleneck(
         return False
     _finish(training, card, data, order, judge, truths, began)
     (order.checkpoints / CHECKPOINT_FILE).unlink(missing_ok=True)
-    if not any(order.checkpoints.iterdir()):
+    if order.checkpoints.exists() and not any(order.checkpoints.iterdir()):
         order.checkpoints.rmdir()
     return True
 

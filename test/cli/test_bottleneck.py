@@ -114,7 +114,8 @@ def test_images_without_labels_and_recordings_do(
     (folder / "more").mkdir()
     shutil.move(folder / "3.png", folder / "more")
     assert main(options(tmp_path / "out", data=f"folder:{folder}")) == 0
-    assert "judged by the network's own answers" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "measured on 2 of 24 images of drive, judged by the network's own answers" in said
     quality = about(tmp_path / "out" / "stage2.onnx")["losses"]["quality"]
     assert quality["stage2@1"]["5"][0] == 1.0, "the deepest exit agrees with itself"
     make_drive(tmp_path / "bag", frames=12)
@@ -123,6 +124,13 @@ def test_images_without_labels_and_recordings_do(
     assert about(tmp_path / "out" / "recorded.onnx")["provenance"]["started_from"]["name"] == (
         "stage2"
     )
+    # At the boundary of the file, and with its points, without training.
+    again = ["--name", "again", "--start-from", str(tmp_path / "out" / "stage2.onnx")]
+    data, out = f"folder:{folder}", tmp_path / "out"
+    assert main(options(out, *again, "--steps", "0", data=data, at="auto")) == 0
+    first, second = about(out / "stage2.onnx"), about(out / "again.onnx")
+    assert first["points"] == second["points"] and first["boundary"] == second["boundary"]
+    assert first["losses"]["quality"]["stage2@5"] == second["losses"]["quality"]["again@5"]
 
 
 def slow_car(folder: Path) -> list[str]:
@@ -166,6 +174,8 @@ def test_proposals_are_ranked_by_what_they_save(
         (["--data", "yolo:/nowhere"], "/nowhere"),
         (["--data", "video:x"], "data 'video:x': expected folder:DIR"),
         (["--start-from", "/nowhere.onnx"], "/nowhere.onnx cannot be read"),
+        (["--start-from", str(find_model("roadsigns") / "model.onnx")], "is no bottleneck"),
+        (["--steps", "0"], "--steps must be at least 1"),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -185,7 +195,7 @@ def test_folders_with_nothing_or_too_little_in_them_are_refused(
     for data, reason in (
         (empty, "no images in"),
         (tmp_path / "none", "is not a folder"),
-        (images(tmp_path / "few", 5), "5 images of few/: at least 10 are needed"),
+        (images(tmp_path / "few", 5), "5 images of few: at least 10 are needed"),
     ):
         assert main(options(tmp_path / "out", data=f"folder:{data}")) == 2
         assert reason in capsys.readouterr().err

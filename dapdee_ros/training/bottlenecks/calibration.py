@@ -120,7 +120,8 @@ def measure_points(
             for channel, table in enumerate(prior):
                 bits += coded_bits(table, symbols[:, channel]).sum((1, 2))
                 symbols[:, channel] = clipped(table, symbols[:, channel])
-            words = np.ceil(bits / (8 * WORD_BYTES))
+            # The state holds the last bits that make no whole word.
+            words = np.floor(bits / (8 * WORD_BYTES))
             sizes[place] += (ID_BYTES + STATE_BYTES + WORD_BYTES * words).tolist()
             got = torch.zeros_like(latent)
             got[:, : point.channels] = torch.from_numpy(symbols).float() * point.step

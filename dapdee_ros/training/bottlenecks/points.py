@@ -13,7 +13,7 @@ from dapdee_ros.codecs.bottleneck.file import LARGEST_SYMBOL
 LEAST_POINTS = 5
 """Of one bottleneck."""
 
-_FINEST, _COARSEST = 1.5, 6.0
+_FINEST, _COARSEST = 2.0, 7.0
 """Steps, in units of the boundary's standard deviation at the start."""
 
 
@@ -36,12 +36,12 @@ def usual_points(channels: int, count: int = 6) -> tuple[Point, ...]:
     to code them, and gives the first channels the most important contents.
 
     >>> usual_points(32)[0], usual_points(32)[-1], len(usual_points(32))
-    (Point(channels=8, step=6.0), Point(channels=32, step=1.5), 6)
+    (Point(channels=16, step=7.0), Point(channels=32, step=2.0), 6)
     """
     ratio = (_FINEST / _COARSEST) ** (1 / max(1, count - 1))
     found = []
     for place in range(count):
-        share = min(1.0, 0.25 + 0.75 * place / max(1, count // 2))
+        share = min(1.0, 0.5 + 0.5 * place / max(1, count // 3))
         found.append(Point(max(1, round(channels * share)), round(_COARSEST * ratio**place, 4)))
     return tuple(found)
 

@@ -37,13 +37,13 @@ class LearnedPrior(nn.Module):
         self.means = nn.Parameter(torch.linspace(-1.0, 1.0, _PARTS).repeat(channels, 1))
         self.widths = nn.Parameter(torch.linspace(0.0, 1.5, _PARTS).repeat(channels, 1))
 
-    def start(self, spreads: Tensor) -> None:
-        """Begin with densities of these standard deviations, ``(channels,)``, around 0."""
+    def start(self, means: Tensor, spreads: Tensor) -> None:
+        """Begin with densities of these means and standard deviations, ``(channels,)`` each."""
         # Of a logistic density the deviation is pi / sqrt(3) of its scale.
         scales = spreads.clamp_min(0.05)[:, None] * torch.tensor([0.2, 0.5, 1.0])
         with torch.no_grad():
             self.widths.copy_(torch.log(torch.expm1(scales)))
-            self.means.zero_()
+            self.means.copy_(means[:, None])
 
     def bits(self, latent: Tensor, step: Tensor) -> Tensor:
         """Bits that each value takes.

@@ -119,16 +119,23 @@ class Trainee(nn.Module):
             tensor / getattr(self.encoder, f"scale{number}")
             for number, tensor in enumerate(tensors[:count])
         ]
-        components, bias, spreads = principal_components(
+        components, bias, _ = principal_components(
             normalised, self.latent_shape[2:4], self.latent_shape[1]
         )
         if len(self.encoder.linear):
             self.encoder.start_linear(components, bias)
             self.decoder.start_linear(components)
-            self.prior.start(spreads)
         deeper = tensors[count : count + self._frozen.deeper]
         if deeper:
             self.deeper_variance.copy_(variances(deeper))
+        self.measure_prior(images)
+
+    def measure_prior(self, images: Tensor) -> None:
+        """Begin with a prior that fits the latent of some frames, uint8 ``(B, H, W, 3)``."""
+        boundary, _ = self.teacher(images)
+        with torch.no_grad():
+            latent = self.encoder(boundary)
+        self.prior.start(latent.mean((0, 2, 3)), latent.std((0, 2, 3)))
 
     def teacher(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The boundary, and what follows from it, for uint8 ``(B, H, W, 3)``."""

@@ -24,7 +24,6 @@ from dapdee_ros.codecs.bottleneck.file import (
     Bottleneck,
     BottleneckError,
     parsed,
-    read_bottleneck,
 )
 from dapdee_ros.engines.onnx_export import OPSET
 from dapdee_ros.engines.onnx_weights import narrow
@@ -176,21 +175,17 @@ def _compare(content: bytes, trainee: Trainee, shapes: Sequence[tuple[int, ...]]
             )
 
 
-def start_from(path: Path, trainee: Trainee) -> Bottleneck:
+def start_from(file: Bottleneck, trainee: Trainee) -> None:
     """Give a trainee, measured on its frames, the weights of a file that was written before.
 
     Args:
-        path: a bottleneck of the same boundary, channels and encoder, of any model.
-        trainee: not settled.
-
-    Returns:
-        What the file says of itself.
+        file: a bottleneck of the same boundary, channels and encoder, of any model.
+        trainee: not settled; what its prior begins with has to be measured again.
 
     Raises:
-        BottleneckError: if it is no bottleneck, or another network.
+        BottleneckError: if its network is another.
     """
-    about = read_bottleneck(path)
-    model = onnx.load_model(path)
+    model = onnx.load_model(file.path)
     stored = {
         t.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(t), np.float32))
         for t in model.graph.initializer
@@ -204,8 +199,8 @@ def start_from(path: Path, trainee: Trainee) -> Bottleneck:
     ]
     if differing:
         raise BottleneckError(
-            f"{path} cannot be started from: it is of boundary {list(about.boundary)} with a "
-            f"latent of {list(about.latent_shape)}, here they are "
+            f"{file.path} cannot be started from: it is of boundary {list(file.boundary)} with a "
+            f"latent of {list(file.latent_shape)}, here they are "
             f"{list(trainee.design.boundary)} and {list(trainee.latent_shape)}; {differing[0]} "
             "does not fit"
         )
@@ -214,4 +209,3 @@ def start_from(path: Path, trainee: Trainee) -> Bottleneck:
             weight.copy_(stored[name])
     trainee.encoder.unfold()
     trainee.decoder.unfold()
-    return about
