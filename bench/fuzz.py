@@ -27,6 +27,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test"))  # for the bottleneck
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the parts beside this file
 
 from bench.fuzzing.over_dds import fuzz_over_dds

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
@@ -16,10 +19,11 @@ import dapdee_ros.msg as msg
 from bench.fuzzing.constructed import constructed
 from bench.fuzzing.spoiling import spoil_fields, spoiled_bytes
 from dapdee_ros.codecs import CODEC_NAMES, CodecError, encode
+from dapdee_ros.codecs.bottleneck.file import FOLDER
 from dapdee_ros.codecs.cdr_check import CdrError
 from dapdee_ros.core.frames import HeadFrame, Status
 from dapdee_ros.core.head_frame import answer_fault
-from dapdee_ros.exits.card import find_model
+from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes.conversions import (
     head_frame_to_message,
@@ -34,6 +38,11 @@ from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import ProfileError
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import FrameRefused, check_frame
+
+if TYPE_CHECKING:
+    from dapdee_ros.exits.model_folder import LoadedModel
+
+BOTTLENECK, BOUNDARY = "pool", "backbone.stage2.pool"
 
 
 class Refused(Exception):
@@ -88,10 +97,37 @@ class Target:
 
 
 def load_network() -> SplitNetwork:
-    """The default model, with a profile in which every node takes a tenth of a millisecond."""
+    """The default model, with a profile in which every node takes a tenth of a millisecond.
+
+    It has a bottleneck of random weights as well.
+    """
     from dapdee_ros.exits.model_folder import load_model
 
-    model = load_model(find_model("roadsigns"))
+    with tempfile.TemporaryDirectory(prefix="fuzz_") as place:
+        folder = Path(place) / "roadsigns"
+        shutil.copytree(find_model("roadsigns"), folder)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        _add_bottleneck(folder)
+        return _network(load_model(folder))
+
+
+def _add_bottleneck(folder: Path) -> None:
+    from bottleneck_maker import description, network, with_description
+
+    card = read_card(folder)
+    shape = card.dag.by_name[BOUNDARY].shape
+    rng = np.random.default_rng(0)
+    axes = rng.normal(0, 0.1, (8, shape[1])).astype(np.float32)
+    latents = rng.laplace(0, 1, (6, 8, *shape[2:])).astype(np.float32)
+    values = description(BOTTLENECK, card.model_id, [BOUNDARY], latents)
+    content = with_description(
+        network({BOUNDARY: shape}, np.zeros(shape[1], np.float32), axes), values
+    )
+    (folder / FOLDER).mkdir()
+    (folder / FOLDER / f"{BOTTLENECK}.onnx").write_bytes(content)
+
+
+def _network(model: LoadedModel) -> SplitNetwork:
     seconds = {node.name: 1e-4 for node in model.card.dag.nodes}
     return SplitNetwork(model, DeviceProfile(model.card.model_id, "made up", 1, seconds, "now"))
 
@@ -100,7 +136,7 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
     """All kinds of messages that come over the network and have an effect."""
     card = network.card
     dag, exits = card.dag, len(card.dag.exits)
-    cuts: list[tuple[str, ...]] = [(dag.input,)]
+    cuts: list[tuple[str, ...]] = [(dag.input,), (BOUNDARY,)]
     for node in dag.nodes[3::9]:
         part = dag.exit_part(exits)
         if node.name in part:
@@ -116,9 +152,11 @@ def targets(network: SplitNetwork) -> dict[str, Target]:
             )
             for name in cut
         }
-        for codec in CODEC_NAMES:
+        points = [c for c, of in network.sets.items() if (*of.boundary,) == cut]
+        # As often as all fixed codecs of all cuts together.
+        for codec in (*CODEC_NAMES, *(len(cuts) * 2 * points)):
             try:
-                specs, data = encode(arrays, codec)
+                specs, data = encode(arrays, codec, network.sets)
             except CodecError:
                 continue
             frame = HeadFrame(number, 1, 0.0, card.model_id, exits, codec, specs, data)

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, card: ModelCard) -> int:
     from dapdee_ros.cli.optional_packages import require_charts
-    from dapdee_ros.exits.bottlenecks import ALL, asked_codecs
+    from dapdee_ros.exits.bottlenecks import ALL
     from dapdee_ros.files import require_folder
     from dapdee_ros.planning.from_card import (
         ASSUMED_QUALITY,
@@ -112,7 +112,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         require_folder(stem.parent)
     settings = settings_from(args, PlanningSettings)
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
-    codecs = asked_codecs(card, args.codecs.split(",") if args.codecs else [ALL])
+    codecs = args.codecs.split(",") if args.codecs else [ALL]
     problem = problem_of(card, car, edge, codecs)
     situation = settings.situation(
         problem.sites(args.car_slowdown, args.edge_slowdown),
@@ -209,6 +209,13 @@ def _sizes(problem: Problem, plan: Plan) -> dict[str, float]:
     return sizes
 
 
+def _byte_quantiles(problem: Problem, plan: Plan) -> tuple[float, ...]:
+    """Bytes of a frame under a plan at 5, 25, 50, 75 and 95 %, where they are known."""
+    if plan.device_only:
+        return ()
+    return tuple(getattr(problem.basis.codec(plan.codec), "byte_quantiles", ()))
+
+
 def _named(stem: Path, what: str) -> Path:
     return stem.with_name(f"{stem.name}-{what}")
 
@@ -249,6 +256,7 @@ def _values(
         "edge": problem.edge.device,
         "codecs": [codec.name for codec in problem.codecs],
         "plan": plan.to_dict(),
+        "byte_quantiles": list(_byte_quantiles(problem, plan)),
         "next_best": [other.to_dict() for other in others],
         "sweep": [point.to_dict() for point in swept.points] if swept else None,
         "files": [str(path) for path in files],
@@ -290,6 +298,9 @@ def _show(
             f"{row.quality:>8.3f}  {_words(row)}{late}"
         )
     print(f"\n{plan.reason}")
+    if quantiles := _byte_quantiles(problem, plan):
+        low, *_, high = quantiles
+        print(f"{plan.codec}: nine of ten frames take {low:,.0f} to {high:,.0f} bytes")
     if not math.isfinite(plan.latency_s):
         print(
             f"this plan needs the link, and --link {args.link} carries nothing: no frame would be "

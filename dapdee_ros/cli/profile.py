@@ -151,6 +151,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{profile.device}, {profile.threads} thread(s): {1e3 * profile.total_s:.2f} ms in all")
     print(frame_time.table(whole))
+    for name, times in profile.codecs.items():
+        codec, _, of_file = name.partition("#")
+        if of_file:
+            print(
+                f"{codec} ({of_file}): {1e3 * times.encode_s:.2f} ms to encode, "
+                f"{1e3 * times.decode_s:.2f} ms to decode"
+            )
     if not beside.car:
         print("without ROS here: conversion and messages are not measured")
     print(f"written to {', '.join(str(path) for path in (out, *drawn))}")

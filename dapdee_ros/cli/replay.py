@@ -221,7 +221,7 @@ def _scenario(
     last_s = float(arrivals_s[-1])
     interval_s = last_s / (len(arrivals_s) - 1) if len(arrivals_s) > 1 else 1.0
     return Scenario(
-        problem=problem_of(card, *profiles, scenario_options.codec_names(args, card)),
+        problem=problem_of(card, *profiles, scenario_options.codec_names(args)),
         link=link,
         curves=card.calibration,
         rtt_s=0.02 if rtt_s is None else rtt_s,

@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dapdee_ros.cli.setting_options import add_settings, settings_from
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.errors import CommandError
-
-if TYPE_CHECKING:
-    from dapdee_ros.exits.card import ModelCard
 
 _PLANNING = (
     "deadline_s", "max_in_flight", "mode", "latency_weight", "period_weight", "quality_floor",
@@ -44,15 +41,9 @@ def policy_names(args: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys(args.policy or [PlanningSettings.policy]))
 
 
-def codec_names(args: argparse.Namespace, card: ModelCard) -> tuple[str, ...]:
-    """The requested codecs of a model.
-
-    Raises:
-        CodecError: if it has none of a name.
-    """
-    from dapdee_ros.exits.bottlenecks import asked_codecs
-
-    return asked_codecs(card, args.codecs.split(","))
+def codec_names(args: argparse.Namespace) -> tuple[str, ...]:
+    """The requested codecs, by name or in groups."""
+    return tuple(args.codecs.split(","))
 
 
 def scenario_parts(args: argparse.Namespace) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def _model(args: argparse.Namespace) -> dict[str, Any]:
     card = read_card(find_model(name))
     car, edge = choose_profiles(card, args.car_profile, args.edge_profile)
     return {
-        "problem": problem_of(card, car, edge, scenario_options.codec_names(args, card)),
+        "problem": problem_of(card, car, edge, scenario_options.codec_names(args)),
         "curves": card.calibration,
         "labels": card.labels,
         "task": card.task["name"],

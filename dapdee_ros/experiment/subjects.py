@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.engines.slow_engine import slowed_down
+from dapdee_ros.exits.bottlenecks import BOTTLENECKS
 from dapdee_ros.exits.card import ModelFolderError, find_model, read_card
 from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.files import write_whole
@@ -19,6 +20,7 @@ from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.from_card import problem_of
 from dapdee_ros.planning.gate_options import GateCurves
 from dapdee_ros.planning.policy import Problem
+from dapdee_ros.runtime.bottleneck_times import are_timed, with_bottlenecks
 
 if TYPE_CHECKING:
     from dapdee_ros.engines.engine import Engine
@@ -30,7 +32,7 @@ MODELS = (*TRAINED, *TIMING_ONLY)
 ENGINE = "onnxruntime"
 """What the networks are profiled with."""
 
-CODECS = ("f32", "f16", "u8", "u8z", "u4z", "jpeg")
+CODECS = ("f32", "f16", "u8", "u8z", "u4z", "jpeg", BOTTLENECKS)
 """The manager's default codecs."""
 
 # A tenth of a core is what the testbed takes for a Raspberry Pi 4 beside a desktop.
@@ -124,8 +126,13 @@ def make_subject(
     if name in TIMING_ONLY:
         return _timing_only(name, TIMING_ONLY[name], car_slowdown, budget_s, kept)
     card = read_card(find_model(name))
-    engine = load_runnable(card.path, ENGINE).engine
-    edge = _profile(engine, card.model_id, budget_s, kept and kept / f"{card.name}.json")
+    model = load_runnable(card.path, ENGINE)
+    path = kept and kept / f"{card.name}.json"
+    edge = _profile(model.engine, card.model_id, budget_s, path)
+    if not are_timed(edge, card):
+        edge = with_bottlenecks(edge, model)
+        if path is not None:
+            edge.save(path)
     car = slowed_down(edge, car_slowdown)
     return Subject(
         card.name,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dapdee_ros.exits.bottlenecks import model_codecs
+from dapdee_ros.exits.bottlenecks import asked_codecs, model_codecs
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.planning.codec_cost import TensorCost
 from dapdee_ros.planning.conditions import ModelMeasures
@@ -36,7 +36,7 @@ def problem_of(
 
     Codecs that calibration has not measured are left out, and so is ``camera`` unless it is said
     what that costs, and bottlenecks of which a profile holds no times if they have to be
-    ``announced``.
+    ``announced``. Codecs may be named in groups (``exits.bottlenecks.asked_codecs``).
 
     Raises:
         ProfileError: if a profile is of another model.
@@ -50,7 +50,7 @@ def problem_of(
         exit_quality(card),
         wire_codecs(
             card.dag,
-            codecs,
+            asked_codecs(card, codecs),
             card.calibration,
             car_s=car.total_s,
             edge_s=edge.total_s,
@@ -70,7 +70,7 @@ def measures_of(card: ModelCard, codecs: Sequence[str] | None = None) -> ModelMe
 
     Args:
         card: the model.
-        codecs: names of codecs; None takes all that the model has.
+        codecs: names of codecs or groups; None takes all that the model has.
 
     Raises:
         CodecError: if a codec is unknown.
@@ -80,7 +80,7 @@ def measures_of(card: ModelCard, codecs: Sequence[str] | None = None) -> ModelMe
         exit_quality(card),
         wire_codecs(
             card.dag,
-            model_codecs(card) if codecs is None else codecs,
+            model_codecs(card) if codecs is None else asked_codecs(card, codecs),
             card.calibration,
             camera=TensorCost(0.0),
             bottlenecks=card.bottlenecks,

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.engines.engine import ENGINES
+from dapdee_ros.exits.bottlenecks import BOTTLENECKS
 from dapdee_ros.planning.policy import sends_plain
 
 LOADS = ("light", "heavy")
-CODECS = {"f32": ("f32",), "all": ("f32", "f16", "u8", "u8z", "u4z", "jpeg")}
+CODECS = {
+    "f32": ("f32",),
+    "all": ("f32", "f16", "u8", "u8z", "u4z", "jpeg", BOTTLENECKS),
+}
 """The codecs by the option's value."""
 
 SOURCES = ("roadsigns", "roadscenes", "images", "yolo", "coco")

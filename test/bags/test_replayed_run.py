@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from bags.made_bags import START_NS, make_drive
+from bottleneck_maker import model_with_bottlenecks
 from rosbags.highlevel import AnyReader
 
 from dapdee_ros.bags.answers import NetworkAnswers
@@ -17,10 +18,11 @@ from dapdee_ros.bags.frames import FrameStore, read_frames
 from dapdee_ros.bags.reader import Bag
 from dapdee_ros.bags.replayed_run import ReplayedRun, replay
 from dapdee_ros.bags.result_bag import write_result_bag
-from dapdee_ros.codecs import CODEC_NAMES, encode
+from dapdee_ros.codecs import CODEC_NAMES, decode, encode
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.exits.card import find_model
 from dapdee_ros.exits.model_folder import LoadedModel, load_model
+from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.from_card import problem_of
 from dapdee_ros.planning.policy import make_policy
@@ -246,3 +248,49 @@ def test_no_result_bag_is_left_where_writing_failed(
         write_result_bag(
             tmp_path / "file" / "bag", "mcap", done, model.card, store, store.arrivals_s
         )
+
+
+def test_a_bottlenecks_points_are_replayed_with_the_bytes_that_they_really_take(
+    tmp_path: Path, store: FrameStore
+) -> None:
+    boundary = "backbone.stage1.pool"
+    folder = model_with_bottlenecks(tmp_path / "roadsigns", {"early": [boundary]}, count=6)
+    model = load_runnable(folder)
+    network = SplitNetwork(model)
+    answers = NetworkAnswers(network, store.images)
+    exits = len(model.card.dag.exits)
+    sizes = []
+    for codec in model.card.bottlenecks[0].file.codecs:
+        tensors = model.engine.run({model.card.dag.input: np.array(store.images[:1])}, [boundary])
+        specs, data = encode(tensors, codec, network.sets)
+        expected = {boundary: (tensors[boundary].shape, "float32")}
+        back = decode(specs, data, codec, expected, sets=network.sets)
+        (sink,) = model.card.dag.exit_outputs(exits)
+        sent = answers.over_link(0, exits, (boundary,), codec)
+        assert sent.sent_bytes == len(data)
+        assert sent.answer.class_id == model.engine.run(back, [sink])[sink].argmax()
+        sizes.append(sent.sent_bytes)
+    assert sizes == sorted(sizes)
+    car, edge = (
+        DeviceProfile(
+            model.card.model_id, name, 1, {n.name: s for n in model.card.dag.nodes}, "now"
+        )
+        for name, s in (("a car", 1e-3), ("an edge", 1e-5))
+    )
+    problem = problem_of(model.card, car, edge, ["bottlenecks"])
+    scenario = Scenario(
+        problem=replace(problem, gates=()),
+        link=parse_link("0.3mbit"),
+        seconds=FRAMES / 10,
+        planning=PlanningSettings(deadline_s=0.5),
+        labels=model.card.labels,
+        notes={"source": "replay"},
+    )
+    policy = make_policy("exact", scenario.problem)
+    done = replay(scenario, "exact", policy, store.arrivals_s, store, answers)
+    over = [frame for frame in done.log.frames if frame.sent_bytes]
+    assert over
+    for frame in over:
+        assert frame.codec is not None and frame.codec.startswith("early@")
+        wanted = answers.over_link(frame.number - 1, frame.exit_number, (boundary,), frame.codec)
+        assert frame.sent_bytes == wanted.sent_bytes
