@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.runtime.bottleneck_times import are_timed, with_bottlenecks
 from dapdee_ros.runtime.head import HeadRuntime, HeadSettings
+from dapdee_ros.runtime.own_profile import own_profile
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import TailRuntime
 
@@ -207,3 +209,57 @@ def test_a_profile_holds_what_each_point_takes_and_an_emulated_slow_machine_more
     tensors = model.engine.run({model.card.dag.input: image}, [EARLY])
     quick = encode(tensors, "early@3", SplitNetwork(model).sets)
     assert encode(tensors, "early@3", network.sets) == quick
+
+
+def test_an_announced_plan_has_the_decoder_compiled_beside_the_frames(model: Runnable) -> None:
+    network = SplitNetwork(model)
+    exits = len(model.card.dag.exits)
+    tail = TailRuntime(network, lambda answer: None)
+    head = HeadRuntime(
+        SplitNetwork(model), load=lambda image: image, send=print, publish=print, session=1,
+        announce=tail.expect,
+    )  # fmt: skip
+    decoder = network.sets["early@4"].network.decoder
+    assert not decoder.is_ready
+    head.set_plan(FramePlan(1, exits, (EARLY,), "early@4"))
+    until_s = time.monotonic() + WAIT_S
+    while not decoder.is_ready and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert decoder.is_ready
+    # All points share it, and nothing was compiled that this side does not need.
+    assert network.sets["early@1"].network.decoder is decoder
+    assert not network.sets["early@1"].network.encoder.is_ready
+    assert not network.sets["pair@1"].network.decoder.is_ready
+    head.stop()
+    tail.stop()
+
+
+def test_beside_the_engine_torch_a_bottleneck_codes_as_well(model: Runnable, folder: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch_sets = SplitNetwork(load_runnable(folder, "torch")).sets
+    image = rendered(model.card, 1, seed=8).images
+    tensors = model.engine.run({model.card.dag.input: image}, list(PAIR))
+    own = encode(tensors, "pair@3", SplitNetwork(model).sets)
+    assert encode(tensors, "pair@3", torch_sets) == own
+
+
+def test_a_cached_profile_is_completed_when_a_bottleneck_is_new(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "home"))
+    place = tmp_path / "roadsigns"
+    shutil.copytree(folder, place)
+    late = tmp_path / "pair.onnx"
+    (place / FOLDER / "pair.onnx").rename(late)
+    first = own_profile(load_runnable(place), 1)
+    assert {name.partition("@")[0] for name in first.codecs if "#" in name} == {"early"}
+    late.rename(place / FOLDER / "pair.onnx")
+    changed = place / FOLDER / "early.onnx"
+    changed.write_bytes(changed.read_bytes() + bytes([0x72, 2, 0x0A, 0]))
+    model = load_runnable(place)
+    second = own_profile(model, 1)
+    assert are_timed(second, model.card)
+    assert second.node_seconds == first.node_seconds
+    gone = {name for name in first.codecs if "#" in name}
+    assert gone.isdisjoint(second.codecs)
+    assert own_profile(model, 1) == second
