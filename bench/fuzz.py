@@ -82,16 +82,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the dice")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    network = load_network()
-    kinds = targets(network)
     figures: dict[str, Any] = {"bench": "fuzz", "seed": args.seed}
-    figures["pure"] = fuzz_pure(kinds, args.messages, args.seed)
-    print(json.dumps(figures["pure"]), flush=True)
-    ok = figures["pure"]["ok"]
-    if args.over_dds:
-        with tempfile.TemporaryDirectory(prefix="fuzz_") as folder:
-            figures["over_dds"] = fuzz_over_dds(kinds, args.over_dds, args.seed, Path(folder))
-        ok = ok and figures["over_dds"]["ok"]
+    with tempfile.TemporaryDirectory(prefix="fuzz_") as name:
+        folder = Path(name)
+        kinds = targets(load_network(folder))
+        figures["pure"] = fuzz_pure(kinds, args.messages, args.seed)
+        print(json.dumps(figures["pure"]), flush=True)
+        ok = figures["pure"]["ok"]
+        if args.over_dds:
+            figures["over_dds"] = fuzz_over_dds(kinds, args.over_dds, args.seed, folder)
+            ok = ok and figures["over_dds"]["ok"]
     figures["ok"] = bool(ok)
     print(json.dumps(figures))
     return 0 if ok else 1

@@ -18,7 +18,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 import dapdee_ros.msg as msg
 from bench.fuzzing.spoiling import spoil_fields, spoiled_bytes
-from bench.fuzzing.targets import Target
+from bench.fuzzing.targets import MODEL, Target
 from dapdee_ros.codecs.wire import MOST_DECODED_BYTES
 from dapdee_ros.core.frames import Status
 from dapdee_ros.nodes import qos
@@ -116,8 +116,10 @@ def fuzz_over_dds(kinds: dict[str, Target], messages: int, seed: int, folder: Pa
     nodes = Nodes(folder)
     dice = random.Random(seed)
     try:
-        nodes.start("edge", threads=1)
-        nodes.start("head", threads=1, plan_timeout_s=3600.0, ledger_period_s=0.2)
+        nodes.start("edge", threads=1, model=folder / MODEL)
+        nodes.start(
+            "head", threads=1, model=folder / MODEL, plan_timeout_s=3600.0, ledger_period_s=0.2
+        )
         nodes.start("camera", rate_hz=20.0)
         tensors = nodes.node.create_publisher(
             msg.HeadTensor, "head_tensor", qos.tensor_qos(True, 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from dapdee_ros.runtime.tail import FrameRefused, check_frame
 if TYPE_CHECKING:
     from dapdee_ros.exits.model_folder import LoadedModel
 
+MODEL = "roadsigns"
 BOTTLENECK, BOUNDARY = "pool", "backbone.stage2.pool"
 
 
@@ -96,19 +96,18 @@ class Target:
         return "passed"
 
 
-def load_network() -> SplitNetwork:
+def load_network(place: Path) -> SplitNetwork:
     """The default model, with a profile in which every node takes a tenth of a millisecond.
 
-    It has a bottleneck of random weights as well.
+    Its copy with a bottleneck of random weights lies in ``place / MODEL`` afterwards.
     """
     from dapdee_ros.exits.model_folder import load_model
 
-    with tempfile.TemporaryDirectory(prefix="fuzz_") as place:
-        folder = Path(place) / "roadsigns"
-        shutil.copytree(find_model("roadsigns"), folder)
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        _add_bottleneck(folder)
-        return _network(load_model(folder))
+    folder = place / MODEL
+    shutil.copytree(find_model(MODEL), folder)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    _add_bottleneck(folder)
+    return _network(load_model(folder))
 
 
 def _add_bottleneck(folder: Path) -> None:

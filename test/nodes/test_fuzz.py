@@ -34,8 +34,8 @@ ANY_UINT = st.one_of(st.integers(0, 7), st.integers(0, 255))
 
 
 @pytest.fixture(scope="module")
-def network() -> SplitNetwork:
-    return load_network()
+def network(tmp_path_factory: pytest.TempPathFactory) -> SplitNetwork:
+    return load_network(tmp_path_factory.mktemp("fuzz"))
 
 
 @pytest.fixture(scope="module")
