@@ -45,6 +45,14 @@ class PolicyError(PlanningError):
     """A policy that is unknown, cannot be loaded or did not return a plan."""
 
 
+class FleetError(PlanningError):
+    """An impossible fleet: plans without numbers, an unknown server, a period as objective."""
+
+
+class TooManyStatesError(FleetError):
+    """A joint choice that is too large to be made exactly; ``price`` makes it."""
+
+
 class ConditionError(PolicyError):
     """A plan that breaks hard conditions.
 

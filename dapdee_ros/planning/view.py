@@ -196,19 +196,10 @@ class View:
                 return int(period_s.argmin()), True
             # What falls behind the frames is as bad as what is late, and shares its fate below.
             latency_s = np.where(keeps_up, latency_s, np.inf)
-        in_time = np.minimum.reduceat(latency_s, self.starts) <= deadline_s
-        level = int(in_time.argmax())
-        if not in_time[level]:
+        span = self.level_in_time(latency_s, deadline_s, tolerance)
+        if span is None:
             return int(latency_s.argmin()), True
-        # No level above this one has a candidate in time, and these levels lie in one slice.
-        first = self.bounds[level]
-        if self.expected is not None:
-            ungated_s = np.where(self.gated, np.inf, latency_s)
-            in_time = np.minimum.reduceat(ungated_s, self.starts) <= deadline_s
-            plain = int(in_time.argmax())
-            level = plain if in_time[plain] else level
-        least = self.falling[level] + tolerance + QUALITY_ROUNDING
-        last = self.bounds[bisect_right(self.falling, least)]
+        first, last = span
         latency_s = latency_s[first:last]
         means = self.means[:, first:last]
         if not objective.period and energy_j is None:
@@ -236,6 +227,33 @@ class View:
                     latency_s[car_s > _SAME * car_s.min()] = np.inf
             return first + int(best[latency_s.argmin()]), False
         return first + int(best[0]), False
+
+    def level_in_time(
+        self, latency_s: Floats, deadline_s: float, tolerance: float
+    ) -> tuple[int, int] | None:
+        """Of which candidates the objective decides: the best quality in time, and equals.
+
+        Args:
+            latency_s: what each takes, ``(n,)``; infinity for one that is out of the question.
+            deadline_s: the deadline.
+            tolerance: quality that counts as nothing.
+
+        Returns:
+            First and one past the last; None if none is in time. Some of them may be late.
+        """
+        in_time = np.minimum.reduceat(latency_s, self.starts) <= deadline_s
+        level = int(in_time.argmax())
+        if not in_time[level]:
+            return None
+        # No level above this one has a candidate in time, and these levels lie in one slice.
+        first = self.bounds[level]
+        if self.expected is not None:
+            ungated_s = np.where(self.gated, np.inf, latency_s)
+            in_time = np.minimum.reduceat(ungated_s, self.starts) <= deadline_s
+            plain = int(in_time.argmax())
+            level = plain if in_time[plain] else level
+        least = self.falling[level] + tolerance + QUALITY_ROUNDING
+        return first, self.bounds[bisect_right(self.falling, least)]
 
     @property
     def means(self) -> Floats:
