@@ -6,11 +6,13 @@ from dapdee_ros.bags.errors import BagError
 from dapdee_ros.bags.message_types import DEVICE_PROFILE
 from dapdee_ros.bags.reader import Bag
 from dapdee_ros.exits.card import ModelCard
+from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.device_profile import DeviceProfile, codec_times_in
 from dapdee_ros.planning.errors import ProfileError
 from dapdee_ros.planning.overhead import Overhead
 
 # Bags that were recorded before profiles had these do not have them.
+_ENERGY = ("compute_w", "send_j_per_byte", "wait_w")
 _OVERHEAD = ("overhead_frame_s", "overhead_crossing_s", "overhead_s_per_byte")
 
 
@@ -50,6 +52,9 @@ def read_profile(bag: Bag, side: str, card: ModelCard) -> DeviceProfile | None:
                 overhead=Overhead(*(float(getattr(message, name, 0.0)) for name in _OVERHEAD)),
                 cut_s=float(getattr(message, "cut_s", 0.0)),
                 cut_s_per_byte=float(getattr(message, "cut_s_per_byte", 0.0)),
+                energy=EnergyPrices(
+                    **{name: float(getattr(message, name, 0.0)) for name in _ENERGY}  # type: ignore[arg-type]
+                ),
                 codecs=codec_times_in(
                     getattr(message, "codec_names", ()), getattr(message, "codec_seconds", ())
                 ),

@@ -176,6 +176,7 @@ def _plan(decided: DecidedPlan, stamp_ns: int, run: ReplayedRun, card: ModelCard
         predicted_hop_bytes=np.array([round(h.sent_bytes) for h in plan.crossings], np.uint32),
         predicted_latency_s=plan.expected_latency_s,
         predicted_period_s=plan.period_s,
+        predicted_energy_j=plan.energy_j,
         predicted_quality=plan.quality,
         late=plan.late,
         policy=run.policy,

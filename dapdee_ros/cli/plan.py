@@ -119,6 +119,7 @@ def _run(args: argparse.Namespace, card: ModelCard) -> int:
         (link_hop(args.link, args.rtt_s, args.link_spread),),
         load_score=args.load_score,
         most_period_s=1 / args.rate_hz if args.rate_hz else math.inf,
+        energy=settings.energy(problem.car.energy),
     )
     policy = make_policy(args.policy, problem)
     plan = ask(policy, situation, problem)

@@ -20,13 +20,17 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dapdee_ros.engines.engine import ENGINES, EngineError
 from dapdee_ros.errors import CommandError
 from dapdee_ros.planning.sites import CAR, EDGE
+
+_IDLE_S = 2.0
 
 SUMMARY = "measure a model's seconds per node on this machine"
 
@@ -56,6 +60,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="measure under a CPU quota of this share of one core, enforced by the kernel; needs "
         "root (default: the whole machine)",
     )
+    parser.add_argument(
+        "--compute-w", type=float, default=0.0,
+        help="this machine's power while it computes, in W (default: measured where it can be)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wait-w", type=float, default=0.0,
+        help="its power while it waits, in W (default: measured where it can be)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--send-j-per-byte", type=float, default=0.0,
+        help="energy of sending a byte, in J (default: unknown)",
+    )  # fmt: skip
     parser.add_argument(
         "--side", choices=(CAR, EDGE), default=CAR, help="what the machine is (default car)"
     )
@@ -110,8 +126,10 @@ def run(args: argparse.Namespace) -> int:
         from tqdm import tqdm
 
         from dapdee_ros.exits.runnable import load_runnable
+        from dapdee_ros.planning.cost import EnergyPrices
         from dapdee_ros.runtime.bottleneck_times import with_bottlenecks
         from dapdee_ros.runtime.own_profile import codecs_here
+        from dapdee_ros.runtime.power import PowerMeter
         from dapdee_ros.runtime.profiling import measure_engine
 
         model = load_runnable(card.path, args.engine, threads=args.threads)
@@ -127,7 +145,10 @@ def run(args: argparse.Namespace) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        profile = measure_engine(
+        meter = PowerMeter.find()
+        wait_w = meter.during(lambda: time.sleep(_IDLE_S))[0] if meter else 0.0
+        measure = partial(
+            measure_engine,
             model.engine,
             model_id=model.card.model_id,
             device=args.device,
@@ -137,7 +158,12 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             note="; ".join(notes),
         )
-        profile = with_bottlenecks(replace(profile, codecs=codecs_here(card)), model)
+        compute_w, profile = meter.during(measure) if meter else (0.0, measure())
+        energy = EnergyPrices(compute_w, 0.0, wait_w, meter.source if meter else "").with_known(
+            args.compute_w, args.send_j_per_byte, args.wait_w
+        )
+        profile = replace(profile, codecs=codecs_here(card), energy=energy)
+        profile = with_bottlenecks(profile, model)
         beside = frame_time.measure_beside(card)
     profile = frame_time.with_overhead(profile, beside, args.side)
     profile.save(out)
@@ -150,6 +176,11 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(profile.to_dict()))
         return 0
     print(f"{profile.device}, {profile.threads} thread(s): {1e3 * profile.total_s:.2f} ms in all")
+    if energy.any:
+        print(
+            f"{energy.compute_w:.3g} W computing, {energy.wait_w:.3g} W waiting, "
+            f"{energy.send_j_per_byte:.3g} J per byte sent ({energy.source})"
+        )
     print(frame_time.table(whole))
     for name, times in profile.codecs.items():
         codec, _, of_file = name.partition("#")

@@ -43,6 +43,7 @@ from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.planning.answer import Answer, repriced
 from dapdee_ros.planning.conditions import Measured
+from dapdee_ros.planning.cost import FREE
 from dapdee_ros.planning.keeper import PlanKeeper
 from dapdee_ros.planning.objective import objective_named
 from dapdee_ros.planning.pinned import parse_pinned
@@ -172,6 +173,9 @@ class ManagerCore:
         settings, load = self._settings, self._load.estimate(now_s)
         # The estimator's own verdict, because it has hysteresis around the threshold.
         objective = objective_named(settings.wanted, load.heavy and not settings.priority)
+        # The indicator says how empty the battery is.
+        left = 1 - load.indicators.get("battery", math.nan)
+        objective = objective.on_battery(left, settings.battery_exponent)
         return settings.situation(
             tuple(
                 Site(id_, of.at(now_s) * self._overheads.load(id_), self._overheads.of(id_, now_s))
@@ -183,6 +187,7 @@ class ManagerCore:
             window=settings.max_in_flight,
             load_score=load.score,
             load_indicators=load.indicators,
+            energy=FREE if self._problem is None else settings.energy(self._problem.car.energy),
         )
 
     # --- what comes in --------------------------------------------------------------------------

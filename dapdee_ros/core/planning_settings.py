@@ -8,6 +8,7 @@ from typing import Any
 from dapdee_ros.core.frames import DEADLINE_BOUNDS_S, WINDOW_BOUNDS
 from dapdee_ros.core.settings import SettingError, check_settings, setting
 from dapdee_ros.planning.conditions import HardConditions
+from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.keeper import KeeperSettings
 from dapdee_ros.planning.objective import AUTO, NAMED, WEIGHTED, Objective
 from dapdee_ros.planning.policy import Situation
@@ -74,6 +75,47 @@ class PlanningSettings:
         bounds=(0.0, 1000.0),
         live=True,
         note="with mode weights: of the period between frames",
+    )
+    energy_weight: float = setting(
+        0.0,
+        "With mode weights: weight of the car's energy, the seconds that a joule is worth. Needs "
+        "watts, from the car's profile or below.",
+        unit="s/J",
+        bounds=(0.0, 1000.0),
+        live=True,
+        note="with mode weights: of the car's energy, seconds per joule",
+    )
+    battery_exponent: float = setting(
+        1.0,
+        "How much more energy counts as the battery runs down: energy_weight is divided by the "
+        "level to this power. 1: at 20 % a joule counts five times; 0: the level does not count.",
+        bounds=(0.0, 3.0),
+        live=True,
+        note="energy_weight is divided by the battery's level to this power",
+    )
+    compute_w: float = setting(
+        0.0,
+        "Power of the car while it computes. 0: what its profile says.",
+        unit="W",
+        bounds=(0.0, 10000.0),
+        live=True,
+        note="power of the car while it computes; 0: from its profile",
+    )
+    wait_w: float = setting(
+        0.0,
+        "Power of the car while it waits for an answer. 0: what its profile says.",
+        unit="W",
+        bounds=(0.0, 10000.0),
+        live=True,
+        note="power of the car while it waits; 0: from its profile",
+    )
+    send_j_per_byte: float = setting(
+        0.0,
+        "Energy that sending a byte takes. 0: what the car's profile says.",
+        unit="J",
+        bounds=(0.0, 0.001),
+        live=True,
+        note="energy that sending a byte takes; 0: from the car's profile",
     )
     quality_floor: float = setting(
         0.0,
@@ -154,10 +196,11 @@ class PlanningSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.mode == WEIGHTED and not (self.latency_weight or self.period_weight):
+        weights = (self.latency_weight, self.period_weight, self.energy_weight)
+        if self.mode == WEIGHTED and not any(weights):
             raise SettingError(
-                "latency_weight and period_weight are both 0 with mode weights; expected one of "
-                "them above 0"
+                "latency_weight, period_weight and energy_weight are all 0 with mode weights; "
+                "expected one of them above 0"
             )
 
     @property
@@ -165,7 +208,11 @@ class PlanningSettings:
         """What to minimise, as ``Situation.mode`` has it."""
         if self.mode != WEIGHTED:
             return self.mode
-        return Objective(self.latency_weight, self.period_weight)
+        return Objective(self.latency_weight, self.period_weight, self.energy_weight)
+
+    def energy(self, profiled: EnergyPrices) -> EnergyPrices:
+        """The prices of the car's energy: those that are set, else those of its profile."""
+        return profiled.with_known(self.compute_w, self.send_j_per_byte, self.wait_w)
 
     @property
     def conditions(self) -> HardConditions:

@@ -23,6 +23,7 @@ from dapdee_ros.core.frames import (
 from dapdee_ros.core.ledger import LedgerSummary
 from dapdee_ros.core.manager_events import ResultCame, TellPlan
 from dapdee_ros.nodes.images import class_map_to_image
+from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.device_profile import DeviceProfile, codec_times_in
 from dapdee_ros.planning.errors import ObjectiveError, ProfileError
 from dapdee_ros.planning.objective import Objective
@@ -216,6 +217,7 @@ def plan_to_message(
         predicted_hop_bytes=[round(hop.sent_bytes) for hop in plan.crossings],
         predicted_latency_s=float(plan.expected_latency_s),
         predicted_period_s=float(plan.period_s),
+        predicted_energy_j=float(plan.energy_j),
         predicted_quality=float(plan.quality),
         late=bool(plan.late),
         policy=_within(told.policy, 256),
@@ -290,6 +292,9 @@ def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") ->
         overhead_s_per_byte=float(profile.overhead.s_per_byte),
         cut_s=float(profile.cut_s),
         cut_s_per_byte=float(profile.cut_s_per_byte),
+        compute_w=float(profile.energy.compute_w),
+        send_j_per_byte=float(profile.energy.send_j_per_byte),
+        wait_w=float(profile.energy.wait_w),
         codec_names=list(profile.codecs),
         codec_seconds=array("d", [s for times in profile.codecs.values() for s in times]),
     )
@@ -320,6 +325,7 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
         cut_s=message.cut_s,
         cut_s_per_byte=message.cut_s_per_byte,
         codecs=codec_times_in(message.codec_names, message.codec_seconds),
+        energy=EnergyPrices(message.compute_w, message.send_j_per_byte, message.wait_w),
     )
     profile.check_credible()
     return profile

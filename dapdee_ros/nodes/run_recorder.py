@@ -208,6 +208,7 @@ class RunRecorder(Node):
             mode=objective_words(plan),
             deadline_s=_finite(plan.deadline_s),
             predicted_quality=_finite(plan.predicted_quality),
+            predicted_energy_j=_finite(plan.predicted_energy_j) or 0.0,
         )
         self._add("plans", self._plan)
         self._plans += 1

@@ -103,6 +103,7 @@ class EnergyPrices:
         compute_w: power while it computes, in W.
         send_j_per_byte: energy of sending a byte, in J.
         wait_w: power while a frame is in flight, in W.
+        source: where the numbers come from, for whoever reads them.
 
     Raises:
         PlanningError: at construction, for a price that is negative or not finite.
@@ -111,6 +112,7 @@ class EnergyPrices:
     compute_w: float = 0.0
     send_j_per_byte: float = 0.0
     wait_w: float = 0.0
+    source: str = ""
 
     def __post_init__(self) -> None:
         for name in ("compute_w", "send_j_per_byte", "wait_w"):
@@ -122,6 +124,17 @@ class EnergyPrices:
     def any(self) -> bool:
         """Whether there is a price at all."""
         return bool(self.compute_w or self.send_j_per_byte or self.wait_w)
+
+    def with_known(self, compute_w: float, send_j_per_byte: float, wait_w: float) -> EnergyPrices:
+        """The same where those that are above 0 are known better."""
+        if not (compute_w or send_j_per_byte or wait_w):
+            return self
+        return EnergyPrices(
+            compute_w or self.compute_w,
+            send_j_per_byte or self.send_j_per_byte,
+            wait_w or self.wait_w,
+            "set",
+        )
 
     def car_j(self, head_s: Any, sent_bytes: Any, latency_s: Any) -> Any:
         """The car's energy for a frame, in J, by the module's formula; numbers or ``(n,)`` each."""

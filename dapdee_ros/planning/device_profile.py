@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from dapdee_ros.files import write_whole
 from dapdee_ros.graph.dag import Node
-from dapdee_ros.planning.errors import ProfileError
+from dapdee_ros.planning.cost import FREE, EnergyPrices
+from dapdee_ros.planning.errors import PlanningError, ProfileError
 from dapdee_ros.planning.overhead import MOST_FIXED_S, MOST_S_PER_BYTE, NO_OVERHEAD, Overhead
 
 FORMAT = 2
@@ -73,6 +74,8 @@ class DeviceProfile:
         cut_s_per_byte: the same per byte of the tensor.
         codecs: what codecs take here, by name; of one that is not in it calibration's share of the
             network's time counts.
+        energy: what computing, sending and waiting cost this machine in joules; 0 where that is not
+            known.
 
     Raises:
         ProfileError: at construction, if a time is negative or not finite, ``threads`` is below 1,
@@ -91,6 +94,7 @@ class DeviceProfile:
     cut_s: float = 0.0
     cut_s_per_byte: float = 0.0
     codecs: Mapping[str, CodecTime] = field(default_factory=dict)
+    energy: EnergyPrices = FREE
 
     def __post_init__(self) -> None:
         if not self.model_id:
@@ -214,9 +218,12 @@ class DeviceProfile:
                     str(name): CodecTime(*map(float, times))
                     for name, times in dict(data.get("codecs", {})).items()
                 },
+                energy=EnergyPrices(**dict(data.get("energy", {}))),
             )
         except ProfileError:
             raise
+        except PlanningError as error:
+            raise ProfileError(f"not a device profile: energy: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise ProfileError(
                 f"not a device profile: {type(error).__name__}: {error}; expected what "

@@ -17,6 +17,8 @@ from dapdee_ros.planning.errors import ObjectiveError
 
 AUTO, WEIGHTED = "auto", "weights"
 
+_BATTERY_STEP = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -66,6 +68,26 @@ class Objective:
         values = (latency_s, period_s, energy_j)
         weighted = zip(self.weights, values, strict=True)
         return sum((weight * value for weight, value in weighted if weight), 0.0)
+
+    def on_battery(self, level: float, exponent: float) -> Objective:
+        """The same for a car with so much left in its battery: a joule counts 1 / level^exponent.
+
+        With exponent 1 a joule counts by its share of what is left: at 20 % five times as much as
+        with a full battery. Below 5 % it counts no more than there, and in steps of 5 %, so that
+        the objective does not change with every reading.
+
+        Args:
+            level: what is left, 0 to 1; NaN if there is no battery.
+            exponent: how much the level counts, 0 (not at all) or more.
+
+        >>> Objective(1.0, energy_s_per_j=0.1).on_battery(0.2, 1.0).energy_s_per_j
+        0.5
+        """
+        if not (self.energy_s_per_j and exponent) or math.isnan(level):
+            return self
+        steps = min(max(math.ceil(level / _BATTERY_STEP - 1e-9), 1), round(1 / _BATTERY_STEP))
+        factor = (steps * _BATTERY_STEP) ** -exponent
+        return Objective(self.latency, self.period, self.energy_s_per_j * factor)
 
     @property
     def is_latency(self) -> bool:

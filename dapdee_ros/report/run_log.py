@@ -109,6 +109,7 @@ class PlanRecord:
             not recorded.
         deadline_s: its deadline in s, None if not recorded.
         predicted_quality: expected quality by calibration, 0 to 1, None if unknown.
+        predicted_energy_j: expected energy of the car for a frame in J, 0 if its watts are unknown.
     """
 
     at_s: float
@@ -123,6 +124,7 @@ class PlanRecord:
     mode: str = ""
     deadline_s: float | None = None
     predicted_quality: float | None = None
+    predicted_energy_j: float = 0.0
 
 
 @dataclass

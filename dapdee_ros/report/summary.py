@@ -207,6 +207,8 @@ def _quality(log: RunLog) -> dict[str, Any]:
     quality = evaluator.quality()
     right = [f.right for f in log.frames if f.right is not None]
     predicted_of = {p.epoch: p.predicted_quality for p in log.plans}
+    energy_of = {p.epoch: p.predicted_energy_j for p in log.plans}
+    energy_j = [j for f in log.frames if (j := energy_of.get(f.plan_epoch))]
     predicted = finite(predicted_of.get(f.plan_epoch) for f in log.frames)
     # The simulator runs no network, but knows each frame's exit and its expected quality.
     expected = log.settings.get("expected_quality")
@@ -221,6 +223,7 @@ def _quality(log: RunLog) -> dict[str, Any]:
         "quality_figures": overall,
         "classes": {} if right else _classes(log, of_class),
         "predicted_quality": statistics.fmean(predicted) if predicted else None,
+        "predicted_energy_j": statistics.fmean(energy_j) if energy_j else None,
     }
 
 

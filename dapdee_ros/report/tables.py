@@ -123,6 +123,7 @@ def _runs_table(runs: Sequence[Run]) -> Table:
 
 _FIGURES = (
     "median", "95 %", "mean", "longest", "results/s", "quality", "late", "dropped", "kB/frame",
+    "J/frame",
     "accepted", "results", "drops", "in flight", "plan changes",
 )  # fmt: skip
 
@@ -136,8 +137,9 @@ def _figures_of(run: Run) -> tuple[str, ...]:
         milliseconds(s["median_latency_s"]), milliseconds(s["p95_latency_s"]),
         milliseconds(s["mean_latency_s"]), milliseconds(s["most_latency_s"]),
         number(s["throughput_hz"]), quality, percent(s["late_ratio"]), percent(s["drop_ratio"]),
-        kilobytes(s["sent_bytes_per_frame"]), str(s["accepted"]), str(s["results"]),
-        str(s["drops"]), str(s["in_flight"]), str(s["plan_changes"]),
+        kilobytes(s["sent_bytes_per_frame"]), number(s["predicted_energy_j"]),
+        str(s["accepted"]), str(s["results"]), str(s["drops"]), str(s["in_flight"]),
+        str(s["plan_changes"]),
     )  # fmt: skip
 
 

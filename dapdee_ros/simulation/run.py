@@ -342,7 +342,7 @@ class _Simulation:
                 self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
                 plan.late, plan.expected_latency_s, why, self._name, str(plan.objective),
                 self._scenario.planning.deadline_s,
-                plan.quality if self._scenario.quality_known else None,
+                plan.quality if self._scenario.quality_known else None, plan.energy_j,
             )
         )  # fmt: skip
 

@@ -225,7 +225,7 @@ def test_settings_name_an_objective_or_give_its_weights() -> None:
     situation = settings.situation(car_and_edge(), (Hop(1e6),), load_score=0.9)
     assert situation.objective == Objective(1.0, 3.0)
     assert str(situation.objective) == "1 latency + 3 period"
-    with pytest.raises(SettingError, match="both 0 with mode weights"):
+    with pytest.raises(SettingError, match="all 0 with mode weights"):
         PlanningSettings(mode="weights", latency_weight=0.0, period_weight=0.0)
 
 

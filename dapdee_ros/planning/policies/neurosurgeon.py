@@ -3,7 +3,7 @@
 Y. Kang, J. Hauswald, C. Gao, A. Rovinski, T. Mudge, J. Mars, L. Tang: Neurosurgeon: Collaborative
 Intelligence Between the Cloud and Mobile Edge, ASPLOS 2017. Its regression of layer times is
 replaced by the measured profile, which can only help it. Like the paper's it minimises the latency
-or the energy of the mobile device; profiles hold no watts, so for the latter they have to be given.
+or the energy of the mobile device; for the latter the watts have to be given.
 """
 
 from __future__ import annotations
