@@ -134,4 +134,14 @@ def decide(terms: Terms, prices: Prices) -> int:
         terms: of the car's rows.
         prices: as published.
     """
+    paid_root = terms.edge_root * prices.edge[terms.server]
+    paid_root += terms.air_root * prices.air[terms.cell]
+    best = int((terms.base + 2 * terms.factor_root * paid_root).argmin())
+    # Deadlines only add to that: where none is in its way, the lowest without them is the lowest.
+    s = terms.factor_root.item(best)
+    longest = max(terms.edge_root.item(best) * float(prices.edge[terms.server[best]]),
+                  terms.air_root.item(best) * float(prices.air[terms.cell[best]]))  # fmt: skip
+    in_time = paid_root.item(best) <= s * terms.slack_s.item(best)
+    if terms.slack_s.item(best) >= 0 and in_time and longest <= s * terms.most_stage_s.item(best):
+        return best
     return int(terms.at(prices).cost.argmin())

@@ -107,9 +107,9 @@ class Terms(NamedTuple):
 
     def at(self, prices: Prices) -> Bids:
         """What the rows cost and take at these prices."""
-        # The last entry is that of NOBODY.
-        a = self.edge_root * np.append(prices.edge, 0.0)[self.server]
-        b = self.air_root * np.append(prices.air, 0.0)[self.cell]
+        # NOBODY is the last one's index, too, but nobody's seconds are 0.
+        a = self.edge_root * prices.edge[self.server]
+        b = self.air_root * prices.air[self.cell]
         slack_s, most_s = self.slack_s, self.most_stage_s
         with np.errstate(divide="ignore", invalid="ignore"):
             both = a + b

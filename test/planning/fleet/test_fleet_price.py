@@ -96,6 +96,21 @@ def test_an_update_for_a_thousand_cars_and_a_cars_decision_are_quick() -> None:
     assert min(decide_s) < 150e-6, decide_s
 
 
+def test_a_cars_decision_is_its_cheapest_row_whether_or_not_a_deadline_binds() -> None:
+    other = 0
+    for seed in range(60):
+        fleet = random_fleet(seed, 6, deadline_s=0.25, stage_s=0.2, busy=seed % 2 == 0)
+        part, _ = fleet.reduced
+        prices = settle(part, rounds=20).prices
+        for car in part.cars:
+            terms = Terms.of(Fleet((car,), part.servers))
+            at = decide(terms, prices)
+            assert terms.at(prices).cost[at] == terms.at(prices).cost.min()
+            free = terms._replace(slack_s=terms.slack_s + 10, most_stage_s=terms.most_stage_s + 10)
+            other += decide(free, prices) != at
+    assert other > 5
+
+
 def test_prices_of_nothing_are_no_prices() -> None:
     fleet = random_fleet(2, 5)
     free = offer(fleet, Terms.of(fleet), Prices(np.zeros(2), np.zeros(1)))
