@@ -141,7 +141,9 @@ def decide(terms: Terms, prices: Prices) -> int:
     s = terms.factor_root.item(best)
     longest = max(terms.edge_root.item(best) * float(prices.edge[terms.server[best]]),
                   terms.air_root.item(best) * float(prices.air[terms.cell[best]]))  # fmt: skip
-    in_time = paid_root.item(best) <= s * terms.slack_s.item(best)
-    if terms.slack_s.item(best) >= 0 and in_time and longest <= s * terms.most_stage_s.item(best):
+    # What waits for nobody has no factor, and 0 times an infinite slack is no number.
+    in_time = longest == 0 or paid_root.item(best) <= s * terms.slack_s.item(best)
+    in_time = in_time and (longest == 0 or longest <= s * terms.most_stage_s.item(best))
+    if terms.slack_s.item(best) >= 0 and in_time:
         return best
     return int(terms.at(prices).cost.argmin())
