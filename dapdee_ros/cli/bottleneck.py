@@ -70,9 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--rate-weight",
         type=float,
-        default=0.03,
+        default=0.06,
         help="what a kilobyte per frame weighs against the answers' errors at the point of the "
-        "most bytes (default 0.03): lower for better answers, higher for fewer bytes",
+        "most bytes (default 0.06): lower for better answers, higher for fewer bytes",
     )
     number("channels", "of what is sent")
     number("points", "operating points")

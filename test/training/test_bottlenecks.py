@@ -34,6 +34,7 @@ from dapdee_ros.training.bottlenecks.coding import (
     flops_of,
     latent_grid,
     make_encoder,
+    patches_of,
     principal_components,
 )
 from dapdee_ros.training.bottlenecks.distillation import boxes_error, classes_error
@@ -192,13 +193,14 @@ def test_the_first_weights_restore_all_that_so_many_principal_components_hold() 
     left = []
     for channels in (2, 8, 14):
         encoder, decoder = Encoder(shapes, channels, grid, 8, 3), Decoder(shapes, channels, grid)
-        components, bias, spreads = principal_components(boundary, grid, channels)
-        assert (spreads.diff() <= 1e-5).all()
-        encoder.start_linear(components, bias)
-        decoder.start_linear(components)
+        components = principal_components(patches_of(boundary, grid), channels)
+        encoder.start_linear(components.encode, components.bias)
+        decoder.start_linear(components.decode)
         with torch.no_grad():
             latent = encoder(boundary)
             restored = decoder(latent)
+        spreads = latent.std((0, 2, 3))
+        assert (spreads.diff() <= 1e-5).all(), "the first channels say most"
         torch.testing.assert_close(latent.mean((0, 2, 3)), torch.zeros(channels), atol=1e-4, rtol=0)
         # The decoder's offsets, here 0, are the means of the channels.
         centred = [t - t.mean((0, 2, 3), keepdim=True) for t in boundary]
@@ -207,6 +209,19 @@ def test_the_first_weights_restore_all_that_so_many_principal_components_hold() 
         )
     whole = sum(float(t.square().sum()) for t in centred)
     assert left[0] > left[1] > left[2] and left[2] < 0.05 * whole
+
+
+def test_components_are_those_that_the_gradients_say_matter() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(4000, 6) * torch.tensor([2.0, 1.8, 1.5, 1.2, 1.0, 0.9])
+    # The loudest direction does not matter at all, the last two do.
+    gradients = torch.randn(4000, 6) * torch.tensor([1e-4, 0.1, 0.1, 0.1, 20.0, 20.0])
+    plain, weighted = (principal_components(rows, 2, g) for g in (None, gradients))
+    assert plain.encode[0].abs().argmax() == 0 and plain.encode[1].abs().argmax() == 1
+    assert {4, 5} == set(weighted.encode.abs().argmax(1).tolist())
+    torch.testing.assert_close(
+        weighted.encode @ weighted.decode.t(), torch.eye(2), atol=1e-4, rtol=0
+    )
 
 
 # Points and priors --------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dapdee_ros.training.bottlenecks.coding import (
     Decoder,
     latent_grid,
     make_encoder,
+    patches_of,
     principal_components,
 )
 from dapdee_ros.training.bottlenecks.distillation import feature_error, output_error, variances
@@ -26,6 +27,9 @@ from dapdee_ros.training.bottlenecks.prior import LearnedPrior
 _DEEPER = 4
 _BOUNDARY_WEIGHT, _DEEPER_WEIGHT, _OUTPUT_WEIGHT = 0.05, 0.5, 1.0
 """Most of what a boundary holds does not matter for the outputs: it would only take bytes."""
+
+_NOISE, _AT_ONCE = 0.3, 8
+"""Of a channel's deviation, to see what matters; frames at once."""
 
 MEASURED_FRAMES = 64
 """Frames that the boundary's means and deviations are measured on."""
@@ -115,20 +119,30 @@ class Trainee(nn.Module):
             getattr(self.decoder, f"offset{number}").copy_(mean)
             if float(tensor.min()) >= 0:
                 getattr(self.decoder, f"least{number}").zero_()
-        normalised = [
-            tensor / getattr(self.encoder, f"scale{number}")
-            for number, tensor in enumerate(tensors[:count])
-        ]
-        components, bias, _ = principal_components(
-            normalised, self.latent_shape[2:4], self.latent_shape[1]
-        )
-        if len(self.encoder.linear):
-            self.encoder.start_linear(components, bias)
-            self.decoder.start_linear(components)
         deeper = tensors[count : count + self._frozen.deeper]
         if deeper:
             self.deeper_variance.copy_(variances(deeper))
+        if len(self.encoder.linear):
+            self._start_linear(images)
         self.measure_prior(images)
+
+    def _start_linear(self, images: Tensor) -> None:
+        """Begin with the components of the boundary that matter most for what follows from it."""
+        grid, channels = self.latent_shape[2:4], self.latent_shape[1]
+        rows, gradients = [], []
+        for some in images.split(_AT_ONCE):
+            boundary, after = self.teacher(some)
+            scales = [getattr(self.encoder, f"scale{k}") for k in range(len(boundary))]
+            noise = [(_NOISE * torch.randn_like(tensor)).requires_grad_() for tensor in boundary]
+            moved = [t + d * s for t, d, s in zip(boundary, noise, scales, strict=True)]
+            found = self._frozen.rest(*moved)
+            _, of_deeper, of_outputs = self.errors(boundary, after, moved, found)
+            lost = _DEEPER_WEIGHT * of_deeper.sum() + _OUTPUT_WEIGHT * of_outputs.sum()
+            gradients.append(patches_of(torch.autograd.grad(lost, noise), grid))
+            rows.append(patches_of([t / s for t, s in zip(boundary, scales, strict=True)], grid))
+        found_components = principal_components(torch.cat(rows), channels, torch.cat(gradients))
+        self.encoder.start_linear(found_components.encode, found_components.bias)
+        self.decoder.start_linear(found_components.decode)
 
     def measure_prior(self, images: Tensor) -> None:
         """Begin with a prior that fits the latent of some frames, uint8 ``(B, H, W, 3)``."""
