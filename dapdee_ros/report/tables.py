@@ -118,13 +118,17 @@ def _setting(run: Run, key: str) -> str:
 def _runs_table(runs: Sequence[Run]) -> Table:
     rows = [(run.name, *_figures_of(run)) for run in runs]
     heads = [quality_name(runs) if head == "quality" else head for head in _FIGURES]
+    if all(run.summary["predicted_energy_j"] is None for run in runs):
+        # A column of nothing would only make the page wider.
+        place = heads.index("J/frame")
+        del heads[place]
+        rows = [(*row[: place + 1], *row[place + 2 :]) for row in rows]
     return Table("Runs, latency in ms", ("run", *heads), rows, _ledger_note(runs))
 
 
 _FIGURES = (
     "median", "95 %", "mean", "longest", "results/s", "quality", "late", "dropped", "kB/frame",
-    "J/frame",
-    "accepted", "results", "drops", "in flight", "plan changes",
+    "J/frame", "accepted", "results", "drops", "in flight", "plan changes",
 )  # fmt: skip
 
 

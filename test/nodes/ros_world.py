@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _SMALL_MODEL = {"model": "roadsigns"}
 USUAL_PARAMETERS: dict[str, dict[str, Any]] = {
     "camera": {"source": "roadsigns"},
-    **dict.fromkeys(("head", "edge", "manager", "run_recorder", "viewer"), _SMALL_MODEL),
+    **dict.fromkeys(
+        ("head", "edge", "manager", "partition_manager", "run_recorder", "viewer"), _SMALL_MODEL
+    ),
 }
 HIGHEST_DOMAIN = 101  # domains above it would use ports that Linux gives to other connections
 
