@@ -53,6 +53,7 @@ from dapdee_ros.sealing.key_file import new_ring, save_new
 
 KEYS = ("open", "sealed")
 DEADLINE_S = 0.5
+MODEL = {"model": "roadsigns"}
 START_S = 90.0
 RECOVERY_S = 8.0
 SETTLE_S = 1.0
@@ -119,10 +120,10 @@ class System:
         # So slow a car is glad of an edge.
         head = {"threads": 1, "emulated_slowdown": 10.0, "ledger_period_s": 0.2}
         for row, parameters in (
-            (EDGE, {"threads": 1}),
-            (HEAD, {**head, "deadline_s": DEADLINE_S}),
-            (MANAGER, {"deadline_s": DEADLINE_S}),
-            (CAMERA, {"rate_hz": 10.0}),
+            (EDGE, {**MODEL, "threads": 1}),
+            (HEAD, {**MODEL, **head, "deadline_s": DEADLINE_S}),
+            (MANAGER, {**MODEL, "deadline_s": DEADLINE_S}),
+            (CAMERA, {"source": "roadsigns", "rate_hz": 10.0}),
         ):
             self.processes.start(row.executable, parameters, names=row.takers)
         self.wait(self.is_well, START_S, "the edge finishes the car's frames")

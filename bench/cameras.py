@@ -113,7 +113,7 @@ def measure(size: tuple[int, int], reliability: str, frames: int) -> dict[str, A
         environment.pop(name, None)
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(Path(folder), environment)
-        processes.start("head", {"threads": 1, **LEDGER})
+        processes.start("head", {"model": "roadsigns", "threads": 1, **LEDGER})
         driver: subprocess.Popen[str] | None = None
         try:
             started_s = time.monotonic()

@@ -206,6 +206,7 @@ def driving(folder: Path, clock: SteppedClock, witness: Witness) -> Iterator[Dri
     """``dapdee car`` with an edge beside it, ended in any case."""
     log = folder / "dapdee.log"
     command = [sys.executable, "-m", "dapdee_ros.cli.main", "car", "--edge", "true"]
+    command += ["--model", "roadsigns", "--source", "roadsigns"]
     # So slow a car is glad of an edge, so that there are frames on their way.
     command += ["--deadline-s", str(DEADLINE_S), "--threads", "1", "--emulated-slowdown", "10"]
     with log.open("wb") as output:

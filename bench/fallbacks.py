@@ -80,7 +80,7 @@ def measure(frames: int, deadline_s: float, busy: int) -> dict[str, float | int]
 
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(Path(folder), os.environ)
-        processes.start("head", {"threads": 1, "plan_timeout_s": 3600.0})
+        processes.start("head", {"model": "roadsigns", "threads": 1, "plan_timeout_s": 3600.0})
         try:
             started_s = time.monotonic()
             while 0 not in results and time.monotonic() < started_s + 60:

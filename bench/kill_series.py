@@ -174,7 +174,8 @@ def run_series(whom: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kill_series_") as folder:
         processes = Processes(Path(folder), dict(os.environ))
-        deadline = {"deadline_s": 0.5}
+        of_signs = {"model": "roadsigns"}
+        deadline = {**of_signs, "deadline_s": 0.5}
         series = Series(
             processes,
             witness,
@@ -188,9 +189,9 @@ def run_series(whom: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
                     "ledger_period_s": 0.2,
                     "max_in_flight": MAX_IN_FLIGHT,
                 },
-                EDGE: {"threads": 1},
+                EDGE: {**of_signs, "threads": 1},
                 MANAGER: deadline,
-                CAMERA: {"rate_hz": args.rate_hz},
+                CAMERA: {"source": "roadsigns", "rate_hz": args.rate_hz},
             },
             args.pause_s,
         )

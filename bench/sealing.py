@@ -118,7 +118,7 @@ def main() -> int:
 
 def _start_edge(name: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(ROOT / "scripts" / "edge"), "--ros-args"]
-    command += ["-p", "threads:=1", "-r", f"__ns:=/{name}"]
+    command += ["-p", "model:=roadsigns", "-p", "threads:=1", "-r", f"__ns:=/{name}"]
     return subprocess.Popen(
         command,
         env={**os.environ, **environment},

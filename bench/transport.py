@@ -214,10 +214,11 @@ def whole_path(frames: int) -> dict[str, Any]:
     parts: dict[str, list[float]] = {
         name: [] for name in ("to_head", "head_wait", "head", "transfer", "edge_wait", "tail")
     }
+    model = {"model": card.name}
     with tempfile.TemporaryDirectory() as folder:
         processes = Processes(Path(folder), os.environ)
-        processes.start("head", {"threads": 1, "plan_timeout_s": 3600.0})
-        processes.start("edge", {"threads": 1})
+        processes.start("head", {**model, "threads": 1, "plan_timeout_s": 3600.0})
+        processes.start("edge", {**model, "threads": 1})
         try:
             number = 0
             while len(added) < frames:

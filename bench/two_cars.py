@@ -33,7 +33,8 @@ from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.processes import Processes
 
-CARD = read_card(find_model("roadsigns"))
+MODEL = {"model": "roadsigns"}
+CARD = read_card(find_model(MODEL["model"]))
 PLAN = f"exit={len(CARD.dag.exits)} boundary={CARD.dag.input} codec=jpeg"
 
 
@@ -83,15 +84,16 @@ def run(cars: Sequence[str], seconds: float, rate_hz: float, slowdown: float) ->
             edge = Processes(Path(folder), os.environ)
             sides.append(edge)
             edge.start(
-                "edge", {"threads": 1, "cars": list(cars), "emulated_slowdown": float(slowdown)}
+                "edge",
+                {**MODEL, "threads": 1, "cars": list(cars), "emulated_slowdown": float(slowdown)},
             )
             for car in cars:
                 (Path(folder) / car).mkdir()
                 side = Processes(Path(folder) / car, os.environ, remaps={"__ns": f"/{car}"})
                 sides.append(side)
-                side.start("head", {"threads": 1})
-                side.start("manager", {"pinned_plan": PLAN})
-                side.start("camera", {"rate_hz": rate_hz})
+                side.start("head", {**MODEL, "threads": 1})
+                side.start("manager", {**MODEL, "pinned_plan": PLAN})
+                side.start("camera", {"source": "roadsigns", "rate_hz": rate_hz})
             spinning.start()
             begun_s = time.monotonic()
             while not all(len(w.remote) >= 20 for w in watched.values()):

@@ -120,7 +120,7 @@ def fuzz_over_dds(kinds: dict[str, Target], messages: int, seed: int, folder: Pa
         nodes.start(
             "head", threads=1, model=folder / MODEL, plan_timeout_s=3600.0, ledger_period_s=0.2
         )
-        nodes.start("camera", rate_hz=20.0)
+        nodes.start("camera", source="roadsigns", rate_hz=20.0)
         tensors = nodes.node.create_publisher(
             msg.HeadTensor, "head_tensor", qos.tensor_qos(True, 2)
         )

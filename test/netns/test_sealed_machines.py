@@ -81,17 +81,23 @@ def test_only_sealed_messages_cross_and_the_cars_inside_is_out_of_reach(
     log = tmp_path / "run.json"
     recorder = str(Path(__file__).parents[2] / "scripts" / "run_recorder")
     plan = f"exit={len(CARD.dag.exits)} boundary={CARD.dag.input} codec=f32"
+    model = ["--model", CARD.name]
     commands = {
-        "edge": link.inside("edge", ["dapdee", "edge", "--threads", "1"]),
+        "edge": link.inside("edge", ["dapdee", "edge", *model, "--threads", "1"]),
         "car": link.inside(
             "car",
             [
-                *("dapdee", "car", "--threads", "1", "--rate-hz", "5", "--deadline-s", "3"),
+                *("dapdee", "car", *model, "--source", "roadsigns", "--threads", "1"),
+                *("--rate-hz", "5", "--deadline-s", "3"),
                 *("--pinned-plan", plan),
             ],
         ),
         "recorder": link.inside(
-            "car", [sys.executable, recorder, "--ros-args", "-p", f"path:={log}"]
+            "car",
+            [
+                *(sys.executable, recorder, "--ros-args", "-p", f"path:={log}"),
+                *("-p", f"model:={CARD.name}"),
+            ],
         ),
     }
     running: dict[str, subprocess.Popen[bytes]] = {}

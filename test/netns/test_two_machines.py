@@ -64,12 +64,14 @@ def test_two_commands_and_the_transfer_takes_what_the_rate_says(
     }
     env.pop("ROS_AUTOMATIC_DISCOVERY_RANGE", None)
     log = tmp_path / "run.json"
+    model = ["--model", CARD.name]
     commands = {
-        "edge": link.inside("edge", ["dapdee", "edge", "--threads", "1"]),
+        "edge": link.inside("edge", ["dapdee", "edge", *model, "--threads", "1"]),
         "car": link.inside(
             "car",
             [
-                *("dapdee", "car", "--threads", "1", "--rate-hz", "0.6", "--deadline-s", "3"),
+                *("dapdee", "car", *model, "--source", "roadsigns", "--threads", "1"),
+                *("--rate-hz", "0.6", "--deadline-s", "3"),
                 *("--pinned-plan", f"exit={exits} boundary={boundary} codec=f32"),
             ],
         ),
@@ -77,7 +79,7 @@ def test_two_commands_and_the_transfer_takes_what_the_rate_says(
             "car",
             [
                 *("python3", str(Path(__file__).parents[2] / "scripts" / "run_recorder")),
-                *("--ros-args", "-p", f"path:={log}"),
+                *("--ros-args", "-p", f"path:={log}", "-p", f"model:={CARD.name}"),
             ],
         ),
     }

@@ -23,9 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _SMALL_MODEL = {"model": "roadsigns"}
 USUAL_PARAMETERS: dict[str, dict[str, Any]] = {
     "camera": {"source": "roadsigns"},
-    **dict.fromkeys(
-        ("head", "edge", "manager", "partition_manager", "run_recorder", "viewer"), _SMALL_MODEL
-    ),
+    **dict.fromkeys(("head", "edge", "manager", "partition_manager", "run_recorder"), _SMALL_MODEL),
 }
 HIGHEST_DOMAIN = 101  # domains above it would use ports that Linux gives to other connections
 
@@ -124,7 +122,10 @@ class RosWorld:
         self.domain_id = domain_id
         self._folder = folder
         self.env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        rclpy.init(args=[], domain_id=domain_id)
+        # Nodes in the test's own process take theirs from here.
+        usual = [f"{node}:model:={_SMALL_MODEL['model']}" for node in ("head", "partition_manager")]
+        arguments = [word for parameter in usual for word in ("-p", parameter)]
+        rclpy.init(args=["--ros-args", *arguments], domain_id=domain_id)
         self.context = rclpy.get_default_context()
         self.executor = SingleThreadedExecutor()
         self._nodes: list[Node] = []
