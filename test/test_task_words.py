@@ -35,7 +35,9 @@ CLASSES = {
     "exits/card.py", "training/detection_loss.py", "exits/detector.py", "exits/gates.py",
     "training/losses.py", "exits/multi_exit.py", "training/segmentation_loss.py",
     "exits/segmenter.py", "training/classification.py", "training/detection.py",
-    "training/segmentation.py", "exits/networks.py",
+    "training/segmentation.py", "exits/networks.py", "exits/added_exits.py",
+    "training/held_out_answers.py", "training/bottlenecks/distillation.py",
+    "training/bottlenecks/judging.py", "training/bottlenecks/prior.py",
     "engines/onnx_flops.py", "experiment/subjects.py", "former_names.py",
     "graph/flops.py", "msg/InferenceResult.msg", "msg/SceneTruth.msg", "nodes/vision_topics.py",
 }  # fmt: skip

@@ -25,7 +25,7 @@ from dapdee_ros.core.manager_events import ResultCame, TellPlan
 from dapdee_ros.nodes.images import class_map_to_image
 from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.device_profile import DeviceProfile, codec_times_in
-from dapdee_ros.planning.errors import ObjectiveError, ProfileError
+from dapdee_ros.planning.errors import ObjectiveError, PlanningError, ProfileError
 from dapdee_ros.planning.objective import Objective
 from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.planning.plan import NO_CODEC
@@ -312,6 +312,10 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
     node_seconds = dict(zip(names, seconds, strict=True))
     if len(node_seconds) < len(names):
         raise ProfileError("a node is named twice")
+    try:
+        energy = EnergyPrices(message.compute_w, message.send_j_per_byte, message.wait_w)
+    except PlanningError as error:
+        raise ProfileError(f"energy: {error}") from error
     profile = DeviceProfile(
         model_id=message.model_id,
         device=message.device,
@@ -325,7 +329,7 @@ def message_to_profile(message: msg.DeviceProfile) -> DeviceProfile:
         cut_s=message.cut_s,
         cut_s_per_byte=message.cut_s_per_byte,
         codecs=codec_times_in(message.codec_names, message.codec_seconds),
-        energy=EnergyPrices(message.compute_w, message.send_j_per_byte, message.wait_w),
+        energy=energy,
     )
     profile.check_credible()
     return profile

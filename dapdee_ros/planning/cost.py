@@ -95,6 +95,10 @@ def plan_cost(
     return PlanCost(tuple(stage_s), tuple(hop_s), latency_s, period_s)
 
 
+_MOST_PRICE = 1e5
+"""Watts, and joules per byte: far more would let sums of energies overflow."""
+
+
 @dataclass(frozen=True, slots=True)
 class EnergyPrices:
     """The prices of the car's energy; all 0, and so is the energy, if unknown.
@@ -106,7 +110,8 @@ class EnergyPrices:
         source: where the numbers come from, for whoever reads them.
 
     Raises:
-        PlanningError: at construction, for a price that is negative or not finite.
+        PlanningError: at construction, for a price that is negative, not finite, or more than
+            anything that a car carries can take.
     """
 
     compute_w: float = 0.0
@@ -117,8 +122,9 @@ class EnergyPrices:
     def __post_init__(self) -> None:
         for name in ("compute_w", "send_j_per_byte", "wait_w"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise PlanningError(f"{name} is {value}; expected a finite number of 0 or more")
+            # Written so that NaN is refused, too.
+            if not 0 <= value <= _MOST_PRICE:
+                raise PlanningError(f"{name} is {value}; expected 0 to {_MOST_PRICE:g}")
 
     @property
     def any(self) -> bool:

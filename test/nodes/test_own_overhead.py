@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,9 @@ from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.conversions import message_to_profile, profile_to_message
 from dapdee_ros.nodes.own_overhead import BUDGET_S, car_overhead, car_parts, edge_overhead
+from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.device_profile import CodecTime, DeviceProfile
+from dapdee_ros.planning.errors import ProfileError
 from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.tasks.task import task_of
 
@@ -70,8 +74,17 @@ def test_a_profile_s_message_holds_it() -> None:
         cut_s=0.0002,
         cut_s_per_byte=3e-10,
         codecs={"f32": CodecTime(1e-5, 1e-11, 1e-6, 0.0), "jpeg": CodecTime(1e-4, 1e-9, 2e-4, 0.0)},
+        energy=EnergyPrices(6.4, 2e-6, 2.7),
     )
-    assert message_to_profile(profile_to_message(profile, Time())) == profile
+    message = profile_to_message(profile, Time())
+    assert message_to_profile(message) == profile
+    for price in ("compute_w", "send_j_per_byte", "wait_w"):
+        # A manager refuses a profile, whatever it holds, and goes on.
+        for hostile in (-math.inf, math.nan, -1.0, 1e300):
+            spoilt = profile_to_message(profile, Time())
+            setattr(spoilt, price, hostile)
+            with pytest.raises(ProfileError, match=f"energy: {price} is {re.escape(str(hostile))}"):
+                message_to_profile(spoilt)
 
 
 @pytest.mark.timeout(120)
