@@ -207,8 +207,8 @@ def _spread(frames: Frames, most: int) -> Frames:
 
 def _folder(root: Path, card: ModelCard, frames: int, held_out: int) -> BottleneckData:
     """All images in a folder and the folders in it; nobody says what they show."""
-    from dapdee_ros.datasets.opencv_pictures import read_picture
-    from dapdee_ros.datasets.picture_files import PICTURE_SUFFIXES, pictures_in, what_is_missing
+    from dapdee_ros.datasets.opencv_pictures import required_picture
+    from dapdee_ros.datasets.picture_files import PICTURE_SUFFIXES, pictures_in
     from dapdee_ros.runtime.network_input import network_input
 
     if not root.is_dir():
@@ -224,15 +224,7 @@ def _folder(root: Path, card: ModelCard, frames: int, held_out: int) -> Bottlene
         raise DataError(f"no images in {root}: expected {', '.join(PICTURE_SUFFIXES)} files")
 
     def frame(place: int) -> NDArray[np.uint8]:
-        path = files[place]
-        why = what_is_missing(path)
-        image = None if why else read_picture(path)
-        if image is None:
-            raise DataError(
-                f"{path} cannot be read as an image: {why or 'its format is not supported'}; "
-                "remove it or replace it"
-            )
-        return network_input(image, card.input_spec)[0]
+        return network_input(required_picture(files[place]), card.input_spec)[0]
 
     return _divided(
         Stack(len(files), frame), card, frames, held_out, f"images of {root.resolve().name}"

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dapdee_ros.datasets.frame_source import SourceFrame, Truth
-from dapdee_ros.datasets.opencv_pictures import read_picture
-from dapdee_ros.datasets.picture_files import what_is_missing
+from dapdee_ros.datasets.opencv_pictures import required_picture
 from dapdee_ros.datasets.split import DataError
 
 Shown = Callable[[Iterable[Path]], Iterable[Path]]
@@ -53,13 +52,7 @@ class LabelledPictures:
             DataError: if it cannot be read, or a box is outside it.
         """
         path = self.files[place]
-        why = what_is_missing(path)
-        image = None if why else read_picture(path)
-        if image is None:
-            raise DataError(
-                f"{path} cannot be read as an image: {why or 'its format is not supported'}; "
-                "remove it and its labels, or replace it"
-            )
+        image = required_picture(path, "remove it and its labels, or replace it")
         return SourceFrame(image, self.truths[place]((image.shape[0], image.shape[1])))
 
 

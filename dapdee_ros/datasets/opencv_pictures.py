@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.datasets.picture_files import what_is_missing
+from dapdee_ros.datasets.split import DataError
+
 
 def read_picture(path: Path, size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8] | None:
     """The image in a file as uint8 ``(H, W, 3)`` rgb, or None if it cannot be read."""
@@ -21,6 +24,25 @@ def read_picture(path: Path, size: tuple[int, int] = (0, 0)) -> NDArray[np.uint8
     if bgr is None and path.suffix.lower() == ".gif":
         bgr = _first_of_gif(path)
     return None if bgr is None else bgr_to_rgb(bgr, size)
+
+
+def required_picture(path: Path, cure: str = "remove it or replace it") -> NDArray[np.uint8]:
+    """The image in a file of a data set, uint8 ``(H, W, 3)`` rgb.
+
+    Args:
+        path: the file.
+        cure: what to do if it cannot be read, for the error.
+
+    Raises:
+        DataError: if it cannot be read; says why.
+    """
+    why = what_is_missing(path)
+    image = None if why else read_picture(path)
+    if image is None:
+        raise DataError(
+            f"{path} cannot be read as an image: {why or 'its format is not supported'}; {cure}"
+        )
+    return image
 
 
 def _first_of_gif(path: Path) -> NDArray[np.uint8] | None:

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dapdee_ros.datasets.opencv_pictures import read_picture
+from dapdee_ros.datasets.opencv_pictures import required_picture
 from dapdee_ros.datasets.picture_files import (
     PICTURE_SUFFIXES,
     folders_in,
     pictures_in,
-    what_is_missing,
 )
 from dapdee_ros.datasets.roadsigns import DEFAULT_SIZE, LABELS, LEAST_SIDE, RoadSigns
 from dapdee_ros.datasets.split import DataError, DataSource, Split
@@ -125,13 +124,7 @@ def _read_folder(folder: Path, classes: tuple[str, ...], size: tuple[int, int] |
                 f"{', '.join(PICTURE_SUFFIXES)} files"
             )
         for path in paths:
-            why = what_is_missing(path)
-            image = None if why else read_picture(path)
-            if image is None:
-                raise DataError(
-                    f"{path} cannot be read as an image: {why or 'its format is not supported'}; "
-                    "remove it or replace it"
-                )
+            image = required_picture(path)
             if size is not None and image.shape[:2] != size:
                 smaller = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
                 image = np.asarray(smaller, np.uint8)
