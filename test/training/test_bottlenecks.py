@@ -34,9 +34,8 @@ from dapdee_ros.training.bottlenecks.coding import (
     flops_of,
     latent_grid,
     make_encoder,
-    patches_of,
-    principal_components,
 )
+from dapdee_ros.training.bottlenecks.components import patches_of, principal_components
 from dapdee_ros.training.bottlenecks.distillation import boxes_error, classes_error
 from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork, deeper_tensors, exits_behind
 from dapdee_ros.training.bottlenecks.judging import comparisons

@@ -12,13 +12,8 @@ from torch import Tensor, nn
 from dapdee_ros.codecs.bottleneck.file import BottleneckError
 from dapdee_ros.exits.card import ModelCard
 from dapdee_ros.graph.cuts import head_of
-from dapdee_ros.training.bottlenecks.coding import (
-    Decoder,
-    latent_grid,
-    make_encoder,
-    patches_of,
-    principal_components,
-)
+from dapdee_ros.training.bottlenecks.coding import Decoder, latent_grid, make_encoder
+from dapdee_ros.training.bottlenecks.components import patches_of, principal_components
 from dapdee_ros.training.bottlenecks.distillation import feature_error, output_error, variances
 from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork, deeper_tensors, exits_behind
 from dapdee_ros.training.bottlenecks.points import Point, quantised, rate_weights, sent
