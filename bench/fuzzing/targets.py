@@ -111,7 +111,7 @@ def load_network(place: Path) -> SplitNetwork:
 
 
 def _add_bottleneck(folder: Path) -> None:
-    from bottleneck_maker import description, network, with_description
+    from support.bottleneck_maker import description, network, with_description
 
     card = read_card(folder)
     shape = card.dag.by_name[BOUNDARY].shape

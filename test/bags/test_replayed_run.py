@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from bags.made_bags import START_NS, make_drive
-from bottleneck_maker import model_with_bottlenecks
 from rosbags.highlevel import AnyReader
+from support.bottleneck_maker import model_with_bottlenecks
 
 from dapdee_ros.bags.answers import NetworkAnswers
 from dapdee_ros.bags.errors import BagError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from bottleneck_maker import description, network, with_description
+from support.bottleneck_maker import description, network, with_description
 
 from dapdee_ros.codecs import CodecError
 from dapdee_ros.codecs.bottleneck.file import FOLDER, KEY, BottleneckError

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bottleneck_maker import model_with_bottlenecks
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
+from support.bottleneck_maker import model_with_bottlenecks
 
 import dapdee_ros.msg as msg
 from dapdee_ros.codecs.bottleneck.file import timed_as

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bottleneck_maker import description, network, with_description
+from support.bottleneck_maker import description, network, with_description
 
 from dapdee_ros.codecs import CodecError, TensorSpec, decode, encode
 from dapdee_ros.codecs.bottleneck.file import parsed

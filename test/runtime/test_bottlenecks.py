@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bottleneck_maker import model_with_bottlenecks, rendered
+from support.bottleneck_maker import model_with_bottlenecks, rendered
 from support.split_pair import Pair
 
 from dapdee_ros.codecs import decode, encode
