@@ -114,7 +114,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="start with the weights of this model folder; of several, with their mean",
+        help="start with the weights of this model folder, or with its backbone where it is of "
+        "another builder; of several, with their mean",
     )
     add(
         "--exits-only",

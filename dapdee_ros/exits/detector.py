@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dapdee_ros.exits.mobile_blocks import Stage, conv
+from dapdee_ros.exits.mobile_blocks import BACKBONE_BLOCKS, BACKBONE_WIDTHS, Stage, conv
 
 STRIDES = (8, 16, 32)
 """Pixels from one cell to the next, of the three grids that every exit predicts on."""
@@ -79,8 +79,8 @@ class MobileDetector(nn.Module):
     def __init__(
         self,
         classes: int,
-        widths: Sequence[int] = (24, 40, 80, 144, 224),
-        blocks: Sequence[int] = (1, 2, 3, 2),
+        widths: Sequence[int] = BACKBONE_WIDTHS,
+        blocks: Sequence[int] = BACKBONE_BLOCKS,
         neck: int = 96,
         predictor: int = 40,
     ) -> None:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+BACKBONE_WIDTHS = (24, 40, 80, 144, 224)
+"""Channels of the stem and of the four stages, the same in the networks of every task, so that the
+training of one can start with the backbone of another."""
+
+BACKBONE_BLOCKS = (1, 2, 3, 2)
+"""Blocks of the four stages."""
+
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution that keeps the map's size, or halves it; batch norm; ReLU."""

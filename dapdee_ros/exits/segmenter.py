@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dapdee_ros.exits.mobile_blocks import Stage, conv
+from dapdee_ros.exits.mobile_blocks import BACKBONE_BLOCKS, BACKBONE_WIDTHS, Stage, conv
 
 STRIDE = 4
 """Pixels from one place of the logits to the next, of every exit."""
@@ -74,8 +74,8 @@ class MobileSegmenter(nn.Module):
     def __init__(
         self,
         classes: int,
-        widths: Sequence[int] = (16, 32, 64, 144, 224),
-        blocks: Sequence[int] = (1, 2, 3, 2),
+        widths: Sequence[int] = BACKBONE_WIDTHS,
+        blocks: Sequence[int] = BACKBONE_BLOCKS,
         neck: int = 96,
         heads: Sequence[int] = (32, 40, 48),
     ) -> None:

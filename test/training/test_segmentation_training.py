@@ -12,12 +12,19 @@ import torch
 from dapdee_ros.datasets.roadscenes import SURFACES
 from dapdee_ros.datasets.scene_data import RenderedScenes
 from dapdee_ros.exits.builders import BuilderError
+from dapdee_ros.exits.card import ModelFolderError
 from dapdee_ros.exits.model_folder import load_module, save_model
-from dapdee_ros.exits.networks import build_exit_network, exit_architecture, segmentation_task
+from dapdee_ros.exits.networks import (
+    build_exit_network,
+    detection_task,
+    exit_architecture,
+    segmentation_task,
+)
 from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.tasks.task import task_of
 from dapdee_ros.training.recipe import SEGMENTATION_RECIPE
 from dapdee_ros.training.segmentation import SegmentationTraining
+from dapdee_ros.training.starting_point import start_from
 from dapdee_ros.training.training import Training
 
 pytestmark = pytest.mark.training
@@ -83,6 +90,39 @@ def test_a_short_training_makes_a_model_that_answers_as_it_was_evaluated(tmp_pat
     # Stored in half precision.
     assert [e.quality() for e in evaluators] == pytest.approx(again, abs=0.005)
     assert again == pytest.approx(quality, abs=0.01)
+
+
+def test_a_segmenter_starts_with_the_backbone_of_a_detector_and_with_no_other(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    wide = {**SMALL, "widths": [16, 16, 32, 64, 64], "blocks": [0, 1, 1, 1]}
+    detectors = {"wide": wide, "narrow": SMALL}
+    for name, arguments in detectors.items():
+        arguments = {k: v for k, v in arguments.items() if k != "heads"} | {"predictor": 8}
+        architecture = exit_architecture("mobile-detector", 12, arguments)
+        network = build_exit_network(architecture, SIZE, (0.4,) * 3, (0.2,) * 3).eval()
+        save_model(
+            tmp_path / name, network, name=name, architecture=architecture,
+            labels=[f"c{n}" for n in range(12)], mean=(0.4,) * 3, std=(0.2,) * 3,
+            exit_quality=[0.1, 0.2, 0.3], quality_data="test", provenance={},
+            task=detection_task(),
+        )  # fmt: skip
+    architecture = exit_architecture("mobile-segmenter", len(SURFACES), wide)
+    segmenter = build_exit_network(architecture, SIZE, (0.5,) * 3, (0.2,) * 3)
+    before = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
+    (card,) = start_from([tmp_path / "wide"], segmenter, architecture)
+    assert card.name == "wide"
+    _, detector = load_module(tmp_path / "wide")
+    given = detector.state_dict()
+    backbone = [n for n in before if ".stage" in n or ".stem" in n]
+    assert len(backbone) > 20
+    for name, tensor in segmenter.state_dict().items():
+        expected = given[name] if name in backbone else before[name]
+        if not name.endswith("num_batches_tracked") and (name in backbone or name not in given):
+            torch.testing.assert_close(tensor, expected, rtol=0, atol=0)
+    with pytest.raises(ModelFolderError, match=r"mobile-detector.*backbones differ"):
+        start_from([tmp_path / "narrow"], segmenter, architecture)
 
 
 @pytest.mark.parametrize(
