@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dapdee_ros.core.fair_queue import QueueBounds, ShareError
 from dapdee_ros.core.frames import Status
 from dapdee_ros.core.tail import (
+    BUSY_LATE,
     MOST_CARS,
     PartReady,
     RunTail,
     SendAnswer,
+    SharesSet,
     TailAction,
     TailComputed,
     TailCore,
@@ -60,16 +63,16 @@ def test_a_cars_newest_frame_wins_and_the_other_is_busy_at_once() -> None:
 
 def test_a_fast_car_cannot_displace_or_starve_another_cars_frame() -> None:
     core = TailCore()
-    core.handle(0.0, frame(1, 1))
-    core.handle(0.1, frame(2, 1))
+    core.handle(0.125, frame(1, 1))
+    core.handle(0.125, frame(2, 1))
     served = []
     for step in range(2, 20):
         for number in range(3):  # three frames of the one car within each computation
-            refused = told(core.handle(0.1 * step, frame(1, 10 * step + number)))
+            refused = told(core.handle(0.125 * step, frame(1, 10 * step + number)))
             assert all(car == 1 for car, _, _ in refused)
-        served += run(core.handle(0.1 * step, TailComputed(SIGN, 0.1, 0.1)))
+        served += run(core.handle(0.125 * step, TailComputed(SIGN, 0.1, 0.1)))
         if served[-1][0] == 2:
-            core.handle(0.1 * step, frame(2, step))
+            core.handle(0.125 * step, frame(2, step))
     cars = [car for car, _ in served]
     assert cars == [2, 1] * 9
 
@@ -80,7 +83,8 @@ def test_more_cars_than_it_keeps_frames_of_are_refused() -> None:
     refused = []
     for car in range(1, MOST_CARS + 3):
         refused += told(core.handle(0.1, frame(car, 1)))
-    assert refused == [(1, 1, Status.BUSY), (2, 1, Status.BUSY)]
+    # Not at the cost of those that wait.
+    assert refused == [(MOST_CARS + n, 1, Status.BUSY) for n in (1, 2)]
     assert core.queue_depth == MOST_CARS + 1
 
 
@@ -183,3 +187,105 @@ def test_a_newer_frame_takes_the_place_of_one_that_waits_for_its_part() -> None:
     core.handle(0.5, part(1, 4, "other"))
     assert told(core.handle(0.6, TailUnready())) == [(1, 3, Status.BUSY)]
     assert told(core.handle(0.7, TailStopped())) == [(1, 4, Status.BUSY)]
+
+
+def due(car: int, number: int, within_s: float) -> TensorsArrived:
+    return replace(frame(car, number), part="p", answer_within_s=within_s)
+
+
+def trained(bounds: QueueBounds | None = None) -> TailCore:
+    """An edge that knows that frames of part p take 0.1 s; nothing waits."""
+    core = TailCore(bounds)
+    core.handle(0.0, due(9, 1, 0.0))
+    core.handle(0.1, TailComputed(SIGN, 0.1, 0.1))
+    return core
+
+
+def why(actions: list[TailAction]) -> list[str]:
+    return [a.answer.detail for a in actions if isinstance(a, SendAnswer)]
+
+
+def test_what_cannot_be_ready_in_time_is_refused_when_it_comes() -> None:
+    core = trained(QueueBounds(frames=4))
+    core.handle(1.0, due(1, 1, 1.0))
+    assert why(core.handle(1.0, due(1, 2, 1.0))) == []
+    # It is due before the other: 0.1 s in work, 0.1 s for itself.
+    assert why(core.handle(1.0, due(1, 3, 0.29))) == []
+    # The last one has to wait for that, too.
+    assert why(core.handle(1.0, due(1, 4, 0.295))) == [BUSY_LATE]
+    assert core.refused[Status.BUSY] == 1
+
+
+def test_another_cars_queue_counts_only_by_its_share() -> None:
+    core = trained(QueueBounds(frames=8))
+    core.handle(1.0, due(1, 1, 0.0))
+    for number in range(2, 10):
+        core.handle(1.0, due(1, number, 0.0))
+    # 0.8 s wait, but the other car's turn comes after the one in work, or one more.
+    assert why(core.handle(1.0, due(2, 1, 0.35))) == []
+    core.handle(1.0, SharesSet({"car1": 8.0}))
+    assert why(core.handle(1.0, due(3, 1, 0.15))) == [BUSY_LATE]
+
+
+def test_an_idle_edge_tries_every_frame_and_learns_that_it_is_fast_again() -> None:
+    core = trained()
+    for number in range(2, 40):
+        assert run(core.handle(number, due(1, number, 0.02))) == [(1, number)]
+        core.handle(number + 0.01, TailComputed(SIGN, 0.01, 0.1))
+    # Now it knows: behind another one there is time for this.
+    core.handle(50.0, due(1, 50, 0.02))
+    assert why(core.handle(50.0, due(2, 1, 0.03))) == []
+
+
+def test_what_has_become_too_late_is_refused_and_not_computed() -> None:
+    core = trained()
+    core.handle(1.0, due(1, 1, 0.0))
+    core.handle(1.0, due(2, 1, 0.25))
+    core.handle(1.0, due(3, 1, 9.0))
+    # The one in work took longer than all others.
+    actions = core.handle(1.2, TailComputed(SIGN, 0.2, 0.1))
+    assert told(actions) == [(1, 1, Status.OK), (2, 1, Status.BUSY)]
+    assert why(actions)[1] == BUSY_LATE and run(actions) == [(3, 1)]
+
+
+@pytest.mark.parametrize("within_s", [0.0, -1.0, math.nan, math.inf])
+def test_a_frame_that_does_not_say_when_it_is_due_waits(within_s: float) -> None:
+    core = trained()
+    core.handle(1.0, due(1, 1, within_s))
+    assert core.handle(1.0, due(2, 1, within_s)) == []
+    actions = core.handle(1e6, TailComputed(SIGN, 0.1, 0.1))
+    assert run(actions) == [(2, 1)]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_cars_that_send_too_much_get_their_shares_of_the_edge(depth: int) -> None:
+    core = TailCore(QueueBounds(frames=depth), {"car1": 2.0})
+    number, answered, refused = 0, Counter[int](), Counter[int]()
+
+    def tell(now_s: float, event: TailEvent) -> None:
+        for car, _, status in told(core.handle(now_s, event)):
+            (answered if status is Status.OK else refused)[car] += 1
+
+    done_s = 0.0
+    for tick in range(6000):  # 60 s; each car sends every 40 ms what takes 30 ms
+        now_s = 0.01 * tick
+        for car in (1, 2, 3):
+            if tick % 4 == car:
+                number += 1
+                tell(now_s, replace(due(car, number, 0.5)))
+        if core.queue_depth and now_s >= done_s:
+            tell(now_s, TailComputed(SIGN, 0.03, 0.03))
+            done_s = now_s + 0.03
+    total = answered.total()
+    for car, share in ((1, 0.5), (2, 0.25), (3, 0.25)):
+        assert answered[car] / total == pytest.approx(share, rel=0.1), (answered, refused)
+    assert total + refused.total() + core.queue_depth == number
+
+
+def test_shares_that_make_no_sense_change_nothing() -> None:
+    with pytest.raises(ShareError, match="'car1' is 0"):
+        TailCore(shares={"car1": 0.0})
+    core = TailCore()
+    with pytest.raises(ShareError, match="'car2' is nan"):
+        core.handle(0.0, SharesSet({"car1": 2.0, "car2": math.nan}))
+    assert run(core.handle(0.1, frame(1, 1))) == [(1, 1)]
