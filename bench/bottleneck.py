@@ -138,11 +138,10 @@ def measure(
     measured = []
     for comparison, size, setting in zip(found, sizes, settings, strict=True):
         lost, error = comparison.change()
+        numbers = (comparison.qualities()[1], lost, error)
+        mean_bytes = round(float(np.mean(size)), 1)
         measured.append(
-            Measured(
-                setting.family, setting.name, round(float(np.mean(size)), 1),
-                *(round(value, 5) for value in (comparison.qualities()[1], lost, error)),
-            )  # fmt: skip
+            Measured(setting.family, setting.name, mean_bytes, *(round(n, 5) for n in numbers))
         )
     return measured
 
@@ -238,7 +237,7 @@ def main() -> None:
         "--bottleneck", type=Path, action="append", default=[], metavar="FILE",
         help="measure this one, not those of the model's folder; may be repeated",
     )  # fmt: skip
-    add("--at", help="boundaries for u8z and u4z, comma-separated (default: three, and the points')")
+    add("--at", help="boundaries for u8z and u4z (default: three, and the points')")
     add("--threads", type=int, default=1)
     add("--out", type=Path, default=Path("build/bottleneck"), help="the plot, without its ending")
     args = parser.parse_args()
