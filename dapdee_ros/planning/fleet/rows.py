@@ -115,18 +115,18 @@ class Rows:
         at_best = np.array([self.base + self.factor * used_s, self.fixed_s + used_s])
         alone = np.flatnonzero(used_s == 0)
         route = (self.server + 1) * (self.cell.max() + 2) + self.cell + 1
+        # By one that sends nothing, even at full shares.
+        beaten = used_s > 0
+        beaten &= (at_best[:, alone, None] <= at_best[:, None, :]).all(axis=0).any(axis=0)
         # Whatever dominates a row comes before it.
         order = np.lexsort((np.arange(len(self)), keys[0], keys.sum(axis=0)))
-        kept: dict[int, list[int]] = {}
+        left = order[~beaten[order]]
+        keys, route = keys[:, left], np.where(used_s > 0, route, -1)[left]
         stays = np.zeros(len(self), bool)
-        for i in order.tolist():
-            same = kept.setdefault(int(route[i]) if used_s[i] else -1, [])
-            if same and (keys[:, same] <= keys[:, i, None]).all(axis=0).any():
-                continue
-            if used_s[i] and (at_best[:, alone] <= at_best[:, i, None]).all(axis=0).any():
-                continue
-            same.append(i)
-            stays[i] = True
+        while len(left):
+            stays[left[0]] = True
+            others = (keys < keys[:, :1]).any(axis=0) | (route != route[0])
+            left, keys, route = left[others], keys[:, others], route[others]
         return self.take(np.flatnonzero(stays))
 
 
