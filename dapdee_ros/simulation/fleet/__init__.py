@@ -1,0 +1,1 @@
+"""Many cars, edge servers and radio cells in simulated time."""
