@@ -29,7 +29,7 @@ holds no more than its part.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -45,6 +45,44 @@ _LEAST_BOUND_S = 1.0
 
 class ShareError(ValueError):
     """A share that makes no sense; the message says whose and what is expected."""
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Check the cars' shares.
+
+    Raises:
+        ShareError: if one is not within ``SHARE_BOUNDS``.
+    """
+    low, high = SHARE_BOUNDS
+    for car, share in shares.items():
+        if not low <= share <= high:  # a NaN is not between them either
+            raise ShareError(
+                f"the share of {car!r} is {share}; expected a number from {low:g} to {high:g}"
+            )
+
+
+def read_shares(texts: Iterable[str]) -> dict[str, float]:
+    """Shares by car from texts such as ``car1=2``; empty ones count for nothing.
+
+    >>> read_shares(["car1=2", "/robots/car2 = 0.5", ""])
+    {'car1': 2.0, 'robots/car2': 0.5}
+
+    Raises:
+        ShareError: if a text is not of that form, or a car is named twice.
+    """
+    shares: dict[str, float] = {}
+    for text in filter(None, texts):
+        car, _, number = (part.strip().strip("/") for part in text.rpartition("="))
+        try:
+            share = float(number)
+        except ValueError:
+            share = math.nan
+        if not car or math.isnan(share):
+            raise ShareError(f"the share {text!r} is not of the form car1=2")
+        if car in shares:
+            raise ShareError(f"{car!r} has two shares")
+        shares[car] = share
+    return shares
 
 
 @dataclass(frozen=True)
@@ -165,12 +203,7 @@ class FairQueue(Generic[Item]):
         Raises:
             ShareError: if one is not within ``SHARE_BOUNDS``; then all stay as they are.
         """
-        low, high = SHARE_BOUNDS
-        for car, share in shares.items():
-            if not low <= share <= high:  # a NaN is not between them either
-                raise ShareError(
-                    f"the share of {car!r} is {share}; expected a number from {low:g} to {high:g}"
-                )
+        check_shares(shares)
         self._shares = dict(shares)
         for name, queue in self._cars.items():
             queue.share = self.share_of(name)

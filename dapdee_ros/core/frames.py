@@ -69,6 +69,7 @@ class FramePlan:
         gate_threshold: confidence, 0 to 1, from which on it does.
         predicted_remote_s: predicted T_t + T_e in s; NaN if unknown. Says how long the edge's
             answer is worth waiting for.
+        predicted_transfer_s: predicted T_t alone in s; NaN if unknown.
         deadline_s: from accepting a frame to its result, in s; None: as the head is set.
         max_in_flight: most frames between head and edge; None: as the head is set.
     """
@@ -82,6 +83,7 @@ class FramePlan:
     predicted_remote_s: float = math.nan
     deadline_s: float | None = None
     max_in_flight: int | None = None
+    predicted_transfer_s: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class HeadFrame:
         data: their bytes.
         car_id: the car that sent it.
         context: whatever the caller wants back with the answer (the image's header).
+        answer_within_s: for how long, from its arrival, an answer is of use; 0: not known.
     """
 
     number: int
@@ -111,6 +114,7 @@ class HeadFrame:
     data: array[int] | bytes
     car_id: str = ""
     context: Any = None
+    answer_within_s: float = 0.0
 
     @property
     def is_announcement(self) -> bool:

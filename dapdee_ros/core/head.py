@@ -45,7 +45,7 @@ from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.ledger import DropKind, FrameLedger
 from dapdee_ros.core.margin import LearnedMargin
 from dapdee_ros.core.pace import Pace
-from dapdee_ros.core.patience import fallback_time
+from dapdee_ros.core.patience import answer_within, fallback_time
 from dapdee_ros.core.plan_in_force import PlanInForce
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.core.window import SendWindow
@@ -269,9 +269,9 @@ class HeadCore:
         )
         self._flights[frame.number] = frame
         self._sent.remember(frame)
-        self._actions.append(
-            Send(frame.number, self.session, now_s, frame.sent_bytes, program, frame.context)
-        )
+        within_s = answer_within(frame.fallback_at_s - now_s, program.plan.predicted_transfer_s)
+        sent = (frame.number, self.session, now_s, frame.sent_bytes, program, frame.context)
+        self._actions.append(Send(*sent, answer_within_s=within_s))
 
     def _on_send_failed(self, now_s: float, event: SendFailed) -> None:
         frame = self._flights.get(event.number)

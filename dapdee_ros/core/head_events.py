@@ -216,6 +216,7 @@ class Send:
     sent_bytes: int
     program: HeadProgram
     context: Any
+    answer_within_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

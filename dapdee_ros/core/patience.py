@@ -39,3 +39,17 @@ def fallback_time(
     start_s = max(done_by_s - deepest_s, sent_s + PATIENCE * predicted_s)
     fair_s = min(sent_s + predicted_s, done_by_s)
     return max(sent_s, min(start_s, max(done_by_s - quickest_s, fair_s)))
+
+
+def answer_within(wait_s: float, predicted_transfer_s: float) -> float:
+    """For how long after a frame's arrival on the edge an answer is of use to the car.
+
+    Until the car stops waiting, less the time on the link. At least half of it: a link that is
+    predicted to be slower than it is must not make the edge refuse what would be in time.
+
+    Args:
+        wait_s: for how long the car waits, from sending.
+        predicted_transfer_s: predicted T_t; NaN if unknown.
+    """
+    transfer_s = 0.0 if math.isnan(predicted_transfer_s) else predicted_transfer_s
+    return max(wait_s - transfer_s, wait_s / 2)

@@ -53,6 +53,7 @@ def head_frame_to_message(frame: HeadFrame, header: Header, car_id: str = "") ->
         session=frame.session,
         sent_s=frame.sent_s,
         model_id=frame.model_id,
+        answer_within_s=frame.answer_within_s,
         exit=frame.exit_number,
         codec=frame.codec,
         tensors=tensors,
@@ -85,6 +86,7 @@ def message_to_head_frame(message: msg.HeadTensor) -> HeadFrame:
         data=message.data,
         car_id=message.car_id,
         context=message.header,
+        answer_within_s=message.answer_within_s,
     )
 
 
@@ -254,6 +256,7 @@ def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
         predicted_remote_s=_remote_s(message),
         deadline_s=message.deadline_s,
         max_in_flight=message.max_in_flight,
+        predicted_transfer_s=sum(message.predicted_hop_s) if message.boundary else math.nan,
     )
 
 

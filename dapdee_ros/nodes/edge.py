@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.fair_queue import QueueBounds, ShareError, check_shares, read_shares
 from dapdee_ros.core.frames import Status, TailAnswer
-from dapdee_ros.estimation.health import Health, Level
+from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import Car, car_of, declare_cars
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
 from dapdee_ros.nodes.link import LinkEnd
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
+from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
+from dapdee_ros.nodes.process_settings import EdgeSettings
 from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
 from dapdee_ros.sealing.channels import Role
@@ -33,6 +37,7 @@ class _Port:
         self._frames: Any = None
         self._runtime: TailRuntime | None = None
         self.answered: Counter[Status] = Counter()
+        self.tail_s = 0.0
         self._echoes = link.publisher("probe_echo", msg.Probe, qos.PROBE)
         link.listen("probe", msg.Probe, self._echo, qos.PROBE, rejections)
 
@@ -62,6 +67,7 @@ class _Port:
     def publish(self, message: msg.InferenceResult, status: Status) -> None:
         """Answer a frame."""
         self.answered[status] += 1
+        self.tail_s += message.tail_s
         if self._results is not None:
             self._results.publish(message)
 
@@ -95,6 +101,8 @@ class Edge(ModelLifecycleNode):
         self._runtime: TailRuntime | None = None
         self._health = EdgeHealth()
         self._ports = [_Port(link, self.rejections) for link in self.links]
+        self._shares = self._checked_shares(declare_settings(self, EdgeSettings).shares)
+        on_change(self, self._set_parameters)
 
     def _cars(self) -> list[Car | None]:
         own = car_of(self)
@@ -105,7 +113,18 @@ class Edge(ModelLifecycleNode):
         """Start taking frames."""
         if self.network is None:
             return TransitionCallbackReturn.FAILURE
-        self._runtime = TailRuntime(self.network, self._answer, rejections=self.rejections)
+        bounds = QueueBounds(
+            frames=self.get_parameter("queue_frames").value,
+            size_bytes=self.get_parameter("queue_bytes").value,
+            cars=len(self._ports),
+        )
+        self._runtime = TailRuntime(
+            self.network,
+            self._answer,
+            bounds=bounds,
+            shares=self._shares,
+            rejections=self.rejections,
+        )
         self._runtime.start()
         for port in self._ports:
             port.open(self._runtime, self.get_parameter("reliable").value)
@@ -131,6 +150,30 @@ class Edge(ModelLifecycleNode):
                 )
                 port.close()
 
+    def _checked_shares(self, texts: Sequence[str]) -> dict[str, float]:
+        """The parameter ``shares``, by car.
+
+        Raises:
+            ParameterError: if it makes no sense, or names a car that is not served.
+        """
+        served = [port.car.car_id for port in self._ports]
+        try:
+            shares = read_shares(texts)
+            check_shares(shares)
+        except ShareError as error:
+            raise ParameterError(f"parameter shares: {error}") from error
+        if unknown := [car for car in shares if car not in served]:
+            raise ParameterError(
+                f"parameter shares names {unknown[0]!r}, which is none of the cars {served}"
+            )
+        return shares
+
+    def _set_parameters(self, changed: dict[str, Any]) -> None:
+        if "shares" in changed:
+            self._shares = self._checked_shares(changed["shares"])
+            if self._runtime is not None:
+                self._runtime.set_shares(self._shares)
+
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks edge, refused, and seal (per car, if there are several)."""
         common = {"refused": self.rejections.health(now_s)}
@@ -149,9 +192,19 @@ class Edge(ModelLifecycleNode):
             f"{card.name} ({card.model_id[:12]})",
         )
         if len(self._ports) > 1:
-            answered = {f"answered ({p.car.car_id})": p.answered[Status.OK] for p in self._ports}
-            health = replace(health, values={**health.values, **answered})
+            health = replace(health, values={**health.values, **self._by_car()})
         return {"edge": health, **common}
+
+    def _by_car(self) -> dict[str, Value]:
+        """What each car has had of the edge."""
+        values: dict[str, Value] = {}
+        for port in self._ports:
+            car = port.car.car_id
+            values[f"answered ({car})"] = port.answered[Status.OK]
+            values[f"busy ({car})"] = port.answered[Status.BUSY]
+            values[f"tail_s ({car})"] = port.tail_s
+            values[f"share ({car})"] = self._shares.get(car, 1.0)
+        return values
 
     def _answer(self, answer: TailAnswer) -> None:
         if self.network is not None:

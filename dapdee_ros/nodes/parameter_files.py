@@ -17,6 +17,7 @@ from dapdee_ros.core.settings import Setting, settings_of
 from dapdee_ros.files import write_whole
 from dapdee_ros.nodes.process_settings import (
     CameraSettings,
+    EdgeSettings,
     HeadNodeSettings,
     LinkEmulatorSettings,
     LoadMonitorSettings,
@@ -98,7 +99,7 @@ FILES = (
         "edge",
         "The edge's processes: inference and its load monitor.",
         (
-            Section("edge", (ModelSettings, ServedCars)),
+            Section("edge", (ModelSettings, ServedCars, EdgeSettings)),
             Section("edge_load_monitor", (LoadMonitorSettings, ServedCars), {"machine": "edge"}),
         ),
     ),

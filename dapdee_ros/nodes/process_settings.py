@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dapdee_ros.core.fair_queue import SHARE_BOUNDS
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import setting, setting_like
 from dapdee_ros.datasets.frame_sources import SOURCES
@@ -122,6 +123,37 @@ class ServedCars:
         "Namespaces of the cars to serve, such as ['car1', 'car2']; an empty one is the node's "
         "own. With a sealed link every car has its own key (docs/security.md).",
         note='namespaces of the cars to serve, such as [car1, car2]; "": the edge\'s own',
+    )
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """Settings of the edge's inference node, in addition to ``ModelSettings``."""
+
+    shares: tuple[str, ...] = setting(
+        ("",),
+        "Cars' shares of the edge's time while they want more than there is, relative to each "
+        "other, such as ['car1=2', 'car2=0.5']; a car that is not named has 1. From "
+        f"{SHARE_BOUNDS[0]:g} to {SHARE_BOUNDS[1]:g}. What a car leaves, the others use.",
+        live=True,
+        note="shares of the edge's time, such as [car1=2, car2=0.5]; not named: 1",
+    )
+    queue_frames: int = setting(
+        1,
+        "Most frames of one car that may wait; the one that is due first is computed first, and of "
+        "more the oldest is refused as busy. 1: only the newest waits.",
+        bounds=(1, 16),
+        on_configure=True,
+        note="most frames of one car that wait; 1: only the newest",
+    )
+    queue_bytes: int = setting(
+        268_435_456,
+        "Most bytes of frames that wait, of all cars together; beyond, the car that holds the most "
+        "for its share loses frames.",
+        unit="bytes",
+        bounds=(1_000_000, 2**40),
+        on_configure=True,
+        note="most bytes of frames that wait, of all cars together",
     )
 
 

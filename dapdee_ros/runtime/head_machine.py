@@ -121,6 +121,7 @@ class HeadMachine:
             specs=held.specs,
             data=held.data,
             context=send.context,
+            answer_within_s=send.answer_within_s,
         )
         held.specs, held.data = (), b""
         return frame

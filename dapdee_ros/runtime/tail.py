@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.codecs import CodecError, decode
 from dapdee_ros.codecs.camera_file import CAMERA
 from dapdee_ros.codecs.wire import MOST_TENSORS
+from dapdee_ros.core.fair_queue import QueueBounds
 from dapdee_ros.core.frames import HeadFrame, Status, TailAnswer
 from dapdee_ros.core.programs import TailProgram
 from dapdee_ros.core.tail import (
     PartReady,
     RunTail,
     SendAnswer,
+    SharesSet,
     TailComputed,
     TailCore,
     TailEvent,
@@ -120,6 +122,8 @@ class TailRuntime:
         network: SplitNetwork,
         answer: Callable[[TailAnswer], object],
         *,
+        bounds: QueueBounds | None = None,
+        shares: Mapping[str, float] | None = None,
         rejections: Rejections | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -128,13 +132,15 @@ class TailRuntime:
         Args:
             network: the model that is run.
             answer: receives every answer, on the inference thread or the submitting one.
+            bounds: how many frames may wait; by default the newest of each car.
+            shares: the cars' shares of the edge's time, relative to each other; not named: 1.
             rejections: counts what is refused.
             clock: monotonic seconds.
         """
         self._network = network
         self._answer = answer
         self._clock = clock
-        self._core = TailCore()
+        self._core = TailCore(bounds, shares)
         self._condition = threading.Condition()
         self._job: RunTail | None = None
         self._stopping = False
@@ -158,6 +164,14 @@ class TailRuntime:
         """Frames answered with a status other than ok, by status."""
         with self._condition:
             return dict(self._core.refused)
+
+    def set_shares(self, shares: Mapping[str, float]) -> None:
+        """Change the cars' shares from the next frame on; from any thread.
+
+        Raises:
+            ShareError: if one makes no sense; then all stay as they are.
+        """
+        self._tell(SharesSet(shares))
 
     def start(self) -> None:
         """Start the inference thread."""
@@ -199,6 +213,7 @@ class TailRuntime:
                 _part(self._network, frame) if len(frame.specs) <= MOST_TENSORS else None,
                 frame,
                 frame.context,
+                frame.answer_within_s,
             )
         )
 

@@ -237,6 +237,7 @@ class _Simulation:
             send.sent_s,
             send.sent_bytes,
             payload=self._book.work(send.program),
+            answer_within_s=send.answer_within_s,
         )
         self._over(self._up, message_bytes, self._edge.submit, frame)
 

@@ -68,6 +68,7 @@ class Workbook:
             plan.gate_threshold if plan.gate_threshold is not None else 1.0,
             # A plan over a dead link waits for ever in theory; to the head that is not known.
             plan.transfer_s + plan.edge_s if math.isfinite(plan.transfer_s) else math.nan,
+            predicted_transfer_s=plan.transfer_s if math.isfinite(plan.transfer_s) else math.nan,
         )
         key = _key(frame_plan)
         if key not in self._programs:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dapdee_ros.core.fair_queue import FairQueue, QueueBounds, ShareError, Why
+from dapdee_ros.core.fair_queue import FairQueue, QueueBounds, ShareError, Why, read_shares
 
 DRAWN_COST = st.sampled_from([0.0, 0.01, 0.5, math.nan, math.inf, -1.0])
 
@@ -174,6 +174,21 @@ def test_a_share_that_makes_no_sense_is_named(share: float) -> None:
     with pytest.raises(ShareError):
         queue.set_shares({"car1": share})
     assert queue.share_of("car1") == 3.0
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["car1"], "'car1' is not of the form car1=2"),
+        (["=2"], "'=2' is not of the form"),
+        (["car1=much"], "not of the form"),
+        (["car1=nan"], "not of the form"),
+        (["car1=1", "/car1=2"], "'car1' has two shares"),
+    ],
+)
+def test_texts_that_are_no_shares_are_named(texts: list[str], words: str) -> None:
+    with pytest.raises(ShareError, match=words):
+        read_shares(texts)
 
 
 def test_shares_that_change_hold_from_then_on() -> None:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dapdee_ros.core.patience import PATIENCE, SLACK_S, fallback_time
+from dapdee_ros.core.patience import PATIENCE, SLACK_S, answer_within, fallback_time
 
 
 def test_waits_until_the_planned_exit_just_fits() -> None:
@@ -30,3 +30,11 @@ def test_a_car_too_slow_to_help_lets_the_edge_have_its_time() -> None:
 
 def test_is_not_before_sending_even_if_all_is_late() -> None:
     assert fallback_time(10.0, 10.01, math.nan, deepest_s=1.0, quickest_s=0.5) == 10.0
+
+
+def test_the_edge_has_the_time_that_the_car_waits_less_the_link() -> None:
+    assert answer_within(0.2, 0.05) == pytest.approx(0.15)
+    assert answer_within(0.2, math.nan) == 0.2
+    # A link that is predicted to take it all may be faster than that.
+    assert answer_within(0.2, 5.0) == 0.1
+    assert answer_within(0.0, 0.05) == 0.0
