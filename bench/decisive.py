@@ -17,7 +17,6 @@ docs/results/ per car, then docs/results.md from all of them; ends with one JSON
 from __future__ import annotations
 
 import argparse
-import bisect
 import json
 import re
 import statistics
@@ -34,6 +33,7 @@ from dapdee_ros.exits.card import ModelCard, find_model, read_card
 from dapdee_ros.experiment.against_rivals import REPEATS, close_rivals, compare
 from dapdee_ros.experiment.machine import describe_machine
 from dapdee_ros.experiment.results_page import write_json, write_page
+from dapdee_ros.report.foreseen import image_to_result
 from dapdee_ros.report.run_log import RunLog
 from dapdee_ros.testbed.figures import figures_of
 from dapdee_ros.testbed.settings import TestbedSettings
@@ -55,7 +55,7 @@ LIGHT_RATE_HZ = 3.0
 MOST_APART = 0.15
 # How many times as good as the best rival `exact` has to be in every cell.
 LEAST_RATIO = 0.95
-# Median over the cells of how far a plan's predicted time from image to result may be off.
+# Median over the cells of how far the predicted time from image to result may be off.
 MOST_MEDIAN_OFF = 0.10
 SETTLE_S = 7.0
 # Heavy load: so many times what can be answered. Measured again with more if nearly all was.
@@ -212,7 +212,8 @@ class Model:
         self._folder = folder
         found["offered_hz"] = round(settings.rate, 2)
         found["calibrated_quality"] = log.plans[-1].predicted_quality
-        found |= image_to_result(log)
+        predicted_s, took_s = image_to_result(log)
+        found |= {"predicted_s": round(predicted_s, 5), "took_s": round(took_s, 5)}
         cell = Cell(self._card.name, wanted.link, settings.asked_policy, wanted.load, found)
         cell.runs.append(found[cell.figure])
         self._settings[cell.link, cell.policy, cell.load] = (folder, settings)
@@ -248,27 +249,6 @@ class Model:
         scenario = scenario_of(self._card, settings, self._folder, overheads, saturated=True)
         expected_hz = twin_figures(scenario, settings).throughput_hz
         return min(MORE * expected_hz, MOST_RATE_HZ)
-
-
-def image_to_result(log: RunLog) -> dict[str, float]:
-    """What plans said that frames would take, and what these took from their start to the answer.
-
-    Of every frame the last thing said before it began counts: once the frames end, what they wait
-    for ends too, and a prediction made then is none of theirs. Waiting for the frame before, here
-    or on the edge server, is in neither.
-    """
-    told = sorted(log.plans, key=lambda plan: plan.at_s)
-    times = [plan.at_s for plan in told]
-    frames = [f for f in log.frames if f.place != "fallback"] or log.frames
-    said_s = [
-        told[max(0, bisect.bisect_right(times, f.at_s - f.latency_s) - 1)].predicted_latency_s
-        for f in frames
-    ]
-    took_s = [f.head_s + f.transfer_s + f.tail_s for f in frames]
-    return {
-        "predicted_s": round(statistics.median(said_s), 5),
-        "took_s": round(statistics.median(took_s), 5),
-    }
 
 
 def prediction(cells: list[Cell]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from dapdee_ros.core.camera_stream import CameraStream
+from dapdee_ros.core.forecast import Forecast
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.manager_events import (
     Action,
@@ -19,6 +20,7 @@ from dapdee_ros.core.manager_events import (
     CameraChanged,
     Complain,
     Event,
+    Foretell,
     FramesCounted,
     LinkEstimated,
     LoadMeasured,
@@ -96,6 +98,7 @@ class ManagerCore:
         self._link = NO_HOP
         self._slowdowns = {CAR: SlowdownFilter(), EDGE: SlowdownFilter()}
         self._overheads = SiteOverheads()
+        self._forecast = Forecast()
         self._camera = CameraStream()
         self._load = LoadEstimator()
         self._frames = FrameRate()
@@ -224,6 +227,7 @@ class ManagerCore:
         plan = told.plan
         slowdowns = {id_: of.at(now_s) for id_, of in self._slowdowns.items()}
         self._overheads.on_result(now_s, plan, result, slowdowns)
+        self._forecast.on_result(now_s, result, self._link)
         self.drift.on_frame(told.epoch, result.latency_s)
         self.gate_share.on_frame(result.place is Place.CAR and plan.gate == result.exit_number)
         self._load.on_frame(
@@ -279,6 +283,7 @@ class ManagerCore:
         if now_s >= self._alive_s and self.told is not None:
             self._alive_s = now_s + SAY_ALIVE_S
             self._actions.append(SayAlive(self.told.epoch))
+            self._foretell(now_s)
 
     # --- what goes out --------------------------------------------------------------------------
 
@@ -348,8 +353,21 @@ class ManagerCore:
         self.drift.on_plan(epoch, plan.expected_latency_s)
         self.gate_share.on_plan(plan.gate, plan.gate_threshold or 0.0, plan.gate_share)
         self._actions.append(self.told)
+        self._forecast.on_plan(plan)
+        self._foretell(now_s)  # the same plan, predicted anew: its frames wait as they did before
         # A plan is told once. That its manager still lives is said again and again, with less.
         self._alive_s = min(self._alive_s, now_s + SAY_ALIVE_S)
+
+    def _foretell(self, now_s: float) -> None:
+        """Say what the plan in force is expected to take now, if that has changed."""
+        told, problem = self.told, self._problem
+        if told is None or problem is None:
+            return
+        priced = repriced(told.plan, self.situation(now_s), problem)
+        foreseen = self._forecast.of(now_s, priced) if priced is not None else None
+        if foreseen is not None:
+            plan = replace(foreseen, reason=told.plan.reason)
+            self._actions.append(Foretell(replace(told, plan=plan, why="as foreseen now")))
 
     def _most_period_s(self) -> float:
         share = self._settings.frame_utilisation

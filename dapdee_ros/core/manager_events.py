@@ -227,6 +227,17 @@ class TellPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Foretell:
+    """Publish what the plan in force is expected to take now; it stays in force as it was told.
+
+    Attributes:
+        told: the plan as told, with its present costs; its expected latency holds what frames wait.
+    """
+
+    told: TellPlan
+
+
+@dataclass(frozen=True, slots=True)
 class SayAlive:
     """Publish a heartbeat for the plan of this number."""
 
@@ -253,4 +264,4 @@ class WakeAt:
     at_s: float
 
 
-Action = Ask | CameraChanged | TellPlan | SayAlive | Complain | WakeAt
+Action = Ask | CameraChanged | TellPlan | Foretell | SayAlive | Complain | WakeAt

@@ -31,6 +31,7 @@ from dapdee_ros.core.manager_events import (
     ProblemChanged,
     ProblemRefused,
     Question,
+    Foretell,
     SayAlive,
     SettingsChanged,
     TellPlan,
@@ -111,6 +112,7 @@ class PartitionManager(Node):
         )
         on_change(self, self._set_parameters)
         self._plans = publish_on(self, msg.PartitionPlan, "plan", qos.LATCHED)
+        self._forecasts = publish_on(self, msg.PartitionPlan, "plan_forecast", qos.STATE)
         self._alive = publish_on(self, UInt32, "plan_epoch", qos.STATE)
         every(self, SAY_ALIVE_S, self._say_no_plan)
         self._profiles = ProfileIntake(
@@ -234,6 +236,8 @@ class PartitionManager(Node):
     def _do(self, action: Action) -> None:
         if isinstance(action, TellPlan):
             self._tell(action)
+        elif isinstance(action, Foretell):
+            self._forecasts.publish(self._message(action.told))
         elif isinstance(action, SayAlive):
             self._alive.publish(UInt32(data=action.epoch))
         elif isinstance(action, Ask):
@@ -249,12 +253,7 @@ class PartitionManager(Node):
 
     def _tell(self, told: TellPlan) -> None:
         plan = told.plan
-        self._plan = plan_to_message(
-            told,
-            stamp=self.get_clock().now().to_msg(),
-            model_id=self._card.model_id,
-            car_id=car_of(self).car_id,
-        )
+        self._plan = self._message(told)
         self._plans.publish(self._plan)
         where = (
             f"send {', '.join(plan.boundary)} as {plan.codec}" if plan.boundary else "all on car"
@@ -263,6 +262,14 @@ class PartitionManager(Node):
             f"plan {told.epoch}: exit {plan.exit_number}, {where}, "
             f"{1e3 * plan.expected_latency_s:.0f} ms at "
             f"{told.uplink_bps / 1e6:.2f} Mbit/s ({told.why})"
+        )
+
+    def _message(self, told: TellPlan) -> msg.PartitionPlan:
+        return plan_to_message(
+            told,
+            stamp=self.get_clock().now().to_msg(),
+            model_id=self._card.model_id,
+            car_id=car_of(self).car_id,
         )
 
     def _say_no_plan(self) -> None:

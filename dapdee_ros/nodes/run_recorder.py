@@ -93,6 +93,14 @@ class RunRecorder(Node):
         )
         listen_checking(
             self,
+            msg.PartitionPlan,
+            "plan_forecast",
+            self._take_forecast,
+            qos.STATE,
+            self.rejections,
+        )
+        listen_checking(
+            self,
             msg.LinkQuality,
             "link_quality",
             self._take_link,
@@ -195,7 +203,15 @@ class RunRecorder(Node):
         return record
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
-        self._plan = PlanRecord(
+        self._plan = self._plan_record(plan)
+        self._add("plans", self._plan)
+        self._plans += 1
+
+    def _take_forecast(self, plan: msg.PartitionPlan) -> None:
+        self._add("forecasts", self._plan_record(plan))
+
+    def _plan_record(self, plan: msg.PartitionPlan) -> PlanRecord:
+        return PlanRecord(
             at_s=self._now(),
             epoch=plan.epoch,
             exit_number=plan.exit,
@@ -210,8 +226,6 @@ class RunRecorder(Node):
             predicted_quality=_finite(plan.predicted_quality),
             predicted_energy_j=_finite(plan.predicted_energy_j) or 0.0,
         )
-        self._add("plans", self._plan)
-        self._plans += 1
 
     def _take_link(self, link: msg.LinkQuality) -> None:
         self._link = link

@@ -24,7 +24,7 @@ SUFFIX = ".journal"
 """Suffix of a journal, after the full name of the log."""
 
 _FORMAT = 1
-_LISTS = {"frames", "plans", "links", "link_truth", "drops"}
+_LISTS = {"frames", "plans", "forecasts", "links", "link_truth", "drops"}
 
 
 def journal_of(path: Path) -> Path:

@@ -161,6 +161,7 @@ class RunLog:
         links: estimates of the link.
         link_truth: the emulated link's true state, if there is one.
         ledger: the last ledger of the head: its fields by name.
+        forecasts: what the plan in force was expected to take, each time that this was told anew.
         drops: dropped frames whose time was recorded; the ledger counts them all.
     """
 
@@ -176,6 +177,7 @@ class RunLog:
     link_truth: list[LinkRecord] = field(default_factory=list)
     ledger: dict[str, Any] = field(default_factory=dict)
     drops: list[DropRecord] = field(default_factory=list)
+    forecasts: list[PlanRecord] = field(default_factory=list)
 
     @property
     def records(self) -> Records:
@@ -229,12 +231,14 @@ def run_log_of(data: dict[str, Any], path: Path) -> RunLog:
         RunLogError: if a field or record is missing or is of another type.
     """
     try:
-        # Logs written before drops had times do not have the field.
+        # Logs written before drops had times, or plans were foreseen anew, do not have the fields.
         data.setdefault("drops", [])
+        data.setdefault("forecasts", [])
         _rename(data)
         for name, kind in (
             ("frames", FrameRecord),
             ("plans", PlanRecord),
+            ("forecasts", PlanRecord),
             ("links", LinkRecord),
             ("link_truth", LinkRecord),
             ("drops", DropRecord),

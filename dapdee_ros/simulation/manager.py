@@ -12,6 +12,7 @@ from dapdee_ros.core.manager_events import (
     Ask,
     Complain,
     Event,
+    Foretell,
     Question,
     SayAlive,
     TellPlan,
@@ -38,6 +39,7 @@ class SimulatedManager:
         core: ManagerCore,
         *,
         tell: Callable[[TellPlan], None],
+        foretell: Callable[[TellPlan], None],
         say_alive: Callable[[], None],
     ) -> None:
         """Prepare.
@@ -46,11 +48,13 @@ class SimulatedManager:
             agenda: the clock.
             core: the rules.
             tell: receives every plan.
+            foretell: receives what the plan in force is expected to take.
             say_alive: called when the head has to hear of the manager.
         """
         self._agenda = agenda
         self.core = core
         self._tell = tell
+        self._foretell = foretell
         self._say_alive = say_alive
         self._wake_s = 0.0
         self.complaints: Counter[str] = Counter()
@@ -65,6 +69,8 @@ class SimulatedManager:
             self._answer(action.question)
         elif isinstance(action, TellPlan):
             self._tell(action)
+        elif isinstance(action, Foretell):
+            self._foretell(action.told)
         elif isinstance(action, SayAlive):
             self._say_alive()
         elif isinstance(action, Complain):

@@ -156,6 +156,7 @@ class _Simulation:
             agenda,
             ManagerCore(replace(scenario.planning, policy=name), scenario.problem),
             tell=self._take_plan,
+            foretell=self._take_forecast,
             say_alive=lambda: self._head.tell(ManagerHeard()),
         )
         self._came = 0
@@ -336,15 +337,19 @@ class _Simulation:
         self._record(told.plan, told.epoch, told.why)
         self._head.tell(PlanArrived(self._book.program(told.plan, told.epoch)))
 
+    def _take_forecast(self, told: TellPlan) -> None:
+        self._log.forecasts.append(self._plan_record(told.plan, told.epoch, told.why))
+
     def _record(self, plan: Plan, epoch: int, why: str) -> None:
         self._plans.append(DecidedPlan(self._agenda.now_s, epoch, why, plan))
-        self._log.plans.append(
-            PlanRecord(
-                self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
-                plan.late, plan.expected_latency_s, why, self._name, str(plan.objective),
-                self._scenario.planning.deadline_s,
-                plan.quality if self._scenario.quality_known else None, plan.energy_j,
-            )
+        self._log.plans.append(self._plan_record(plan, epoch, why))
+
+    def _plan_record(self, plan: Plan, epoch: int, why: str) -> PlanRecord:
+        return PlanRecord(
+            self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
+            plan.late, plan.expected_latency_s, why, self._name, str(plan.objective),
+            self._scenario.planning.deadline_s,
+            plan.quality if self._scenario.quality_known else None, plan.energy_j,
         )  # fmt: skip
 
     def _look_at_load(self) -> None:

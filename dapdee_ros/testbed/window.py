@@ -14,7 +14,7 @@ Timed = TypeVar("Timed", PlanRecord, LinkRecord)
 def window(log: RunLog, start_s: float, seconds: float) -> RunLog:
     """A run without its warm-up, with its clock restarted.
 
-    Frames accepted within the window count; the last plan and estimate before it are moved to its
+    Frames accepted within the window count; the last plan, forecast and estimate before it are moved to its
     start. The ledger stays that of the whole run.
 
     Args:
@@ -33,6 +33,7 @@ def window(log: RunLog, start_s: float, seconds: float) -> RunLog:
         frames=frames,
         first_result_s=frames[0].at_s if frames else None,
         plans=_from(log.plans, start_s),
+        forecasts=_from(log.forecasts, start_s),
         links=_from(log.links, start_s),
     )
 

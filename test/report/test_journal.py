@@ -31,6 +31,7 @@ def test_the_log_is_made_of_it_and_it_is_gone(tmp_path: Path) -> None:
         assert journal.add("frames", frame(number))
         journal.note(ledger={"results": number})
     journal.add("plans", PlanRecord(0.0, 1, 2, ["a"], "f32", False, 0.05, "first"))
+    journal.add("forecasts", PlanRecord(0.2, 1, 2, ["a"], "f32", False, 0.09, "as foreseen now"))
     journal.add("drops", DropRecord(0.3, "late"))
     assert not path.exists()
     running = read_journal(journal_of(path))
@@ -39,6 +40,7 @@ def test_the_log_is_made_of_it_and_it_is_gone(tmp_path: Path) -> None:
     assert [f.number for f in log.frames] == [0, 1, 2, 3, 4]
     assert (log.settings, log.ledger) == ({"model": "é"}, {"results": 4})
     assert log.plans[0].boundary == ["a"] and log.drops[0].reason == "late"
+    assert log.forecasts[0].predicted_latency_s == 0.09
     assert repr(running) == repr(log)
     assert [p.name for p in path.parent.iterdir()] == ["run.json"]
 

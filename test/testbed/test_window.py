@@ -14,6 +14,7 @@ def test_a_frame_counts_where_it_was_accepted_and_what_held_before_stands_at_the
     log = RunLog(
         frames=[frame(1.0, 1), frame(10.05, 2), frame(10.2, 3), frame(20.05, 4), frame(20.2, 5)],
         plans=[plan(1.0, 1), plan(2.0, 2), plan(15.0, 3)],
+        forecasts=[plan(3.0, 2), plan(4.0, 2), plan(16.0, 3)],
         links=[LinkRecord(9.0, 1e6, 0.01, True), LinkRecord(12.0, 2e6, 0.01, True)],
         ledger={"accepted": 5},
     )
@@ -22,6 +23,7 @@ def test_a_frame_counts_where_it_was_accepted_and_what_held_before_stands_at_the
     assert round(cut.frames[0].at_s, 6) == 0.2
     assert cut.first_result_s == cut.frames[0].at_s
     assert [(p.epoch, p.at_s) for p in cut.plans] == [(2, 0.0), (3, 5.0)]
+    assert [(p.epoch, p.at_s) for p in cut.forecasts] == [(2, 0.0), (3, 6.0)]
     assert [link.at_s for link in cut.links] == [0.0, 2.0]
     assert cut.ledger == {"accepted": 5}
 
