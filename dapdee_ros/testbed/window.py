@@ -14,8 +14,8 @@ Timed = TypeVar("Timed", PlanRecord, LinkRecord)
 def window(log: RunLog, start_s: float, seconds: float) -> RunLog:
     """A run without its warm-up, with its clock restarted.
 
-    Frames accepted within the window count; the last plan, forecast and estimate before it are moved to its
-    start. The ledger stays that of the whole run.
+    Frames accepted within the window count; the last plan, forecast and estimate before it are
+    moved to its start. The ledger stays that of the whole run.
 
     Args:
         log: the whole run.

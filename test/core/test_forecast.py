@@ -56,28 +56,46 @@ def forecast(plan: Plan, *results: ResultCame, link: Hop = LINK) -> Forecast:
     return learned
 
 
-def test_what_frames_wait_beside_the_price_is_learned() -> None:
+def test_what_frames_wait_beside_the_price_is_foreseen() -> None:
     # Behind others on the link, then in the mailbox and on the edge server: latency has it all.
     queued = result(latency_s=0.095, transfer_s=0.06)
     learned = forecast(SENDING, *[queued] * 5)
-    assert learned.waiting_s(0.5, SENDING) == pytest.approx(0.05)
-    foreseen = learned.of(0.5, SENDING)
-    assert foreseen == replace(SENDING, expected_latency_s=pytest.approx(0.095))
+    assert learned.latency_s(0.5, SENDING) == pytest.approx(0.095)
+    assert learned.of(0.5, SENDING) == replace(SENDING, expected_latency_s=pytest.approx(0.095))
     assert learned.of(0.5, SENDING) is None  # it was told
 
 
 def test_a_frame_of_the_car_alone_waits_for_the_one_before() -> None:
     waited = result(Place.CAR, latency_s=0.05, head_s=0.03)
-    assert forecast(ALONE, *[waited] * 3).waiting_s(0.3, ALONE) == pytest.approx(0.02)
+    assert forecast(ALONE, *[waited] * 3).latency_s(0.3, ALONE) == pytest.approx(0.05)
 
 
-def test_nothing_waits_where_frames_take_what_is_priced() -> None:
+def test_there_is_no_news_where_frames_take_what_is_priced() -> None:
     learned = forecast(SENDING, *[result()] * 5)
-    assert learned.waiting_s(0.5, SENDING) == pytest.approx(0.0)
+    assert learned.latency_s(0.5, SENDING) == pytest.approx(0.045)
     assert learned.of(0.5, SENDING) is None
 
 
-def test_a_stall_and_a_fallback_say_nothing_of_waiting() -> None:
+def test_another_price_is_told_before_there_are_frames() -> None:
+    assert forecast(SENDING).of(0.5, SENDING) is None
+    priced = replace(SENDING, expected_latency_s=0.06)
+    assert forecast(SENDING).of(0.5, priced) == priced
+
+
+def test_the_link_is_followed_at_once() -> None:
+    learned = forecast(SENDING, *[result(latency_s=0.095)] * 5)
+    slower = replace(SENDING, crossings=(Crossing(("image",), "f32", 10_000, 0.12),))
+    assert learned.latency_s(0.5, slower) == pytest.approx(0.195)
+
+
+def test_where_the_window_is_full_parts_that_make_up_for_each_other_do_not_matter() -> None:
+    # Little's law: what the head took longer the frame waits less in flight.
+    heads_s = (0.01, 0.01, 0.01, 0.08, 0.08)
+    frames = [result(latency_s=0.15, head_s=s, transfer_s=0.145 - s) for s in heads_s]
+    assert forecast(SENDING, *frames).latency_s(0.5, SENDING) == pytest.approx(0.15)
+
+
+def test_a_stall_and_a_fallback_say_nothing_of_other_frames() -> None:
     learned = forecast(
         SENDING,
         result(),
@@ -85,38 +103,38 @@ def test_a_stall_and_a_fallback_say_nothing_of_waiting() -> None:
         result(),
         *[result(Place.CAR_FALLBACK, latency_s=0.9)] * 9,
     )
-    assert learned.waiting_s(1.0, SENDING) == pytest.approx(0.0)
+    assert learned.latency_s(1.0, SENDING) == pytest.approx(0.045)
 
 
 def test_too_few_frames_old_ones_and_those_of_another_plan_do_not_count() -> None:
     queued = result(latency_s=0.095)
-    assert forecast(SENDING, *[queued] * 2).waiting_s(0.2, SENDING) == 0.0
+    assert forecast(SENDING, *[queued] * 2).latency_s(0.2, SENDING) == 0.045
     learned = forecast(SENDING, *[queued] * 3)
-    assert learned.waiting_s(0.2 + MEMORY_S + 0.1, SENDING) == 0.0
+    assert learned.latency_s(0.2 + MEMORY_S + 0.1, SENDING) == 0.045
     learned = forecast(SENDING, *[queued] * 3)
     learned.on_plan(replace(SENDING, expected_latency_s=0.06))
-    assert learned.waiting_s(0.3, SENDING) == pytest.approx(0.05)  # the same, priced anew
+    assert learned.latency_s(0.3, SENDING) == pytest.approx(0.095)  # the same, priced anew
     learned.on_plan(ALONE)
-    assert learned.waiting_s(0.3, ALONE) == 0.0
+    assert learned.latency_s(0.3, ALONE) == 0.03
     learned.on_plan(SENDING)  # two plans that take turns
-    assert learned.waiting_s(0.3, SENDING) == pytest.approx(0.05)
+    assert learned.latency_s(0.3, SENDING) == pytest.approx(0.095)
     for gate in range(1, 9):
         learned.on_plan(replace(SENDING, gate=gate))
     learned.on_plan(SENDING)
-    assert learned.waiting_s(0.3, SENDING) == 0.0
+    assert learned.latency_s(0.3, SENDING) == 0.045
 
 
 def test_probes_that_waited_longer_than_frames_do_are_made_up_for() -> None:
-    slow_probes = Hop(8e6, rtt_s=0.04)
+    slow_probes = Hop(8e6, rtt_s=0.07)
     priced = replace(
         SENDING,
-        crossings=(Crossing(("image",), "f32", 10_000, 0.05),),
-        expected_latency_s=0.075,
+        crossings=(Crossing(("image",), "f32", 10_000, 0.08),),
+        expected_latency_s=0.105,
     )
     learned = forecast(priced, *[result()] * 4, link=slow_probes)
-    assert learned.waiting_s(0.4, priced) == pytest.approx(-0.03)
-    nothing_left = replace(priced, crossings=(Crossing(("image",), "f32", 10_000, 0.001),))
-    assert learned.waiting_s(0.4, nothing_left) == pytest.approx(-0.001)
+    assert learned.latency_s(0.4, priced) == pytest.approx(0.045)
+    # Until the frames of then are forgotten, what is left may be less than nothing.
+    assert learned.latency_s(0.4, SENDING) == 0.045
 
 
 def test_behind_a_gate_the_mean_over_those_that_stay_and_those_that_go_counts() -> None:
@@ -124,14 +142,15 @@ def test_behind_a_gate_the_mean_over_those_that_stay_and_those_that_go_counts() 
     stay = result(Place.CAR, latency_s=0.03)
     go = result(latency_s=0.085)
     learned = forecast(gated, *[stay, go] * 4)
-    assert learned.waiting_s(0.8, gated) == pytest.approx(0.25 * 0.01 + 0.75 * 0.04)
+    assert learned.latency_s(0.8, gated) == pytest.approx(0.25 * 0.03 + 0.75 * 0.085)
+    assert forecast(gated, *[go] * 8).latency_s(0.8, gated) == gated.expected_latency_s
 
 
 def test_what_makes_no_sense_is_not_learned() -> None:
     learned = forecast(SENDING, *[result(latency_s=math.nan)] * 5)
-    assert learned.waiting_s(0.5, SENDING) == 0.0
+    assert learned.latency_s(0.5, SENDING) == 0.045
     learned = forecast(SENDING, *[result(latency_s=1.0)] * 5, link=NO_HOP)
-    assert learned.waiting_s(0.5, SENDING) == 0.0
+    assert learned.latency_s(0.5, SENDING) == 0.045
 
 
 def drive(manager: ManagerCore, now_s: float, event: Event) -> list[Action]:

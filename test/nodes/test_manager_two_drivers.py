@@ -23,6 +23,7 @@ from dapdee_ros.core.manager_events import (
     Ask,
     Complain,
     Event,
+    Foretell,
     FramesCounted,
     LinkEstimated,
     LoadMeasured,
@@ -162,7 +163,9 @@ class ScriptedManager(SimulatedManager):
     """The simulator's driver; answers come, and it is woken up, when that was recorded."""
 
     def __init__(self, agenda: Agenda, core: ManagerCore, record: Record) -> None:
-        super().__init__(agenda, core, tell=lambda _: None, say_alive=lambda: None)
+        super().__init__(
+            agenda, core, tell=lambda _: None, foretell=lambda _: None, say_alive=lambda: None
+        )
         self._answers = record.events(AnswerFound)
         self._woken = [now_s for now_s, _ in record.events(TimePassed)]
 
@@ -186,7 +189,7 @@ def test_a_live_manager_and_the_simulators_driver_do_the_same(
         LinkEstimated, LoadMeasured, ResultCame, FramesCounted, ProblemChanged, SettingsChanged,
         AnswerFound, TimePassed,
     }  # fmt: skip
-    for kind in (Ask, TellPlan, SayAlive, Complain, WakeAt):
+    for kind in (Ask, TellPlan, Foretell, SayAlive, Complain, WakeAt):
         assert record.actions(kind), kind.__name__
     agenda, played = Agenda(), Record()
     monkeypatch.undo()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from array import array
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from rcl_interfaces.srv import SetParameters
 import dapdee_ros.msg as msg
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
+from dapdee_ros.report.run_log import RunLog
 
 if TYPE_CHECKING:
     from ros_world import Program, RosWorld
@@ -130,6 +133,42 @@ def test_the_plan_follows_the_link(ros: RosWorld) -> None:
     world.link(20.5)
     ros.spin_for(0.5)
     assert len(world.plans) == 4
+
+
+def test_what_frames_wait_is_foreseen_and_recorded(ros: RosWorld, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    recorder = ros.start("run_recorder", {"path": str(path)})
+    world = World(ros, gates=False, pinned_plan="exit=1")
+    said: list[msg.PartitionPlan] = ros.collect(msg.PartitionPlan, "plan_forecast", qos.STATE)
+    results = world.node.create_publisher(msg.InferenceResult, "inference", qos.RESULT)
+    ros.spin_until(lambda: results.get_subscription_count() == 2, START_S, "both listen")
+    world.profile("car", 0.5)
+    world.profile("edge", 0.01)
+    told = world.next_plan()
+
+    def foreseen() -> bool:
+        # Every frame waits for a second in the mailbox, beside what it is priced with.
+        results.publish(
+            msg.InferenceResult(
+                plan_epoch=told.epoch,
+                exit=1,
+                place=msg.InferenceResult.PLACE_CAR,
+                head_s=told.predicted_latency_s,
+                latency_s=told.predicted_latency_s + 1.0,
+            )
+        )
+        ros.spin_for(0.05)
+        return bool(said)
+
+    ros.spin_until(foreseen, START_S, "a forecast")
+    assert (said[0].epoch, said[0].exit, said[0].boundary) == (told.epoch, told.exit, told.boundary)
+    took_s = told.predicted_latency_s + 1.0
+    assert said[0].predicted_latency_s == pytest.approx(took_s)
+    assert len(world.plans) == 1  # the plan itself stays as it was told
+    assert recorder.stop(with_signal=signal.SIGTERM) == 0
+    log = RunLog.load(path)
+    assert [p.epoch for p in log.plans] == [told.epoch]
+    assert log.forecasts[0].predicted_latency_s == pytest.approx(took_s)
 
 
 def test_what_had_to_wait_is_decided_without_news(ros: RosWorld) -> None:
