@@ -212,8 +212,7 @@ class Model:
         self._folder = folder
         found["offered_hz"] = round(settings.rate, 2)
         found["calibrated_quality"] = log.plans[-1].predicted_quality
-        predicted_s, took_s = image_to_result(log)
-        found |= {"predicted_s": round(predicted_s, 5), "took_s": round(took_s, 5)}
+        found |= image_to_result(log)
         cell = Cell(self._card.name, wanted.link, settings.asked_policy, wanted.load, found)
         cell.runs.append(found[cell.figure])
         self._settings[cell.link, cell.policy, cell.load] = (folder, settings)

@@ -25,13 +25,14 @@ from tqdm import tqdm
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.experiment.machine import describe_machine
 from dapdee_ros.experiment.results_page import write_json
+from dapdee_ros.report.foreseen import image_to_result
 from dapdee_ros.testbed.figures import figures_of
 from dapdee_ros.testbed.settings import TestbedSettings
 from dapdee_ros.testbed.veth_link import why_no_link
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from bench.decisive import SETTLE_S, file_of, image_to_result, measured  # noqa: E402
+from bench.decisive import SETTLE_S, file_of, measured  # noqa: E402
 
 LINKS, LOADS = ("3g", "4g", "wifi"), ("light", "heavy")
 OURS = "exact"

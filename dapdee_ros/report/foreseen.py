@@ -27,8 +27,8 @@ def foreseen_s(log: RunLog, frames: list[FrameRecord]) -> list[float]:
     ]
 
 
-def image_to_result(log: RunLog) -> tuple[float, float]:
-    """Median seconds from image to result: as foreseen when the images came, and as measured.
+def image_to_result(log: RunLog) -> dict[str, float]:
+    """Median seconds from image to result: ``predicted_s`` when the images came, and ``took_s``.
 
     All waiting is in both. Frames that the car finished because no answer came are left out where
     there are others: no plan foresees them.
@@ -37,5 +37,7 @@ def image_to_result(log: RunLog) -> tuple[float, float]:
         log: the run, with one plan and one frame or more.
     """
     frames = [f for f in log.frames if f.place != "fallback"] or log.frames
-    measured_s = statistics.median(f.latency_s for f in frames)
-    return statistics.median(foreseen_s(log, frames)), measured_s
+    return {
+        "predicted_s": round(statistics.median(foreseen_s(log, frames)), 5),
+        "took_s": round(statistics.median(f.latency_s for f in frames), 5),
+    }

@@ -61,7 +61,10 @@ def test_what_frames_wait_beside_the_price_is_foreseen() -> None:
     queued = result(latency_s=0.095, transfer_s=0.06)
     learned = forecast(SENDING, *[queued] * 5)
     assert learned.latency_s(0.5, SENDING) == pytest.approx(0.095)
-    assert learned.of(0.5, SENDING) == replace(SENDING, expected_latency_s=pytest.approx(0.095))
+    foreseen = learned.of(0.5, SENDING)
+    assert foreseen is not None
+    assert foreseen == replace(SENDING, expected_latency_s=foreseen.expected_latency_s)
+    assert foreseen.expected_latency_s == pytest.approx(0.095)
     assert learned.of(0.5, SENDING) is None  # it was told
 
 

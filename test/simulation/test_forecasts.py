@@ -30,5 +30,5 @@ def test_the_time_from_image_to_result_is_foreseen_whether_frames_wait_or_not(
     )
     log = simulate(of, policy).log
     log.frames = [f for f in log.frames if f.at_s > 5]
-    foreseen_s, took_s = image_to_result(log)
-    assert foreseen_s == pytest.approx(took_s, rel=WITHIN)
+    found = image_to_result(log)
+    assert found["predicted_s"] == pytest.approx(found["took_s"], rel=WITHIN)
