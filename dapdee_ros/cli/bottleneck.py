@@ -176,7 +176,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         if args.propose:
             return 0
     else:
-        boundaries = [_boundary(card.dag, text) for text in args.at.split(",")]
+        boundaries = [named_boundary(card.dag, text) for text in args.at.split(",")]
     for _, names in boundaries:
         exits_behind(card.dag, names)
     if args.name and len(boundaries) > 1:
@@ -196,7 +196,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     return 0
 
 
-def _boundary(dag: ModelDag, text: str) -> tuple[str, tuple[str, ...]]:
+def named_boundary(dag: ModelDag, text: str) -> tuple[str, tuple[str, ...]]:
     """A boundary as it was named, and its tensors in the DAG's order."""
     order = {node.name: place for place, node in enumerate(dag.nodes)}
     names = {_node(dag, part) for part in text.split("+")}

@@ -14,6 +14,13 @@ from typing import Any
 
 from dapdee_ros.codecs.bottleneck.file import BottleneckError
 from dapdee_ros.exits.bottlenecks import ModelBottleneck, read_bottlenecks
+from dapdee_ros.exits.exposure import (
+    MOST_FILE_BYTES,
+    NOT_ATTACKED,
+    PRIVACY_FILE,
+    ExposureError,
+    Exposures,
+)
 from dapdee_ros.exits.gates import Calibration, CalibrationError
 from dapdee_ros.exits.image_input import InputSpec
 from dapdee_ros.graph.dag import GraphError, ModelDag
@@ -48,6 +55,7 @@ class ModelCard:
             that nobody has measured only the order means anything: the deeper, the better.
         quality_measured: whether somebody has.
         bottlenecks: learned codecs of single boundaries (``bottlenecks/``).
+        exposures: what attacks restored of the image from boundaries (``privacy.json``).
         quality_data: description of the data it was measured on.
         calibration: gates and temperatures, or None if the model was never calibrated.
         architecture: builder, its arguments, taps and branches, from which the torch module is
@@ -71,6 +79,7 @@ class ModelCard:
     network_sha256: str = ""
     quality_measured: bool = True
     bottlenecks: tuple[ModelBottleneck, ...] = ()
+    exposures: Exposures = NOT_ATTACKED
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -155,8 +164,8 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
 
     Args:
         folder: the model folder.
-        with_calibration: False reads neither ``calibration.json`` nor ``bottlenecks/``, which
-            may be those of a former model.
+        with_calibration: False reads none of ``calibration.json``, ``privacy.json`` and
+            ``bottlenecks/``, which may be those of a former model.
     """
     folder = Path(folder)
     path = folder / MODEL_FILE
@@ -178,9 +187,10 @@ def read_parts(folder: Path | str, *, with_calibration: bool = True) -> ModelCar
         return card_of(folder, values, dag, None)
     card = card_of(folder, values, dag, read_calibration(folder))
     try:
-        return replace(card, bottlenecks=read_bottlenecks(folder, card.model_id, dag))
+        card = replace(card, bottlenecks=read_bottlenecks(folder, card.model_id, dag))
     except BottleneckError as error:
         raise ModelFolderError(str(error)) from error
+    return replace(card, exposures=read_exposures(card))
 
 
 def card_of(
@@ -237,6 +247,27 @@ def read_calibration(folder: Path) -> Calibration | None:
         return Calibration.from_dict(read_json(path))
     except CalibrationError as error:
         raise ModelFolderError(f"{path}: {error}") from error
+
+
+def read_exposures(card: ModelCard) -> Exposures:
+    """What a folder's ``privacy.json`` says, without what is about bottlenecks that are not there.
+
+    Raises:
+        ModelFolderError: if the file holds something else.
+    """
+    path = card.path / PRIVACY_FILE
+    if not path.exists():
+        return NOT_ATTACKED
+    names = [node.name for node in card.dag.nodes]
+    ids = {codec: of.file.id for of in card.bottlenecks for codec in of.file.codecs}
+    try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise ExposureError(f"larger than {MOST_FILE_BYTES} bytes")
+        return Exposures.from_dict(read_json(path), card.model_id, names).of_files(ids)
+    except (ExposureError, OSError) as error:
+        raise ModelFolderError(
+            f"{path}: {error}: run `dapdee privacy` again, or remove the file"
+        ) from error
 
 
 def _check(card: ModelCard) -> None:

@@ -23,7 +23,9 @@ from dapdee_ros.exits.card import (
     card_of,
     model_id_of,
     read_card,
+    read_json,
 )
+from dapdee_ros.exits.exposure import PRIVACY_FILE
 from dapdee_ros.files import whole_file
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def write_model_folder(
 
     A reader sees the folder as it was or as it will be, at worst, for an instant, files that do not
     belong together, which it notices by their digests. The calibration of a previous model in the
-    folder is removed, and so are its bottlenecks.
+    folder is removed, and so are its bottlenecks and what attacks on it found.
 
     Args:
         folder: created if it does not exist.
@@ -119,6 +121,9 @@ def write_model_folder(
             (folder / CALIBRATION_FILE).unlink(missing_ok=True)
     (folder / FORMER_WEIGHTS_FILE).unlink(missing_ok=True)
     forget_foreign(folder, model_id)
+    with contextlib.suppress(ModelFolderError):
+        if read_json(folder / PRIVACY_FILE).get("model_id") != model_id:
+            (folder / PRIVACY_FILE).unlink()
     return read_card(folder)
 
 

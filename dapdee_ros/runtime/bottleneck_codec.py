@@ -82,11 +82,16 @@ class BottleneckNetwork:
 
 
 class BottleneckCodec:
-    """One operating point of a bottleneck: a ``SetCodec``."""
+    """One operating point of a bottleneck: a ``SetCodec``.
+
+    Attributes:
+        network: encoder and decoder.
+        point: which of its file's points.
+    """
 
     def __init__(self, network: BottleneckNetwork, point: Point) -> None:
         self.network = network
-        self._point = point
+        self.point = point
         self._bounds = length_bounds(network.file, point)
 
     @property
@@ -105,7 +110,7 @@ class BottleneckCodec:
             EngineError: if the encoder cannot be computed.
         """
         latent = self.network.encoder.run(tensors)[LATENT_OUT]
-        return encode_latent(self.network.file, self._point, latent)
+        return encode_latent(self.network.file, self.point, latent)
 
     def decode(self, data: Bytes) -> dict[str, NDArray[Any]]:
         """Decode the latent and restore the boundary.
@@ -114,7 +119,7 @@ class BottleneckCodec:
             CodecError: if the data are not what ``encode`` writes.
             EngineError: if the decoder cannot be computed.
         """
-        latent = decode_latent(self.network.file, self._point, data)
+        latent = decode_latent(self.network.file, self.point, data)
         restored = self.network.decoder.run({LATENT_IN: latent})
         if not all(np.isfinite(values).all() for values in restored.values()):
             raise CodecError(

@@ -1,0 +1,1 @@
+"""Attacks that restore the image from what crosses the link."""
