@@ -47,6 +47,7 @@ ELSEWHERE: dict[str, str] = {
     "dapdee train": "long",
     "dapdee calibrate": "long, after the training",
     "dapdee bottleneck": "long, after the training",
+    "dapdee privacy": "long, after the training",
     "dapdee profile models/mine": "long, after the training",
     "dapdee plan models/mine": "long, after the training",
     "dapdee testbed": "long, and needs root",

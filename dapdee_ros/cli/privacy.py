@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.exits.exposure import Attack, Exposures
-    from dapdee_ros.training.inversion.channel import Channel
+    from dapdee_ros.runtime.arriving import Channel
     from dapdee_ros.training.inversion.page import Shown
 
 SUMMARY = "measure how well images can be restored from what crosses the link"
@@ -103,8 +103,8 @@ def _run(args: argparse.Namespace) -> int:
     from dapdee_ros.exits.model_folder_writer import json_bytes
     from dapdee_ros.exits.runnable import load_runnable
     from dapdee_ros.files import require_folder, write_whole
+    from dapdee_ros.runtime.arriving import channels
     from dapdee_ros.training.inversion.attack import invert
-    from dapdee_ros.training.inversion.channel import channels
     from dapdee_ros.training.inversion.page import Shown, privacy_page
 
     folder = require_folder(find_model(args.model))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from dapdee_ros.exits.bottlenecks import asked_codecs
 from dapdee_ros.exits.runnable import Runnable
 from dapdee_ros.runtime.bottleneck_codec import BottleneckCodec, bottleneck_codecs
 from dapdee_ros.runtime.sent_boundary import sent_boundary
-from dapdee_ros.training.inversion.attack import Arrived
+
+Arrived = Callable[[NDArray[np.uint8]], list[NDArray[Any]]]
+"""What arrives on the other side of an image, uint8 ``(1, H, W, 3)``."""
 
 
 @dataclass(frozen=True)
