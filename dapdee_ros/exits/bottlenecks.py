@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ from dapdee_ros.graph.dag import ModelDag
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.card import ModelCard
+
+log = logging.getLogger(__name__)
 
 ALL = "all"
 """Every codec that codes tensors, the bottlenecks' points among them."""
@@ -60,27 +63,40 @@ class ModelBottleneck:
 def read_bottlenecks(folder: Path, model_id: str, dag: ModelDag) -> tuple[ModelBottleneck, ...]:
     """All bottlenecks of a model folder, by name.
 
+    A file that cannot be used is named in a warning and left out: the model works without it.
+
     Raises:
-        BottleneckError: naming the file that cannot be used, and what to do.
+        BottleneckError: if there are too many; says what to do.
     """
-    paths = sorted((folder / FOLDER).glob(f"*{SUFFIX}"))
+    paths = _files(folder)
     if len(paths) > MOST_FILES:
         raise BottleneckError(
             f"{folder / FOLDER} holds {len(paths)} bottlenecks, at most {MOST_FILES} may be: "
             "remove those that are not needed"
         )
-    found = tuple(of_model(read_bottleneck(path), model_id, dag) for path in paths)
+    found = []
+    for path in paths:
+        try:
+            found.append(of_model(read_bottleneck(path), model_id, dag))
+        except BottleneckError as error:
+            log.warning("going on without a bottleneck: %s", error)
     if len(points := point_codecs(found)) > MOST_CODECS:
         raise BottleneckError(
             f"the bottlenecks in {folder / FOLDER} have {len(points)} points, at most "
             f"{MOST_CODECS} may be: remove those that are not needed"
         )
-    return found
+    return tuple(found)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that are meant as bottlenecks; a hidden one is the draft of one (``files``)."""
+    paths = (folder / FOLDER).glob(f"*{SUFFIX}")
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def forget_foreign(folder: Path, model_id: str) -> None:
     """Remove the bottlenecks of other models, and files that are none."""
-    for path in (folder / FOLDER).glob(f"*{SUFFIX}"):
+    for path in _files(folder):
         with contextlib.suppress(BottleneckError):
             if read_bottleneck(path).model_id == model_id:
                 continue
