@@ -29,7 +29,7 @@ SHORT_S = 30.0
 _LONGEST_S = 1800.0
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-HERE = ("import", "plan", "profile", "simulate", "report", "replay", "key")
+HERE = ("import", "plan", "profile", "simulate", "report", "replay", "key", "fleet")
 """Subcommands whose lines run as they are, in less than ``SHORT_S``, unless the table has them."""
 
 ELSEWHERE: dict[str, str] = {

@@ -139,11 +139,11 @@ def _section(
     tables = comparison_tables(comparison)
     if len(runs) == 1:
         heading = "<h3>Over time</h3>"
-        parts += [_tiles(runs[0]), heading, *(_figure(p, headed=False) for p in timelines)]
-        parts += [_figures(plates)]
+        parts += [_tiles(runs[0]), heading, *(figure_html(p, headed=False) for p in timelines)]
+        parts += [figures_html(plates)]
         parts += ['<div class="tables">', *map(table_html, tables), "</div>"]
     else:
-        parts += [table_html(tables[0]), _figures(plates)]
+        parts += [table_html(tables[0]), figures_html(plates)]
         parts += [*_over_time(runs, timelines), *map(table_html, tables[1:])]
     parts += map(table_html, settings_tables(comparison))
     return "".join([*parts, "</section>"])
@@ -174,7 +174,7 @@ def _over_time(runs: Sequence[Run], timelines: Sequence[Plate]) -> list[str]:
         words = f"median {milliseconds(s['median_latency_s'])} ms, {s['recorded']} frames"
         parts.append(
             f"<details{' open' if place < _OPEN_TIMELINES else ''}><summary>{escaped(run.name)} "
-            f"<small>{escaped(words)}</small></summary>{_figure(plate, headed=False)}</details>"
+            f"<small>{escaped(words)}</small></summary>{figure_html(plate, headed=False)}</details>"
         )
     if len(timelines) < len(runs):
         parts.append(
@@ -234,14 +234,15 @@ def _timeline_plate(run: Run, name: str, palette: Palette, most_points: int) -> 
     return make_plate(name.strip("-"), f"{run.name} over time", words, palette, draw, widths=True)
 
 
-def _figures(plates: Sequence[Plate]) -> str:
+def figures_html(plates: Sequence[Plate]) -> str:
     """Figures side by side, in as many columns as leave the least of the last row empty."""
     small = sum(len(plate.drawings) == 1 for plate in plates)
     columns = "four" if small % 4 in (0, 3) else "three"
-    return f'<div class="figures {columns}">{"".join(map(_figure, plates))}</div>'
+    return f'<div class="figures {columns}">{"".join(map(figure_html, plates))}</div>'
 
 
-def _figure(plate: Plate, *, headed: bool = True) -> str:
+def figure_html(plate: Plate, *, headed: bool = True) -> str:
+    """One figure with its heading, unless what stands above it says the same."""
     drawings = "".join(f'<div class="{who}">{svg}</div>' for who, svg in plate.drawings.items())
     full = ' class="full"' if len(plate.drawings) > 1 else ""
     head = f"<h3>{escaped(plate.title)}</h3>" if headed else ""

@@ -47,6 +47,15 @@ were the only one."""
 _UNREDUCED = frozenset({"edge-only"})
 
 
+def check_policy(policy: str) -> None:
+    """Raise PolicyError unless there is such a way; a policy for one car is looked up later."""
+    if policy not in WAYS and not policy.startswith(ALONE):
+        raise PolicyError(
+            f"policy {policy!r} is unknown; there are {', '.join(WAYS)}, and {ALONE}POLICY with a "
+            "policy for one car"
+        )
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What a car does until it is told otherwise.
@@ -100,15 +109,11 @@ class FleetAgent:
         self._cells = tuple(f"cell{n}" for n in range(cells))
         self._policy = policy
         self._rows: dict[tuple[int, int], tuple[float, Rows]] = {}
+        check_policy(policy)
         self._alone = policy.removeprefix(ALONE) if policy.startswith(ALONE) else ""
         if self._alone:
             problems = {id(member.problem): member.problem for member in members}
             self._policies = {k: make_policy(self._alone, p) for k, p in problems.items()}
-        elif policy not in WAYS:
-            raise PolicyError(
-                f"policy {policy!r} is unknown; there are {', '.join(WAYS)}, and {ALONE}POLICY "
-                "with a policy for one car"
-            )
 
     def plan(self, now_s: float, up: Sequence[bool], levels: Mapping[int, float]) -> Round:
         """A round of planning.
