@@ -1,0 +1,154 @@
+"""What do policies cost a fleet, as planned and as simulated, from 5 to 50 cars?
+
+The cost is Ma et al.'s (planning/fleet/ma.py): half a frame's expected seconds and half its joules,
+plus a second for every point of quality that is missing, so that nobody saves by answering worse.
+Every policy gets the same cars, servers and frames; planned is the mean over cars of what the
+choice should cost with reserved shares, simulated what frames cost in the mean where unused shares
+go to others. Medians over seeds. Ends with one JSON line.
+
+    python bench/fleet_policies.py --plot fleet-policies.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dapdee_ros.planning.errors import FleetError
+from dapdee_ros.planning.fleet.ma import ma_cost
+from dapdee_ros.simulation.fleet.members import FleetModel, bundled_model
+from dapdee_ros.simulation.fleet.results import FleetRun
+from dapdee_ros.simulation.fleet.run import simulate_fleet
+from dapdee_ros.simulation.fleet.scenario import CarGroup, FleetScenario, ServerGroup
+
+POLICIES = (
+    "device-only", "edge-only", "equal-shares", "iao", "each-for-itself", "nearest-edge", "price",
+    "exact",
+)  # fmt: skip
+ENERGY_SHARE = 0.5
+QUALITY_WEIGHT_S = 1.0
+
+
+@cache
+def _model(name: str, codecs: tuple[str, ...]) -> FleetModel:
+    """The bundled model where waiting costs no energy, as in Ma et al.'s model."""
+    found = bundled_model(name, codecs)
+    car, edge = found.problem.profiles
+    _, prices = ma_cost(ENERGY_SHARE, car.energy.compute_w, car.energy.send_j_per_byte)
+    return replace(
+        found, problem=replace(found.problem, profiles=(replace(car, energy=prices), edge))
+    )
+
+
+def load(name: str, codecs: Sequence[str]) -> FleetModel:
+    """A model, loaded once."""
+    return _model(name, tuple(codecs))
+
+
+def scenario_of(cars: int, seed: int, args: argparse.Namespace) -> FleetScenario:
+    """A fleet whose servers become scarce as it grows."""
+    group = CarGroup(
+        cars, args.model, rate_hz=args.rate_hz, deadline_s=args.deadline_s,
+        latency_weight=1 - ENERGY_SHARE, energy_weight=ENERGY_SHARE,
+        quality_weight_s=QUALITY_WEIGHT_S,
+    )  # fmt: skip
+    return FleetScenario(
+        (group,), (ServerGroup(2, (0.7, 1.4)),), cells=2, seconds=args.seconds, seed=seed
+    )
+
+
+def simulated_cost(run: FleetRun) -> float:
+    """The cost of a frame, in the mean over those that were answered."""
+    t = run.totals
+    joules = sum(car.energy_j for car in run.cars) / max(t["answered"], 1)
+    seconds = (1 - ENERGY_SHARE) * t["mean_s"] + ENERGY_SHARE * joules
+    return float(seconds + QUALITY_WEIGHT_S * (1 - t["quality"]))
+
+
+def study(cars: int, args: argparse.Namespace) -> dict[str, Any]:
+    """All policies for one size of fleet."""
+    found: dict[str, Any] = {}
+    for policy in POLICIES:
+        planned, simulated, in_time, worst = [], [], [], []
+        for seed in range(args.seeds):
+            try:
+                run = simulate_fleet(scenario_of(cars, seed, args), policy, load=load)
+            except FleetError as error:
+                print(f"{policy} with {cars} cars, seed {seed}: {error}", flush=True)
+                continue
+            planned.append(run.rounds[0].cost / cars)
+            simulated.append(simulated_cost(run))
+            in_time.append(run.totals["in_time_share"])
+            worst.append(run.totals["worst_in_time"])
+        if planned:
+            found[policy] = {
+                "runs": len(planned),
+                "planned": round(median(planned), 4),
+                "simulated": round(median(simulated), 4),
+                "in_time": round(median(in_time), 4),
+                "worst_car_in_time": round(median(worst), 4),
+            }
+    return found
+
+
+def show(cars: int, found: dict[str, Any]) -> None:
+    """One size of fleet as a table."""
+    best = min(v["planned"] for v in found.values())
+    print(f"\n{cars} cars      planned  of best  simulated  in time  worst car")
+    for policy, v in found.items():
+        print(
+            f"{policy:<15} {v['planned']:8.4f} {v['planned'] / best:8.3f} {v['simulated']:10.4f} "
+            f"{v['in_time']:8.1%} {v['worst_car_in_time']:10.1%}",
+            flush=True,
+        )
+
+
+def plot(figures: dict[int, dict[str, Any]], path: Path) -> None:
+    """Planned and simulated cost over the number of cars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axes, what in zip(
+        figure.subplots(1, 2, sharey=True), ("planned", "simulated"), strict=True
+    ):
+        for n, policy in enumerate(POLICIES):
+            at = [cars for cars, found in figures.items() if policy in found]
+            costs = [figures[cars][policy][what] for cars in at]
+            axes.plot(at, costs, marker="osD^vPX<"[n], label=policy, linewidth=1.2, markersize=4)
+        axes.set_title(what)
+        axes.set_xlabel("cars")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("cost of a frame")
+    figure.axes[1].legend(fontsize=8)
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cars", type=int, nargs="*", default=(5, 10, 20, 35, 50))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rate-hz", type=float, default=3.0)
+    parser.add_argument("--deadline-s", type=float, default=1.0)
+    parser.add_argument("--model", default="roadscenes-det")
+    parser.add_argument("--plot", type=Path, help="SVG or PNG file")
+    args = parser.parse_args()
+    began_s = time.perf_counter()
+    figures = {}
+    for cars in args.cars:
+        figures[cars] = study(cars, args)
+        show(cars, figures[cars])
+    if args.plot:
+        plot(figures, args.plot)
+    print(json.dumps({"policies": figures, "wall_s": round(time.perf_counter() - began_s, 1)}))
+
+
+if __name__ == "__main__":
+    main()
