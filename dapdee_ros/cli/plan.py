@@ -33,7 +33,8 @@ SUMMARY = "choose exit, cut, codec and gate for a link and a deadline"
 
 _PLANNING = (
     "policy", "deadline_s", "mode", "latency_weight", "period_weight", "quality_floor",
-    "quality_tolerance", "period_tolerance", "keep_raw_on_car", "gates", "risk",
+    "quality_tolerance", "period_tolerance", "keep_raw_on_car",
+    "keep_raw_on_car_ssim", "gates", "risk",
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from dapdee_ros.errors import CommandError
 
 _PLANNING = (
     "deadline_s", "max_in_flight", "mode", "latency_weight", "period_weight", "quality_floor",
-    "quality_tolerance", "period_tolerance", "keep_raw_on_car", "gates", "risk",
+    "quality_tolerance", "period_tolerance", "keep_raw_on_car",
+    "keep_raw_on_car_ssim", "gates", "risk",
     "frame_utilisation", "plan_margin", "min_dwell_s",
 )  # fmt: skip
 

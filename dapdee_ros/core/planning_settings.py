@@ -145,6 +145,15 @@ class PlanningSettings:
         live=True,
         note="never send the image itself",
     )
+    keep_raw_on_car_ssim: float = setting(
+        1.0,
+        "With keep_raw_on_car: never send anything either from which an attack restored "
+        "the image with a higher structural similarity than this, nor what nobody has attacked "
+        "(`dapdee privacy`). 1: only the image itself, and what may hold all of it, stay.",
+        bounds=(0.0, 1.0),
+        live=True,
+        note="with it: the highest similarity with which an attack may restore the image",
+    )
     pinned_plan: str = setting(
         "",
         "A fixed plan, such as 'exit=4 boundary=image codec=f32'; without boundary the "
@@ -217,7 +226,12 @@ class PlanningSettings:
     @property
     def conditions(self) -> HardConditions:
         """What no plan may break."""
-        return HardConditions(self.keep_raw_on_car, self.quality_floor, self.gates)
+        return HardConditions(
+            self.keep_raw_on_car,
+            self.quality_floor,
+            self.gates,
+            keep_raw_on_car_ssim=self.keep_raw_on_car_ssim,
+        )
 
     def situation(
         self,
@@ -244,6 +258,7 @@ class PlanningSettings:
             quality_tolerance=self.quality_tolerance,
             period_tolerance=self.period_tolerance,
             keep_raw_on_car=self.keep_raw_on_car,
+            keep_raw_on_car_ssim=self.keep_raw_on_car_ssim,
             gates=self.gates,
             risk=self.risk,
             **facts,

@@ -92,6 +92,7 @@ class Head(ModelLifecycleNode):
         self._conditions = HardConditions(
             keep_raw_on_car=own.keep_raw_on_car,
             quality_floor=own.quality_floor,
+            keep_raw_on_car_ssim=own.keep_raw_on_car_ssim,
         )
         self._measured: ModelMeasures | None = None
         self._permitted_plan: msg.PartitionPlan | None = None

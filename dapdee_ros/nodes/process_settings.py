@@ -79,6 +79,14 @@ class HeadNodeSettings:
         "reconstructed, whoever made the plan.",
         note="refuse every plan that sends the image itself, whoever made the plan",
     )
+    keep_raw_on_car_ssim: float = setting(
+        1.0,
+        "With keep_raw_on_car: refuse every plan, too, that sends what an attack restored "
+        "the image with a higher structural similarity than this, nor what nobody has attacked "
+        "(`dapdee privacy`). 1: only the image itself, and what may hold all of it, stay.",
+        bounds=(0.0, 1.0),
+        note="with it: the highest similarity with which an attack may restore the image",
+    )
     quality_floor: float = setting(
         0.0,
         "Refuse every plan whose quality, by the model's calibration, is lower or unknown.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from dapdee_ros.exits.exposure import NOT_ATTACKED, THE_IMAGE, UNMEASURED, Exposures
 from dapdee_ros.graph.cuts import Contraction
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.codec_cost import (
@@ -41,8 +42,7 @@ class Candidates:
         worst: ``(4, n)``, a frame that no gate ends: s, bytes, s, 0 or 1.
         expected: ``(4, n)``, the mean over the frames with the gate's calibrated share.
         quality: ``(n,)``, 0 to 1.
-        image: whether the input is sent, as it is or in another form (``ModelDag.image_forms``),
-            ``(n,)``.
+        exposure: how well the image can be restored from what is sent (``Exposures.of``), ``(n,)``.
     """
 
     exits: Ints
@@ -53,7 +53,7 @@ class Candidates:
     worst: Floats
     expected: Floats
     quality: Floats
-    image: Bools
+    exposure: Floats
 
     def __len__(self) -> int:
         return len(self.exits)
@@ -97,6 +97,7 @@ class CostBasis:
         quality_name: the task's name for its quality, for messages.
         car_cut_s: profiled seconds on the car for cutting behind a node, ``(nodes,)``.
         edge_cut_s: the same on the edge server.
+        exposures: what attacks restored of the image from boundaries.
     """
 
     dag: ModelDag
@@ -108,6 +109,7 @@ class CostBasis:
     quality_name: str
     car_cut_s: Floats
     edge_cut_s: Floats
+    exposures: Exposures = NOT_ATTACKED
 
     @classmethod
     def of(
@@ -119,6 +121,7 @@ class CostBasis:
         exit_quality: Sequence[float],
         gates: Sequence[GateOption] = (),
         quality_name: str = "quality",
+        exposures: Exposures = NOT_ATTACKED,
     ) -> CostBasis:
         """Check the parts for consistency and convert them to vectors.
 
@@ -149,7 +152,9 @@ class CostBasis:
             tuple(exit_quality),
             tuple(gates),
             quality_name,
-            *(np.array([side.boundary_s([node]) for node in dag.nodes]) for side in (car, edge)),
+            np.array([car.boundary_s([node]) for node in dag.nodes]),
+            np.array([edge.boundary_s([node]) for node in dag.nodes]),
+            exposures,
         )
 
     def contracted(self, contraction: Contraction) -> CostBasis:
@@ -159,6 +164,7 @@ class CostBasis:
             [index[name] for name in contraction.members[node.name]]
             for node in contraction.dag.nodes
         ]
+        called = [index[node.name] for node in contraction.dag.nodes]
         return CostBasis(
             contraction.dag,
             np.array([self.car_s[block].sum() for block in blocks]),
@@ -168,10 +174,9 @@ class CostBasis:
             self.gates,
             self.quality_name,
             # A block puts out what the node puts out that it is called after.
-            *(
-                side[[index[node.name] for node in contraction.dag.nodes]]
-                for side in (self.car_cut_s, self.edge_cut_s)
-            ),
+            self.car_cut_s[called],
+            self.edge_cut_s[called],
+            self.exposures,
         )
 
     def _index(self) -> Mapping[str, int]:
@@ -264,8 +269,9 @@ class CostBasis:
         """One codec's candidates without a gate, and with each gate whose trunk is in the head."""
         count = len(heads)
         sends = np.full(count, float(codec >= 0))
-        forms = self.dag.image_forms
-        image = np.array([node.name in forms for node in self.dag.nodes])
+        exposure = exposures_of(
+            self.exposures, self.dag, boundaries, self.codecs[codec].name if codec >= 0 else ""
+        )
         worst = np.array([car_s + encode_s, coded_bytes, edge_s, sends])
 
         def candidates(gate: int, rows: Ints, worst: Floats, mean: Floats, acc: Floats) -> None:
@@ -279,7 +285,7 @@ class CostBasis:
                     worst,
                     mean,
                     acc,
-                    boundaries[rows] @ image,
+                    exposure[rows],
                 )
             )
 
@@ -307,3 +313,22 @@ class CostBasis:
                 quality_after(option.quality, loss[rows], going_on),
             )
         return found
+
+
+def exposures_of(exposures: Exposures, dag: ModelDag, boundaries: Bools, codec: str) -> Floats:
+    """``Exposures.of`` of boundaries in rows, ``(n,)``.
+
+    Args:
+        exposures: what attacks restored.
+        dag: whose nodes the columns are.
+        boundaries: what is sent, ``(n, nodes)``.
+        codec: of all rows; ignored where nothing is sent.
+    """
+    if exposures.attacks:
+        names = [node.name for node in dag.nodes]
+        sent = [tuple(names[i] for i in np.flatnonzero(row)) for row in boundaries]
+        known = {boundary: exposures.of(dag, boundary, codec) for boundary in set(sent)}
+        return np.array([known[boundary] for boundary in sent], np.float64)
+    forms = np.array([node.name in dag.image_forms for node in dag.nodes])
+    exposed = np.where(boundaries @ forms, THE_IMAGE, UNMEASURED)
+    return np.where(boundaries.any(axis=1), exposed, 0.0)

@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from dapdee_ros.exits.exposure import (
+    NOT_ATTACKED,
+    THE_IMAGE,
+    UNMEASURED,
+    Exposures,
+    allowed_exposure,
+)
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.codec_cost import CodecCost, GateOption, quality_after
 from dapdee_ros.planning.errors import ConditionError, PlanningError
@@ -63,6 +70,10 @@ class Measured(Protocol):
     def gates(self) -> Sequence[GateOption]:
         """Calibrated gate settings."""
 
+    @property
+    def exposures(self) -> Exposures:
+        """What attacks restored of the image from boundaries."""
+
 
 @dataclass(frozen=True)
 class ModelMeasures:
@@ -73,12 +84,14 @@ class ModelMeasures:
         exit_quality: quality of each exit, shallowest first, 0 to 1.
         codecs: how a boundary may be coded.
         gates: calibrated gate settings.
+        exposures: what attacks restored of the image from boundaries.
     """
 
     dag: ModelDag
     exit_quality: Sequence[float]
     codecs: Sequence[CodecCost]
     gates: Sequence[GateOption] = ()
+    exposures: Exposures = NOT_ATTACKED
 
 
 @dataclass(frozen=True)
@@ -91,22 +104,32 @@ class HardConditions:
     Attributes:
         keep_raw_on_car: never send the input, nor a tensor from which it could be reconstructed
             (``ModelDag.image_forms``).
+        keep_raw_on_car_ssim: with ``keep_raw_on_car``, below 1: nor anything from which an attack
+            restored the image with a higher structural similarity, nor what nobody has attacked
+            (``Exposures.of``).
         quality_floor: the least quality, 0 to 1.
         gates: whether a gate may end frames on the car.
         codecs: names of the codecs that may be used; None: any that was measured.
 
     Raises:
-        PlanningError: at construction, for a floor that is not 0 to 1.
+        PlanningError: at construction, for a floor or a similarity that is not 0 to 1.
     """
 
     keep_raw_on_car: bool = False
     quality_floor: float = 0.0
     gates: bool = True
     codecs: frozenset[str] | None = None
+    keep_raw_on_car_ssim: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.quality_floor <= 1:
-            raise PlanningError(f"quality_floor is {self.quality_floor}; expected 0 to 1")
+        for name in ("quality_floor", "keep_raw_on_car_ssim"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise PlanningError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+
+    @property
+    def most_exposure(self) -> float:
+        """The highest exposure that a plan may have; infinity: any."""
+        return allowed_exposure(self.keep_raw_on_car, self.keep_raw_on_car_ssim)
 
     def breaches(
         self,
@@ -128,14 +151,11 @@ class HardConditions:
             gate_threshold: confidence from which it does; None takes the first calibrated one.
         """
         broken = []
-        forms = measured.dag.image_forms.intersection(boundary)
-        if self.keep_raw_on_car and forms:
-            broken.append(
-                Breach(
-                    Condition.KEEP_RAW_ON_CAR,
-                    f"it sends {', '.join(sorted(forms))}, from which the image could be computed",
-                )
-            )
+        if self.keep_raw_on_car and set(boundary) <= measured.dag.by_name.keys():
+            exposure = measured.exposures.of(measured.dag, boundary, codec)
+            if exposure > self.most_exposure:
+                why = self._why_exposed(measured.dag, boundary, codec, exposure)
+                broken.append(Breach(Condition.KEEP_RAW_ON_CAR, why))
         if boundary:
             refused = self._refused_codec(measured, exit_number, tuple(boundary), codec)
             if refused:
@@ -167,6 +187,20 @@ class HardConditions:
         broken = self.breaches(measured, *plan)
         if broken:
             raise ConditionError(who, broken)
+
+    def _why_exposed(
+        self, dag: ModelDag, boundary: Sequence[str], codec: str, exposure: float
+    ) -> str:
+        if exposure == THE_IMAGE:
+            forms = dag.image_forms.intersection(boundary)
+            return f"it sends {', '.join(sorted(forms))}, from which the image could be computed"
+        sent = f"{', '.join(boundary)} as {codec}"
+        if exposure == UNMEASURED:
+            return f"nobody has tried what can be restored from {sent}: run `dapdee privacy`"
+        return (
+            f"from {sent} the image can be restored with a similarity of {exposure:.3g}, "
+            f"{self.keep_raw_on_car_ssim:.3g} is allowed"
+        )
 
     def _refused_codec(
         self, measured: Measured, exit_number: int, boundary: tuple[str, ...], codec: str

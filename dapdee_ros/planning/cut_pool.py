@@ -62,6 +62,8 @@ class CutPool:
             and situation.risk == 0.5
             and situation.most_period_s == math.inf
             and situation.true_transfer_s is None
+            # What is allowed of each tensor alone may not be of several.
+            and not (situation.keep_raw_on_car and situation.keep_raw_on_car_ssim < 1)
         )
         self._table.exact_up_to = math.inf if certain else 0.0
         return self._table
@@ -133,7 +135,14 @@ class CutPool:
             at_rate = situation.over(replace(link, rate_bps=rate, connected=True))
             costs = CutCosts.of_situation(self._problem, exit_number, codec, at_rate)
             if situation.keep_raw_on_car:
-                costs = costs.without(dag.image_forms)
+                exposures = self._problem.exposures
+                costs = costs.without(
+                    {
+                        node.name
+                        for node in dag.nodes
+                        if exposures.of(dag, (node.name,), codec.name) > situation.most_exposure
+                    }
+                )
             yield minimum_cut(dag, costs, on_car=trunk)
             if by_period:
                 yield from heavy_search(

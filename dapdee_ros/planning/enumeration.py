@@ -54,7 +54,7 @@ def enumerate_candidates(
         for of_exit, ways in zip(masks, gated, strict=False)
     )
     if not masks or plans > contract_above:
-        contraction = contract(dag, frozenset[str]().union(*some))
+        contraction = contract(dag, basis.exposures.tensors.union(*some))
         priced_on = basis.contracted(contraction)
         masks = [head_masks(contraction.dag, n, limit=limit) for n in numbers]
         merged = np.array([node.name not in contraction.members for node in dag.nodes])
@@ -89,7 +89,7 @@ def undominated(candidates: Candidates) -> Ints:
     sent, whatever the slowdowns, the rate and the round trip. So a candidate that is no better than
     another in any of them (neither for a frame that goes on nor in the mean) and no more accurate
     can never be the only best one. The other one must also be allowed wherever this one is: it
-    sends nothing, keeps the raw input on the car and does without a gate if this one does.
+    sends nothing, gives away no more of the image and does without a gate if this one does.
     """
     worst, expected = candidates.worst, candidates.expected
     columns = np.array(
@@ -97,7 +97,7 @@ def undominated(candidates: Candidates) -> Ints:
             *worst,
             *expected,
             -candidates.quality,
-            candidates.image.astype(np.float64),
+            candidates.exposure,
             (candidates.gates >= 0).astype(np.float64),
         ]
     )

@@ -62,6 +62,7 @@ def problem_of(
         ),
         gate_options(card.calibration) if card.calibration else (),
         quality_name=task_of(card).quality_name,
+        exposures=card.exposures,
     )
 
 
@@ -86,6 +87,7 @@ def measures_of(card: ModelCard, codecs: Sequence[str] | None = None) -> ModelMe
             bottlenecks=card.bottlenecks,
         ),
         gate_options(card.calibration) if card.calibration else (),
+        card.exposures,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dapdee_ros.codecs.bottleneck.file import is_point
+from dapdee_ros.exits.exposure import NOT_ATTACKED, Exposures
 from dapdee_ros.graph.cuts import MAX_CUTS, TooManyCuts
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.candidates import CostBasis
@@ -29,6 +30,7 @@ class Problem:
         gates: calibrated gate settings.
         most_cuts: legal cuts of an exit that are too many to list.
         quality_name: what the task calls its quality, for logs and reasons in words.
+        exposures: what attacks restored of the image from boundaries.
     """
 
     dag: ModelDag
@@ -38,6 +40,7 @@ class Problem:
     gates: Sequence[GateOption] = ()
     most_cuts: int = MAX_CUTS
     quality_name: str = "quality"
+    exposures: Exposures = NOT_ATTACKED
 
     @property
     def car(self) -> DeviceProfile:
@@ -66,7 +69,7 @@ class Problem:
             )
         return CostBasis.of(
             self.dag, self.car, self.edge, self.codecs, self.exit_quality, self.gates,
-            self.quality_name,
+            self.quality_name, self.exposures,
         )  # fmt: skip
 
     @property
@@ -91,6 +94,7 @@ class Problem:
                 gates=self.gates,
                 limit=self.most_cuts,
                 quality_name=self.quality_name,
+                exposures=self.exposures,
             )
         except TooManyCuts as error:
             # It takes its time to find out, and every decision would.

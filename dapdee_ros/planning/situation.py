@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from dapdee_ros.exits.exposure import allowed_exposure
 from dapdee_ros.planning.conditions import HardConditions
 from dapdee_ros.planning.cost import FREE, EnergyPrices, check_deadline, resolve_objective
 from dapdee_ros.planning.errors import PlanningError
@@ -44,6 +45,8 @@ class Situation:
             above the lowest and still count as equal to it (``CandidateTable.decide``); of the
             policies here only ``exact`` and ``oracle`` heed it.
         keep_raw_on_car: never send the input, nor what it could be computed back from.
+        keep_raw_on_car_ssim: with it, the highest similarity with which an attack may have restored
+            the image from what is sent (``HardConditions``); 1: any.
         gates: whether plans with a gate are considered.
         risk: judge the deadline at the rate that the link falls below with this probability; 0.5 is
             the estimate itself.
@@ -81,6 +84,7 @@ class Situation:
     load_indicators: Mapping[str, float] = field(default_factory=dict)
     energy: EnergyPrices = FREE
     true_transfer_s: TrueTransfer | None = None
+    keep_raw_on_car_ssim: float = 1.0
 
     def __post_init__(self) -> None:
         check_route(self.sites, self.hops)
@@ -88,6 +92,7 @@ class Situation:
         check_ratio("quality_tolerance", self.quality_tolerance)
         check_ratio("period_tolerance", self.period_tolerance)
         check_ratio("load_score", self.load_score)
+        check_ratio("keep_raw_on_car_ssim", self.keep_raw_on_car_ssim)
         if not self.window >= 1:
             raise PlanningError(f"window is {self.window}; expected 1 or more frames")
         resolve_objective(self.mode, self.load_score)
@@ -95,7 +100,17 @@ class Situation:
     @property
     def conditions(self) -> HardConditions:
         """What no plan may break."""
-        return HardConditions(self.keep_raw_on_car, self.quality_floor, self.gates)
+        return HardConditions(
+            self.keep_raw_on_car,
+            self.quality_floor,
+            self.gates,
+            keep_raw_on_car_ssim=self.keep_raw_on_car_ssim,
+        )
+
+    @property
+    def most_exposure(self) -> float:
+        """The highest exposure that a plan may have (``exits.exposure``); infinity: any."""
+        return allowed_exposure(self.keep_raw_on_car, self.keep_raw_on_car_ssim)
 
     @property
     def objective(self) -> Objective:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dapdee_ros.exits.exposure import NOT_ATTACKED, Exposures
 from dapdee_ros.graph.cuts import MAX_CUTS
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.candidates import Candidates, CostBasis
@@ -54,7 +55,7 @@ class CandidateTable:
         self.candidates = candidates.take(np.argsort(-candidates.quality, kind="stable"))
         self.dag = dag
         self.exact_up_to = exact_up_to
-        self._views: dict[tuple[bool, bool, bool, float], View] = {}
+        self._views: dict[tuple[bool, float, bool, float], View] = {}
         self._boundaries: dict[int, tuple[str, ...]] = {}
         self._row_by_key: dict[PlanKey, int] = {}
 
@@ -75,6 +76,7 @@ class CandidateTable:
         limit: int = MAX_CUTS,
         prune: bool = True,
         quality_name: str = "quality",
+        exposures: Exposures = NOT_ATTACKED,
     ) -> CandidateTable:
         """Price every legal cut of every exit and keep what can be the best.
 
@@ -89,13 +91,14 @@ class CandidateTable:
             limit: cuts of one exit that are too many; contracted first, then refused.
             prune: False keeps dominated candidates (to compare).
             quality_name: what the task calls its quality, for reasons in words.
+            exposures: what attacks restored of the image from boundaries.
 
         Raises:
             ProfileError: if a profile is not of this model.
             TableError: if qualities, gates or codecs do not fit.
             TooManyCuts: if even the contracted DAG has more than ``limit`` for one exit.
         """
-        basis = CostBasis.of(dag, car, edge, codecs, exit_quality, gates, quality_name)
+        basis = CostBasis.of(dag, car, edge, codecs, exit_quality, gates, quality_name, exposures)
         candidates, cut_dag, exact_up_to = enumerate_candidates(
             basis, contract_above=contract_above, limit=limit, prune=prune
         )
@@ -155,7 +158,7 @@ class CandidateTable:
             raise PlanningError(f"the table's plans go over one hop, there are {len(s.hops)}")
         link, objective = s.link, s.objective
         energy = s.energy if objective.energy_s_per_j and s.energy.any else None
-        view: View | None = self._view(s.gates, s.keep_raw_on_car, not link.usable, s.quality_floor)
+        view: View | None = self._view(s.gates, s.most_exposure, not link.usable, s.quality_floor)
         weights = Weights.of(s.sites, link)
         judging = judging_weights(weights, link, s.risk)
         plans: list[Plan] = []
@@ -217,8 +220,8 @@ class CandidateTable:
             self._boundaries[row] = boundary
         return plan_of(self.basis, self.candidates, row, boundary, situation, late, reason)
 
-    def _view(self, gates: bool, keep_raw: bool, alone: bool, floor: float) -> View:
-        key = (gates, keep_raw, alone, floor)
+    def _view(self, gates: bool, most_exposure: float, alone: bool, floor: float) -> View:
+        key = (gates, most_exposure, alone, floor)
         view = self._views.get(key)
         if view is None:
             view = View.of(self.candidates, *key)

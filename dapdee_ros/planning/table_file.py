@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from dapdee_ros.codecs.bottleneck.file import is_point
+from dapdee_ros.exits.exposure import NOT_ATTACKED, Exposures
 from dapdee_ros.files import write_whole
 from dapdee_ros.graph.dag import GraphError, ModelDag
-from dapdee_ros.planning.candidates import Candidates, CostBasis
+from dapdee_ros.planning.candidates import Candidates, CostBasis, exposures_of
 from dapdee_ros.planning.codec_cost import CodecCost, GateOption, MeasuredCodec, TensorCost
 from dapdee_ros.planning.errors import TableError
 from dapdee_ros.planning.table import CandidateTable
@@ -40,6 +41,7 @@ def save_table(table: CandidateTable, path: str | Path) -> None:
         "edge_cut_s": basis.edge_cut_s.tolist(),
         "exit_quality": list(basis.exit_quality),
         "quality_name": basis.quality_name,
+        "exposures": basis.exposures.to_dict(table.model_id),
         "gates": [list(option) for option in basis.gates],
         "codecs": [_codec_values(table, codec) for codec in basis.codecs],
         "candidates": {
@@ -83,8 +85,11 @@ def load_table(path: str | Path, model_id: str | None = None) -> CandidateTable:
             str(data["quality_name"]),
             np.array(data["car_cut_s"], np.float64),
             np.array(data["edge_cut_s"], np.float64),
+            Exposures.from_dict(data["exposures"], found, [node.name for node in dag.nodes])
+            if "exposures" in data
+            else NOT_ATTACKED,
         )
-        candidates = _candidates_from(data["candidates"], cut_dag)
+        candidates = _candidates_from(data["candidates"], cut_dag, basis)
         columns = (basis.car_s, basis.edge_s, basis.car_cut_s, basis.edge_cut_s)
         if any(len(column) != len(dag.nodes) for column in columns):
             raise TableError(f"{path} has not one time for each node")
@@ -131,22 +136,28 @@ def _codec_from(values: Mapping[str, Any]) -> MeasuredCodec:
     )
 
 
-def _candidates_from(values: Mapping[str, Any], dag: ModelDag) -> Candidates:
+def _candidates_from(values: Mapping[str, Any], dag: ModelDag, basis: CostBasis) -> Candidates:
     count, nodes = len(values["exits"]), len(dag.nodes)
     boundaries = np.zeros((count, nodes), bool)
     for row, sent in enumerate(values["boundaries"]):
         boundaries[row, sent] = True
     packed = np.array([list(bytes.fromhex(row)) for row in values["heads"]], np.uint8)
+    codecs = np.array(values["codecs"], np.intp)
+    exposure = np.zeros(count)
+    for number in np.unique(codecs):
+        rows = codecs == number
+        name = basis.codecs[number].name if number >= 0 else ""
+        exposure[rows] = exposures_of(basis.exposures, dag, boundaries[rows], name)
     candidates = Candidates(
         exits=np.array(values["exits"], np.intp),
         heads=np.unpackbits(packed, axis=1)[:, :nodes].astype(bool),
         boundaries=boundaries,
-        codecs=np.array(values["codecs"], np.intp),
+        codecs=codecs,
         gates=np.array(values["gates"], np.intp),
         worst=np.array(values["worst"], np.float64),
         expected=np.array(values["expected"], np.float64),
         quality=np.array(values["quality"], np.float64),
-        image=boundaries @ np.array([node.name in dag.image_forms for node in dag.nodes]),
+        exposure=exposure,
     )
     whole = (4, count)
     if candidates.worst.shape != whole or candidates.expected.shape != whole:

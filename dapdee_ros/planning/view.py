@@ -107,14 +107,14 @@ class View:
 
     @classmethod
     def of(
-        cls, candidates: Candidates, gates: bool, keep_raw: bool, alone: bool, floor: float
+        cls, candidates: Candidates, gates: bool, most_exposure: float, alone: bool, floor: float
     ) -> View:
         """The candidates that are allowed.
 
         Args:
             candidates: all of them, from the most accurate down.
             gates: whether plans with a gate are.
-            keep_raw: whether plans that send the input, in whatever form, are not.
+            most_exposure: how well the image may be restored from what is sent; infinity: any.
             alone: whether only plans that send nothing are.
             floor: the lowest quality.
 
@@ -126,8 +126,7 @@ class View:
         keep = np.ones(len(c), bool)
         if not gates:
             keep &= c.gates < 0
-        if keep_raw:
-            keep &= ~c.image
+        keep &= c.exposure <= most_exposure
         if alone:
             keep &= c.worst[SENDS] == 0
         best = c.quality[keep].max()

@@ -5,22 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from planning.random_networks import chain_of_design
 from planning.test_policies import ALL, options, random_problem, random_situation
 
 from dapdee_ros.exits.card import find_model, read_card
+from dapdee_ros.exits.exposure import Attack, Exposures
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.planning.answer import answer, repriced
 from dapdee_ros.planning.codec_cost import AsIs
 from dapdee_ros.planning.conditions import Condition, HardConditions
 from dapdee_ros.planning.errors import ConditionError, PlanningError
-from dapdee_ros.planning.from_card import measures_of
+from dapdee_ros.planning.from_card import measures_of, problem_of, sample_profiles
 from dapdee_ros.planning.pinned import parse_pinned
-from dapdee_ros.planning.plan import Crossing, Plan, Stage
+from dapdee_ros.planning.plan import Crossing, Plan, PlanKey, Stage
 from dapdee_ros.planning.policy import Problem, Situation, ask, make_policy
 from dapdee_ros.planning.sites import NO_HOP, Hop, car_and_edge
+from dapdee_ros.planning.table_file import load_table, save_table
 
 ROADSIGNS = read_card(find_model("roadsigns"))
 
@@ -190,3 +193,55 @@ def test_a_floor_that_nothing_reaches_leaves_no_plan() -> None:
         found = answer(make_policy(name, problem), situation, problem)
         assert found.plan is None
         assert "0.95" in found.complaint
+
+
+def attacked(*found: tuple[str, str, float]) -> Exposures:
+    return Exposures(tuple(Attack((name,), codec, 20.0, ssim) for name, codec, ssim in found))
+
+
+def test_what_can_be_inverted_too_well_is_not_sent() -> None:
+    early, late = "backbone.stage1.neck.2", "backbone.stage3.neck.2"
+    found = attacked((early, "f32", 0.7), (late, "f32", 0.3), (early, "u4z", 0.4))
+    measured = replace(measures_of(ROADSIGNS), exposures=found)
+    deepest = len(ROADSIGNS.dag.exits)
+
+    def broken(most: float, boundary: str, codec: str) -> list[str]:
+        conditions = HardConditions(keep_raw_on_car=True, keep_raw_on_car_ssim=most)
+        breaches = conditions.breaches(measured, deepest, [boundary], codec)
+        return [why for condition, why in breaches if condition == "keep_raw_on_car"]
+
+    assert "similarity of 0.7, 0.5 is allowed" in broken(0.5, early, "f32")[0]
+    assert not broken(0.5, early, "u4z") and not broken(0.5, late, "f32")
+    assert broken(0.35, early, "u4z") and not broken(0.35, late, "u8")
+    assert not broken(0.8, early, "f32") and not broken(1.0, early, "f32")
+    assert broken(1.0, ROADSIGNS.dag.input, "jpeg")
+    measured = measures_of(ROADSIGNS)
+    assert "nobody has tried" in broken(0.99, late, "f32")[0] and not broken(1.0, late, "f32")
+    with pytest.raises(PlanningError, match="keep_raw_on_car_ssim is 2"):
+        HardConditions(keep_raw_on_car_ssim=2)
+
+
+def test_the_table_knows_what_can_be_inverted(tmp_path: Path) -> None:
+    early, late = "backbone.stage1.neck.2", "backbone.stage3.neck.2"
+    found = attacked((early, "f32", 0.7), (late, "f32", 0.3))
+    car, *_, edge = sample_profiles(ROADSIGNS.model_id)
+    card = replace(ROADSIGNS, exposures=found)
+    problem = problem_of(card, car, edge, ["f32", "u8"])
+    path = tmp_path / "table.json"
+    save_table(problem.table, path)
+    sent: dict[float, tuple[float, PlanKey]] = {}
+    for most in (1.0, 0.7, 0.5, 0.3, 0.2):
+        situation = Situation(
+            car_and_edge(20.0), (Hop(1e7),), 10.0, "latency",
+            keep_raw_on_car=True, keep_raw_on_car_ssim=most,
+        )  # fmt: skip
+        for table in (problem.table, load_table(path)):
+            plan = table.decide(situation)
+            situation.conditions.check(problem, plan.key, "the plan")
+            exposure = found.of(card.dag, plan.boundary, plan.codec)
+            assert exposure <= situation.most_exposure
+            sent.setdefault(most, (exposure, plan.key))
+            assert sent[most][1] == plan.key
+    # The threshold matters, down to a car that finishes alone.
+    assert sent[1.0][0] > 0.7 >= sent[0.7][0] > 0.5 and sent[0.5][0] == 0.3
+    assert sent[0.2][1][1] == ()

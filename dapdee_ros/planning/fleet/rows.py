@@ -163,7 +163,7 @@ def rows_of(
             f"the objective is {objective}; a joint choice adds latency and energy, give the "
             "period no weight and say with most_stage_s what has to keep up"
         )
-    view = View.of(table.candidates, s.gates, s.keep_raw_on_car, not s.link.usable, s.quality_floor)
+    view = View.of(table.candidates, s.gates, s.most_exposure, not s.link.usable, s.quality_floor)
     weights = Weights.of(s.sites, s.link)
     worst, means = view.worst, view.means
     # What a gate ends without exception never sends: its exit alone is the same plan.

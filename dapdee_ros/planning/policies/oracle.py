@@ -33,7 +33,7 @@ class Oracle:
         if s.true_transfer_s is None:
             return self._exact.plan(s)
         table = self._exact.table(s)
-        view = View.of(table.candidates, s.gates, s.keep_raw_on_car, False, s.quality_floor)
+        view = View.of(table.candidates, s.gates, s.most_exposure, False, s.quality_floor)
         head_s = Weights.of(s.sites, s.link).car_s(view.worst)
         transfer_s = np.where(
             view.worst[SENDS] > 0, s.true_transfer_s(head_s, view.worst[BYTES]), s.link.rtt_s
