@@ -37,7 +37,7 @@ def test_a_car_alone_has_the_whole_cell_and_its_messages_go_in_order() -> None:
 class Served:
     def __init__(self) -> None:
         self.agenda = Agenda()
-        self.station = EdgeStation(self.agenda, 1.0)
+        self.station = EdgeStation(self.agenda, 1.0, most_frames=300)
         self.done: list[tuple[int, int, Status, float]] = []
 
     def submit(self, car: int, number: int, takes_s: float, due_s: float = 1e6) -> None:
@@ -70,14 +70,16 @@ def test_within_a_car_the_earliest_deadline_is_first() -> None:
     assert [number for _, number, _, _ in s.done] == [0, 2, 1]
 
 
-def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
+def test_what_cannot_be_done_in_time_is_refused_at_once_when_its_cost_is_known() -> None:
     s = Served()
     s.station.set_weight(0, 1.0)
-    s.submit(0, 1, 0.1, 0.15)
-    s.submit(0, 2, 0.1, 0.15)
-    assert s.done == [(0, 2, Status.BUSY, 0.0)] and s.station.refused == 1
+    s.submit(0, 1, 0.1)
     s.agenda.run(1.0)
-    assert s.done[1] == (0, 1, Status.OK, 0.1)
+    s.submit(0, 2, 0.1, 1.15)
+    s.submit(0, 3, 0.1, 1.15)
+    assert s.done[1:] == [(0, 3, Status.BUSY, 1.0)] and s.station.refused == 1
+    s.agenda.run(2.0)
+    assert s.done[2:] == [(0, 2, Status.OK, pytest.approx(1.1))]
 
 
 def test_a_failed_server_forgets_everything_and_comes_back_empty() -> None:
