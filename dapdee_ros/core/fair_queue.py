@@ -164,6 +164,9 @@ class FairQueue(Generic[Item]):
     Takes no time from anywhere: what a frame took is told by ``charge``. Costs that are negative,
     infinite or no number count as nothing, and one much higher than expected only in part, so that
     a clock that jumps cannot starve a car.
+
+    Attributes:
+        shares: of those cars whose share is not 1; see ``set_shares``.
     """
 
     def __init__(
@@ -176,7 +179,6 @@ class FairQueue(Generic[Item]):
         """
         self.bounds = bounds or QueueBounds()
         self._cars: dict[str, _Car[Item]] = {}
-        self._shares: dict[str, float] = {}
         self._count = 0
         self._backlogged = 0
         self._size_bytes = 0
@@ -204,13 +206,13 @@ class FairQueue(Generic[Item]):
             ShareError: if one is not within ``SHARE_BOUNDS``; then all stay as they are.
         """
         check_shares(shares)
-        self._shares = dict(shares)
+        self.shares = dict(shares)
         for name, queue in self._cars.items():
             queue.share = self.share_of(name)
 
     def share_of(self, car: str) -> float:
         """A car's share, relative to the others'."""
-        return self._shares.get(car, 1.0)
+        return self.shares.get(car, 1.0)
 
     def put(
         self,

@@ -139,6 +139,8 @@ class TailAnswer:
         received_bytes: encoded tensor bytes received.
         edge_slowdown: measured over profiled seconds; NaN without a profile.
         context: the frame's context.
+        send_interval_s: seconds between two frames by which the car uses its share of the edge; 0:
+            it need not hold back.
     """
 
     number: int
@@ -153,6 +155,7 @@ class TailAnswer:
     received_bytes: int = 0
     edge_slowdown: float = math.nan
     context: Any = None
+    send_interval_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,7 @@ class HeadCore:
             self.ledger.count_late_answer()
             self._actions += self._sent.unused(answer, ours, event.cpu_wait_s)
             return
+        self._window.on_share(now_s, answer.send_interval_s)
         limit = self._under(frame.program).max_in_flight
         if refusal := refusal_of(answer, event.misfit, frame, now_s):
             if answer.status is Status.BUSY:  # that is everyday life
@@ -268,6 +269,7 @@ class HeadCore:
             quickest_s=min(finish_s.values()),
         )
         self._flights[frame.number] = frame
+        self._window.on_sent(now_s)
         self._sent.remember(frame)
         within_s = answer_within(frame.fallback_at_s - now_s, program.plan.predicted_transfer_s)
         sent = (frame.number, self.session, now_s, frame.sent_bytes, program, frame.context)
@@ -284,8 +286,8 @@ class HeadCore:
         self._work = None
         self._pace.on_computed(event.spent_s, frame.program.finish_profiled_s[frame.exit_number])
         self._margin.on_finish(now_s, frame.planned_s)
-        place, exit_number = Place.CAR_FALLBACK, frame.exit_number
-        self._end(frame, now_s, event.answer, exit_number=exit_number, place=place)
+        number = frame.exit_number
+        self._end(frame, now_s, event.answer, exit_number=number, place=Place.CAR_FALLBACK)
 
     def _on_failed(self, _now_s: float, event: ComputingFailed) -> None:
         self._working(event.number)
@@ -297,8 +299,7 @@ class HeadCore:
         self._drop(number, reason, kind)
 
     def _working(self, number: int) -> Frame:
-        frame = self._work
-        if frame is None or frame.number != number:
+        if (frame := self._work) is None or frame.number != number:
             raise ValueError(f"frame {number} is not in work")
         return frame
 
@@ -319,8 +320,8 @@ class HeadCore:
         if waiting is not None:
             program = self._choose(now_s, waiting.number, waiting.accepted_s)
             settings = self._under(program)
-            width = self._window.width(settings.max_in_flight)
-            room = not program.boundary or len(self._flights) < width
+            opens_s = self._window.opens_s(now_s, len(self._flights), settings.max_in_flight)
+            room = not program.boundary or opens_s <= now_s
             alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
                 program, settings.deadline_s, self._margin_s(now_s, settings)
             )
@@ -328,7 +329,7 @@ class HeadCore:
                 self._waiting = None
                 self._begin(waiting, program, settings, room, now_s)
                 return
-            wake_s = min(wake_s, alone_at_s)
+            wake_s = min(wake_s, alone_at_s, opens_s)
         if wake_s != self._wake_s:
             self._wake_s = wake_s
             self._actions.append(WakeAt(wake_s))
@@ -368,8 +369,7 @@ class HeadCore:
 
     def _in_force(self, now_s: float, _number: int, _accepted_s: float) -> HeadProgram:
         settings = self.settings
-        planned = self._plan.at(now_s, settings.plan_timeout_s)
-        if planned is not None:
+        if (planned := self._plan.at(now_s, settings.plan_timeout_s)) is not None:
             return planned
         return self._pace.deepest_alone(
             self._alone, settings.deadline_s, self._margin_s(now_s, settings)

@@ -1,4 +1,4 @@
-"""The car's speed and the frame rate: what the car can finish on its own, and when."""
+"""The car's speed and the frame rate: what it can finish on its own, and how often it sends."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ _UTILISATION = 0.85
 """Share of the time between two frames that finishing another's frame may take."""
 
 _SMOOTHING = 0.2
+
+_MOST_INTERVAL_S = 10.0
+_LEAST_HOLDS_S = 1.0
+_HOLDS_INTERVALS = 3
 
 
 class Pace:
@@ -108,3 +112,37 @@ class Pace:
         if fitting:
             return max(fitting)
         return min(finish_profiled_s, key=lambda e: (finish_profiled_s[e], e))
+
+
+class SharePace:
+    """Sends no faster than the edge says that the car's share of it allows.
+
+    By the generic cell rate algorithm (ITU-T I.371, virtual scheduling) with a tolerance of one
+    interval, so that a camera whose frames do not come in step still uses the whole share.
+    """
+
+    def __init__(self) -> None:
+        self._interval_s = 0.0
+        self._due_s = -math.inf
+        self._heard_s = -math.inf
+
+    def on_answer(self, now_s: float, interval_s: float) -> None:
+        """The edge answered: so far apart frames may be sent; 0, or what makes no sense: any."""
+        self._interval_s = interval_s if 0 < interval_s <= _MOST_INTERVAL_S else 0.0
+        self._heard_s = now_s
+        # A longer interval that held before must not hold up frames for longer than this one.
+        self._due_s = min(self._due_s, now_s + 2 * self._interval_s)
+
+    def on_sent(self, now_s: float) -> None:
+        """A frame was sent."""
+        self._due_s = max(now_s, self._due_s) + self._interval_s
+
+    def opens_s(self, now_s: float) -> float:
+        """From when on the next frame may be sent; minus infinity without a limit.
+
+        What the edge said some intervals ago does not hold any more: it may have gone, or be idle.
+        """
+        holds_s = _LEAST_HOLDS_S + _HOLDS_INTERVALS * self._interval_s
+        if self._interval_s == 0 or now_s > self._heard_s + holds_s:
+            return -math.inf
+        return self._due_s - self._interval_s

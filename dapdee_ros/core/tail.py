@@ -3,10 +3,11 @@
 One inference thread does all computing. Before it stands a queue for every car, in which that car's
 newest frames win; the one that they displace is answered as busy at once, so that its head need not
 wait for nothing. Cars share the edge's time by their shares, and none can displace another's frames
-(``core.fair_queue``). A frame that cannot be ready when its car stops waiting is refused as soon as
-that is known: when it comes, or when it would be begun. A frame whose part of the network has yet
-to be compiled waits for that in its car's queue, while other cars' frames, and those that came
-before it, go on. ``TailCore.handle`` takes an event and its time and says what is to be done.
+(``core.fair_queue``). While cars ask for more than there is, every answer says how often its car
+may send (``core.demand``). A frame that cannot be ready when its car stops waiting is refused as
+soon as that is known: when it comes, or when it would be begun. A frame whose part of the network
+has yet to be compiled waits for that in its car's queue, while other cars' frames, and those that
+came before it, go on. ``TailCore.handle`` takes an event and its time and says what is to be done.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dapdee_ros.core.demand import Demands
 from dapdee_ros.core.fair_queue import FairQueue, QueueBounds, Waiting, Why
 from dapdee_ros.core.frames import Status, TailAnswer
 from dapdee_ros.estimation.rejections import shortened
@@ -185,6 +187,7 @@ class TailCore:
         self.refused: dict[Status, int] = dict.fromkeys(list(Status)[1:], 0)
         self._queue = FairQueue[_Arrival](bounds or QueueBounds(frames=1, cars=MOST_CARS), shares)
         self._costs = _PartCosts()
+        self._demands = Demands()
         self._work: tuple[Waiting[_Arrival], float] | None = None
         self._compiling: set[Hashable] = set()
         self._stopped = False
@@ -229,6 +232,7 @@ class TailCore:
             self._refuse(arrival, Status.BUSY, BUSY_SHUTDOWN, now_s, actions)
             return
         cost_s = self._costs.of(frame.part)
+        self._demands.came(now_s, frame.car_id, cost_s)
         due_s = now_s + frame.answer_within_s if frame.answer_within_s > 0 else math.inf
         # An idle edge tries every frame: only so it learns that it is faster than it expected.
         if self._work is not None and due_s < math.inf:
@@ -310,8 +314,12 @@ class TailCore:
                 received_bytes=frame.received_bytes,
                 edge_slowdown=done.spent_s / done.profiled_s if done.profiled_s > 0 else math.nan,
                 context=frame.context,
+                send_interval_s=self._send_interval_s(frame.car_id, now_s),
             )
         )
+
+    def _send_interval_s(self, car: str, now_s: float) -> float:
+        return self._demands.send_interval_s(now_s, car, self._queue.shares)
 
     def _refuse(
         self,
@@ -336,6 +344,7 @@ class TailCore:
                 sent_echo_s=frame.sent_s,
                 received_bytes=frame.received_bytes,
                 context=frame.context,
+                send_interval_s=self._send_interval_s(frame.car_id, now_s),
             )
         )
         actions.append(refusal)

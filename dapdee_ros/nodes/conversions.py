@@ -129,6 +129,7 @@ def tail_answer_to_message(
         sent_echo_s=answer.sent_echo_s,
         car_slowdown=math.nan,
         edge_slowdown=answer.edge_slowdown,
+        send_interval_s=answer.send_interval_s,
     )
     _fill(message, answer.answer, task, over_link=True)
     return message
@@ -150,6 +151,7 @@ def message_to_tail_answer(message: msg.InferenceResult, task: Task) -> TailAnsw
         received_bytes=message.sent_bytes,
         edge_slowdown=message.edge_slowdown,
         context=message,
+        send_interval_s=message.send_interval_s,
     )
 
 

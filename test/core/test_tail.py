@@ -282,6 +282,32 @@ def test_cars_that_send_too_much_get_their_shares_of_the_edge(depth: int) -> Non
     assert total + refused.total() + core.queue_depth == number
 
 
+def test_answers_say_how_often_a_car_may_send_while_there_is_too_much() -> None:
+    core = TailCore(QueueBounds(frames=2), {"car1": 2.0})
+    intervals_s: dict[tuple[int, Status], float] = {}
+    tick = 0
+
+    def tell(event: TailEvent) -> None:
+        for action in core.handle(0.05 * tick, event):
+            if isinstance(action, SendAnswer):
+                answer = action.answer
+                intervals_s[answer.session, answer.status] = answer.send_interval_s
+
+    # What takes 50 ms comes from one car every 100 ms, which is not too much, then from three.
+    for tick in range(400):
+        if core.queue_depth:
+            tell(TailComputed(SIGN, 0.05, 0.05))
+        for car in (1, 2, 3) if tick >= 200 else (1,):
+            if tick % 2 == 0:
+                tell(replace(frame(car, 10 * tick + car), part="p"))
+        if tick == 199:
+            assert intervals_s == {(1, Status.OK): 0.0}
+    for status in (Status.OK, Status.BUSY):  # a refusal says so as well
+        for car, share in ((2, 0.25), (3, 0.25)):
+            assert intervals_s[car, status] == pytest.approx(0.05 / share, rel=0.1)
+    assert intervals_s[1, Status.OK] == pytest.approx(0.05 / 0.5, rel=0.1)
+
+
 def test_shares_that_make_no_sense_change_nothing() -> None:
     with pytest.raises(ShareError, match="'car1' is 0"):
         TailCore(shares={"car1": 0.0})
