@@ -126,6 +126,11 @@ class SharePace:
         self._due_s = -math.inf
         self._heard_s = -math.inf
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the edge's last answer set a limit."""
+        return self._interval_s > 0
+
     def on_answer(self, now_s: float, interval_s: float) -> None:
         """The edge answered: so far apart frames may be sent; 0, or what makes no sense: any."""
         self._interval_s = interval_s if 0 < interval_s <= _MOST_INTERVAL_S else 0.0

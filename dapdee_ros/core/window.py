@@ -39,10 +39,14 @@ class SendWindow:
 
     def width(self, limit: int) -> int:
         """Frames that may currently be in flight, from 1 to ``limit``."""
+        if self._pace.is_limited:
+            return limit
         return max(1, int(min(limit, self._allowed)))
 
     def on_busy(self, limit: int) -> None:
         """The edge refused a frame as busy."""
+        if self._pace.is_limited:
+            return  # then the edge itself says how many it can take
         self._allowed = max(1.0, self.width(limit) - 1.0)
 
     def on_answered(self, limit: int) -> None:
