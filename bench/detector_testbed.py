@@ -1,11 +1,12 @@
 """A detector on the testbed: what each policy answers per second, how soon, and how well.
 
 Real nodes over a real shaped link, the car on a CPU quota, road scenes with known objects: `exact`,
-`edge-only-jpeg`, `dads` with every codec, and the car alone, at 3G, 4G and WiFi, under light and
-heavy load. Rivals of a cell follow each other. Needs root. Writes docs/results/detector-CAR.json;
-ends with one JSON line.
+`edge-only-jpeg`, `dads` and `neurosurgeon` with every codec, `dads-f32` as published, and the car
+alone, at 3G, 4G and WiFi, under light and heavy load. Rivals of a cell follow each other. Needs
+root. Writes docs/results/detector-CAR.json; ends with one JSON line.
 
     python bench/detector_testbed.py --model roadscenes-det
+    python bench/detector_testbed.py --links 3g,4g --loads light --docs /tmp/found
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ from bench.decisive import SETTLE_S, file_of, measured  # noqa: E402
 
 LINKS, LOADS = ("3g", "4g", "wifi"), ("light", "heavy")
 OURS = "exact"
-RIVALS = ("edge-only-jpeg", "dads", "device-only")
+RIVALS = ("edge-only-jpeg", "dads", "dads-f32", "neurosurgeon", "device-only")
+AS_PUBLISHED = "-f32"
+"""Ends the name of a policy that may only send plain tensors."""
 # Slow enough that every policy keeps up over 3G: then latency is that of one frame.
 LIGHT_RATE_HZ, DEADLINE_S = 1.5, 1.0
 # More than anything answers; much more would cost a slow car time for frames that it only drops.
@@ -77,7 +80,8 @@ def settings_of(args: argparse.Namespace, link: str, load: str, policy: str) -> 
     """Of one cell."""
     return TestbedSettings(
         model=args.model,
-        policy=policy,
+        policy=policy.removesuffix(AS_PUBLISHED),
+        codecs="f32" if policy.endswith(AS_PUBLISHED) else "all",
         link=link,
         car=args.car,
         load=load,
@@ -89,14 +93,14 @@ def settings_of(args: argparse.Namespace, link: str, load: str, policy: str) -> 
     )
 
 
-def cell_of(settings: TestbedSettings, folder: Path, machines: Path) -> Cell:
+def cell_of(policy: str, settings: TestbedSettings, folder: Path, machines: Path) -> Cell:
     """Run it; once more with more frames where nearly all were answered under heavy load."""
     log = measured(settings, folder, machines)
     found = figures_of(log)
     if settings.is_heavy and found["answered_ratio"] > LEAST_SHARE:
         log = measured(replace(settings, rate_hz=2 * settings.rate), folder, machines)
         found = figures_of(log)
-    return Cell(settings.link, settings.load, settings.policy, found | image_to_result(log))
+    return Cell(settings.link, settings.load, policy, found | image_to_result(log))
 
 
 def main() -> int:
@@ -106,7 +110,9 @@ def main() -> int:
     parser.add_argument("--model", default="roadscenes-det", help="a detector of road scenes")
     parser.add_argument("--car", default="pi4")
     parser.add_argument("--seconds", type=float, default=20.0, help="per cell")
-    parser.add_argument("--links", default=",".join(LINKS))
+    parser.add_argument("--links", default=",".join(LINKS), help="%(default)s")
+    parser.add_argument("--loads", default=",".join(LOADS), help="%(default)s")
+    parser.add_argument("--rivals", default=",".join(RIVALS), help="%(default)s")
     parser.add_argument("--out", type=Path, help="folder to keep the runs in")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where to write")
     args = parser.parse_args()
@@ -114,21 +120,22 @@ def main() -> int:
         print(json.dumps({"bench": "detector_testbed", "skipped": reason}))
         return 0
     card = read_card(find_model(args.model))
-    started, links = time.monotonic(), args.links.split(",")
+    started = time.monotonic()
+    links, loads = args.links.split(","), args.loads.split(",")
     cells: list[Cell] = []
-    policies = (OURS, *RIVALS)
+    policies = (OURS, *args.rivals.split(","))
     with (
         tempfile.TemporaryDirectory() as scratch,
-        tqdm(total=len(links) * len(LOADS) * len(policies), unit="cell", file=sys.stderr) as bar,
+        tqdm(total=len(links) * len(loads) * len(policies), unit="cell", file=sys.stderr) as bar,
     ):
         out = args.out or Path(scratch)
-        for load in LOADS:
+        for load in loads:
             for link in links:
                 for policy in policies:
                     bar.set_postfix_str(f"{link} {load} {policy}")
                     folder = out / f"{link}-{load}-{policy}"
                     settings = settings_of(args, link, load, policy)
-                    cells.append(cell_of(settings, folder, out / "machines"))
+                    cells.append(cell_of(policy, settings, folder, out / "machines"))
                     bar.update()
                     bar.write(cells[-1].line, file=sys.stderr)
     rows = [
@@ -156,7 +163,7 @@ def main() -> int:
             c.speed for c in cells if (c.link, c.load) == (link, load) and c.policy != OURS
         )
         for link in links
-        for load in LOADS
+        for load in loads
     }
     ratios = {
         f"{c.link} {c.load}": round(c.speed / best[c.link, c.load], 3)
