@@ -21,7 +21,9 @@ _LEAST_SIDE = 4
 _STRIDE = 16
 """Pixels from one cell of the latent to the next, where the boundary is finer than that."""
 
-_DECODER_WIDTH, _FINE_WIDTH = 96, 64
+_DECODER_WIDTHS = 24, 96
+"""A decoder is as wide as the latent, between these, and two thirds of it on finer grids."""
+
 _MOST_LINEAR = 0.7
 """Most of an encoder's work that its shortcut may take; else there is none."""
 
@@ -154,16 +156,17 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.folded = False
+        least, most = _DECODER_WIDTHS
+        width = max(least, min(channels, most) // 6 * 6)
         self.trunk = nn.Sequential(
-            nn.Conv2d(channels, _DECODER_WIDTH, 3, padding=1),
-            *(_Block(_DECODER_WIDTH) for _ in range(blocks)),
+            nn.Conv2d(channels, width, 3, padding=1), *(_Block(width) for _ in range(blocks))
         )
         self.branches, self.linear = nn.ModuleList(), nn.ModuleList()
         for number, (_, outputs, height, _) in enumerate(shapes):
             doublings = round(log2(height / grid[0]))
-            inputs, layers = _DECODER_WIDTH, list[nn.Module]()
+            inputs, layers = width, list[nn.Module]()
             for step in range(doublings):
-                fine = max(32, _FINE_WIDTH >> step)
+                fine = max(32, (2 * width // 3) >> step)
                 layers += [
                     nn.ReLU(),
                     nn.Conv2d(inputs, 4 * fine, 1),
