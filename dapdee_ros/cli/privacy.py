@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "network, and those of the bottlenecks)",
     )
     add("--codecs", default=_CODECS, help=f"codecs, comma-separated (default {_CODECS})")
-    add("--steps", type=int, default=600, help="of each attack's training (default 600)")
+    add("--steps", type=int, default=300, help="of each attack's training (default 300)")
     add("--frames", type=int, default=500, help="most frames that the attacker has (default 500)")
     add("--held-out-frames", type=int, default=50, help="frames that he restores (default 50)")
     add("--batch-size", type=int, default=4, help="frames per step (default 4)")

@@ -16,7 +16,7 @@ from torch.nn import functional
 from dapdee_ros.training.inversion.similarity import psnr_db, ssim
 from dapdee_ros.training.task import Frames, generator_of
 
-_WIDTHS = (64, 48, 32, 24, 16)
+_WIDTHS = (64, 48, 24, 16, 12)
 """Channels on the grid of what came, and after each doubling of it."""
 
 _COARSEST = 32
@@ -55,11 +55,15 @@ class InversionDecoder(nn.Module):
             )
         layers: list[nn.Module] = [_Block(_WIDTHS[0]), _Block(_WIDTHS[0])]
         channels = _WIDTHS[0]
-        for step in range(max(0, round(log2(size[0] / self._grid[0])))):
+        doublings = max(0, round(log2(size[0] / self._grid[0])))
+        for step in range(doublings - 1):
             fine = _WIDTHS[min(step + 1, len(_WIDTHS) - 1)]
             layers += [nn.Conv2d(channels, 4 * fine, 1), nn.PixelShuffle(2), _Block(fine)]
             channels = fine
-        layers += [nn.ReLU(), nn.Conv2d(channels, 3, 3, padding=1)]
+        # On the image's own grid a block would cost as much as all before it.
+        last = 2 if doublings else 1
+        layers += [nn.ReLU(), nn.Conv2d(channels, 3 * last**2, 3, padding=1)]
+        layers += [nn.PixelShuffle(last)]
         self.layers = nn.Sequential(*layers)
 
     def measure(self, arrived: Sequence[Tensor]) -> None:
