@@ -76,6 +76,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     number("channels", "of what is sent")
     number("points", "operating points")
+    add(
+        "--finest",
+        type=float,
+        help="quantiser step of the point of the most bytes (default 2): smaller for better "
+        "answers; with --start-from it replaces the file's points by --points new ones",
+    )
     number("frames", "most frames to train on")
     number("held_out_frames", "most frames to count symbols on, and as many to measure on")
     add("--whole-frames", action="store_true", help="train on whole frames, not on parts: slower")
@@ -135,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     from dapdee_ros.codecs.bottleneck.file import MOST_POINTS
-    from dapdee_ros.training.bottlenecks.points import LEAST_POINTS
+    from dapdee_ros.training.bottlenecks.points import COARSEST, LEAST_POINTS
 
     for name in (*_USUAL, "threads", "sent_bytes"):
         value = getattr(args, name)
@@ -145,6 +151,11 @@ def _check(args: argparse.Namespace) -> None:
     if not LEAST_POINTS <= args.points <= MOST_POINTS:
         raise CommandError(
             f"--points must be from {LEAST_POINTS} to {MOST_POINTS}, got {args.points}"
+        )
+    if args.finest is not None and not 0.05 <= args.finest < COARSEST:
+        raise CommandError(
+            f"--finest must be from 0.05 to below {COARSEST:g}, the step of the point of the "
+            f"fewest bytes, got {args.finest:g}"
         )
     for name in ("learning_rate", "rate_weight"):
         if not getattr(args, name) > 0:

@@ -114,7 +114,7 @@ def train_bottleneck(
     from dapdee_ros.tasks.task import task_of
     from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork
     from dapdee_ros.training.bottlenecks.judging import own_answers
-    from dapdee_ros.training.bottlenecks.points import Point, usual_points
+    from dapdee_ros.training.bottlenecks.points import FINEST, Point, usual_points
     from dapdee_ros.training.bottlenecks.task import BottleneckTraining, usual_crop
     from dapdee_ros.training.bottlenecks.trainee import Design, Trainee
     from dapdee_ros.training.bottlenecks.writing import start_from
@@ -124,9 +124,10 @@ def train_bottleneck(
     recipe = _recipe(args)
     card, traced = load_traced(folder)
     torch.manual_seed(recipe.seed)
-    channels, points = args.channels, usual_points(args.channels, args.points)
-    if started is not None:
-        channels = started.latent_shape[1]
+    channels = args.channels if started is None else started.latent_shape[1]
+    if started is None or args.finest is not None:
+        points = usual_points(channels, args.points, args.finest or FINEST)
+    else:
         points = tuple(Point(point.channels, point.step) for point in started.points)
     network = FrozenNetwork(card, traced)
     trainee = Trainee(network, Design(order.boundary, points, channels, args.rate_weight))

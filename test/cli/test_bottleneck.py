@@ -131,6 +131,10 @@ def test_images_without_labels_and_recordings_do(
     first, second = about(out / "stage2.onnx"), about(out / "again.onnx")
     assert first["points"] == second["points"] and first["boundary"] == second["boundary"]
     assert first["losses"]["quality"]["stage2@5"] == second["losses"]["quality"]["again@5"]
+    finer = ["--name", "finer", "--start-from", str(out / "stage2.onnx"), "--finest", "0.5"]
+    assert main(options(out, *finer, "--steps", "0", "--points", "7", data=data, at="auto")) == 0
+    steps = [point["step"] for point in about(out / "finer.onnx")["points"]]
+    assert len(steps) == 7 and min(steps) == 0.5 < min(p["step"] for p in first["points"])
 
 
 def slow_car(folder: Path) -> list[str]:
@@ -167,6 +171,8 @@ def test_proposals_are_ranked_by_what_they_save(
         (["--at", "stage2,stage3", "--name", "one"], "--name one is one name"),
         (["--points", "4"], "--points must be from 5"),
         (["--channels", "0"], "--channels must be at least 1"),
+        (["--finest", "7"], "--finest must be from 0.05 to below 7"),
+        (["--finest", "nan"], "--finest must be from 0.05 to below 7"),
         (["--rate-weight", "0"], "--rate-weight must be above 0"),
         (["--name", "Stage2"], "cannot be called 'Stage2'"),
         (["--topic", "image"], "--topic image is for bag:FILE"),

@@ -13,8 +13,8 @@ from dapdee_ros.codecs.bottleneck.file import LARGEST_SYMBOL
 LEAST_POINTS = 5
 """Of one bottleneck."""
 
-_FINEST, _COARSEST = 2.0, 7.0
-"""Steps, in units of the boundary's standard deviation at the start."""
+FINEST, COARSEST = 2.0, 7.0
+"""Usual steps, in units of the boundary's standard deviation at the start."""
 
 
 class Point(NamedTuple):
@@ -29,7 +29,7 @@ class Point(NamedTuple):
     step: float
 
 
-def usual_points(channels: int, count: int = 6) -> tuple[Point, ...]:
+def usual_points(channels: int, count: int = 6, finest: float = FINEST) -> tuple[Point, ...]:
     """Points from the fewest bytes to the most: steps in equal ratios, fewer channels at first.
 
     A coarse step leaves the channels that say least at 0 anyhow; not sending them saves the time
@@ -38,11 +38,11 @@ def usual_points(channels: int, count: int = 6) -> tuple[Point, ...]:
     >>> usual_points(32)[0], usual_points(32)[-1], len(usual_points(32))
     (Point(channels=16, step=7.0), Point(channels=32, step=2.0), 6)
     """
-    ratio = (_FINEST / _COARSEST) ** (1 / max(1, count - 1))
+    ratio = (finest / COARSEST) ** (1 / max(1, count - 1))
     found = []
     for place in range(count):
         share = min(1.0, 0.5 + 0.5 * place / max(1, count // 3))
-        found.append(Point(max(1, round(channels * share)), round(_COARSEST * ratio**place, 4)))
+        found.append(Point(max(1, round(channels * share)), round(COARSEST * ratio**place, 4)))
     return tuple(found)
 
 
