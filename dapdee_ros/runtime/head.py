@@ -41,6 +41,7 @@ from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.estimation.rejections import Rejections, shortened
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.runtime.head_machine import FrameError, HeadMachine
+from dapdee_ros.runtime.outbox import Outbox
 from dapdee_ros.runtime.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class HeadRuntime:
                 passes the exception on.
             unused: called with answers that ended no frame, for frames that were really sent.
             announce: sends a frame without data, of number 0, for every plan that sends: the edge
-                can compile what its frames will need. Called by ``set_plan``.
+                can compile what its frames will need. Called on a thread of its own, as it blocks
+                while a slow link has no room: the newest plan counts.
             clock: monotonic seconds.
             machine: what computes; by default the network itself.
             file_of: returns the camera's file that the argument of ``accept`` holds if it may be
@@ -109,7 +111,7 @@ class HeadRuntime:
         self._publish = publish
         self._check_plan = check_plan
         self._unused = unused
-        self._announce = announce
+        self._announcements = None if announce is None else Outbox(announce, most=1)
         self._clock = clock
         self._trace = trace
         self._machine = machine or HeadMachine(network, load, clock, file_of)
@@ -185,9 +187,9 @@ class HeadRuntime:
             raise GraphError(f"a plan's epoch is {plan.epoch}, expected 1 or more")
         program = self._network.head_program(plan)
         self._check(plan)
-        if self._announce is not None and program.boundary:
+        if self._announcements is not None and program.boundary:
             # First, so that the edge compiles its part while the head's is.
-            self._announce(self._announcement(program))
+            self._announcements.put(self._announcement(program))
         self._preparation.bring(program)
 
     def hear_manager(self) -> None:
@@ -217,6 +219,8 @@ class HeadRuntime:
     def stop(self) -> None:
         """End the thread after its current job; open frames end as drops."""
         self._preparation.stop()
+        if self._announcements is not None:
+            self._announcements.stop()
         self._tell(Stopped())
         with self._condition:
             self._stopping = True

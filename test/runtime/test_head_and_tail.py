@@ -100,6 +100,38 @@ def test_deadline_and_window_are_those_of_the_plan(
     assert pair.head.ledger().deadline_misses == 1
 
 
+def test_an_announcement_that_a_full_link_holds_up_delays_no_plan(
+    network: SplitNetwork, frames: list
+) -> None:
+    room, told = threading.Event(), list[HeadFrame]()
+
+    def announce(frame: HeadFrame) -> None:
+        room.wait(WAIT_S)
+        told.append(frame)
+
+    results = []
+    head = HeadRuntime(
+        network, load=lambda image: image, send=print, publish=results.append, session=1,
+        announce=announce,
+    )  # fmt: skip
+    head.start()
+    began_s = time.monotonic()
+    for epoch, codec in enumerate(("f32", "f16", "u8"), start=1):
+        head.set_plan(FramePlan(epoch, network.exit_count, (network.dag.input,), codec))
+    head.set_plan(FramePlan(4, 1))
+    assert head.plan.epoch == 4 and time.monotonic() - began_s < 0.5 * WAIT_S
+    head.accept(frames[0])
+    while not results and time.monotonic() - began_s < WAIT_S:
+        time.sleep(0.005)
+    assert [(r.place, r.exit_number) for r in results] == [(Place.CAR, 1)]
+    room.set()
+    while len(told) < 2 and time.monotonic() - began_s < WAIT_S:
+        time.sleep(0.005)
+    # Of those that wait only the newest can still be of use.
+    assert [frame.codec for frame in told] == ["f32", "u8"]
+    head.stop()
+
+
 def test_a_plan_expires_with_its_manager_and_holds_again_when_one_is_heard(
     network: SplitNetwork,
 ) -> None:
