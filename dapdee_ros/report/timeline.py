@@ -1,4 +1,4 @@
-"""A run over time: latency, and below it exit, sent tensors, and link, on one time axis.
+"""A run over time: latency, exit, sent tensors and their bytes, quality, link, on one time axis.
 
 Every panel draws a bounded number of marks, however long the run was, and keeps extremes.
 """
@@ -47,8 +47,12 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
     cuts = _cuts(log)
     exits = max(1, deepest_exit(log))
     columns = 6 if wide else 2
-    heights = [200, 10 + min(16 * exits, 200), (25 if wide else 32) * max(1, len(cuts)), 120]
-    figure, (latency, exit_axes, cut, link) = panels(
+    qualities = [
+        (p.at_s, p.predicted_quality) for p in log.plans if p.predicted_quality is not None
+    ]
+    heights = [200, 10 + min(16 * exits, 200), (25 if wide else 32) * max(1, len(cuts)), 90]
+    heights += [70, 120] if qualities else [120]
+    figure, (latency, exit_axes, cut, sent, *quality, link) = panels(
         width_px, heights, key_rows=math.ceil(_key_entries(log) / columns), left_px=40, title_px=28
     )
     start_s, end_s = _span_s(log)
@@ -71,6 +75,11 @@ def timeline(log: RunLog, palette: Palette, width_px: int, most_points: int = 30
 
     style_axes(cut, palette, "what the plan sends", grid="x")
     _draw_cuts(cut, cuts, palette, shortest_s, wide)
+    style_axes(sent, palette, "sent per frame [kB]")
+    _draw_sent(sent, log, palette, most_points)
+    for axes in quality:
+        style_axes(axes, palette, f"{legible(log.quality_name, 20)} expected of the plan")
+        _draw_quality(axes, qualities, palette, width_px, end_s)
     style_axes(link, palette, "uplink [Mbit/s]")
     _draw_link(link, log, palette, width_px, end_s)
     link.set_xlabel("time since the start [s]")
@@ -194,6 +203,37 @@ def _draw_cuts(
             0.004, row + 0.3, legible(name, 130 if wide else 46), va="center", fontsize=10,
             color=palette["muted"], transform=axes.get_yaxis_transform(),
         )  # fmt: skip
+
+
+def _draw_sent(axes: Axes, log: RunLog, palette: Palette, most_points: int) -> None:
+    """Bytes of every frame that was sent, on a logarithmic axis: codecs are decades apart."""
+    of = [f for f in log.frames if f.sent_bytes > 0 and math.isfinite(f.at_s)]
+    if not of:
+        _say(axes, "no frame was sent", palette)
+        return
+    times, values = decimate(
+        [f.at_s for f in of], [1e-3 * f.sent_bytes for f in of], max(40, most_points // 3)
+    )
+    axes.set_yscale("log")
+    axes.plot(times, values, "o", color=palette.place("edge"), markersize=2.4, markeredgewidth=0)
+    # At least one decade, so that there is a labelled tick.
+    low, high = min(values), max(values)
+    axes.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high * 1.01)))
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _draw_quality(
+    axes: Axes, plans: Sequence[tuple[float, float]], palette: Palette, width_px: int, end_s: float
+) -> None:
+    """The quality that each plan was expected to have when it came into force."""
+    kept = [(at_s, value) for at_s, value in plans if math.isfinite(at_s) and math.isfinite(value)]
+    times, values = decimate([t for t, _ in kept], [v for _, v in kept], width_px)
+    if times:
+        axes.step(
+            [*times, max(end_s, times[-1])], [*values, values[-1]], where="post",
+            color=palette["ink"], linewidth=1.2,
+        )  # fmt: skip
+    axes.margins(y=0.2)
 
 
 def _draw_link(axes: Axes, log: RunLog, palette: Palette, width_px: int, end_s: float) -> None:
