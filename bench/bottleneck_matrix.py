@@ -128,16 +128,20 @@ def main() -> int:
                         rows.append(row_of(cell, slowdown, bottlenecks, card.dag.input))
                         bar.update()
     print(table(rows), file=sys.stderr)
-    found = {"bench": "bottleneck_matrix", "model": card.name, "tolerance": args.tolerance}
+    found: dict[str, Any] = {
+        "bench": "bottleneck_matrix",
+        "model": card.name,
+        "tolerance": args.tolerance,
+    }
     for bottlenecks, name in ((False, "without"), (True, "with")):
-        of = [row for row in rows if row["bottlenecks"] is bottlenecks]
+        group = [row for row in rows if row["bottlenecks"] is bottlenecks]
         found[name] = {
-            "cells": len(of),
-            "inside": sum(row["exact_cuts"] == "inside" for row in of),
+            "cells": len(group),
+            "inside": sum(row["exact_cuts"] == "inside" for row in group),
             "inside_light": sum(
-                row["exact_cuts"] == "inside" and row["load"] == "light" for row in of
+                row["exact_cuts"] == "inside" and row["load"] == "light" for row in group
             ),
-            "over_best_rival": round(median(row["over_best_rival"] for row in of), 3),
+            "over_best_rival": round(median(row["over_best_rival"] for row in group), 3),
         }
     gains = [
         a["policies"][EXACT]["metric_s"] / b["policies"][EXACT]["metric_s"]

@@ -18,6 +18,7 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes.car import Car, car_of
 from dapdee_ros.nodes.link_context import stays_on_this_machine
 from dapdee_ros.nodes.topics import listen_checking, listen_timed, publish_on
+from dapdee_ros.nodes.unlocked_publish import UnlockedPublisher
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 
@@ -50,9 +51,9 @@ class OpenEnd:
 
     def publisher(
         self, channel: str, kind: type, profile: QoSProfile, *, here_too: bool = False
-    ) -> Any:
-        """A publisher on a channel."""
-        return publish_on(self._owner, kind, self._named(channel), profile)
+    ) -> UnlockedPublisher:
+        """A publisher on a channel; a link without room holds up the thread that sends alone."""
+        return UnlockedPublisher(publish_on(self._owner, kind, self._named(channel), profile))
 
     def listen(
         self,
@@ -84,9 +85,9 @@ class OpenEnd:
     def relay(self, channel: str, kind: type, profile: QoSProfile) -> None:
         """Let this machine's processes receive a channel; without a key they do so anyway."""
 
-    def end_publisher(self, publisher: Any) -> None:
+    def end_publisher(self, publisher: UnlockedPublisher) -> None:
         """Destroy a publisher."""
-        self._owner.destroy_publisher(publisher)
+        self._owner.destroy_publisher(publisher.publisher)
 
     def end_subscription(self, subscription: Any) -> None:
         """Destroy a subscription."""

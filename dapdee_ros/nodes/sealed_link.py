@@ -23,6 +23,7 @@ from dapdee_ros.nodes.car import Car, car_of
 from dapdee_ros.nodes.link_context import LinkContext, inner_topics_are_safe
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import MessageReader, publish_on
+from dapdee_ros.nodes.unlocked_publish import publish_unlocked
 from dapdee_ros.runtime.system_clock import SystemClock
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import SealedLink
@@ -72,7 +73,7 @@ class SealedPublisher:
         """Seal a serialised message and publish it."""
         raw = self._end.seal(self._channel, data)
         if raw is not None:
-            self.publisher.publish(raw)
+            publish_unlocked(self.publisher, raw)
 
 
 class SealedEnd:

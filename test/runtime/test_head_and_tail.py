@@ -10,7 +10,7 @@ import pytest
 from support.split_pair import Pair, answers_of
 
 from dapdee_ros.codecs import TensorSpec
-from dapdee_ros.core.frames import FramePlan, HeadFrame, Place, Status, TailAnswer
+from dapdee_ros.core.frames import FramePlan, FrameResult, HeadFrame, Place, Status, TailAnswer
 from dapdee_ros.engines.slow_engine import SlowEngine
 from dapdee_ros.exits.model_folder import LoadedModel
 from dapdee_ros.graph.cuts import cuts
@@ -109,7 +109,7 @@ def test_an_announcement_that_a_full_link_holds_up_delays_no_plan(
         room.wait(WAIT_S)
         told.append(frame)
 
-    results = []
+    results = list[FrameResult]()
     head = HeadRuntime(
         network, load=lambda image: image, send=print, publish=results.append, session=1,
         announce=announce,
