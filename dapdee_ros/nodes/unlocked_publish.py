@@ -57,7 +57,7 @@ def publish_unlocked(publisher: Any, message: Any) -> None:
 
     Args:
         publisher: the publisher, which must not be destroyed meanwhile.
-        message: of the publisher's type.
+        message: of the publisher's type, or one that is serialised already.
 
     Raises:
         RuntimeError: if it could not be published.
@@ -66,7 +66,7 @@ def publish_unlocked(publisher: Any, message: Any) -> None:
     if publish is None:
         publisher.publish(message)
         return
-    data = serialize_message(message)
+    data = message if isinstance(message, bytes) else serialize_message(message)
     found = _SerializedMessage(data, len(data), len(data))
     with publisher.handle:
         code = publish(publisher.handle.pointer, ctypes.byref(found), None)
@@ -85,5 +85,5 @@ class UnlockedPublisher:
         self.publisher = publisher
 
     def publish(self, message: Any) -> None:
-        """Publish a message of the publisher's type; other threads go on meanwhile."""
+        """Publish as ``publish_unlocked``; other threads go on meanwhile."""
         publish_unlocked(self.publisher, message)

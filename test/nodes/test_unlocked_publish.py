@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from rclpy.serialization import serialize_message
 
 import dapdee_ros.msg as msg
 from dapdee_ros.nodes import qos, unlocked_publish
@@ -26,14 +27,18 @@ def test_the_function_is_that_of_the_library_that_rclpy_loaded(ros: RosWorld) ->
 
 @pytest.mark.parametrize("size", [0, 1, 100_000])
 def test_what_arrives_is_what_was_published(ros: RosWorld, size: int) -> None:
-    got = ros.collect(msg.HeadTensor, "tensors", qos.LATCHED)
+    got = ros.collect(msg.HeadTensor, "tensors", qos.tensor_qos(True, 8))
     node = ros.node("sending")
     data = np.random.default_rng(size).integers(0, 256, size, np.uint8)
     sent = msg.HeadTensor(frame_number=7, codec="u8", data=data.tobytes())
-    publisher = UnlockedPublisher(node.create_publisher(msg.HeadTensor, "tensors", qos.LATCHED))
+    publisher = UnlockedPublisher(
+        node.create_publisher(msg.HeadTensor, "tensors", qos.tensor_qos(True, 8))
+    )
+    ros.spin_until(lambda: publisher.publisher.get_subscription_count(), 10.0, "the subscription")
     publisher.publish(sent)
-    ros.spin_until(lambda: got, 10.0, "the message")
-    assert got == [sent]
+    publisher.publish(serialize_message(sent))
+    ros.spin_until(lambda: len(got) == 2, 10.0, "the messages")
+    assert got == [sent, sent]
 
 
 def test_from_several_threads_at_once_nothing_is_lost(ros: RosWorld) -> None:
