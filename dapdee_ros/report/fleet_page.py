@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dapdee_ros import __version__
 from dapdee_ros.files import write_whole
-from dapdee_ros.report.page import figure_html, figures_html
+from dapdee_ros.report.page import figure_html, figures_html, page_html
 from dapdee_ros.report.palette import Palette
 from dapdee_ros.report.plate import Plate, draw_key, legible, make_plate, panels, style_axes
 from dapdee_ros.report.tables import Table, escaped, table_html
@@ -55,17 +52,12 @@ def write_fleet_report(runs: Sequence[FleetRun], path: Path) -> None:
             f"{figure_html(_over_time(run, place, palette), headed=False)}</details>"
         )
     parts += [table_html(_cars(run)) for run in runs]
-    template = Template(
-        resources.files("dapdee_ros.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
-    title = f"A fleet of {len(first.cars)} cars"
-    page = template.substitute(
-        title=escaped(title),
-        light=palette.css(dark=False),
-        dark=palette.css(dark=True),
-        body=f'<header><h1>{escaped(title)}</h1><p class="lead">{escaped(lead)}</p></header>'
-        f"<main>{''.join(parts)}</main><footer>Written by dapdee {escaped(__version__)}. Latency "
-        "is from accepting the image to its result.</footer>",
+    page = page_html(
+        f"A fleet of {len(first.cars)} cars",
+        lead,
+        "".join(parts),
+        "Latency is from accepting the image to its result.",
+        palette,
     )
     write_whole(path, page)
 

@@ -72,18 +72,13 @@ def write_report(
         left -= len(timelines)
         plates += [*own, *timelines]
         sections.append(_section(comparison, f"c{position}", own, timelines))
-    template = Template(
-        resources.files("dapdee_ros.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
     title, lead = _title(comparisons)
-    header = f'<header><h1>{escaped(title)}</h1><p class="lead">{escaped(lead)}</p></header>'
-    page = template.substitute(
-        title=escaped(title),
-        light=palette.css(dark=False),
-        dark=palette.css(dark=True),
-        body=f"{header}<main>{_contents(comparisons)}{''.join(sections)}</main>"
-        f"<footer>Written by dapdee {escaped(__version__)}. Latency is from receiving the image to "
-        "its result, on the car's clock.</footer>",
+    page = page_html(
+        title,
+        lead,
+        f"{_contents(comparisons)}{''.join(sections)}",
+        "Latency is from receiving the image to its result, on the car's clock.",
+        palette,
     )
     write_whole(path, page)
     written = []
@@ -232,6 +227,21 @@ def _timeline_plate(run: Run, name: str, palette: Palette, most_points: int) -> 
         return timeline(run.log, palette, width_px, points)
 
     return make_plate(name.strip("-"), f"{run.name} over time", words, palette, draw, widths=True)
+
+
+def page_html(title: str, lead: str, main: str, footer: str, palette: Palette) -> str:
+    """A whole page; ``main`` is HTML, everything else is text."""
+    template = Template(
+        resources.files("dapdee_ros.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
+    return template.substitute(
+        title=escaped(title),
+        light=palette.css(dark=False),
+        dark=palette.css(dark=True),
+        body=f'<header><h1>{escaped(title)}</h1><p class="lead">{escaped(lead)}</p></header>'
+        f"<main>{main}</main><footer>Written by dapdee {escaped(__version__)}. {escaped(footer)}"
+        "</footer>",
+    )
 
 
 def figures_html(plates: Sequence[Plate]) -> str:
