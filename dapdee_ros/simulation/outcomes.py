@@ -10,7 +10,7 @@ from typing import Any
 from dapdee_ros.core.frames import FrameResult
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.planning.plan import Plan
-from dapdee_ros.report.run_log import FrameRecord, RunLog
+from dapdee_ros.report.run_log import FrameRecord, PlanRecord, RunLog
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.tasks.records import NO_ANSWER, Record
 
@@ -43,6 +43,16 @@ class DecidedPlan:
     epoch: int
     why: str
     plan: Plan
+
+    def record(self, policy: str, scenario: Scenario) -> PlanRecord:
+        """As the run's log holds it."""
+        plan = self.plan
+        return PlanRecord(
+            self.at_s, self.epoch, plan.exit_number, list(plan.boundary), plan.codec, plan.late,
+            plan.expected_latency_s, self.why, policy, str(plan.objective),
+            scenario.planning.deadline_s, plan.quality if scenario.quality_known else None,
+            plan.energy_j,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from dapdee_ros.core.tail import TensorsArrived
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import Policy, make_policy, traits_of
-from dapdee_ros.report.run_log import FORESEES, DropRecord, LinkRecord, PlanRecord, RunLog
+from dapdee_ros.report.run_log import FORESEES, DropRecord, LinkRecord, RunLog
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.foresight import Foresight
 from dapdee_ros.simulation.frames import ExpectedFrames, FrameSource
@@ -338,19 +338,13 @@ class _Simulation:
         self._head.tell(PlanArrived(self._book.program(told.plan, told.epoch)))
 
     def _take_forecast(self, told: TellPlan) -> None:
-        self._log.forecasts.append(self._plan_record(told.plan, told.epoch, told.why))
+        foreseen = DecidedPlan(self._agenda.now_s, told.epoch, told.why, told.plan)
+        self._log.forecasts.append(foreseen.record(self._name, self._scenario))
 
     def _record(self, plan: Plan, epoch: int, why: str) -> None:
-        self._plans.append(DecidedPlan(self._agenda.now_s, epoch, why, plan))
-        self._log.plans.append(self._plan_record(plan, epoch, why))
-
-    def _plan_record(self, plan: Plan, epoch: int, why: str) -> PlanRecord:
-        return PlanRecord(
-            self._agenda.now_s, epoch, plan.exit_number, list(plan.boundary), plan.codec,
-            plan.late, plan.expected_latency_s, why, self._name, str(plan.objective),
-            self._scenario.planning.deadline_s,
-            plan.quality if self._scenario.quality_known else None, plan.energy_j,
-        )  # fmt: skip
+        decided = DecidedPlan(self._agenda.now_s, epoch, why, plan)
+        self._plans.append(decided)
+        self._log.plans.append(decided.record(self._name, self._scenario))
 
     def _look_at_load(self) -> None:
         busy_s, self._car_busy_s = self._head.busy_s - self._car_busy_s, self._head.busy_s
