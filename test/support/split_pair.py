@@ -9,6 +9,7 @@ import torch
 
 from dapdee_ros.core.frames import FrameResult, HeadFrame
 from dapdee_ros.exits.model_folder import LoadedModel
+from dapdee_ros.graph.cuts import cuts
 from dapdee_ros.runtime.head import HeadRuntime
 from dapdee_ros.runtime.tail import TailRuntime
 
@@ -36,3 +37,9 @@ class Pair:
         self.sent.append(frame)
         if self.wire is not None:
             self.wire(frame)
+
+
+def middle_cut(model: LoadedModel, exit_number: int) -> tuple[str, ...]:
+    """The boundary of a cut about half way."""
+    found = [c.boundary for c in cuts(model.card.dag, exit_number) if c.boundary]
+    return found[len(found) // 2]
