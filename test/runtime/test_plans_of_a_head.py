@@ -44,9 +44,10 @@ def test_deadline_and_window_are_those_of_the_plan(
 def test_an_announcement_that_a_full_link_holds_up_delays_no_plan(
     network: SplitNetwork, frames: list
 ) -> None:
-    room, told = threading.Event(), list[HeadFrame]()
+    sending, room, told = threading.Event(), threading.Event(), list[HeadFrame]()
 
     def announce(frame: HeadFrame) -> None:
+        sending.set()
         room.wait(WAIT_S)
         told.append(frame)
 
@@ -59,6 +60,7 @@ def test_an_announcement_that_a_full_link_holds_up_delays_no_plan(
     began_s = time.monotonic()
     for epoch, codec in enumerate(("f32", "f16", "u8"), start=1):
         head.set_plan(FramePlan(epoch, network.exit_count, (network.dag.input,), codec))
+        assert sending.wait(WAIT_S)
     head.set_plan(FramePlan(4, 1))
     assert head.plan.epoch == 4 and time.monotonic() - began_s < 0.5 * WAIT_S
     head.accept(frames[0])
