@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dapdee_ros.datasets.split import DataError
 
 if TYPE_CHECKING:
+    from dapdee_ros.datasets.scene_data import SceneData
     from dapdee_ros.exits.card import ModelCard
     from dapdee_ros.training.task import Frames
 
@@ -143,7 +144,8 @@ def _scenes(data: str, card: ModelCard, frames: int, held_out: int) -> Bottlenec
         place=partial(frame_as_input, spec=card.input_spec),
         show=shown_files,
     )
-    training, counted, judged = source.train(0), source.held_out(), source.calibration()
+    training = _varied(source, frames)
+    counted, judged = source.held_out(), source.calibration()
     places = range(min(held_out, len(judged)))
     truths: list[Any] | None = None
     if card.task["name"] == Detector.name and source.labels == card.labels:
@@ -152,12 +154,20 @@ def _scenes(data: str, card: ModelCard, frames: int, held_out: int) -> Bottlenec
         truths = [true_surfaces(judged[place]) for place in places]
     size = card.input_size
     return BottleneckData(
-        KeptFrames(_first(training, frames), size),
+        KeptFrames(training, size),
         KeptFrames(_first(counted, held_out), size),
         KeptFrames(_first(judged, held_out), size),
         truths,
         judged.description,
     )
+
+
+def _varied(source: SceneData, most: int) -> Frames:
+    """Frames of as many epochs as there have to be: each varies what a small data set holds."""
+    epochs = [source.train(0)]
+    each = len(epochs[0])
+    epochs += [source.train(epoch) for epoch in range(1, -(-most // each))]
+    return Stack(most, lambda place: epochs[place // each].pixels(np.array([place % each]))[0])
 
 
 def _first(frames: Frames, most: int) -> Frames:

@@ -110,9 +110,8 @@ def train_bottleneck(
     """
     import torch
 
-    from dapdee_ros.exits.model_folder import load_traced
     from dapdee_ros.tasks.task import task_of
-    from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork
+    from dapdee_ros.training.bottlenecks.imported import frozen_network
     from dapdee_ros.training.bottlenecks.judging import own_answers
     from dapdee_ros.training.bottlenecks.points import FINEST, Point, usual_points
     from dapdee_ros.training.bottlenecks.task import BottleneckTraining, usual_crop
@@ -122,14 +121,14 @@ def train_bottleneck(
     from dapdee_ros.training.training import Training
 
     recipe = _recipe(args)
-    card, traced = load_traced(folder)
+    network = frozen_network(folder)
+    card = network.card
     torch.manual_seed(recipe.seed)
     channels = args.channels if started is None else started.latent_shape[1]
     if started is None or args.finest is not None:
         points = usual_points(channels, args.points, args.finest or FINEST)
     else:
         points = tuple(Point(point.channels, point.step) for point in started.points)
-    network = FrozenNetwork(card, traced)
     trainee = Trainee(network, Design(order.boundary, points, channels, args.rate_weight))
     dense = card.task["name"] != "classification"
     crop = None if args.whole_frames else usual_crop(trainee, card.input_size, dense)

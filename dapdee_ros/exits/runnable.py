@@ -73,11 +73,16 @@ def load_runnable(
             "or choose engine torch"
         ) from error
     card = read_card(folder, with_calibration=with_calibration)
-    network = _network(card)
+    network = network_of(card)
     return Runnable(card, OnnxRuntimeEngine(network, threads=threads, providers=[provider]))
 
 
-def _network(card: ModelCard) -> OnnxModel:
+def network_of(card: ModelCard) -> OnnxModel:
+    """A model's network, to take parts of.
+
+    Raises:
+        ModelFolderError: if the file is none, or not that of the card's DAG.
+    """
     from dapdee_ros.engines.onnx_model import OnnxError, OnnxModel
 
     try:

@@ -37,7 +37,12 @@ from dapdee_ros.training.bottlenecks.coding import (
 )
 from dapdee_ros.training.bottlenecks.components import patches_of, principal_components
 from dapdee_ros.training.bottlenecks.distillation import boxes_error, classes_error
-from dapdee_ros.training.bottlenecks.frozen import FrozenNetwork, deeper_tensors, exits_behind
+from dapdee_ros.training.bottlenecks.frozen import (
+    FrozenNetwork,
+    TracedNetwork,
+    deeper_tensors,
+    exits_behind,
+)
 from dapdee_ros.training.bottlenecks.judging import comparisons
 from dapdee_ros.training.bottlenecks.points import Point, quantised, rate_weights, usual_points
 from dapdee_ros.training.bottlenecks.prior import (
@@ -71,7 +76,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def network() -> FrozenNetwork:
-    return FrozenNetwork(*load_traced(ROADSIGNS))
+    return TracedNetwork(*load_traced(ROADSIGNS))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import fx, nn
@@ -15,19 +16,40 @@ from dapdee_ros.graph.fold import fold_batch_norms
 from dapdee_ros.graph.trace import TracedModel
 
 
-class FrozenNetwork:
+class FrozenNetwork(Protocol):
     """Parts of a network whose weights do not change, for batches and for gradients.
 
-    Not a module: what trains with it neither stores nor updates its weights. Batch norms are folded
-    into the convolutions before them.
-
-    Args:
-        card: the model.
-        traced: its network; it is used up.
+    Not a module: what trains with it neither stores nor updates its weights.
 
     Attributes:
         card: the model.
         dag: its DAG.
+    """
+
+    card: ModelCard
+    dag: ModelDag
+
+    def part(self, given: Sequence[str], wanted: Sequence[str]) -> nn.Module:
+        """A module that computes some tensors of any batch size from others.
+
+        Args:
+            given: nodes whose tensors it takes, in this order.
+            wanted: nodes whose tensors it returns, as a tuple in this order.
+
+        Raises:
+            GraphError: if a name is unknown, or the given tensors do not suffice.
+        """
+        ...
+
+
+class TracedNetwork:
+    """A network that torch builds; see ``FrozenNetwork``.
+
+    Batch norms are folded into the convolutions before them.
+
+    Args:
+        card: the model.
+        traced: its network; it is used up.
     """
 
     def __init__(self, card: ModelCard, traced: TracedModel) -> None:
@@ -42,15 +64,7 @@ class FrozenNetwork:
         self.dag: ModelDag = dag_of(self._module.graph)
 
     def part(self, given: Sequence[str], wanted: Sequence[str]) -> nn.Module:
-        """A module that computes some tensors of any batch size from others.
-
-        Args:
-            given: nodes whose tensors it takes, in this order.
-            wanted: nodes whose tensors it returns, as a tuple in this order.
-
-        Raises:
-            GraphError: if a name is unknown, or the given tensors do not suffice.
-        """
+        """See ``FrozenNetwork.part``."""
         source = self._module.graph
         nodes = {
             facts_of(n).name: n
