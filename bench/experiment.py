@@ -95,16 +95,17 @@ def run_regret(subjects: list[Subject], args: argparse.Namespace) -> dict[str, A
                         progress=follow,
                     )
                 )
-    write_json(
-        args.out / "results" / "regret.json",
-        {
-            "machine": describe_machine(),
-            "car_slowdown": args.car_slowdown,
-            "rtt_s": regret.RTT_S,
-            "subjects": [subject.describe() for subject in subjects],
-            "drives": [drive.to_dict() for drive in drives],
-        },
-    )
+    found = {
+        "machine": describe_machine(),
+        "car_slowdown": args.car_slowdown,
+        "rtt_s": regret.RTT_S,
+        "subjects": [subject.describe() for subject in subjects],
+        "drives": [drive.to_dict() for drive in drives],
+    }
+    path = args.out / "results" / "regret.json"
+    if path.is_file():
+        found = regret.beside_former(found, json.loads(path.read_text(encoding="utf-8")))
+    write_json(path, found)
     return {
         f"{d.model} {d.link}": {
             "regret": round(d.regret("exact"), 4),

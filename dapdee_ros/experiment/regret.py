@@ -102,6 +102,31 @@ class Drive:
         }
 
 
+def beside_former(found: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    """Results, and former ones of networks that were not run this time.
+
+    Those stay if they are of the same processor and car, so that one network can be added.
+
+    Args:
+        found: what ``bench/experiment.py`` writes: machine, car_slowdown, subjects, drives, ...
+        former: the same, of a run before.
+    """
+
+    def conditions(of: Mapping[str, Any]) -> tuple[Any, ...]:
+        return of["machine"]["processor"], of["car_slowdown"], of["rtt_s"]
+
+    if conditions(found) != conditions(former):
+        return dict(found)
+    new = {subject["name"] for subject in found["subjects"]}
+    subjects = [s for s in former["subjects"] if s["name"] not in new]
+    drives = [d for d in former["drives"] if d["model"] not in new]
+    return {
+        **found,
+        "subjects": [*subjects, *found["subjects"]],
+        "drives": [*drives, *found["drives"]],
+    }
+
+
 def find_traces(folder: Path) -> tuple[dict[str, LinkTrace], list[str]]:
     """The measured drives in a folder, and the names of those that are not there."""
     there = {

@@ -1,11 +1,12 @@
 """Drives over traces, and policies that remember."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulation.small_world import GATE, curves, problem
 
-from dapdee_ros.experiment.regret import find_traces, run_drive
+from dapdee_ros.experiment.regret import beside_former, find_traces, run_drive
 from dapdee_ros.experiment.remembered import Remembered
 from dapdee_ros.experiment.subjects import Subject
 from dapdee_ros.planning.plan import Plan
@@ -41,6 +42,26 @@ def test_exact_on_measured_drives(subject: Subject, name: str) -> None:
         pytest.skip(f"the measured traces are not there: {', '.join(missing)} in {TRACES}")
     drive = run_drive(subject, traces[name], policies=("oracle", "exact"), seconds=140)
     assert drive.met(), drive.to_dict()["policies"]["exact"]
+
+
+def test_networks_that_were_not_run_again_keep_their_drives() -> None:
+    def results(*models: str, processor: str = "P", latency_s: float = 1.0) -> dict[str, Any]:
+        return {
+            "machine": {"processor": processor},
+            "car_slowdown": 10.0,
+            "rtt_s": 0.02,
+            "subjects": [{"name": model} for model in models],
+            "drives": [{"model": m, "link": k, "s": latency_s} for m in models for k in "AB"],
+        }
+
+    found = beside_former(results("b", "c", latency_s=2.0), results("a", "b"))
+    assert [subject["name"] for subject in found["subjects"]] == ["a", "b", "c"]
+    assert [(d["model"], d["s"]) for d in found["drives"]] == [
+        ("a", 1.0), ("a", 1.0), ("b", 2.0), ("b", 2.0), ("c", 2.0), ("c", 2.0)
+    ]  # fmt: skip
+    alone = results("b")
+    assert beside_former(alone, results("a", processor="another")) == alone
+    assert beside_former(alone, {**results("a"), "car_slowdown": 5.0}) == alone
 
 
 def test_a_policy_is_asked_once_for_nearly_the_same() -> None:
