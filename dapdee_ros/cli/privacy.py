@@ -63,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, default=1, help="CPU threads (default 1)")
     add("--topic", help="of bag:FILE: the image topic (default: the only one)")
     add("--out", type=Path, help="the page (default privacy-MODEL.html)")
+    add("--picture", type=Path, metavar="PNG", help="write the restored images as one picture too")
     add("--json", action="store_true", help="print the numbers as one JSON line")
 
 
@@ -105,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
     from dapdee_ros.files import require_folder, write_whole
     from dapdee_ros.runtime.arriving import channels
     from dapdee_ros.training.inversion.attack import invert
-    from dapdee_ros.training.inversion.page import Shown, privacy_page
+    from dapdee_ros.training.inversion.page import Shown, privacy_page, privacy_picture
 
     folder = require_folder(find_model(args.model))
     model = load_runnable(folder, threads=args.threads)
@@ -146,12 +147,16 @@ def _run(args: argparse.Namespace) -> int:
     originals = data.judged.pixels(np.arange(min(_SHOWN, len(data.judged))))
     page = args.out or Path(f"privacy-{card.name}.html")
     write_whole(page, privacy_page(card.name, found, originals, shown))
+    if args.picture:
+        write_whole(args.picture, privacy_picture(originals, shown))
     if args.json:
         now = Exposures(tuple(attacks), found.data, found.frames, found.steps)
         print(json.dumps(now.to_dict(card.model_id)))
         return 0
     _print_table(card, attacks, found)
-    print(f"wrote {folder / PRIVACY_FILE}\nwrote {page}")
+    for path in (folder / PRIVACY_FILE, page, args.picture):
+        if path is not None:
+            print(f"wrote {path}")
     return 0
 
 

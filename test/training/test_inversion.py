@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from support.bottleneck_maker import model_with_bottlenecks, rendered  # noqa: E402
 
 from dapdee_ros.cli.main import main  # noqa: E402
+from dapdee_ros.datasets.opencv_pictures import required_picture  # noqa: E402
 from dapdee_ros.exits.card import find_model, read_card  # noqa: E402
 from dapdee_ros.training.inversion.attack import invert  # noqa: E402
 from dapdee_ros.training.inversion.similarity import psnr_db, ssim  # noqa: E402
@@ -97,17 +98,23 @@ def test_the_command_writes_numbers_and_a_page(
     folder = model_with_bottlenecks(tmp_path / "signs", {"mid": [stage]})
     card = read_card(folder)
     boundary = "+".join(card.bottlenecks[0].file.boundary)
-    page = tmp_path / "page.html"
+    page, picture = tmp_path / "page.html", tmp_path / "picture.png"
     asked = [
         "privacy", str(folder), "--data", "roadsigns", "--at", boundary, "--steps", "3",
         "--frames", "12", "--held-out-frames", "4", "--out", str(page), "--json",
     ]  # fmt: skip
     point = card.bottlenecks[0].file.codecs[0]
-    assert main([*asked, "--codecs", f"f32,{point}"]) == 0
+    assert main([*asked, "--codecs", f"f32,{point}", "--picture", str(picture)]) == 0
     values = json.loads(capsys.readouterr().out)
     assert [row["codec"] for row in values["attacks"]] == ["f32", point]
     assert values["attacks"][1]["bottleneck"] == card.bottlenecks[0].file.id
     assert page.read_text().count("data:image/png") == 3 * 4
+    # A row of the images and one of each attack: pieces of 150 pixels beside the names.
+    drawn = required_picture(picture)
+    assert drawn.shape == (3 * 156, 220 + 4 * 156, 3)
+    pieces = [drawn[row : row + 150, 220:370] for row in (0, 156, 312)]
+    assert all(piece.mean() < 250 for piece in pieces), "none is left white"
+    assert pieces[0].std() > 10 > pieces[1].std(), "the image has more in it than three steps give"
     # Another codec of the same boundary joins what there is.
     assert main([*asked, "--codecs", "u8"]) == 0
     assert {a.codec for a in read_card(folder).exposures.attacks} == {"f32", "u8", point}

@@ -1,4 +1,4 @@
-"""A page with what attacks restored, side by side with the images."""
+"""What attacks restored, side by side with the images: as a page, and as one picture."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ td.number { text-align: right; font-variant-numeric: tabular-nums }
 img { display: block; width: 180px; height: auto }
 @media (prefers-color-scheme: dark) { body { color: #eceef0; background: #16191d } }
 """
+
+_PICTURE_PX, _GAP_PX, _WORDS_PX = 150, 6, 220
+_FONT = 0
+"""OpenCV's FONT_HERSHEY_SIMPLEX."""
 
 
 class Shown(NamedTuple):
@@ -62,17 +66,47 @@ def privacy_page(
     )
 
 
+def privacy_picture(originals: NDArray[np.uint8], shown: Sequence[Shown]) -> bytes:
+    """The images and what each attack restored of them as one PNG, a row for each.
+
+    Args:
+        originals: the frames, uint8 ``(n, H, W, 3)``.
+        shown: the attacks, in the order of the rows.
+    """
+    cv2 = quiet_cv2()
+
+    def row(words: Sequence[str], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = images.shape[1:3]
+        high, wide = _PICTURE_PX, round(_PICTURE_PX * width / height)
+        found = np.full((high + _GAP_PX, _WORDS_PX, 3), 255, np.uint8)
+        for line, text in enumerate(words):
+            place = (0, high // 2 + 22 * (line - len(words) // 2))
+            cv2.putText(found, text, place, _FONT, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+        pieces = [found]
+        for image in images:
+            piece = np.full((high + _GAP_PX, wide + _GAP_PX, 3), 255, np.uint8)
+            piece[:high, :wide] = cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA)
+            pieces.append(piece)
+        return np.concatenate(pieces, 1)
+
+    rows = [row(["the image"], originals)]
+    for attack, images in shown:
+        rows.append(
+            row(["+".join(attack.boundary), attack.codec, f"SSIM {attack.ssim:.2f}"], images)
+        )
+    return _png(np.concatenate(rows))
+
+
 def _row(name: str, psnr: str, ssim: str, images: Iterable[NDArray[np.uint8]]) -> str:
-    cells = "".join(
-        f"<td><img alt='' src='data:image/png;base64,{_png(image)}'></td>" for image in images
-    )
+    coded = [base64.b64encode(_png(image)).decode() for image in images]
+    cells = "".join(f"<td><img alt='' src='data:image/png;base64,{png}'></td>" for png in coded)
     return (
         f"<tr><td>{name}</td><td class='number'>{psnr}</td><td class='number'>{ssim}</td>"
         f"{cells}</tr>"
     )
 
 
-def _png(image: NDArray[np.uint8]) -> str:
+def _png(image: NDArray[np.uint8]) -> bytes:
     cv2 = quiet_cv2()
-    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    return base64.b64encode(png.tobytes()).decode()
+    coded: NDArray[np.uint8] = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    return coded.tobytes()
