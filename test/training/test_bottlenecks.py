@@ -190,6 +190,18 @@ def test_folding_changes_no_result_and_can_be_undone() -> None:
             torch.testing.assert_close(now, was, rtol=1e-4, atol=1e-4)
 
 
+def test_a_boundary_with_negative_values_is_restored_with_them_and_stored_in_finite_numbers() -> (
+    None
+):
+    torch.manual_seed(0)
+    decoder = Decoder([(1, 6, 8, 8), (1, 6, 8, 8)], 8, (4, 4))
+    decoder.get_buffer("least1").zero_()  # as measured on one that holds none
+    with torch.no_grad():
+        signed, rectified = decoder(torch.randn(4, 8, 4, 4))
+    assert float(signed.min()) < 0 <= float(rectified.min())
+    assert all(torch.isfinite(tensor).all() for tensor in decoder.state_dict().values())
+
+
 def test_the_first_weights_restore_all_that_so_many_principal_components_hold() -> None:
     torch.manual_seed(0)
     shapes, grid = [(1, 3, 8, 8), (1, 2, 4, 4)], (4, 4)

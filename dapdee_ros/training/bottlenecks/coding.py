@@ -24,6 +24,9 @@ _STRIDE = 16
 _DECODER_WIDTHS = 24, 96
 """A decoder is as wide as the latent, between these, and two thirds of it on finer grids."""
 
+_ANY_VALUE = torch.finfo(torch.float32).min
+"""The least value of a tensor of which nothing is known."""
+
 _MOST_LINEAR = 0.7
 """Most of an encoder's work that its shortcut may take; else there is none."""
 
@@ -182,8 +185,9 @@ class Decoder(nn.Module):
             )
             self.register_buffer(f"scale{number}", torch.ones(1, outputs, 1, 1))
             self.register_buffer(f"offset{number}", torch.zeros(1, outputs, 1, 1))
-            # Whether the boundary holds no negative values, as after a ReLU: 0 or -inf.
-            self.register_buffer(f"least{number}", torch.tensor(float("-inf")))
+            # 0 where the boundary holds no negative values, as after a ReLU. Finite, as all that a
+            # checkpoint holds.
+            self.register_buffer(f"least{number}", torch.tensor(_ANY_VALUE))
 
     def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
         """The boundary's tensors, restored, from a quantised latent ``(B, C, h, w)``."""
