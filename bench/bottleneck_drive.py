@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from bisect import bisect_right
 from collections import Counter
@@ -35,7 +36,11 @@ from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.testbed.settings import TestbedSettings
 from dapdee_ros.testbed.testbed import Testbed
 
-TRACE = Path(__file__).resolve().parents[2] / "shared" / "traces" / "TMobile-UMTS-driving.up"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from bench.detector_testbed import room_for_images  # noqa: E402
+
+TRACE = ROOT.parent / "shared" / "traces" / "TMobile-UMTS-driving.up"
 RTT_S = 0.02
 AFTER_CHANGE_S = 1.0
 """For so long after a change a dropped frame is put down to it."""
@@ -66,7 +71,11 @@ def live(args: argparse.Namespace) -> RunLog:
         model=args.model, policy="exact", link=args.link, car=f"emulated:{args.car_slowdown:g}",
         deadline_s=args.deadline_s, rate_hz=args.rate_hz, seconds=args.seconds, source=args.source,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, Testbed(settings, Path(folder)) as bed:
+    with (
+        room_for_images(),
+        tempfile.TemporaryDirectory() as folder,
+        Testbed(settings, Path(folder)) as bed,
+    ):
         return bed.run()
 
 
