@@ -130,13 +130,16 @@ def on_drives(results: Results) -> Answer | None:
     for drive in drives:
         of = drive["policies"]
         name = f"{drive['model']}, {drive['link'].partition('-')[0]}"
-        ours, dads = of["exact"], of["dads+any"]
-        rows.append(
-            [name, f"{1e3 * of['oracle']['mean_latency_s']:.1f}", f"{ours['regret']:.2f}",
-             f"{100 * ours['more_than_oracle']:+.1f}", f"{dads['regret']:.2f}",
-             f"{100 * dads['more_than_oracle']:+.1f}"]
-        )  # fmt: skip
-        bars += [(f"{name}: {policy}", of[policy]["regret"], policy) for policy in _ON_DRIVES]
+        row = [name, f"{1e3 * of['oracle']['mean_latency_s']:.1f}"]
+        for policy in _ON_DRIVES:
+            # A rival that looks for minimum cuts with every codec takes long on some networks.
+            if policy not in of:
+                row += ["not run", ""]
+                continue
+            found = of[policy]
+            row += [f"{found['regret']:.2f}", f"{100 * found['more_than_oracle']:+.1f}"]
+            bars.append((f"{name}: {policy}", found["regret"], policy))
+        rows.append(row)
     met = sum(drive["met"] for drive in drives)
     worst = max(drive["policies"]["exact"]["regret"] for drive in drives)
 
