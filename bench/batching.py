@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from dapdee_ros.engines.onnxruntime_engine import small_session
+from dapdee_ros.engines.onnxruntime_sessions import small_session
 from dapdee_ros.exits.card import find_model
 
 NETWORKS = ("roadsigns", "alexnet-cifar10", "vgg16-cifar10", "roadscenes-det")

@@ -10,7 +10,8 @@ import onnx
 
 from dapdee_ros.engines.engine import Array, Engine, EngineError
 from dapdee_ros.engines.onnx_model import OnnxError
-from dapdee_ros.engines.onnxruntime_engine import OnnxRuntimeEngine, small_session
+from dapdee_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+from dapdee_ros.engines.onnxruntime_sessions import small_session
 from dapdee_ros.engines.slow_engine import SlowEngine
 
 if TYPE_CHECKING:

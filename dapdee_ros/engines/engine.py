@@ -32,6 +32,10 @@ class EngineError(RuntimeError):
     """An engine cannot be used here, or cannot compile a part; the message says what to do."""
 
 
+class NotBatchable(EngineError):
+    """A part that cannot be computed for several frames at once; the message says why."""
+
+
 class Engine(Protocol):
     """Computes parts of a network with one copy of its weights.
 
@@ -74,6 +78,28 @@ class Engine(Protocol):
 
     def is_ready(self, given: Iterable[str], stages: Stages) -> bool:
         """Whether ``run_stages`` with these names would start to compute at once."""
+
+    def prepare_batches(self, given: Iterable[str], targets: Sequence[str]) -> None:
+        """Compile a part for batches, and check that they have the same answers; from any thread.
+
+        Raises:
+            NotBatchable: if it cannot be computed so; says why.
+            GraphError: as ``run``.
+            EngineError: if it cannot be compiled.
+        """
+
+    def run_batch(
+        self, frames: Sequence[Mapping[str, Array]], targets: Sequence[str]
+    ) -> list[dict[str, Array]]:
+        """What ``run`` computes for each of several frames, together.
+
+        Args:
+            frames: per frame, arrays by the same names, as ``run`` takes them.
+            targets: names of the nodes whose tensors are wanted.
+
+        Raises:
+            GraphError, EngineError: as ``run`` and ``prepare_batches``.
+        """
 
 
 def checked(dag: ModelDag, given: Mapping[str, Array]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +17,23 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from dapdee_ros.engines.engine import PROVIDERS, Array, EngineError, Stages, checked
+from dapdee_ros.engines.engine import Array, EngineError, NotBatchable, Stages, checked
+from dapdee_ros.engines.onnx_batch import check_same, random_frames, with_batch_axis
 from dapdee_ros.engines.onnx_model import LEAST_BYTES, OnnxModel, Part, lies_outside, reference
+from dapdee_ros.engines.onnxruntime_sessions import (
+    provider_named,
+    session_options,
+    use_common_arena,
+)
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.memory import give_back_memory
 
 PARTS_KEPT = 256
 
-_WHEELS = {
-    "cuda": "onnxruntime-gpu",
-    "tensorrt": "onnxruntime-gpu",
-    "openvino": "onnxruntime-openvino",
-}
-
 _NEVER_READ = "given"
+_BATCHES = "in batches"
 _LARGEST_WEIGHT_BYTES = 2**31
 _ALIGNMENT = 64
-_AS_REQUESTED = 1
-"""The arena grows by what is asked for, not by powers of two."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class OnnxRuntimeEngine:
         self.dag: ModelDag = model.dag
         self.threads = threads
         self.providers = tuple(dict.fromkeys([*providers, "cpu"]))
-        self._providers = [_provider(name) for name in self.providers]
+        self._providers = [provider_named(name) for name in self.providers]
         self.name = f"onnxruntime {onnxruntime.__version__} {self.providers}"
         self._model = model
         self._pool: dict[bytes, onnxruntime.OrtValue] = {}
@@ -111,6 +109,15 @@ class OnnxRuntimeEngine:
         steps = self._compiled(given, stages)
         return _stages(steps, dict(given), [list(names) for names in stages])
 
+    def run_batch(
+        self, frames: Sequence[Mapping[str, Array]], targets: Sequence[str]
+    ) -> list[dict[str, Array]]:
+        """Compute the same for several frames at once; see ``Engine.run_batch``."""
+        for given in frames:
+            checked(self.dag, given)
+        (step,) = self._for_batches(frames[0], targets)
+        return _together(step, frames, targets)
+
     # Compiling ---------------------------------------------------------------------------------
 
     def prepare(self, given: Iterable[str], stages: Stages) -> None:
@@ -122,6 +129,10 @@ class OnnxRuntimeEngine:
         with self._lock:
             steps = self._steps.get(_key(given, stages))
         return steps is not None and steps.done()
+
+    def prepare_batches(self, given: Iterable[str], targets: Sequence[str]) -> None:
+        """Compile a part for batches and check them; see ``Engine.prepare_batches``."""
+        self._for_batches(given, targets)
 
     @property
     def shared_bytes(self) -> int:
@@ -148,6 +159,14 @@ class OnnxRuntimeEngine:
 
     def _compiled(self, given: Iterable[str], stages: Stages) -> list[_Step]:
         key = _key(given, stages)
+        return self._once(key, lambda: self._compile(key[0], stages))
+
+    def _for_batches(self, given: Iterable[str], targets: Sequence[str]) -> list[_Step]:
+        names = frozenset(given)
+        key = (names, (_BATCHES, *targets))
+        return self._once(key, lambda: self._compile_for_batches(names, targets))
+
+    def _once(self, key: Any, compile: Callable[[], list[_Step]]) -> list[_Step]:
         with self._lock:
             future = self._steps.get(key)
             if mine := future is None:
@@ -158,12 +177,24 @@ class OnnxRuntimeEngine:
                 self._steps.move_to_end(key)
         if mine:
             try:
-                future.set_result(self._compile(key[0], stages))
+                future.set_result(compile())
             except BaseException as error:
                 with self._lock:
                     self._steps.pop(key, None)
                 future.set_exception(error)
         return future.result()
+
+    def _compile_for_batches(self, given: Iterable[str], targets: Sequence[str]) -> list[_Step]:
+        part = with_batch_axis(self._model.part(given, targets), self.dag)
+        step = _Step(part.inputs, part.outputs, self._session(part))
+        frames = random_frames(self.dag, given, 2)
+        alone = [self.run(frame, targets) for frame in frames]
+        try:
+            together = _together(step, frames, targets)
+        except Exception as error:  # ONNX Runtime's own exceptions have no common class
+            raise NotBatchable(f"it cannot be computed for two frames: {error}") from error
+        check_same(alone, together)
+        return [step]
 
     def _compile(self, given: Iterable[str], stages: Stages) -> list[_Step]:
         steps = []
@@ -208,7 +239,7 @@ class OnnxRuntimeEngine:
         if self.providers != ("cpu",):
             return _Compiled(self._load(part.model, self._options()), [])
         options = self._options()
-        _use_common_arena(options)
+        use_common_arena(options)
         weights = []
         with self._file() as written, self._file() as its_weights:
             self._optimise(part, written, its_weights)
@@ -263,73 +294,10 @@ class OnnxRuntimeEngine:
         return value
 
     def _options(self) -> onnxruntime.SessionOptions:
-        options = _session_options(self.threads)
+        options = session_options(self.threads)
         if self.providers == ("cpu",):
             options.add_session_config_entry("session.disable_prepacking", "1")
         return options
-
-
-def small_session(
-    model: onnx.ModelProto, threads: int, providers: Sequence[str]
-) -> onnxruntime.InferenceSession:
-    """A session of a small network with weights of its own.
-
-    Args:
-        model: the network.
-        threads: threads of one operator.
-        providers: names of ``PROVIDERS``.
-
-    Raises:
-        EngineError: if it cannot be compiled.
-    """
-    options = _session_options(threads)
-    if tuple(providers) == ("cpu",):
-        _use_common_arena(options)
-    try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=[_provider(name) for name in providers]
-        )
-    except Exception as error:  # ONNX Runtime's own exceptions have no common class
-        raise EngineError(f"ONNX Runtime cannot compile a network: {error}") from error
-
-
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # A thread that spins takes the core from the other nodes of the car.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # An arena per session would keep each part's largest tensors for good.
-    options.enable_cpu_mem_arena = False
-    return options
-
-
-@functools.cache
-def _common_arena() -> None:
-    """Make the arena that all parts of a process take their tensors from, once."""
-    memory = onnxruntime.OrtMemoryInfo(
-        "Cpu",
-        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
-        0,
-        onnxruntime.OrtMemType.DEFAULT,
-    )
-    limits = {
-        "max_mem": 0,
-        "arena_extend_strategy": _AS_REQUESTED,
-        "initial_chunk_size_bytes": -1,
-        "max_dead_bytes_per_chunk": -1,
-    }
-    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(limits))
-
-
-def _use_common_arena(options: onnxruntime.SessionOptions) -> None:
-    """Have a session take its tensors from the arena that all parts share.
-
-    The system's allocator would keep what each of many parts needed, in fragments.
-    """
-    _common_arena()
-    options.add_session_config_entry("session.use_env_allocators", "1")
 
 
 def _key(given: Iterable[str], stages: Stages) -> tuple[frozenset[str], Any]:
@@ -352,6 +320,22 @@ def _stages(
         del result
 
 
+def _together(
+    step: _Step, frames: Sequence[Mapping[str, Array]], targets: Sequence[str]
+) -> list[dict[str, Array]]:
+    """A step for several frames at once, per frame again."""
+    computed: dict[str, Array] = {}
+    if step.compiled is not None:
+        feeds = {name: np.concatenate([given[name] for given in frames]) for name in step.reads}
+        results = step.compiled.session.run(list(step.writes), feeds)
+        computed = dict(zip(step.writes, results, strict=True))
+    parted = {name: np.split(array, len(frames)) for name, array in computed.items()}
+    return [
+        {name: parted[name][k] if name in parted else given[name] for name in targets}
+        for k, given in enumerate(frames)
+    ]
+
+
 def _aligned(array: Array) -> Array:
     """A copy that lies where vector instructions read fastest; elsewhere kernels lose 5 %."""
     memory = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
@@ -359,16 +343,3 @@ def _aligned(array: Array) -> Array:
     copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
-
-
-def _provider(name: str) -> str:
-    if name not in PROVIDERS:
-        raise EngineError(f"there is no execution provider {name!r}; choose from {[*PROVIDERS]}")
-    there = onnxruntime.get_available_providers()
-    if PROVIDERS[name] not in there:
-        has = [short for short, long in PROVIDERS.items() if long in there]
-        raise EngineError(
-            f"the installed ONNX Runtime has no execution provider {name!r} (it has {has}): "
-            f"install the wheel {_WHEELS[name]} instead of onnxruntime"
-        )
-    return PROVIDERS[name]

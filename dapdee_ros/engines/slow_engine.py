@@ -67,6 +67,19 @@ class SlowEngine:
         """As ``Engine.is_ready``."""
         return self._engine.is_ready(given, stages)
 
+    def prepare_batches(self, given: Iterable[str], targets: Sequence[str]) -> None:
+        """As ``Engine.prepare_batches``."""
+        self._engine.prepare_batches(given, targets)
+
+    def run_batch(
+        self, frames: Sequence[Mapping[str, Array]], targets: Sequence[str]
+    ) -> list[dict[str, Array]]:
+        """As ``Engine.run_batch``, later."""
+        started_s = time.thread_time()
+        values = self._engine.run_batch(frames, targets)
+        self._wait((*frames[0], f"{len(frames)} frames", *targets), started_s)
+        return values
+
     @property
     def wrapped(self) -> Engine:
         """The engine that computes."""

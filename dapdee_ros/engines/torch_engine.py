@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
-from dapdee_ros.engines.engine import Array, Stages, checked
+from dapdee_ros.engines.engine import Array, NotBatchable, Stages, checked
 from dapdee_ros.graph.dag import ModelDag
 from dapdee_ros.graph.runner import GraphRunner
 
@@ -44,3 +44,17 @@ class TorchEngine:
     def is_ready(self, given: Iterable[str], stages: Stages) -> bool:
         """Always."""
         return True
+
+    def prepare_batches(self, given: Iterable[str], targets: Sequence[str]) -> None:
+        """Not possible: a batch would not have the answers of its frames bit for bit.
+
+        Raises:
+            NotBatchable: always.
+        """
+        raise NotBatchable("engine torch computes one frame at a time, bit for bit")
+
+    def run_batch(
+        self, frames: Sequence[Mapping[str, Array]], targets: Sequence[str]
+    ) -> list[dict[str, Array]]:
+        """Not possible; see ``prepare_batches``."""
+        raise NotBatchable("engine torch computes one frame at a time, bit for bit")
