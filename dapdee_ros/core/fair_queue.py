@@ -159,7 +159,7 @@ def _due(one: Waiting[Item]) -> tuple[float, int]:
 
 
 class FairQueue(Generic[Item]):
-    """A queue per car before one server, which holds at most one frame at a time.
+    """A queue per car before one server, which holds one frame at a time, or one batch.
 
     Takes no time from anywhere: what a frame took is told by ``charge``. Costs that are negative,
     infinite or no number count as nothing, and one much higher than expected only in part, so that
@@ -294,6 +294,16 @@ class FairQueue(Generic[Item]):
         self._now_tag = of.joined_tag = best.start_tag
         of.since = self._next_turn()
         return self._remove(of, best)
+
+    def rank(self, car: str) -> tuple[float, int]:
+        """A present car's start tag, and its place among equal ones: the lowest is next."""
+        return self._cars[car].start_tag, self._cars[car].since
+
+    def take_too(self, one: Waiting[Item]) -> None:
+        """Take a certain frame that waits, to be served together with what was taken before."""
+        queue = self._cars[one.car]
+        (one.start_tag, one.since), queue.since = self.rank(one.car), self._next_turn()
+        self._remove(queue, one)
 
     def drain(self) -> list[Waiting[Item]]:
         """Take all that wait, in the order in which they were put."""

@@ -7,19 +7,39 @@ wait for nothing. Cars share the edge's time by their shares, and none can displ
 may send (``core.demand``). A frame that cannot be ready when its car stops waiting is refused as
 soon as that is known: when it comes, or when it would be begun. A frame whose part of the network
 has yet to be compiled waits for that in its car's queue, while other cars' frames, and those that
-came before it, go on. ``TailCore.handle`` takes an event and its time and says what is to be done.
+came before it, go on. Where it pays, waiting frames of the same part are computed together, of
+whichever cars (``core.part_costs``); each is charged an equal part of what they took.
+``TailCore.handle`` takes an event and its time and says what is to be done.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from dapdee_ros.core.demand import Demands
+from dapdee_ros.core.fair_batch import beside
 from dapdee_ros.core.fair_queue import FairQueue, QueueBounds, Waiting, Why
 from dapdee_ros.core.frames import Status, TailAnswer
+from dapdee_ros.core.part_costs import PartCosts
+from dapdee_ros.core.tail_events import (
+    BatchEnded,
+    BatchesReady,
+    PartReady,
+    PrepareBatches,
+    RunTail,
+    SendAnswer,
+    SharesSet,
+    TailAction,
+    TailComputed,
+    TailEvent,
+    TailFailed,
+    TailStopped,
+    TailUnready,
+    TensorsArrived,
+)
 from dapdee_ros.estimation.rejections import shortened
 
 BUSY_NEWER = "a newer frame took its place on the edge"
@@ -33,107 +53,6 @@ _REASONS = {Why.NEWER: BUSY_NEWER, Why.CARS: BUSY_CARS, Why.BYTES: BUSY_BYTES}
 MOST_CARS = 32
 """Most cars whose frames may be waiting; another one's is refused."""
 
-_SMOOTHING = 0.2
-_MOST_PARTS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class TensorsArrived:
-    """A head's frame came.
-
-    Attributes:
-        number: the frame's number.
-        session: its head's, drawn anew at every start.
-        exit_number: the exit to compute.
-        sent_s: when it was sent, on the car's clock; only ever echoed.
-        received_bytes: coded tensor bytes.
-        car_id: the car it came from.
-        part: what of the network it needs; equal for frames that need the same.
-        payload: the frame itself, for whoever computes it.
-        context: whatever shall come back with the answer.
-        answer_within_s: for how long, from now, an answer is of use; not above 0: not known.
-    """
-
-    number: int
-    session: int
-    exit_number: int
-    sent_s: float
-    received_bytes: int
-    car_id: str = ""
-    part: Hashable = None
-    payload: Any = None
-    context: Any = None
-    answer_within_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TailComputed:
-    """The frame in work was computed.
-
-    Attributes:
-        answer: what its exit says.
-        spent_s: seconds of computing.
-        profiled_s: what that takes by the profile; NaN without one.
-    """
-
-    answer: Any
-    spent_s: float
-    profiled_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TailFailed:
-    """The frame in work was not computed: with which status it is answered, and why."""
-
-    status: Status
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TailUnready:
-    """The frame in work cannot be computed before its part is compiled; ``PartReady`` follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartReady:
-    """What frames of one part waited for is over: it was compiled, or cannot be."""
-
-    part: Hashable
-
-
-@dataclass(frozen=True, slots=True)
-class SharesSet:
-    """The cars' shares of the edge's time, relative to each other; not named: 1."""
-
-    shares: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class TailStopped:
-    """The edge ends."""
-
-
-TailEvent = (
-    TensorsArrived | TailComputed | TailFailed | TailUnready | PartReady | SharesSet | TailStopped
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RunTail:
-    """Check and compute a frame; ``TailComputed`` or ``TailFailed`` follows."""
-
-    frame: TensorsArrived
-
-
-@dataclass(frozen=True, slots=True)
-class SendAnswer:
-    """Answer a frame."""
-
-    answer: TailAnswer
-
-
-TailAction = RunTail | SendAnswer
-
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
@@ -143,24 +62,13 @@ class _Arrival:
     received_s: float
 
 
-class _PartCosts:
-    """What frames of each part took, smoothed; in s."""
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is computed, since when, and when it is expected to be done."""
 
-    def __init__(self) -> None:
-        self._seconds: dict[Hashable, float] = {}
-
-    def of(self, part: Hashable) -> float:
-        """Expected seconds of a frame; 0 before the first one."""
-        return self._seconds.get(part, 0.0)
-
-    def learn(self, part: Hashable, seconds: float) -> None:
-        """A frame took so long."""
-        before_s = self._seconds.get(part)
-        if before_s is not None:
-            seconds = before_s + _SMOOTHING * (seconds - before_s)
-        elif len(self._seconds) >= _MOST_PARTS:
-            del self._seconds[next(iter(self._seconds))]
-        self._seconds[part] = seconds
+    batch: list[Waiting[_Arrival]]
+    begun_s: float
+    ends_s: float
 
 
 class TailCore:
@@ -168,34 +76,39 @@ class TailCore:
 
     Attributes:
         computed: frames that were computed.
+        runs: how often something was computed: fewer, where frames were computed together.
         refused: frames answered with a status other than ok, by status.
     """
 
     def __init__(
-        self, bounds: QueueBounds | None = None, shares: Mapping[str, float] | None = None
+        self,
+        bounds: QueueBounds | None = None,
+        shares: Mapping[str, float] | None = None,
+        most_batch: int = 1,
     ) -> None:
         """Prepare.
 
         Args:
             bounds: how much may wait; by default one frame per car, of ``MOST_CARS``.
             shares: as in ``SharesSet``.
+            most_batch: most frames that are computed together, where that pays.
 
         Raises:
             ShareError: if a share makes no sense.
         """
-        self.computed = 0
+        self.computed = self.runs = 0
         self.refused: dict[Status, int] = dict.fromkeys(list(Status)[1:], 0)
         self._queue = FairQueue[_Arrival](bounds or QueueBounds(frames=1, cars=MOST_CARS), shares)
-        self._costs = _PartCosts()
+        self._costs = PartCosts(most_batch)
         self._demands = Demands()
-        self._work: tuple[Waiting[_Arrival], float] | None = None
+        self._work: _Work | None = None
         self._compiling: set[Hashable] = set()
         self._stopped = False
 
     @property
     def queue_depth(self) -> int:
         """Frames waiting or in work."""
-        return len(self._queue) + (self._work is not None)
+        return len(self._queue) + (len(self._work.batch) if self._work is not None else 0)
 
     def handle(self, now_s: float, event: TailEvent) -> list[TailAction]:
         """Take an event and say what is to be done, in order.
@@ -219,6 +132,8 @@ class TailCore:
         elif isinstance(event, PartReady):
             self._compiling.discard(event.part)
             self._queue.ready_again(lambda item: item.frame.part == event.part)
+        elif isinstance(event, BatchesReady):
+            self._costs.batches_ready(event.part, event.possible)
         else:
             self._end_work(event, now_s, actions)
         if self._work is None:
@@ -231,13 +146,12 @@ class TailCore:
         if self._stopped:
             self._refuse(arrival, Status.BUSY, BUSY_SHUTDOWN, now_s, actions)
             return
-        cost_s = self._costs.of(frame.part)
+        cost_s = self._costs.share_s(frame.part)
         self._demands.came(now_s, frame.car_id, cost_s)
         due_s = now_s + frame.answer_within_s if frame.answer_within_s > 0 else math.inf
         # An idle edge tries every frame: only so it learns that it is faster than it expected.
         if self._work is not None and due_s < math.inf:
-            work, begun_s = self._work
-            free_s = max(now_s, begun_s + work.cost_s)
+            free_s = max(now_s, self._work.ends_s)
             if free_s + self._queue.ahead_s(frame.car_id, due_s) + cost_s > due_s:
                 self._refuse(arrival, Status.BUSY, BUSY_LATE, now_s, actions)
                 return
@@ -253,48 +167,95 @@ class TailCore:
 
     def _end_work(
         self,
-        event: TailComputed | TailFailed | TailUnready,
+        event: TailComputed | TailFailed | BatchEnded | TailUnready,
         now_s: float,
         actions: list[TailAction],
     ) -> None:
         if self._work is None:
             raise ValueError("no frame is in work")
-        (work, begun_s), self._work = self._work, None
-        arrival = work.item
+        work, self._work = self._work, None
+        first = work.batch[0]
         if isinstance(event, TailUnready):
             if self._stopped:
-                self._refuse(arrival, Status.BUSY, BUSY_SHUTDOWN, now_s, actions)
+                self._refuse(first.item, Status.BUSY, BUSY_SHUTDOWN, now_s, actions)
                 return
-            self._compiling.add(arrival.frame.part)
-            if not self._queue.put_back(work):
-                self._refuse(arrival, Status.BUSY, BUSY_NEWER, now_s, actions)
+            self._compiling.add(first.item.frame.part)
+            if not self._queue.put_back(first):
+                self._refuse(first.item, Status.BUSY, BUSY_NEWER, now_s, actions)
             return
-        spent_s = now_s - begun_s
-        if isinstance(event, TailFailed):
-            self._refuse(arrival, event.status, event.reason, now_s, actions)
-        else:
-            self._costs.learn(arrival.frame.part, spent_s)
-            actions.append(self._answer(arrival, begun_s, event, now_s))
-        self._queue.charge(work, spent_s)
+        self.runs += 1
+        outcomes = event.outcomes if isinstance(event, BatchEnded) else [event]
+        spent_s = now_s - work.begun_s
+        if all(isinstance(outcome, TailComputed) for outcome in outcomes):
+            self._costs.learn(first.item.frame.part, len(outcomes), spent_s)
+        share_s = spent_s / len(outcomes)
+        for waiting, outcome in zip(work.batch, outcomes, strict=True):
+            if isinstance(outcome, TailFailed):
+                self._refuse(waiting.item, outcome.status, outcome.reason, now_s, actions)
+            else:
+                actions.append(self._answer(waiting.item, share_s, outcome, now_s))
+            self._queue.charge(waiting, share_s)
 
     def _begin_next(self, now_s: float, actions: list[TailAction]) -> None:
-        """Give the inference thread its next frame, past those that can't be ready in time."""
+        """Give the inference thread its next frames, past those that can't be ready in time."""
         compiling = self._compiling
         ready = (lambda item: item.frame.part not in compiling) if compiling else None
         while (waiting := self._queue.take(ready)) is not None:
             arrival = waiting.item
             waited = now_s > arrival.received_s
-            if waited and now_s + self._costs.of(arrival.frame.part) > waiting.deadline_s:
+            if waited and now_s + self._costs.run_s(arrival.frame.part) > waiting.deadline_s:
                 self._refuse(arrival, Status.BUSY, BUSY_LATE, now_s, actions)
                 continue
-            self._work = (waiting, now_s)
-            actions.append(RunTail(arrival.frame))
+            batch = [waiting]
+            if len(self._queue) and self._costs.may_batch(arrival.frame.part):
+                self._fill(batch, ready, now_s, actions)
+            ends_s = now_s + self._costs.run_s(arrival.frame.part, len(batch))
+            self._work = _Work(batch, now_s, ends_s)
+            frames = [one.item.frame for one in batch]
+            actions.append(RunTail(frames[0], tuple(frames[1:])))
             return
+
+    def _fill(
+        self,
+        batch: list[Waiting[_Arrival]],
+        ready: Callable[[_Arrival], bool] | None,
+        now_s: float,
+        actions: list[TailAction],
+    ) -> None:
+        """Add to a frame that is begun those that it pays to compute together with it.
+
+        All of them have to be ready in time, and so has the frame whose turn would be next, if it
+        is none of them and would be in time otherwise.
+        """
+        costs, first = self._costs, batch[0]
+        part = first.item.frame.part
+        available = sum(one.item.frame.part == part for one in self._queue)
+        if part is None or not available:
+            return
+        if costs.ask_for_batches(part):
+            actions.append(PrepareBatches(first.item.frame))
+            return
+        latest_s = first.deadline_s
+        for one in beside(self._queue, first, 1, lambda one: ready is None or ready(one.item)):
+            begun_by_s = one.deadline_s - costs.run_s(one.item.frame.part)
+            if one.item.frame.part != part and begun_by_s >= now_s + costs.run_s(part):
+                latest_s = min(latest_s, begun_by_s)
+        size = costs.batch_size(part, 1 + available)
+        while size > 1:
+            ends_s = now_s + costs.run_s(part, size)
+            if ends_s <= latest_s:
+                others = beside(self._queue, first, size - 1, partial(_is_able, part, ends_s))
+                if len(others) == size - 1:
+                    for one in others:
+                        self._queue.take_too(one)
+                    batch.extend(others)
+                    return
+            size //= 2
 
     def _answer(
         self,
         arrival: _Arrival,
-        begun_s: float,
+        tail_s: float,
         done: TailComputed,
         now_s: float,
     ) -> SendAnswer:
@@ -308,7 +269,7 @@ class TailCore:
                 detail="",
                 answer=done.answer,
                 exit_number=frame.exit_number,
-                tail_s=now_s - begun_s,
+                tail_s=tail_s,
                 residence_s=now_s - arrival.received_s,
                 sent_echo_s=frame.sent_s,
                 received_bytes=frame.received_bytes,
@@ -348,3 +309,8 @@ class TailCore:
             )
         )
         actions.append(refusal)
+
+
+def _is_able(part: Hashable, ends_s: float, one: Waiting[_Arrival]) -> bool:
+    """Whether a frame can be in a batch of a part that ends then."""
+    return one.item.frame.part == part and one.deadline_s >= ends_s

@@ -6,7 +6,13 @@ import math
 from collections.abc import Callable
 
 from dapdee_ros.core.frames import TailAnswer
-from dapdee_ros.core.tail import RunTail, TailComputed, TailCore, TailEvent, TensorsArrived
+from dapdee_ros.core.tail import TailCore
+from dapdee_ros.core.tail_events import (
+    RunTail,
+    TailComputed,
+    TailEvent,
+    TensorsArrived,
+)
 from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.simulation.agenda import Agenda
 from dapdee_ros.simulation.load_trace import LoadTrace

@@ -35,7 +35,13 @@ from dapdee_ros.core.head_events import (
 )
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.programs import HeadProgram
-from dapdee_ros.core.tail import RunTail, TailComputed, TailCore, TailEvent, TensorsArrived
+from dapdee_ros.core.tail import TailCore
+from dapdee_ros.core.tail_events import (
+    RunTail,
+    TailComputed,
+    TailEvent,
+    TensorsArrived,
+)
 from dapdee_ros.tasks.classification import Classification
 
 SIGN = Classification(1, 0.9, (1,), (0.9,))

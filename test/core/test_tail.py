@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 
 from dapdee_ros.core.fair_queue import QueueBounds, ShareError
 from dapdee_ros.core.frames import Status
-from dapdee_ros.core.tail import (
-    BUSY_LATE,
-    MOST_CARS,
+from dapdee_ros.core.tail import BUSY_LATE, MOST_CARS, TailCore
+from dapdee_ros.core.tail_events import (
     PartReady,
     RunTail,
     SendAnswer,
     SharesSet,
     TailAction,
     TailComputed,
-    TailCore,
     TailEvent,
     TailFailed,
     TailStopped,

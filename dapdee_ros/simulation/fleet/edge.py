@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from dapdee_ros.core.fair_queue import SHARE_BOUNDS, QueueBounds
 from dapdee_ros.core.frames import TailAnswer
-from dapdee_ros.core.tail import (
+from dapdee_ros.core.tail import TailCore
+from dapdee_ros.core.tail_events import (
     RunTail,
     SharesSet,
     TailComputed,
-    TailCore,
     TailEvent,
     TensorsArrived,
 )

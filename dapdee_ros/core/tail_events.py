@@ -1,0 +1,163 @@
+"""The events and actions of ``TailCore``.
+
+Frames of equal ``part`` need the same of the network, so that several of them can be computed
+together, as a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dapdee_ros.core.frames import Status, TailAnswer
+
+# --- events -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TensorsArrived:
+    """A head's frame came.
+
+    Attributes:
+        number: the frame's number.
+        session: its head's, drawn anew at every start.
+        exit_number: the exit to compute.
+        sent_s: when it was sent, on the car's clock; only ever echoed.
+        received_bytes: coded tensor bytes.
+        car_id: the car it came from.
+        part: what of the network it needs; equal for frames that need the same.
+        payload: the frame itself, for whoever computes it.
+        context: whatever shall come back with the answer.
+        answer_within_s: for how long, from now, an answer is of use; not above 0: not known.
+    """
+
+    number: int
+    session: int
+    exit_number: int
+    sent_s: float
+    received_bytes: int
+    car_id: str = ""
+    part: Hashable = None
+    payload: Any = None
+    context: Any = None
+    answer_within_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TailComputed:
+    """The frame in work was computed.
+
+    Attributes:
+        answer: what its exit says.
+        spent_s: seconds of computing; of a batch, the frame's part of them.
+        profiled_s: what that takes by the profile; NaN without one.
+    """
+
+    answer: Any
+    spent_s: float
+    profiled_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TailFailed:
+    """The frame in work was not computed: with which status it is answered, and why."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """The batch in work ended: each frame's outcome, in the order of ``RunTail.frames``."""
+
+    outcomes: Sequence[TailComputed | TailFailed]
+
+
+@dataclass(frozen=True, slots=True)
+class TailUnready:
+    """The frame in work cannot be computed before its part is compiled; ``PartReady`` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartReady:
+    """What frames of one part waited for is over: it was compiled, or cannot be."""
+
+    part: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesReady:
+    """What ``PrepareBatches`` asked for is over: a part is computed in batches from now on, or not.
+
+    It may also be told later that it is not any more.
+    """
+
+    part: Hashable
+    possible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SharesSet:
+    """The cars' shares of the edge's time, relative to each other; not named: 1."""
+
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TailStopped:
+    """The edge ends."""
+
+
+TailEvent = (
+    TensorsArrived
+    | TailComputed
+    | TailFailed
+    | BatchEnded
+    | TailUnready
+    | PartReady
+    | BatchesReady
+    | SharesSet
+    | TailStopped
+)
+
+# --- actions ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunTail:
+    """Check and compute a frame; ``TailComputed``, ``TailFailed`` or ``TailUnready`` follows.
+
+    Attributes:
+        frame: the frame.
+        others: frames of the same part to be computed together with it; then ``BatchEnded``
+            follows.
+    """
+
+    frame: TensorsArrived
+    others: tuple[TensorsArrived, ...] = ()
+
+    @property
+    def frames(self) -> tuple[TensorsArrived, ...]:
+        """All of them."""
+        return (self.frame, *self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareBatches:
+    """Frames like this one wait for each other: compile their part for batches.
+
+    ``BatchesReady`` follows; a driver that has no batches may ignore it.
+    """
+
+    frame: TensorsArrived
+
+
+@dataclass(frozen=True, slots=True)
+class SendAnswer:
+    """Answer a frame."""
+
+    answer: TailAnswer
+
+
+TailAction = RunTail | PrepareBatches | SendAnswer
