@@ -123,6 +123,7 @@ class Edge(ModelLifecycleNode):
             self._answer,
             bounds=bounds,
             shares=self._shares,
+            most_batch=self.get_parameter("most_batch").value,
             rejections=self.rejections,
         )
         self._runtime.start()
@@ -192,7 +193,10 @@ class Edge(ModelLifecycleNode):
             f"{card.name} ({card.model_id[:12]})",
         )
         if len(self._ports) > 1:
-            health = replace(health, values={**health.values, **self._by_car()})
+            values = {**health.values, **self._by_car()}
+            if runtime.runs:
+                values["frames per run of the network"] = runtime.computed / runtime.runs
+            health = replace(health, values=values)
         return {"edge": health, **common}
 
     def _by_car(self) -> dict[str, Value]:

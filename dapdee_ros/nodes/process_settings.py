@@ -163,6 +163,15 @@ class EdgeSettings:
         on_configure=True,
         note="most bytes of frames that wait, of all cars together",
     )
+    most_batch: int = setting(
+        8,
+        "Most frames that are computed together, of one car or several, where frames that need the "
+        "same part of the network wait and the edge has measured that it pays; 2, 4, 8 or more by "
+        "powers of two. 1: none.",
+        bounds=(1, 64),
+        on_configure=True,
+        note="most frames computed together, where that pays; 1: none",
+    )
 
 
 @dataclass(frozen=True)

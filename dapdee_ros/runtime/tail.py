@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.codecs import CodecError, decode
@@ -14,13 +14,16 @@ from dapdee_ros.codecs.wire import MOST_TENSORS
 from dapdee_ros.core.fair_queue import QueueBounds
 from dapdee_ros.core.frames import HeadFrame, Status, TailAnswer
 from dapdee_ros.core.programs import TailProgram
-from dapdee_ros.core.tail import (
+from dapdee_ros.core.tail import TailCore
+from dapdee_ros.core.tail_events import (
+    BatchEnded,
+    BatchesReady,
     PartReady,
+    PrepareBatches,
     RunTail,
     SendAnswer,
     SharesSet,
     TailComputed,
-    TailCore,
     TailEvent,
     TailFailed,
     TailStopped,
@@ -106,6 +109,17 @@ def _part(network: SplitNetwork, frame: HeadFrame) -> Part:
     return Part(frame.exit_number, _names(frame), decoder)
 
 
+def _failure(frame: HeadFrame, error: Exception) -> TailFailed:
+    """Why a frame was not computed; to be called while the error is handled.
+
+    Whatever happens to one frame, the edge continues; the head is told and falls back.
+    """
+    if isinstance(error, FrameRefused):
+        return TailFailed(error.status, str(error))
+    log.exception("frame %d could not be computed", frame.number)
+    return TailFailed(Status.ERROR, f"{type(error).__name__}: {error}")
+
+
 class _NotReady(Exception):
     """A frame's part has to be compiled first."""
 
@@ -124,6 +138,7 @@ class TailRuntime:
         *,
         bounds: QueueBounds | None = None,
         shares: Mapping[str, float] | None = None,
+        most_batch: int = 1,
         rejections: Rejections | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -134,18 +149,23 @@ class TailRuntime:
             answer: receives every answer, on the inference thread or the submitting one.
             bounds: how many frames may wait; by default the newest of each car.
             shares: the cars' shares of the edge's time, relative to each other; not named: 1.
+            most_batch: most frames that are computed together, where that pays; 1: none.
             rejections: counts what is refused.
             clock: monotonic seconds.
         """
         self._network = network
         self._answer = answer
         self._clock = clock
-        self._core = TailCore(bounds, shares)
+        self._core = TailCore(bounds, shares, most_batch)
         self._condition = threading.Condition()
         self._job: RunTail | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._compiler = TailCompiler(network, lambda part: self._tell(PartReady(part)))
+        self._compiler = TailCompiler(
+            network,
+            lambda part: self._tell(PartReady(part)),
+            lambda part, possible: self._tell(BatchesReady(part, possible)),
+        )
         self.rejections = rejections or Rejections()
 
     @property
@@ -158,6 +178,11 @@ class TailRuntime:
     def computed(self) -> int:
         """Frames answered with a class."""
         return self._core.computed
+
+    @property
+    def runs(self) -> int:
+        """Runs of the network that they took: fewer where frames were computed together."""
+        return self._core.runs
 
     @property
     def refused(self) -> dict[Status, int]:
@@ -228,6 +253,10 @@ class TailRuntime:
             if isinstance(action, SendAnswer):
                 self._note_refusal(action.answer)
                 self._answer(action.answer)
+            elif isinstance(action, PrepareBatches):
+                frame = action.frame.payload
+                part = _part(self._network, frame)
+                self._compiler.prepare_batches(part, program_of(self._network, frame))
 
     def _note_refusal(self, answer: TailAnswer) -> None:
         status = answer.status
@@ -243,24 +272,57 @@ class TailRuntime:
                 self._condition.wait_for(lambda: self._stopping or self._job is not None)
                 if self._job is None:
                     return
-                frame, self._job = self._job.frame.payload, None
+                frames = [frame.payload for frame in self._job.frames]
+                self._job = None
+            frame = frames[0]
             event: TailEvent
             try:
-                event = self._compute(frame)
-            except FrameRefused as refused:
-                event = TailFailed(refused.status, str(refused))
+                event = self._compute(frame) if len(frames) == 1 else self._compute_batch(frames)
             except _NotReady:
                 event = TailUnready()
             except Exception as error:
-                # Whatever happens to one frame, the edge continues; the head is told and falls
-                # back.
-                log.exception("frame %d could not be computed", frame.number)
-                event = TailFailed(Status.ERROR, f"{type(error).__name__}: {error}")
+                event = _failure(frame, error)
             self._tell(event)
             if isinstance(event, TailUnready):
                 # Only now: what is compiled must not be told before the core knows of it.
                 part = _part(self._network, frame)
                 self._compiler.need(part, program_of(self._network, frame))
+
+    def _compute_batch(self, frames: Sequence[HeadFrame]) -> BatchEnded:
+        """Compute frames of one part together, those that pass their checks."""
+        network = self._network
+        outcomes: dict[int, TailComputed | TailFailed] = {}
+        checked: dict[int, tuple[TailProgram, dict[str, NDArray[Any]]]] = {}
+        for place, frame in enumerate(frames):
+            try:
+                checked[place] = check_frame(network, frame)
+            except Exception as error:
+                outcomes[place] = _failure(frame, error)
+        if checked:
+            decoded_s = self._clock()
+            (program, _), *_ = checked.values()
+            try:
+                given = [arrays for _, arrays in checked.values()]
+                computed = network.engine.run_batch(given, program.outputs)
+            except Exception:
+                log.exception("%d frames could not be computed together", len(checked))
+                self._tell(BatchesReady(_part(network, frames[0]), False))
+                return BatchEnded([self._outcome(frame) for frame in frames])
+            spent_s = (self._clock() - decoded_s) / len(checked)
+            for place, outputs in zip(checked, computed, strict=True):
+                try:
+                    answer = network.decode(outputs, frames[place].exit_number)
+                    outcomes[place] = TailComputed(answer, spent_s, program.profiled_s)
+                except Exception as error:
+                    outcomes[place] = _failure(frames[place], error)
+        return BatchEnded([outcomes[place] for place in range(len(frames))])
+
+    def _outcome(self, frame: HeadFrame) -> TailComputed | TailFailed:
+        """Compute one frame, whatever happens."""
+        try:
+            return self._compute(frame)
+        except Exception as error:
+            return _failure(frame, error)
 
     def _compute(self, frame: HeadFrame) -> TailComputed:
         network = self._network
