@@ -133,7 +133,7 @@ class TailAnswer:
         detail: why not, as text.
         answer: its exit's answer, a value of the model's task; None unless ok.
         exit_number: exit that gave it.
-        tail_s: T_e, seconds of decoding and computing.
+        tail_s: T_e, seconds of decoding and computing; of a batch, the frame's part.
         residence_s: seconds between arrival and answer, waiting included.
         sent_echo_s: ``sent_s`` of the frame.
         received_bytes: encoded tensor bytes received.

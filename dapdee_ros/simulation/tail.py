@@ -9,6 +9,7 @@ from dapdee_ros.core.frames import TailAnswer
 from dapdee_ros.core.tail import TailCore
 from dapdee_ros.core.tail_events import (
     RunTail,
+    SendAnswer,
     TailComputed,
     TailEvent,
     TensorsArrived,
@@ -45,7 +46,7 @@ class SimulatedTail:
         for action in self._core.handle(now_s, event):
             if isinstance(action, RunTail):
                 self._run(action.frame, now_s)
-            else:
+            elif isinstance(action, SendAnswer):
                 self._answer(action.answer)
 
     def _run(self, frame: TensorsArrived, now_s: float) -> None:

@@ -38,6 +38,7 @@ from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.core.tail import TailCore
 from dapdee_ros.core.tail_events import (
     RunTail,
+    SendAnswer,
     TailComputed,
     TailEvent,
     TensorsArrived,
@@ -123,7 +124,7 @@ class World:
                 spent_s = TAIL_S * self.draw.uniform(0.8, 1.2)
                 done = TailComputed(SIGN, spent_s, TAIL_S)
                 self.at(self.now_s + spent_s, self.tell_edge, done)
-            else:
+            elif isinstance(action, SendAnswer):
                 answer, car = action.answer, action.answer.context
                 self.told[car, answer.status] += 1
                 self.tail_s[car] += answer.tail_s

@@ -123,7 +123,7 @@ def test_every_frame_is_answered_once(chances: list[tuple[str, int]]) -> None:
             if isinstance(action, RunTail):
                 assert not in_work
                 in_work = True
-            else:
+            elif isinstance(action, SendAnswer):
                 answered[action.answer.session, action.answer.number] += 1
 
     def end(event: TailEvent) -> None:

@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,7 +69,7 @@ class Edge:
         self.count = itertools.count(1)
         self.answers: list[TailAnswer] = []
         self.runs: list[RunTail] = []
-        self.spent_s: Counter[str] = Counter()
+        self.spent_s: defaultdict[str, float] = defaultdict(float)
 
     def at(self, at_s: float, call: Callable[..., None], *args: Any) -> None:
         heapq.heappush(self.events, (at_s, next(self.count), call, args))
@@ -297,8 +297,8 @@ def test_shares_hold_in_seconds_of_the_edge(depth: int, parts: str) -> None:
     had_s = {car: edge.spent_s[car] - before[car] for car in before}
     weights = {car: shares.get(car, 1.0) for car in had_s}
     for car, weight in weights.items():
-        part = had_s[car] / sum(had_s.values())
-        assert part == pytest.approx(weight / sum(weights.values()), rel=0.1), had_s
+        got = had_s[car] / sum(had_s.values())
+        assert got == pytest.approx(weight / sum(weights.values()), rel=0.1), had_s
     if parts[:6] == "pppppp":
         assert sum(len(run.frames) for run in edge.runs) >= 1.5 * len(edge.runs)
 

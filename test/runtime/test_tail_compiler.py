@@ -47,6 +47,12 @@ class SlowToCompile:
         self.prepare(given, [targets])
         return self._engine.run(given, targets)
 
+    def prepare_batches(self, given: Any, targets: Any) -> None:
+        self._engine.prepare_batches(given, targets)
+
+    def run_batch(self, frames: Any, targets: Any) -> Any:
+        return self._engine.run_batch(frames, targets)
+
     def run_stages(self, given: Any, stages: Any) -> Any:
         self.prepare(given, stages)
         return self._engine.run_stages(given, stages)

@@ -11,6 +11,7 @@ from dapdee_ros.core.frames import TailAnswer
 from dapdee_ros.core.tail import TailCore
 from dapdee_ros.core.tail_events import (
     RunTail,
+    SendAnswer,
     SharesSet,
     TailComputed,
     TailEvent,
@@ -120,6 +121,7 @@ class EdgeStation:
         for action in core.handle(now_s, event):
             if isinstance(action, RunTail):
                 self._run(core, action.frame, now_s)
+            if not isinstance(action, SendAnswer):
                 continue
             answer = action.answer
             job: EdgeJob = answer.context
