@@ -37,6 +37,9 @@ from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.programs import HeadProgram
 from dapdee_ros.core.tail import TailCore
 from dapdee_ros.core.tail_events import (
+    BatchEnded,
+    BatchesReady,
+    PrepareBatches,
     RunTail,
     SendAnswer,
     TailComputed,
@@ -63,14 +66,19 @@ def alone() -> HeadProgram:
 
 
 class World:
-    """Cars with cameras, an edge, a link that takes the same time for every frame."""
+    """Cars with cameras, an edge, a link that takes the same time for every frame.
 
-    def __init__(self, rates_hz: Mapping[str, float], shares: Mapping[str, float]) -> None:
+    Each further frame of a batch takes the edge half of its time.
+    """
+
+    def __init__(
+        self, rates_hz: Mapping[str, float], shares: Mapping[str, float], most_batch: int = 1
+    ) -> None:
         self.now_s = 0.0
         self.events: list[tuple[float, int, Callable[..., None], tuple]] = []
         self.count = itertools.count()
         self.draw = random.Random(1)
-        self.tail = TailCore(shares=shares)
+        self.tail = TailCore(shares=shares, most_batch=most_batch)
         self.heads = {car: HeadCore([alone()], n, HeadSettings()) for n, car in enumerate(rates_hz)}
         self.tail_s = dict.fromkeys(rates_hz, 0.0)
         self.told: Counter[tuple[str, Status]] = Counter()
@@ -121,9 +129,14 @@ class World:
     def tell_edge(self, event: TailEvent) -> None:
         for action in self.tail.handle(self.now_s, event):
             if isinstance(action, RunTail):
-                spent_s = TAIL_S * self.draw.uniform(0.8, 1.2)
-                done = TailComputed(SIGN, spent_s, TAIL_S)
-                self.at(self.now_s + spent_s, self.tell_edge, done)
+                count = len(action.frames)
+                spent_s = (0.5 + 0.5 * count) * TAIL_S * self.draw.uniform(0.8, 1.2)
+                done = TailComputed(SIGN, spent_s / count, TAIL_S)
+                event = BatchEnded([done] * count) if count > 1 else done
+                self.at(self.now_s + spent_s, self.tell_edge, event)
+            elif isinstance(action, PrepareBatches):
+                ready = BatchesReady(action.frame.part, True)
+                self.at(self.now_s + 0.1, self.tell_edge, ready)
             elif isinstance(action, SendAnswer):
                 answer, car = action.answer, action.answer.context
                 self.told[car, answer.status] += 1
@@ -166,3 +179,28 @@ def test_a_slow_car_loses_nothing_to_a_fast_one_that_uses_the_rest() -> None:
     world.run(60.0)
     assert world.told["slow", Status.OK] >= 0.95 * 2.0 * 60.0
     assert sum(world.tail_s.values()) >= 0.8 * 60.0, (world.tail_s, world.told)
+
+
+def test_with_batches_cars_have_more_of_the_edge_by_the_same_shares() -> None:
+    rates_hz = {f"car{n}": 12.0 for n in range(6)}
+    shares = {"car0": 2.0, "car1": 0.5}
+    answered = []
+    for most_batch in (1, 8):
+        world = World(rates_hz, shares, most_batch)
+        world.run(5.0)
+        first_s = dict(world.tail_s)
+        world.told.clear()
+        world.run(65.0)
+        had_s = {car: world.tail_s[car] - first_s[car] for car in rates_hz}
+        weights = {car: shares.get(car, 1.0) for car in rates_hz}
+        for car, weight in weights.items():
+            part = had_s[car] / sum(had_s.values())
+            assert part == pytest.approx(weight / sum(weights.values()), rel=0.1), had_s
+        answered.append(sum(n for (_, status), n in world.told.items() if status is Status.OK))
+        busy = sum(n for (_, status), n in world.told.items() if status is Status.BUSY)
+        assert busy <= 0.15 * world.told.total(), world.told
+        for car, head in world.heads.items():
+            world.tell(car, Stopped())
+            summary = head.ledger.summary()
+            assert summary.balanced and summary.results >= 0.99 * summary.accepted, summary
+    assert answered[1] >= 1.15 * answered[0], answered
