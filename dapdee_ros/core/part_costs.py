@@ -55,7 +55,7 @@ class _Batches:
             size *= 2
 
     def learn(self, size: int, seconds: float) -> None:
-        """A run of so many frames took so long; sizes in between come of frames that failed."""
+        """A run of so many frames took so long; sizes that are no powers of two tell nothing."""
         self.runs += 1
         if size in self._seconds:
             self._seconds[size].append(seconds)
