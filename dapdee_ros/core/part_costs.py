@@ -1,16 +1,17 @@
 """What frames of each part of the network take on the edge, alone and in batches.
 
 Whether a batch pays depends on the part, the machine and what else runs there, so it is learned
-from the frames themselves. Sizes are powers of two. Each is tried a few times while frames wait,
-the next larger one unless a smaller one was slower than computing one by one, and all that matter
-are tried again now and then. The size that takes the fewest seconds per frame is used if it saves
-enough to be told from chance.
+from the frames themselves. Sizes are powers of two. A size is tried by a run of it right after one
+of a single frame: what one frame takes changes with the machine's load, while the two have the
+same load. All sizes are tried a few times while that many frames wait, larger ones only while a
+smaller one was not slower than computing one by one, and again now and then. The size that takes
+the fewest seconds per frame is used if it saves enough to be told from chance.
 
 >>> costs = PartCosts(most_batch=4)
 >>> costs.learn("part", 1, 0.010)
 >>> costs.batches_ready("part", True)
 >>> takes_s = {1: 0.010, 2: 0.016, 4: 0.036}
->>> for _ in range(20):
+>>> for _ in range(40):
 ...     size = costs.batch_size("part", 4)
 ...     costs.learn("part", size, takes_s[size])
 >>> size, round(costs.run_s("part", size), 3), costs.batch_size("part", 1)
@@ -19,6 +20,7 @@ enough to be told from chance.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Hashable
 from statistics import median
@@ -26,10 +28,10 @@ from statistics import median
 _SMOOTHING = 0.2
 _MOST_PARTS = 256
 
-_SAMPLES = 25
+_SAMPLES = 15
 _FIRST_SAMPLES = 9
 _TRY_AGAIN = 64
-"""Runs of a part after which a size that matters is tried again."""
+"""Runs of a part after which a size is tried again."""
 
 _PAYS = 0.95
 """A batch takes at most this much of the time of its frames one by one."""
@@ -44,49 +46,56 @@ class _Batches:
     """What batches of one part take, by size."""
 
     def __init__(self, most: int) -> None:
-        self.runs = 0
-        self._seconds: dict[int, deque[float]] = {}
-        self._last_run: dict[int, int] = {}
+        self.sizes = [2**k for k in range(1, most.bit_length())]
         self.median_s: dict[int, float] = {}
-        size = 1
-        while size <= most:
-            self._seconds[size] = deque(maxlen=_SAMPLES)
-            self._last_run[size] = 0
-            size *= 2
+        self._seconds = {size: deque[float](maxlen=_SAMPLES) for size in (1, *self.sizes)}
+        self._ratios = {size: deque[float](maxlen=_SAMPLES) for size in self.sizes}
+        self._ratio = dict.fromkeys(self.sizes, math.inf)
+        self._tried_at = dict.fromkeys(self.sizes, 0)
+        self._runs = 0
+        self._alone_s = 0.0
+        """Of the last run, if it was of one frame; else 0."""
 
     def learn(self, size: int, seconds: float) -> None:
         """A run of so many frames took so long; sizes that are no powers of two tell nothing."""
-        self.runs += 1
-        if size in self._seconds:
-            self._seconds[size].append(seconds)
-            self._last_run[size] = self.runs
-            self.median_s[size] = median(self._seconds[size])
-
-    def per_frame(self, size: int) -> float:
-        """Seconds per frame in batches of a size over those alone; infinite while unknown."""
-        if size not in self.median_s or not self.median_s.get(1):
-            return float("inf")
-        return self.median_s[size] / (size * self.median_s[1])
+        self._runs += 1
+        before_s, self._alone_s = self._alone_s, seconds if size == 1 else 0.0
+        if size not in self._seconds:
+            return
+        self._seconds[size].append(seconds)
+        self.median_s[size] = median(self._seconds[size])
+        if size > 1 and before_s > 0:
+            self._ratios[size].append(seconds / (size * before_s))
+            self._ratio[size] = median(self._ratios[size])
+            self._tried_at[size] = self._runs
 
     def best(self, available: int) -> int:
         """The size that takes the fewest seconds per frame; 1 unless a batch pays."""
-        sizes = [size for size in self._seconds if size <= available]
-        best = min(sizes, key=self.per_frame)
-        return best if self.per_frame(best) <= _PAYS else 1
+        sizes = [size for size in self.sizes if size <= available]
+        best = min(sizes, key=self._ratio.__getitem__, default=1)
+        return best if self._ratio.get(best, math.inf) <= _PAYS else 1
 
     def to_try(self, available: int) -> int | None:
         """A size of which too little is known, or nothing of late; None if there is none."""
         best = self.best(available)
-        for size, seconds in self._seconds.items():
-            if size > available or (size > 1 and self.per_frame(size // 2) > _HOPELESS):
+        for size in self.sizes:
+            if size > available:
                 return None
-            if len(seconds) < _FIRST_SAMPLES:
+            hopeless = len(self._ratios[size]) >= _FIRST_SAMPLES and self._ratio[size] > _HOPELESS
+            every = _TRY_AGAIN * (_SELDOM if hopeless else 1)
+            is_old = self._runs - self._tried_at[size] >= every
+            if len(self._ratios[size]) < _FIRST_SAMPLES or is_old:
                 return size
-            every = _TRY_AGAIN * (_SELDOM if self.per_frame(size) > _HOPELESS else 1)
-            matters = size in (1, best, 2 * best)
-            if matters and self.runs - self._last_run[size] >= every:
-                return size
+            if hopeless and size >= best:
+                return None
         return None
+
+    def next_size(self, available: int) -> int:
+        """How many of the available frames to compute next."""
+        size = self.to_try(available)
+        if size is None:
+            return self.best(available)
+        return size if self._alone_s > 0 else 1
 
 
 class PartCosts:
@@ -100,6 +109,7 @@ class PartCosts:
         """
         self._most_batch = most_batch
         self._share_s: dict[Hashable, float] = {}
+        self._between_s = 0.0
         self._batches: dict[Hashable, _Batches | None] = {}
 
     def share_s(self, part: Hashable) -> float:
@@ -113,12 +123,19 @@ class PartCosts:
         batches = self._batches.get(part)
         known_s = batches.median_s if batches is not None else {}
         if size in known_s:
-            return known_s[size]
+            return known_s[size] + self._between_s
         # A batch that was never tried is not expected to save anything.
         return self.share_s(part) if size == 1 else 2 * self.run_s(part, size // 2)
 
-    def learn(self, part: Hashable, size: int, seconds: float) -> None:
-        """A run of so many frames took so many seconds."""
+    def learn(self, part: Hashable, size: int, seconds: float, took_s: float = math.nan) -> None:
+        """A run of so many frames is over.
+
+        Args:
+            part: its part.
+            size: how many.
+            seconds: since it was begun, all that the edge did meanwhile included.
+            took_s: the run alone; NaN: all of that.
+        """
         share_s, before_s = seconds / size, self._share_s.get(part)
         if before_s is not None:
             share_s = before_s + _SMOOTHING * (share_s - before_s)
@@ -127,9 +144,11 @@ class PartCosts:
             del self._share_s[oldest]
             self._batches.pop(oldest, None)
         self._share_s[part] = share_s
+        took_s = seconds if math.isnan(took_s) else min(took_s, seconds)
+        self._between_s += _SMOOTHING * (seconds - took_s - self._between_s)
         batches = self._batches.get(part)
         if batches is not None:
-            batches.learn(size, seconds)
+            batches.learn(size, took_s)
 
     def ask_for_batches(self, part: Hashable) -> bool:
         """Whether batches of a part have to be made possible first; True once for each part."""
@@ -146,9 +165,7 @@ class PartCosts:
     def batch_size(self, part: Hashable, available: int) -> int:
         """How many of the available frames of a part to compute next."""
         batches = self._batches.get(part)
-        if batches is None:
-            return 1
-        return batches.to_try(available) or batches.best(available)
+        return 1 if batches is None else batches.next_size(available)
 
     def may_batch(self, part: Hashable) -> bool:
         """Whether it is worth counting how many frames of a part there are."""
@@ -156,4 +173,5 @@ class PartCosts:
             return False
         if part not in self._batches:
             return part in self._share_s
-        return self.batch_size(part, self._most_batch) > 1
+        batches, most = self._batches[part], self._most_batch
+        return batches is not None and (batches.best(most) > 1 or batches.to_try(most) is not None)

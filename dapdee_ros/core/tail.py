@@ -187,7 +187,8 @@ class TailCore:
         outcomes = event.outcomes if isinstance(event, BatchEnded) else [event]
         spent_s = now_s - work.begun_s
         if all(isinstance(outcome, TailComputed) for outcome in outcomes):
-            self._costs.learn(first.item.frame.part, len(outcomes), spent_s)
+            took_s = math.nan if isinstance(event, TailFailed) else event.took_s
+            self._costs.learn(first.item.frame.part, len(outcomes), spent_s, took_s)
         share_s = spent_s / len(outcomes)
         for waiting, outcome in zip(work.batch, outcomes, strict=True):
             if isinstance(outcome, TailFailed):

@@ -6,6 +6,7 @@ together, as a batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +53,14 @@ class TailComputed:
         answer: what its exit says.
         spent_s: seconds of computing; of a batch, the frame's part of them.
         profiled_s: what that takes by the profile; NaN without one.
+        took_s: seconds of the whole run, if it was of this frame alone, from its first check to its
+            answer; NaN: those since it was begun.
     """
 
     answer: Any
     spent_s: float
     profiled_s: float
+    took_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,15 @@ class TailFailed:
 
 @dataclass(frozen=True, slots=True)
 class BatchEnded:
-    """The batch in work ended: each frame's outcome, in the order of ``RunTail.frames``."""
+    """The batch in work ended.
+
+    Attributes:
+        outcomes: each frame's, in the order of ``RunTail.frames``.
+        took_s: seconds of the whole run; NaN: those since it was begun.
+    """
 
     outcomes: Sequence[TailComputed | TailFailed]
+    took_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,6 +291,7 @@ class TailRuntime:
     def _compute_batch(self, frames: Sequence[HeadFrame]) -> BatchEnded:
         """Compute frames of one part together, those that pass their checks."""
         network = self._network
+        began_s = self._clock()
         outcomes: dict[int, TailComputed | TailFailed] = {}
         checked: dict[int, tuple[TailProgram, dict[str, NDArray[Any]]]] = {}
         for place, frame in enumerate(frames):
@@ -315,7 +316,8 @@ class TailRuntime:
                     outcomes[place] = TailComputed(answer, spent_s, program.profiled_s)
                 except Exception as error:
                     outcomes[place] = _failure(frames[place], error)
-        return BatchEnded([outcomes[place] for place in range(len(frames))])
+        took_s = self._clock() - began_s
+        return BatchEnded([outcomes[place] for place in range(len(frames))], took_s)
 
     def _outcome(self, frame: HeadFrame) -> TailComputed | TailFailed:
         """Compute one frame, whatever happens."""
@@ -325,7 +327,7 @@ class TailRuntime:
             return _failure(frame, error)
 
     def _compute(self, frame: HeadFrame) -> TailComputed:
-        network = self._network
+        network, began_s = self._network, self._clock()
         if frame.codec in network.sets:
             # Before it is decoded, which would compile the decoder on this thread.
             self._check_ready(frame, program_of(network, frame))
@@ -335,7 +337,7 @@ class TailRuntime:
         outputs = network.engine.run(arrays, program.outputs)
         spent_s = self._clock() - decoded_s
         answer = network.decode(outputs, frame.exit_number)
-        return TailComputed(answer, spent_s, program.profiled_s)
+        return TailComputed(answer, spent_s, program.profiled_s, self._clock() - began_s)
 
     def _check_ready(self, frame: HeadFrame, program: TailProgram) -> None:
         """Raise _NotReady if something has to be compiled for a frame first, and can be."""

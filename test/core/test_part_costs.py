@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,11 @@ MOST = 8
 def saves(part: float) -> Callable[[int], float]:
     """Seconds of a batch whose larger sizes save so much of it; a part of 0: nothing."""
     return lambda size: ONE_S * size * (1.0 - part * (1.0 - 1.0 / size))
+
+
+def loaded(load: float, size: int) -> float:
+    """Seconds of a batch that saves nothing, on a loaded machine."""
+    return load * ONE_S * size
 
 
 def drive(
@@ -80,7 +86,7 @@ def test_it_notices_that_a_batch_has_begun_to_pay_and_that_it_has_ceased_to() ->
     costs, _, _ = drive(saves(0.5), 3000, costs=costs)
     _, used, _ = drive(saves(0.5), 100, costs=costs)
     assert used[MOST] >= 90
-    costs, _, _ = drive(saves(-0.5), 500, costs=costs)
+    costs, _, _ = drive(saves(-0.5), 1000, costs=costs)
     _, used, _ = drive(saves(-0.5), 100, costs=costs)
     assert used[1] >= 95
 
@@ -125,3 +131,33 @@ def test_many_parts_are_forgotten_together_with_their_batches() -> None:
     assert len(costs._batches) <= 256
     costs.learn(1, 1, 0.1)
     assert costs.ask_for_batches(1)
+
+
+def test_a_machine_that_becomes_slower_and_faster_is_not_taken_for_a_batch_that_pays() -> None:
+    costs, _, _ = drive(saves(0.0), 100)
+    for load in (1.0, 3.0, 0.5, 2.0):
+        _, used, _ = drive(partial(loaded, load), 400, costs=costs)
+        assert used[1] >= 0.85 * used.total(), (load, used)
+
+
+def test_a_size_for_which_there_are_never_enough_frames_is_no_reason_to_wait() -> None:
+    _, used, _ = drive(saves(0.5), 1000, available=lambda: 3)
+    assert used[2] >= 0.9 * used.total(), used
+
+
+def test_what_the_edge_does_between_two_runs_is_no_part_of_either() -> None:
+    costs = PartCosts(MOST)
+    costs.learn("part", 1, ONE_S)
+    costs.ask_for_batches("part")
+    costs.batches_ready("part", True)
+    answered, used = 0, Counter[int]()
+    for _ in range(500):
+        # The answers of the run before are sent when this one has been begun.
+        size = costs.batch_size("part", MOST)
+        took_s = saves(0.0)(size)
+        costs.learn("part", size, took_s + 0.4 * ONE_S * answered, took_s)
+        answered = size
+        used[size] += 1
+    assert used[1] >= 0.85 * used.total(), used
+    # But it is time until the next one is done.
+    assert costs.run_s("part") >= 1.2 * ONE_S
