@@ -288,8 +288,8 @@ def test_shares_hold_in_seconds_of_the_edge(depth: int, parts: str) -> None:
     shares = {"car0": 2.0, "car6": 3.0, "car7": 0.5}
     core = TailCore(QueueBounds(frames=depth), shares, most_batch=MOST)
     edge = Edge(core, pays)
-    for car, part in enumerate(parts):
-        edge.camera(car, 0.07 + 0.001 * car, part, 0.0)
+    for number, part in enumerate(parts):
+        edge.camera(number, 0.07 + 0.001 * number, part, 0.0)
     edge.run(60.0)
     before = edge.spent_s.copy()
     edge.runs.clear()
