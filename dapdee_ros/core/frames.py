@@ -21,6 +21,7 @@ class Status(IntEnum):
     BAD_TENSOR = 2
     BUSY = 3
     ERROR = 4
+    DRAINING = 5
 
 
 class Place(IntEnum):
@@ -57,6 +58,22 @@ WINDOW_BOUNDS = (1, 16)
 
 
 @dataclass(frozen=True)
+class Server:
+    """An edge server that can finish the frames of a plan.
+
+    Attributes:
+        name: its name, the id of its site.
+        remote_s: predicted T_t + T_e over it in s; NaN if unknown. Says how long its answer is
+            worth waiting for.
+        transfer_s: predicted T_t alone in s; NaN if unknown.
+    """
+
+    name: str = sites.EDGE
+    remote_s: float = math.nan
+    transfer_s: float = math.nan
+
+
+@dataclass(frozen=True)
 class FramePlan:
     """The head's program for a frame.
 
@@ -67,11 +84,12 @@ class FramePlan:
         codec: how they are coded.
         gate: exit that may end the frame on the car, or None.
         gate_threshold: confidence, 0 to 1, from which on it does.
-        predicted_remote_s: predicted T_t + T_e in s; NaN if unknown. Says how long the edge's
-            answer is worth waiting for.
-        predicted_transfer_s: predicted T_t alone in s; NaN if unknown.
+        predicted_remote_s: of ``server``, as in ``Server``.
+        predicted_transfer_s: likewise.
         deadline_s: from accepting a frame to its result, in s; None: as the head is set.
         max_in_flight: most frames between head and edge; None: as the head is set.
+        server: name of the edge server that finishes the frames.
+        spares: other servers that can finish them, and are expected to be in time.
     """
 
     epoch: int
@@ -84,6 +102,14 @@ class FramePlan:
     deadline_s: float | None = None
     max_in_flight: int | None = None
     predicted_transfer_s: float = math.nan
+    server: str = sites.EDGE
+    spares: tuple[Server, ...] = ()
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """Its server and the spares."""
+        own = Server(self.server, self.predicted_remote_s, self.predicted_transfer_s)
+        return (own, *self.spares)
 
 
 @dataclass(frozen=True)
@@ -102,6 +128,7 @@ class HeadFrame:
         car_id: the car that sent it.
         context: whatever the caller wants back with the answer (the image's header).
         answer_within_s: for how long, from its arrival, an answer is of use; 0: not known.
+        server: name of the server that it is for; empty: whichever takes it.
     """
 
     number: int
@@ -115,6 +142,7 @@ class HeadFrame:
     car_id: str = ""
     context: Any = None
     answer_within_s: float = 0.0
+    server: str = sites.EDGE
 
     @property
     def is_announcement(self) -> bool:
@@ -141,6 +169,7 @@ class TailAnswer:
         context: the frame's context.
         send_interval_s: seconds between two frames by which the car uses its share of the edge; 0:
             it need not hold back.
+        server: name of the server that it came from, as the receiver knows it.
     """
 
     number: int
@@ -156,6 +185,7 @@ class TailAnswer:
     edge_slowdown: float = math.nan
     context: Any = None
     send_interval_s: float = 0.0
+    server: str = sites.EDGE
 
 
 @dataclass(frozen=True)
@@ -183,6 +213,7 @@ class FrameResult:
         cpu_wait_s: of ``transfer_s``, at most how much the car waited for a processor; NaN if that
             is not known, or nothing was sent.
         sent_codec: how it was coded, if not as the plan says; else empty.
+        server: name of the server that answered it, or that it was sent to last; empty: to none.
         context: passed with the frame.
     """
 
@@ -206,3 +237,9 @@ class FrameResult:
     cpu_wait_s: float = math.nan
     sent_codec: str = ""
     context: Any = None
+    server: str = ""
+
+    @property
+    def site(self) -> str:
+        """Id of the site that finished it."""
+        return self.server or sites.EDGE if self.place is Place.EDGE else sites.CAR

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dapdee_ros.core.flights import Flights
 from dapdee_ros.core.frames import Place, Status
 from dapdee_ros.core.head_events import (
     Action,
@@ -33,22 +34,19 @@ from dapdee_ros.core.head_events import (
     Refused,
     RunHead,
     RunRest,
-    Send,
     SendFailed,
     SettingsChanged,
     Stopped,
     TimePassed,
     WakeAt,
 )
-from dapdee_ros.core.head_frame import Frame, SentFrames, Waiting, refusal_of
+from dapdee_ros.core.head_frame import Frame, Waiting, refusal_of
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.ledger import DropKind, FrameLedger
 from dapdee_ros.core.margin import LearnedMargin
 from dapdee_ros.core.pace import Pace
-from dapdee_ros.core.patience import answer_within, fallback_time
 from dapdee_ros.core.plan_in_force import PlanInForce
 from dapdee_ros.core.programs import HeadProgram
-from dapdee_ros.core.window import SendWindow
 from dapdee_ros.estimation.frame_delay import waited_since
 
 SUPERSEDED = "superseded by a newer frame"
@@ -94,13 +92,11 @@ class HeadCore:
         self._plan = PlanInForce()
         self._waiting: Waiting | None = None
         self._work: Frame | None = None
-        self._flights: dict[int, Frame] = {}
-        self._sent = SentFrames()
+        self._flights = Flights(session)
         self._stopped = False
         self._wake_s = math.inf
         self._pace = Pace()
         self._margin = LearnedMargin()
-        self._window = SendWindow()
         self._actions: list[Action] = []
         self._handlers: dict[type, Callable[[float, Any], None]] = {
             FrameArrived: self._on_frame,
@@ -178,47 +174,46 @@ class HeadCore:
     def _on_stop(self, _now_s: float, _event: Stopped) -> None:
         self._stopped = True
         waiting = () if self._waiting is None else (self._waiting.number,)
-        open_frames = [*self._flights, *waiting]
-        self._flights.clear()
+        open_frames = [*self._flights.drain(), *waiting]
         self._waiting = None
         for number in open_frames:
             self._drop(number, SHUTDOWN, DropKind.SHUTDOWN)
 
     def _on_answer(self, now_s: float, event: AnswerArrived) -> None:
         answer = event.answer
-        ours = answer.session == self.session
-        frame = self._flights.get(answer.number) if ours else None
+        flights = self._flights
+        frame = flights.waiting_for(answer)
         if frame is None:
             self.ledger.count_late_answer()
-            self._actions += self._sent.unused(answer, ours, event.cpu_wait_s)
+            self._actions += flights.unused(answer, event.cpu_wait_s)
             return
-        self._window.on_share(now_s, answer.send_interval_s)
+        window = flights.servers.window(answer.server)
+        window.on_share(now_s, answer.send_interval_s)
         limit = self._under(frame.program).max_in_flight
         if refusal := refusal_of(answer, event.misfit, frame, now_s):
             if answer.status is Status.BUSY:  # that is everyday life
-                self._window.on_busy(limit)
-            else:
+                window.on_busy(limit)
+            elif answer.status is not Status.DRAINING:
                 self._actions.append(Refused("frame refused by the edge", refusal))
             # No use to wait any longer: it is finished from what was kept.
-            frame.fallback_at_s = now_s
-            frame.detail = f"edge: {refusal}"
+            flights.on_refused(now_s, frame, answer, f"{answer.server}: {refusal}")
             self.ledger.count_rejected(answer.status)
-            self._actions += self._sent.unused(answer, ours, event.cpu_wait_s)
+            self._actions += flights.unused(answer, event.cpu_wait_s)
             return
-        self._window.on_answered(limit)
-        del self._flights[answer.number]
-        self._sent.forget(answer.number)
+        sending = frame.sending_to(answer.server)
+        flights.on_answered(frame, answer, limit)
         self._end(
             frame,
             now_s,
             answer.answer,
             exit_number=answer.exit_number,
             place=Place.EDGE,
-            transfer_s=max(0.0, now_s - frame.sent_s - answer.residence_s),
+            transfer_s=max(0.0, now_s - sending.sent_s - answer.residence_s),
             tail_s=answer.tail_s,
             residence_s=answer.residence_s,
             edge_slowdown=answer.edge_slowdown,
-            cpu_wait_s=waited_since(frame.cpu_wait_at_sending_s, event.cpu_wait_s),
+            cpu_wait_s=waited_since(sending.cpu_wait_s, event.cpu_wait_s),
+            sending=sending,
         )
 
     # --- what the inference thread did ----------------------------------------------------------
@@ -261,25 +256,14 @@ class HeadCore:
         frame.on_encoded(now_s, event)
         frame.planned_slowdown = self._pace.slowdown
         finish_s = {exit_: self._pace.seconds(s) for exit_, s in program.finish_profiled_s.items()}
-        frame.fallback_at_s = fallback_time(
-            now_s,
-            frame.deadline_at_s - self._margin_s(now_s, frame.settings) - frame.unread_s,
-            program.plan.predicted_remote_s,
-            deepest_s=finish_s[program.plan.exit_number],
-            quickest_s=min(finish_s.values()),
-        )
-        self._flights[frame.number] = frame
-        self._window.on_sent(now_s)
-        self._sent.remember(frame)
-        within_s = answer_within(frame.fallback_at_s - now_s, program.plan.predicted_transfer_s)
-        sent = (frame.number, self.session, now_s, frame.sent_bytes, program, frame.context)
-        self._actions.append(Send(*sent, answer_within_s=within_s))
+        frame.deepest_s = finish_s[program.plan.exit_number]
+        frame.quickest_s = min(finish_s.values())
+        margin_s = self._margin_s(now_s, frame.settings)
+        frame.done_by_s = frame.deadline_at_s - margin_s - frame.unread_s
+        self._actions.append(self._flights.send(now_s, frame))
 
     def _on_send_failed(self, now_s: float, event: SendFailed) -> None:
-        frame = self._flights.get(event.number)
-        if frame is not None:
-            frame.fallback_at_s = now_s
-            frame.detail = f"could not be sent: {event.reason}"
+        self._flights.on_send_failed(now_s, event.number, f"could not be sent: {event.reason}")
 
     def _on_finished(self, now_s: float, event: Finished) -> None:
         frame = self._working(event.number)
@@ -307,20 +291,22 @@ class HeadCore:
 
     def _go_on(self, now_s: float) -> None:
         """Give the inference thread its next job, or name the time at which there may be one."""
-        if self._work is not None or self._stopped:
+        if self._stopped:
             return
-        due = min(self._flights.values(), key=lambda f: f.fallback_at_s, default=None)
-        if due is not None and due.fallback_at_s <= now_s:
-            del self._flights[due.number]
+        self._actions += self._flights.hand_over(now_s)  # that takes no computing
+        if self._work is not None:
+            return
+        due = self._flights.take_due(now_s)
+        if due is not None:
             self._work = due
             self._fall_back(due, now_s)
             return
-        wake_s = due.fallback_at_s if due is not None else math.inf
+        wake_s = self._flights.next_s
         waiting = self._waiting
         if waiting is not None:
             program = self._choose(now_s, waiting.number, waiting.accepted_s)
             settings = self._under(program)
-            opens_s = self._window.opens_s(now_s, len(self._flights), settings.max_in_flight)
+            opens_s = self._flights.opens_s(now_s, program.plan, settings.max_in_flight)
             room = not program.boundary or opens_s <= now_s
             alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
                 program, settings.deadline_s, self._margin_s(now_s, settings)
@@ -355,16 +341,13 @@ class HeadCore:
         # Of what was kept back, waking up took its part; the rest is for computing.
         margin_s = self._margin_s(now_s, frame.settings) / 2 + frame.unread_s
         left_s = frame.deadline_at_s - now_s - margin_s
-        others = int(self._waiting is not None) + sum(
-            other.fallback_at_s <= frame.deadline_at_s for other in self._flights.values()
-        )
+        others = int(self._waiting is not None) + self._flights.fall_back_by(frame.deadline_at_s)
         frame.exit_number = self._pace.fallback_exit(program.finish_profiled_s, left_s, others)
         # By the slowdown at planning: that the car has become slower since makes it late.
         finish_s = self._pace.seconds(
             program.finish_profiled_s[frame.exit_number], frame.planned_slowdown
         )
         frame.planned_s = min(frame.fallback_at_s, now_s) + frame.unread_s + finish_s
-        frame.detail = frame.detail or "no answer from the edge in time"
         self._actions.append(Finish(frame.number, frame.exit_number))
 
     def _in_force(self, now_s: float, _number: int, _accepted_s: float) -> HeadProgram:

@@ -14,6 +14,7 @@ from dapdee_ros.core.frames import FrameResult, TailAnswer
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.ledger import DropKind
 from dapdee_ros.core.programs import HeadProgram
+from dapdee_ros.planning.sites import EDGE
 
 # --- events -----------------------------------------------------------------------------------
 
@@ -208,7 +209,19 @@ Job = RunHead | RunRest | Encode | Finish
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the encoded boundary of a frame; ``SendFailed`` if that fails at once."""
+    """Send the encoded boundary of a frame; ``SendFailed`` if that fails at once.
+
+    Attributes:
+        number: the frame.
+        session: the head's number.
+        sent_s: now.
+        sent_bytes: size of the boundary.
+        program: what the frame goes by.
+        context: the frame's.
+        answer_within_s: as in ``HeadFrame``.
+        server: to whom.
+        keep: whether it may have to be sent again, to another server.
+    """
 
     number: int
     session: int
@@ -217,6 +230,8 @@ class Send:
     program: HeadProgram
     context: Any
     answer_within_s: float = 0.0
+    server: str = EDGE
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dapdee_ros.core.frames import FrameResult, Place, Status, TailAnswer
 from dapdee_ros.core.head_events import Encoded, Unused
@@ -26,9 +26,27 @@ class Waiting:
     accepted_s: float
 
 
+class Sending(NamedTuple):
+    """To which server a frame was sent, and when, in s on the car's clock.
+
+    Attributes:
+        server: its name.
+        sent_s: when.
+        cpu_wait_s: how long the driver had waited for a processor by then; NaN if not known.
+    """
+
+    server: str
+    sent_s: float
+    cpu_wait_s: float = math.nan
+
+
 @dataclass(slots=True)
 class Frame:
-    """A frame that has not ended; times in s on the car's clock."""
+    """A frame that has not ended; times in s on the car's clock.
+
+    ``done_by_s`` is when the car has to have finished it, ``deepest_s`` and ``quickest_s`` what the
+    car takes for that at the planned and at its quickest exit.
+    """
 
     number: int
     context: Any
@@ -43,7 +61,15 @@ class Frame:
     sent_bytes: int = 0
     sent_codec: str = ""
     unread_s: float = 0.0
+    server: str = ""
+    earlier: Sending | None = None
+    has_spare: bool = False
+    is_refused: bool = False
+    done_by_s: float = math.inf
+    deepest_s: float = 0.0
+    quickest_s: float = 0.0
     fallback_at_s: float = math.inf
+    hand_over_at_s: float = math.inf
     planned_s: float = math.nan
     planned_slowdown: float = math.nan
     exit_number: int = 0
@@ -55,12 +81,34 @@ class Frame:
         """When its result is due."""
         return self.accepted_s + self.settings.deadline_s
 
+    @property
+    def last_answer_s(self) -> float:
+        """When an answer has to be there, so that the car could still have finished it instead."""
+        return self.done_by_s - self.quickest_s
+
     def on_encoded(self, now_s: float, event: Encoded) -> None:
-        """It is sent now."""
-        self.sent_bytes, self.sent_s = event.sent_bytes, now_s
+        """It can be sent."""
+        self.sent_bytes = event.sent_bytes
         self.sent_codec = event.codec
         self.cpu_wait_at_sending_s = event.cpu_wait_s
         self.head_s = now_s - self.begun_s
+
+    def on_sent(self, now_s: float, server: str) -> None:
+        """It is sent to a server now, for the first or the second time."""
+        if self.server:
+            self.earlier = Sending(self.server, self.sent_s, self.cpu_wait_at_sending_s)
+            self.cpu_wait_at_sending_s = math.nan
+        self.server, self.sent_s, self.is_refused = server, now_s, False
+
+    def was_sent_to(self, server: str) -> bool:
+        """Whether this server may answer it."""
+        return server == self.server or (self.earlier is not None and server == self.earlier.server)
+
+    def sending_to(self, server: str) -> Sending:
+        """When it was sent to a server that may answer it."""
+        if self.earlier is not None and server == self.earlier.server:
+            return self.earlier
+        return Sending(self.server, self.sent_s, self.cpu_wait_at_sending_s)
 
     def result(
         self,
@@ -75,8 +123,13 @@ class Frame:
         residence_s: float = 0.0,
         edge_slowdown: float = math.nan,
         cpu_wait_s: float = math.nan,
+        sending: Sending | None = None,
     ) -> FrameResult:
-        """Its result, now; see ``FrameResult`` for the arguments."""
+        """Its result, now; see ``FrameResult`` for the arguments.
+
+        Of two sendings ``sending`` is the one that was answered; by default the last.
+        """
+        server, sent_s, _ = sending or Sending(self.server, self.sent_s)
         return FrameResult(
             number=self.number,
             session=session,
@@ -95,9 +148,10 @@ class Frame:
             car_slowdown=self.car_slowdown,
             edge_slowdown=edge_slowdown,
             residence_s=residence_s,
-            sent_s=self.sent_s,
+            sent_s=sent_s,
             cpu_wait_s=cpu_wait_s,
             context=self.context,
+            server=server,
         )
 
 
@@ -105,17 +159,18 @@ class SentFrames:
     """When the last frames were sent, and their sizes, even if they have ended."""
 
     def __init__(self) -> None:
-        self._sent: OrderedDict[int, tuple[float, int, float]] = OrderedDict()
+        self._sent: OrderedDict[tuple[str, int], tuple[float, int, float]] = OrderedDict()
 
     def remember(self, frame: Frame) -> None:
         """A frame was sent."""
-        self._sent[frame.number] = (frame.sent_s, frame.sent_bytes, frame.cpu_wait_at_sending_s)
+        record = (frame.sent_s, frame.sent_bytes, frame.cpu_wait_at_sending_s)
+        self._sent[frame.server, frame.number] = record
         while len(self._sent) > _SENT_REMEMBERED:
             self._sent.popitem(last=False)
 
-    def forget(self, number: int) -> None:
-        """The frame has a result, which contains this information."""
-        self._sent.pop(number, None)
+    def forget(self, server: str, number: int) -> None:
+        """The frame has a result of this server, which contains this information."""
+        self._sent.pop((server, number), None)
 
     def unused(self, answer: TailAnswer, ours: bool, cpu_wait_s: float) -> list[Unused]:
         """The local record of an answer that ended no frame, returned once per frame.
@@ -127,7 +182,7 @@ class SentFrames:
             ours: whether it names this head's session.
             cpu_wait_s: for how long the driver has waited for a processor since it began.
         """
-        sent = self._sent.pop(answer.number, None) if ours else None
+        sent = self._sent.pop((answer.server, answer.number), None) if ours else None
         if sent is None:
             return []
         sent_s, sent_bytes, before_s = sent
@@ -147,7 +202,8 @@ def refusal_of(answer: TailAnswer, misfit: str, frame: Frame, now_s: float) -> s
     """Why an answer does not end its frame; empty if it does."""
     if answer.status is not Status.OK:
         return f"{answer.status.name.lower()}: {shortened(answer.detail)}"
-    exit_number, round_trip_s = frame.program.plan.exit_number, now_s - frame.sent_s
+    exit_number = frame.program.plan.exit_number
+    round_trip_s = now_s - frame.sending_to(answer.server).sent_s
     fault = misfit or answer_fault(answer, exit_number)
     if not fault and answer.residence_s > round_trip_s:
         fault = f"{answer.residence_s} s of residence in a round trip of {round_trip_s} s"

@@ -7,6 +7,8 @@ import math
 # An answer that took this much longer than predicted probably does not come at all.
 PATIENCE = 1.5
 SLACK_S = 0.02
+# One that took this much longer does not come, wherever it may wait.
+_GIVE_UP = 3.0
 
 
 def fallback_time(
@@ -39,6 +41,33 @@ def fallback_time(
     start_s = max(done_by_s - deepest_s, sent_s + PATIENCE * predicted_s)
     fair_s = min(sent_s + predicted_s, done_by_s)
     return max(sent_s, min(start_s, max(done_by_s - quickest_s, fair_s)))
+
+
+def hand_over_time(
+    sent_s: float, last_s: float, predicted_remote_s: float, spare_remote_s: float
+) -> float:
+    """When to ask another server, because the one that a frame was sent to does not answer.
+
+    To wait costs nothing as long as the other one then still has time; but frames that come
+    meanwhile may be on their way to a dead server. So the first has three times its predicted time,
+    less where the other would not have half again its own, and at least half again.
+
+    Args:
+        sent_s: when the frame was sent.
+        last_s: when an answer has to be there at the latest.
+        predicted_remote_s: predicted T_t + T_e of the server that was asked; NaN if unknown.
+        spare_remote_s: the same of the other one.
+
+    Returns:
+        The time to send the frame to the other one, on the clock of ``sent_s``; infinity if that
+        would be too late, or cannot be known.
+    """
+    predicted_s = 0.0 if math.isnan(predicted_remote_s) else predicted_remote_s + SLACK_S
+    spare_s = spare_remote_s + SLACK_S
+    first_s = sent_s + PATIENCE * predicted_s
+    if not first_s + spare_s <= last_s:
+        return math.inf
+    return max(first_s, min(sent_s + _GIVE_UP * predicted_s, last_s - PATIENCE * spare_s))
 
 
 def answer_within(wait_s: float, predicted_transfer_s: float) -> float:

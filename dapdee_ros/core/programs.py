@@ -134,8 +134,7 @@ class Programs:
             raise GraphError(f"boundary nodes {unknown[:5]} are not in this model")
         if len(set(plan.boundary)) < len(plan.boundary):
             raise GraphError(f"the boundary {list(plan.boundary)} names a tensor twice")
-        if plan.predicted_remote_s < 0 or math.isinf(plan.predicted_remote_s):
-            raise GraphError(f"the edge is predicted to take {plan.predicted_remote_s} s")
+        _check_servers(plan)
         _check_bounds("deadline_s", plan.deadline_s, DEADLINE_BOUNDS_S)
         _check_bounds("max_in_flight", plan.max_in_flight, WINDOW_BOUNDS)
         if plan.boundary:
@@ -214,6 +213,12 @@ class Programs:
 
     def _exits_up_to(self, plan: FramePlan) -> range:
         return range(1, plan.exit_number + 1)
+
+
+def _check_servers(plan: FramePlan) -> None:
+    for server in plan.servers:
+        if server.remote_s < 0 or math.isinf(server.remote_s):
+            raise GraphError(f"the {server.name[:64]} is predicted to take {server.remote_s} s")
 
 
 def _check_bounds(name: str, value: float | None, bounds: tuple[float, float]) -> None:

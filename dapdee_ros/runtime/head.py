@@ -111,7 +111,9 @@ class HeadRuntime:
         self._publish = publish
         self._check_plan = check_plan
         self._unused = unused
-        self._announcements = None if announce is None else Outbox(announce, most=1)
+        # One for each server: a link without room to one of them must not hold up the others.
+        self._announce = announce
+        self._announcements: dict[str, Outbox[HeadFrame]] = {}
         self._clock = clock
         self._trace = trace
         self._machine = machine or HeadMachine(network, load, clock, file_of)
@@ -187,9 +189,12 @@ class HeadRuntime:
             raise GraphError(f"a plan's epoch is {plan.epoch}, expected 1 or more")
         program = self._network.head_program(plan)
         self._check(plan)
-        if self._announcements is not None and program.boundary:
-            # First, so that the edge compiles its part while the head's is.
-            self._announcements.put(self._announcement(program))
+        if self._announce is not None and program.boundary:
+            # First, so that the edge compiles its part while the head's is, and so do the spares.
+            for server in plan.servers:
+                if server.name not in self._announcements:
+                    self._announcements[server.name] = Outbox(self._announce, most=1)
+                self._announcements[server.name].put(self._announcement(program, server.name))
         self._preparation.bring(program)
 
     def hear_manager(self) -> None:
@@ -219,8 +224,8 @@ class HeadRuntime:
     def stop(self) -> None:
         """End the thread after its current job; open frames end as drops."""
         self._preparation.stop()
-        if self._announcements is not None:
-            self._announcements.stop()
+        for announcements in self._announcements.values():
+            announcements.stop()
         self._tell(Stopped())
         with self._condition:
             self._stopping = True
@@ -236,7 +241,7 @@ class HeadRuntime:
         if self._check_plan is not None:
             self._check_plan(plan)
 
-    def _announcement(self, program: HeadProgram) -> HeadFrame:
+    def _announcement(self, program: HeadProgram, server: str) -> HeadFrame:
         by_name, plan = self._network.dag.by_name, program.plan
         return HeadFrame(
             number=0,
@@ -250,6 +255,7 @@ class HeadRuntime:
                 for name in program.boundary
             ],
             data=b"",
+            server=server,
         )
 
     def _follow(self, program: HeadProgram) -> None:
@@ -298,7 +304,9 @@ class HeadRuntime:
 
     def _send_frame(self, action: Send) -> None:
         try:
-            self._send(self._machine.frame(action))
+            frame = self._machine.frame(action)
+            if frame is not None:
+                self._send(frame)
         except Exception as error:
             log.exception("frame %d could not be sent", action.number)
             self._tell(SendFailed(action.number, str(error)))

@@ -108,9 +108,11 @@ class HeadMachine:
             return self._encode(job.number)
         return self._finish(job)
 
-    def frame(self, send: Send) -> HeadFrame:
-        """An encoded frame, ready to send."""
-        held, plan = self._held[send.number], send.program.plan
+    def frame(self, send: Send) -> HeadFrame | None:
+        """An encoded frame, ready to send; None if it has ended since."""
+        held, plan = self._held.get(send.number), send.program.plan
+        if held is None:
+            return None
         frame = HeadFrame(
             number=send.number,
             session=send.session,
@@ -122,8 +124,10 @@ class HeadMachine:
             data=held.data,
             context=send.context,
             answer_within_s=send.answer_within_s,
+            server=send.server,
         )
-        held.specs, held.data = (), b""
+        if not send.keep:
+            held.specs, held.data = (), b""
         return frame
 
     def forget(self, number: int) -> None:

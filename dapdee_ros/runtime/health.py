@@ -28,6 +28,8 @@ _REFUSAL_ADVICE = {
     "start both sides with the same one",
     Status.BAD_TENSOR: "the edge refuses what is sent; its reasons are in the task refused",
     Status.BUSY: "the edge is too slow for this rate; give it more threads or lower the rate_hz",
+    Status.DRAINING: "the edge is being drained: wait until it takes frames again, or let the car "
+    "use another one (parameter servers)",
     Status.ERROR: "the edge could not compute them; the reasons are in the edge's log",
 }
 _NO_ANSWER = "see the link, and whether the manager is running"
