@@ -6,11 +6,12 @@ No thread, no clock, no ROS: the live node, the simulator and the replay of a ba
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dapdee_ros.core.camera_stream import CameraStream
+from dapdee_ros.core.edge_servers import EdgeServer, EdgeServers, are_outdated, spares_of
 from dapdee_ros.core.forecast import Forecast
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.manager_events import (
@@ -19,6 +20,7 @@ from dapdee_ros.core.manager_events import (
     Ask,
     CameraChanged,
     Complain,
+    DrainSet,
     Event,
     Foretell,
     FramesCounted,
@@ -35,13 +37,11 @@ from dapdee_ros.core.manager_events import (
     WakeAt,
 )
 from dapdee_ros.core.planning_settings import PlanningSettings
-from dapdee_ros.core.site_overheads import SiteOverheads
 from dapdee_ros.estimation.frame_rate import FrameRate
 from dapdee_ros.estimation.load import LoadEstimate, LoadEstimator
 from dapdee_ros.estimation.prediction import GateShare, PredictionDrift
-from dapdee_ros.estimation.presence import EdgePresence, Presence
+from dapdee_ros.estimation.presence import Presence
 from dapdee_ros.estimation.rejections import shortened
-from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.planning.answer import Answer, repriced
 from dapdee_ros.planning.conditions import Measured
@@ -50,8 +50,8 @@ from dapdee_ros.planning.keeper import PlanKeeper
 from dapdee_ros.planning.objective import objective_named
 from dapdee_ros.planning.pinned import parse_pinned
 from dapdee_ros.planning.plan import Plan
-from dapdee_ros.planning.policy import Policy, Problem, Situation, check_switch
-from dapdee_ros.planning.sites import CAR, EDGE, NO_HOP, Hop, Site
+from dapdee_ros.planning.policy import Situation, check_switch
+from dapdee_ros.planning.sites import EDGE
 
 SAY_ALIVE_S = 1.0
 """Between two signs of life to the head, which goes by ``plan_timeout_s``."""
@@ -70,7 +70,7 @@ class ManagerCore:
         drift: the plan's prediction beside what was measured.
         gate_share: the share of frames that its gate ends.
         head: signs of life of the head.
-        edge: the same of the edge.
+        servers: the edge servers that the car may use.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class ManagerCore:
         settings: PlanningSettings,
         measured: Measured,
         begun_s: float = 0.0,
+        servers: Sequence[str] = (EDGE,),
     ) -> None:
         """Begin; nothing is decided before ``ProblemChanged``.
 
@@ -85,6 +86,7 @@ class ManagerCore:
             settings: as they are at the start.
             measured: what is known of the model before any profile: to check a pinned plan.
             begun_s: now.
+            servers: names of the edge servers, the favourite first.
 
         Raises:
             PlanningError, GraphError: for a pinned plan that cannot be.
@@ -93,11 +95,7 @@ class ManagerCore:
         self._measured = measured
         self._policy_at_start = settings.policy
         self.check(settings)
-        self._problem: Problem | None = None
-        self._policy: Policy | None = None
-        self._link = NO_HOP
-        self._slowdowns = {CAR: SlowdownFilter(), EDGE: SlowdownFilter()}
-        self._overheads = SiteOverheads()
+        self.servers = EdgeServers(servers, begun_s)
         self._forecast = Forecast()
         self._camera = CameraStream()
         self._load = LoadEstimator()
@@ -110,7 +108,6 @@ class ManagerCore:
         self.complaint = ""
         self.drift, self.gate_share = PredictionDrift(), GateShare()
         self.head = Presence("head", "ros2 run dapdee_ros head", begun_s)
-        self.edge = EdgePresence(begun_s)
         self._handlers: dict[type[Event], Callable[[float, Any], None]] = {
             LinkEstimated: self._on_link,
             LoadMeasured: self._on_load,
@@ -118,6 +115,7 @@ class ManagerCore:
             FramesCounted: self._on_count,
             ProblemChanged: self._on_problem,
             ProblemRefused: self._on_refused,
+            DrainSet: self._on_drain,
             SettingsChanged: self._on_settings,
             AnswerFound: self._on_answer,
             TimePassed: self._on_time,
@@ -158,11 +156,6 @@ class ManagerCore:
             check_switch(settings.policy, self._policy_at_start)
 
     @property
-    def problem(self) -> Problem | None:
-        """What is planned for; None before the profiles are there."""
-        return self._problem
-
-    @property
     def settings(self) -> PlanningSettings:
         """The settings in force."""
         return self._settings
@@ -171,8 +164,14 @@ class ManagerCore:
         """The load score and what led to it."""
         return self._load.estimate(now_s)
 
-    def situation(self, now_s: float) -> Situation:
-        """What a policy would be asked with now."""
+    def situation(self, now_s: float, server: EdgeServer | None = None) -> Situation:
+        """What a policy would be asked with now.
+
+        Args:
+            now_s: the time.
+            server: which server to plan with; None: the one in use.
+        """
+        server = server or self.servers.in_use
         settings, load = self._settings, self._load.estimate(now_s)
         # The estimator's own verdict, because it has hysteresis around the threshold.
         objective = objective_named(settings.wanted, load.heavy and not settings.priority)
@@ -180,34 +179,30 @@ class ManagerCore:
         left = 1 - load.indicators.get("battery", math.nan)
         objective = objective.on_battery(left, settings.battery_exponent)
         return settings.situation(
-            tuple(
-                Site(id_, of.at(now_s) * self._overheads.load(id_), self._overheads.of(id_, now_s))
-                for id_, of in self._slowdowns.items()
-            ),
-            (self._link,),
+            self.servers.sites(now_s, server),
+            (server.hop,),
             objective,
             most_period_s=self._most_period_s(),
             window=settings.max_in_flight,
             load_score=load.score,
             load_indicators=load.indicators,
-            energy=FREE if self._problem is None else settings.energy(self._problem.car.energy),
+            energy=FREE if server.problem is None else settings.energy(server.problem.car.energy),
         )
 
     # --- what comes in --------------------------------------------------------------------------
 
     def _on_link(self, now_s: float, link: LinkEstimated) -> None:
-        self.edge.on_link(now_s, link.connected)
-        self._load.on_link(now_s, link.uplink_bps, link.rtt_s, link.connected)
-        spread = link.relative_spread
-        if link.connected and 0 < link.uplink_bps < math.inf:
-            self._link = Hop(
-                rate_bps=link.uplink_bps,
-                rtt_s=link.rtt_s if 0 <= link.rtt_s < math.inf else 0.0,
-                relative_spread=spread if 0 <= spread < math.inf else 1.0,
-            )
-        else:
-            self._link = NO_HOP
+        server = self.servers.by_name.get(link.server)
+        if server is None:
+            return
+        server.on_link(now_s, link)
+        if server is self.servers.in_use:
+            self._load.on_link(now_s, link.uplink_bps, link.rtt_s, link.connected)
         self._decide(now_s, None)
+
+    def _on_drain(self, now_s: float, event: DrainSet) -> None:
+        if occasion := self.servers.on_drain(event):
+            self._decide(now_s, occasion)
 
     def _on_load(self, now_s: float, load: LoadMeasured) -> None:
         self._load.on_machine(now_s, load.cpu_ratio, load.memory_ratio, load.battery_ratio)
@@ -218,16 +213,17 @@ class ManagerCore:
 
     def _on_result(self, now_s: float, result: ResultCame) -> None:
         self.head.on_sign(now_s)
-        self._slowdowns[CAR].on_frame(now_s, result.car_slowdown)
-        self._slowdowns[EDGE].on_frame(now_s, result.edge_slowdown)
+        self.servers.on_result(now_s, result)
         self._follow_camera(now_s, result)
         told = self.told
         if told is None or result.plan_epoch != told.epoch:
             return
         plan = told.plan
-        slowdowns = {id_: of.at(now_s) for id_, of in self._slowdowns.items()}
-        self._overheads.on_result(now_s, plan, result, slowdowns)
-        self._forecast.on_result(now_s, result, self._link)
+        if result.place is Place.EDGE and result.server != plan.server:
+            # Another server had to stand in: that took what no frame of the plan should.
+            result = replace(result, place=Place.CAR_FALLBACK)
+        self.servers.on_result_of(now_s, plan, result)
+        self._forecast.on_result(now_s, result, self.servers.hop_to(result.server))
         self.drift.on_frame(told.epoch, result.latency_s)
         self.gate_share.on_frame(result.place is Place.CAR and plan.gate == result.exit_number)
         self._load.on_frame(
@@ -242,18 +238,13 @@ class ManagerCore:
         )
 
     def _follow_camera(self, now_s: float, result: ResultCame) -> None:
-        slowdown = self._slowdowns[CAR].at(now_s)
+        slowdown = self.servers.car_slowdown(now_s)
         changed = self._camera.on_result(now_s, result.source_bytes, result.load_s, slowdown)
         if changed:
             self._actions.append(CameraChanged(self._camera.files))
 
     def _on_problem(self, now_s: float, event: ProblemChanged) -> None:
-        problem, before = event.problem, self._problem
-        for k, slowdown in enumerate(self._slowdowns.values()):
-            if before is None or before.profiles[k] is not problem.profiles[k]:
-                slowdown.forget()
-        self._overheads.on_problem(problem, before)
-        self._problem, self._policy = problem, event.policy
+        self.servers.on_problem(event)
         self.complaint = ""
         self._decide(now_s, event.occasion)
 
@@ -263,7 +254,9 @@ class ManagerCore:
 
     def _on_settings(self, now_s: float, event: SettingsChanged) -> None:
         self.check(event.settings)
-        self._settings, self._policy = event.settings, event.policy or self._policy
+        self._settings = event.settings
+        for name, policy in event.policies.items():
+            self.servers.by_name[name].policy = policy
         self._keeper.settings = self._settings.keeper
         self._keeper.release()
         self._decide(now_s, "a parameter was set")
@@ -271,7 +264,7 @@ class ManagerCore:
 
     def _on_answer(self, now_s: float, event: AnswerFound) -> None:
         asked = event.question
-        if asked.problem is self._problem and asked.settings is self._settings:
+        if self.servers.is_current(asked) and asked.settings is self._settings:
             self._conclude(now_s, asked, event.answer)
         # Otherwise it was asked under other circumstances; it has been asked again since.
 
@@ -289,36 +282,60 @@ class ManagerCore:
 
     def _decide(self, now_s: float, occasion: str | None) -> None:
         """Have the best plan as of now worked out; it is told if it is worth a change."""
-        problem, policy = self._problem, self._policy
-        if problem is None or policy is None:
+        asked = self._question(now_s, occasion)
+        if asked is None:
             return
-        asked = Question(occasion, problem, policy, self.situation(now_s), self._settings)
         if asked.is_quick:
             self._conclude(now_s, asked, asked.answer())
         else:
             self._actions.append(Ask(asked))
 
+    def _question(self, now_s: float, occasion: str | None) -> Question | None:
+        """What a plan is to be asked for now; None before there are any profiles."""
+        asked = [
+            Question(occasion, problem, policy, self.situation(now_s, server), self._settings)
+            for server in self.servers.by_name.values()
+            if (problem := server.problem) is not None and (policy := server.policy) is not None
+        ]
+        return replace(asked[0], others=tuple(asked[1:])) if asked else None
+
     def _conclude(self, now_s: float, asked: Question, found: Answer) -> None:
-        situation, settings = asked.situation, asked.settings
-        # The margin keeps two plans from taking turns where one is just within the bound.
-        most_period_s = (1 + settings.plan_margin) * situation.most_period_s
-        current = repriced(
-            self._keeper.plan, replace(situation, most_period_s=most_period_s), asked.problem
-        )
+        settings, in_force = asked.settings, self._keeper.plan
+        current = None
+        if in_force is not None and (same := asked.over(in_force.server)) is not None:
+            # The margin keeps two plans from taking turns where one is just within the bound.
+            most_period_s = (1 + settings.plan_margin) * same.situation.most_period_s
+            bounded = replace(same.situation, most_period_s=most_period_s)
+            current = repriced(in_force, bounded, same.problem)
         complaint = shortened(f"no new plan: {found.complaint}") if found.complaint else ""
         if complaint:
             self._actions.append(Complain(complaint, complaint == self.complaint))
         self.complaint = complaint
         if found.plan is None or (found.complaint and current is not None):
             return  # the last good plan is better than none
-        change = self._keeper.consider(now_s, found.plan, current, follow=not asked.follows_gain)
+        change = self._keeper.consider(
+            now_s,
+            found.plan,
+            current,
+            follow=not asked.follows_gain,
+            favourite=self.servers.prefers(found.plan, in_force),
+        )
         if change is None:
             # News or not: only the dwell was in the way.
             self._again_s = min(self._again_s, self._keeper.reconsider_s)
+            self._tell_spares(now_s, asked)
             return
         policy = "pinned" if settings.pinned_plan else settings.policy
         why = asked.occasion or change.words(asked.problem.quality_name)
-        self._tell(now_s, found.plan, why, policy, situation)
+        self._tell(now_s, found.plan, why, policy, asked)
+
+    def _tell_spares(self, now_s: float, asked: Question) -> None:
+        """Tell the plan in force anew if other servers can stand in for its own than were told."""
+        told, plan = self.told, self._keeper.plan
+        if told is None or plan is None or not asked.others:
+            return
+        if are_outdated(told.spares, spares_of(plan, asked)):
+            self._tell(now_s, plan, "other servers can stand in", told.policy, asked)
 
     def _tell_terms(self, now_s: float) -> None:
         """Tell the plan in force anew where deadline or window are not those it was told with.
@@ -327,17 +344,18 @@ class ManagerCore:
         them, and however long a policy thinks about that.
         """
         told, plan, settings = self.told, self._keeper.plan, self._settings
-        if told is None or plan is None or self._problem is None:
+        if told is None or plan is None or (asked := self._question(now_s, None)) is None:
             return
-        if settings.conditions.breaches(self._problem, *plan.key):
+        same = asked.over(plan.server)
+        if same is None or settings.conditions.breaches(same.problem, *plan.key):
             return  # set together with what forbids this plan: another one follows
         if (told.deadline_s, told.max_in_flight) != (settings.deadline_s, settings.max_in_flight):
-            why = "deadline or window was set"
-            self._tell(now_s, plan, why, told.policy, self.situation(now_s))
+            self._tell(now_s, plan, "deadline or window was set", told.policy, asked)
 
-    def _tell(self, now_s: float, plan: Plan, why: str, policy: str, situation: Situation) -> None:
+    def _tell(self, now_s: float, plan: Plan, why: str, policy: str, asked: Question) -> None:
         """Tell a plan; it is the one in force from now on."""
-        settings = self._settings
+        settings, situation = self._settings, (asked.over(plan.server) or asked).situation
+        self.servers.use(plan.server)
         epoch = self.told.epoch + 1 if self.told is not None else 1
         self.told = TellPlan(
             plan,
@@ -348,6 +366,7 @@ class ManagerCore:
             settings.max_in_flight,
             situation.link.rate_bps,
             situation.load_score,
+            spares_of(plan, asked),
         )
         self.told_s = now_s
         self.drift.on_plan(epoch, plan.expected_latency_s)
@@ -360,7 +379,7 @@ class ManagerCore:
 
     def _foretell(self, now_s: float) -> None:
         """Say what the plan in force is expected to take now, if that has changed."""
-        told, problem = self.told, self._problem
+        told, problem = self.told, self.servers.in_use.problem
         if told is None or problem is None:
             return
         priced = repriced(told.plan, self.situation(now_s), problem)

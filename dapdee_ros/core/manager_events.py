@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dapdee_ros.core.camera_stream import CameraFiles
-from dapdee_ros.core.frames import Place
+from dapdee_ros.core.frames import Place, Server
 from dapdee_ros.core.planning_settings import PlanningSettings
-from dapdee_ros.planning.answer import Answer, answer
+from dapdee_ros.planning.answer import Answer, answer, best_of
 from dapdee_ros.planning.pinned import parse_pinned
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import Policy, Problem, Situation, traits_of
+from dapdee_ros.planning.sites import EDGE, NO_HOP, Hop
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Question:
         policy: likewise.
         situation: likewise.
         settings: likewise.
+        others: the same for other edge servers that the car could use.
     """
 
     occasion: str | None
@@ -30,6 +34,17 @@ class Question:
     policy: Policy = field(repr=False, compare=False)
     situation: Situation
     settings: PlanningSettings
+    others: tuple[Question, ...] = ()
+
+    @property
+    def server(self) -> str:
+        """Name of the edge server that it is about."""
+        return self.situation.sites[1].id
+
+    def over(self, server: str) -> Question | None:
+        """What is asked for over a server; an empty name: any. None if it is not asked for."""
+        each = (q for q in (self, *self.others) if not server or q.server == server)
+        return next(each, None)
 
     @property
     def follows_gain(self) -> bool:
@@ -39,14 +54,20 @@ class Question:
     @property
     def is_quick(self) -> bool:
         """Whether the answer takes microseconds: a table's, or a pinned plan's price."""
-        return bool(self.settings.pinned_plan) or traits_of(self.policy).is_quick
+        if self.settings.pinned_plan:
+            return True
+        return all(traits_of(q.policy).is_quick for q in (self, *self.others))
 
     def after(self, before: Question) -> Question:
         """The same, replacing one that still waits: with its occasion if it has none itself."""
         return replace(self, occasion=self.occasion or before.occasion)
 
     def answer(self) -> Answer:
-        """The plan, or why there is none, and what to do then. May be slow."""
+        """The plan over the best server, or why there is none, and what to do then. May be slow."""
+        answers = [question._over_its_server() for question in (self, *self.others)]
+        return best_of(answers, self.situation.quality_tolerance)
+
+    def _over_its_server(self) -> Answer:
         return answer(
             self.policy,
             self.situation,
@@ -61,12 +82,25 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class LinkEstimated:
-    """The state of the link, as in ``LinkEstimate``; NaN if unknown."""
+    """The state of the link to an edge server, as in ``LinkEstimate``; NaN if unknown."""
 
     uplink_bps: float
     rtt_s: float
     relative_spread: float
     connected: bool
+    server: str = EDGE
+
+    @property
+    def hop(self) -> Hop:
+        """What plans are priced by."""
+        if not (self.connected and 0 < self.uplink_bps < math.inf):
+            return NO_HOP
+        spread = self.relative_spread
+        return Hop(
+            rate_bps=self.uplink_bps,
+            rtt_s=self.rtt_s if 0 <= self.rtt_s < math.inf else 0.0,
+            relative_spread=spread if 0 <= spread < math.inf else 1.0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +129,7 @@ class ResultCame:
         sent_bytes: coded bytes over the link, 0 if nothing was sent.
         source_bytes: size of the image's file if that could be sent as it is; else 0.
         load_s: seconds that making the network's input takes the car; 0 if not known.
+        server: the edge server that it was sent to; empty: to none.
     """
 
     plan_epoch: int
@@ -109,6 +144,7 @@ class ResultCame:
     sent_bytes: int = 0
     source_bytes: int = 0
     load_s: float = 0.0
+    server: str = EDGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +159,22 @@ class FramesCounted:
 class ProblemChanged:
     """There are profiles of both machines, or other prices than before; ``policy`` plans with them.
 
-    Constructing the policy can be slow, which must not count as time since the event.
+    Constructing the policy can be slow, which must not count as time since the event. ``server``
+    names the edge server.
     """
 
     problem: Problem = field(repr=False)
     policy: Policy = field(repr=False)
     occasion: str = "profiles of car and edge are there"
+    server: str = EDGE
+
+
+@dataclass(frozen=True, slots=True)
+class DrainSet:
+    """An edge server says whether it takes no more frames, as before maintenance."""
+
+    server: str
+    draining: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +190,11 @@ class SettingsChanged:
 
     Attributes:
         settings: all of them.
-        policy: the policy that they name, if it has changed and there is a problem.
+        policies: the policy that they name, if that has changed, for every server with a problem.
     """
 
     settings: PlanningSettings
-    policy: Policy | None = field(default=None, repr=False)
+    policies: Mapping[str, Policy] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +217,7 @@ Event = (
     | FramesCounted
     | ProblemChanged
     | ProblemRefused
+    | DrainSet
     | SettingsChanged
     | AnswerFound
     | TimePassed
@@ -214,6 +261,7 @@ class TellPlan:
         max_in_flight: most frames between head and edge.
         uplink_bps: the link's rate that it was made for.
         load_score: likewise.
+        spares: edge servers that could finish its frames beside the one that it names.
     """
 
     plan: Plan
@@ -224,6 +272,7 @@ class TellPlan:
     max_in_flight: int
     uplink_bps: float
     load_score: float
+    spares: tuple[Server, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,13 @@ class SiteOverheads:
         self._problem, self._parts = problem, None
 
     def on_result(
-        self, now_s: float, plan: Plan, result: ResultCame, slowdowns: Mapping[str, float]
+        self,
+        now_s: float,
+        plan: Plan,
+        result: ResultCame,
+        slowdowns: Mapping[str, float],
+        *,
+        of_server: bool = True,
     ) -> None:
         """A frame of the plan in force ended with a result.
 
@@ -71,8 +77,9 @@ class SiteOverheads:
             plan: the plan.
             result: the result.
             slowdowns: of the sites, as of now.
+            of_server: whether it was this edge server's; of another one's, the car's part counts.
         """
-        measured = {CAR: result.car_slowdown, EDGE: result.edge_slowdown}
+        measured = {CAR: result.car_slowdown, EDGE: result.edge_slowdown if of_server else math.nan}
         for site, slowdown in measured.items():
             if not math.isnan(slowdown):
                 self._idle_loads[site].forget()
@@ -92,7 +99,7 @@ class SiteOverheads:
                 self._idle_loads[site].on_frame(now_s, overhead_s)
 
         take(CAR, result.head_s, part_s[0], result.car_slowdown)
-        if sent and result.place is Place.EDGE:
+        if sent and result.place is Place.EDGE and of_server:
             take(EDGE, result.tail_s, part_s[1], result.edge_slowdown)
 
     def _part_s(self, key: PlanKey) -> tuple[float, ...] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dapdee_ros.graph.dag import GraphError
@@ -25,6 +27,29 @@ class Answer:
 
     plan: Plan | None
     complaint: str = ""
+
+
+def best_of(answers: Sequence[Answer], quality_tolerance: float = 0.0) -> Answer:
+    """The one to follow of the answers for several edge servers, the car's favourite first.
+
+    As among candidates of one table: of plans in time the highest quality, then the lowest
+    objective; if none is in time, the lowest latency. One with a complaint counts only if all have.
+
+    Args:
+        answers: at least one.
+        quality_tolerance: quality that may be given up for a lower objective, 0 to 1.
+    """
+    sound = [a for a in answers if a.plan is not None and not a.complaint]
+    if len(sound) < 2:
+        return (sound or answers)[0]
+    plans = {k: a.plan for k, a in enumerate(sound) if a.plan is not None}
+    in_time = [k for k, plan in plans.items() if not plan.late]
+    if not in_time:
+        return sound[min(plans, key=lambda k: plans[k].latency_s)]
+    quality = {k: 0.0 if math.isnan(q := plans[k].quality) else q for k in in_time}
+    enough = max(quality.values()) - quality_tolerance - 1e-9
+    near = [k for k in in_time if quality[k] >= enough]
+    return sound[min(near, key=lambda k: plans[k].objective_s)]
 
 
 def answer(
@@ -52,6 +77,11 @@ def answer(
         if pinned is not None:
             return Answer(_priced(pinned, situation, problem))
         plan = ask(policy, situation, problem)
+        if plan.crossings and plan.server != situation.sites[1].id:
+            # A policy of one's own need not know what servers are called.
+            car, _, *rest = plan.stages
+            stage = plan.stages[1]._replace(site=situation.sites[1].id)
+            plan = replace(plan, stages=(car, stage, *rest))
         if not plan.boundary or gains_over_alone is None:
             return Answer(plan)
         alone = ask(policy, situation.over(NO_HOP), problem)

@@ -40,6 +40,7 @@ class Cause(enum.Enum):
     LATE = "the plan in force would miss the deadline"
     LESS_BEHIND = "no plan is in time, this one is closer"
     POLICY = "the policy's choice"
+    FAVOURITE = "the car's favourite server is as good"
     OBJECTIVE = "mode {objective}"
     QUALITY = "{quality_name} {new:.3f} instead of {current:.3f} fits now"
     SAVING = "saves {saving:.0%} of the {objective_words}"
@@ -114,7 +115,13 @@ class PlanKeeper:
         self._released = False
 
     def consider(
-        self, now_s: float, new: Plan, current: Plan | None, *, follow: bool = False
+        self,
+        now_s: float,
+        new: Plan,
+        current: Plan | None,
+        *,
+        follow: bool = False,
+        favourite: bool = False,
     ) -> Change | None:
         """Judge a new plan against the one in force.
 
@@ -125,11 +132,13 @@ class PlanKeeper:
                 cannot be kept (its link is gone, it does not fit any more).
             follow: take any other plan after the dwell, better or not: for policies with their own
                 criteria.
+            favourite: the new plan's server is preferred to that of the one in force, so that it
+                need not gain a margin: cars that had to leave a server come back to it.
 
         Returns:
             The change, from which on the new plan is the one in force; None to stay.
         """
-        cause, dwell_s = self._cause(new, current, follow)
+        cause, dwell_s = self._cause(new, current, follow, favourite)
         self._released = False
         self.reconsider_s = math.inf
         if cause is None:
@@ -146,12 +155,14 @@ class PlanKeeper:
         self._since_s = -math.inf
         self._released = True
 
-    def _cause(self, new: Plan, current: Plan | None, follow: bool) -> tuple[Cause | None, float]:
+    def _cause(
+        self, new: Plan, current: Plan | None, follow: bool, favourite: bool
+    ) -> tuple[Cause | None, float]:
         """Why to change, and how long the plan in force has to have stood for that."""
         if self.plan is None:
             return Cause.FIRST, 0.0
         dwell_s = self.settings.min_dwell_s
-        if new.key == self.plan.key:
+        if (new.key, new.server) == (self.plan.key, self.plan.server):
             # The head waits for the edge's answers according to the prediction.
             outdated = _is_outdated(self.plan, new)
             return Cause.OUTDATED if outdated else None, dwell_s
@@ -177,6 +188,8 @@ class PlanKeeper:
             # given a little room there, so that two plans do not take turns at the bound.
             return None, 0.0
         saving = Change(Cause.SAVING, new, current).saving
+        if favourite and saving >= 0:
+            return Cause.FAVOURITE, dwell_s
         if saving > self.settings.margin:
             return Cause.SAVING, dwell_s * min(1.0, _PATIENT_SAVING / saving)
         return None, 0.0

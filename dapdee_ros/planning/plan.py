@@ -92,6 +92,11 @@ class Plan:
         return not self.crossings
 
     @property
+    def server(self) -> str:
+        """Id of the site that the car sends to; empty if it finishes alone."""
+        return self.stages[1].site if self.crossings else ""
+
+    @property
     def boundary(self) -> tuple[str, ...]:
         """The tensors that leave the car, in topological order; empty if it finishes alone."""
         return self.crossings[0].boundary if self.crossings else ()

@@ -49,6 +49,21 @@ def test_the_more_it_saves_the_sooner_it_is_taken(keeper: PlanKeeper) -> None:
     assert (change.cause, change.saving) == (Cause.SAVING, pytest.approx(0.8))
 
 
+def test_the_same_plan_over_another_server_is_another_plan(keeper: PlanKeeper) -> None:
+    stages = (Stage("car"), Stage("edge2"))
+    other = replace(SLOW, stages=stages, expected_latency_s=0.08)
+    change = keeper.consider(0.6, other, SLOW)
+    assert change is not None and change.cause is Cause.SAVING
+    # Back to a favourite one goes without a gain, but not to a worse one, nor at once.
+    worse = replace(SLOW, expected_latency_s=0.081)
+    assert keeper.consider(1.2, worse, other, favourite=True) is None
+    as_good = replace(SLOW, expected_latency_s=0.08)
+    assert keeper.consider(0.7, as_good, other, favourite=True) is None
+    assert keeper.consider(1.2, as_good, other) is None
+    change = keeper.consider(1.2, as_good, other, favourite=True)
+    assert change is not None and change.cause is Cause.FAVOURITE
+
+
 def test_it_says_when_the_dwell_is_over(keeper: PlanKeeper) -> None:
     assert keeper.reconsider_s == math.inf
     assert keeper.consider(0.1, FASTER, SLOW) is None
