@@ -111,7 +111,7 @@ class _Supervised:
         if context.is_shutdown:
             return None
         decision = self._restarts.on_end(time.monotonic(), event.returncode)
-        said = f"{self._start.row.executable} {decision.reason}"
+        said = f"{self._start.name} {decision.reason}"
         if decision.verdict is Verdict.ENDED:
             return [LogInfo(msg=said)]
         if decision.verdict is Verdict.RESTART:
@@ -151,7 +151,7 @@ def _node(
     return Node(
         package=PACKAGE,
         executable=row.executable,
-        name=row.name,
+        name=start.node_name,
         namespace=values["namespace"] or "",
         parameters=parameters,
         remappings=list(start.remaps.items()),

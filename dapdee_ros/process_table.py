@@ -90,6 +90,12 @@ SIM_TIME = Argument(
     "running when it stops.",
     choices=("", "true", "false"),
 )
+SERVERS = Argument(
+    "servers",
+    "Names of the edge servers that the car may use, the favourite first, such as edge1,edge2. "
+    "Empty: one edge server, without a name.",
+    list,
+)
 LINK_KEY = Argument(
     "link_key",
     "Key that seals the link between car and edge, the same on both sides: a key file, a key's "
@@ -159,8 +165,10 @@ CAR_ARGUMENTS = (
     _switch(
         "edge",
         "true",
-        "Start the edge's nodes here as well; false if another machine runs edge.launch.py.",
+        "Start the edge's nodes here as well, those of every server; false if another machine runs "
+        "edge.launch.py.",
     ),
+    SERVERS,
     _switch("viewer", "false", "Start the live view here as well."),
     Argument("http_port", "Port of the live view; 0: topic only.", int),
     LINK_KEY,
@@ -176,6 +184,10 @@ EDGE_ARGUMENTS = (
         "cars",
         "Namespaces of the cars to serve, such as car1,car2. Empty: the edge's own namespace.",
         list,
+    ),
+    Argument(
+        "server",
+        "Name of this edge server, where cars use several: as in their argument servers.",
     ),
     _switch(
         "emulated_link",
@@ -220,23 +232,23 @@ CAMERA = ProcessRow("camera", ("camera",), ("source", "path", "device", "rate_hz
 HEAD = ProcessRow(
     "head",
     ("head",),
-    ("model", "deadline_s", "keep_raw_on_car", "engine", "threads", "emulated_slowdown"),
+    ("model", "deadline_s", "keep_raw_on_car", "engine", "threads", "emulated_slowdown", "servers"),
 )
 MANAGER = ProcessRow(
     "manager",
     ("partition_manager", "link_monitor", "load_monitor"),
-    ("model", "deadline_s", "keep_raw_on_car", "policy", "pinned_plan"),
-    takers=("partition_manager",),
+    ("model", "deadline_s", "keep_raw_on_car", "policy", "pinned_plan", "servers"),
+    takers=("partition_manager", "link_monitor"),
 )
 LINK_EMULATOR = ProcessRow(
-    "link_emulator", ("link_emulator",), ("link",), fixed=(("far_prefix", FAR_PREFIX),)
+    "link_emulator", ("link_emulator",), ("link", "servers"), fixed=(("far_prefix", FAR_PREFIX),)
 )
 VIEWER = ProcessRow("viewer", ("viewer",), ("model", "deadline_s", "http_port"), required=False)
-EDGE = ProcessRow("edge", ("edge",), ("model", "engine", "threads", "cars"), far=True)
+EDGE = ProcessRow("edge", ("edge",), ("model", "engine", "threads", "cars", "server"), far=True)
 EDGE_LOAD_MONITOR = ProcessRow(
     "load_monitor",
     ("edge_load_monitor",),
-    ("cars",),
+    ("cars", "server"),
     config="edge",
     fixed=(("machine", "edge"),),
     name="edge_load_monitor",
@@ -257,11 +269,24 @@ class ProcessStart:
         row: its row in the table.
         parameters: values by name, for ``row.takers``; they override the parameter files.
         remaps: topics to rename.
+        of: the edge server that it is a process of, if that has a name.
     """
 
     row: ProcessRow
     parameters: dict[str, Any]
     remaps: dict[str, str]
+    of: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called among all that are started: the executable, and whose it is."""
+        return f"{self.row.executable}_{self.of}" if self.of else self.row.executable
+
+    @property
+    def node_name(self) -> str | None:
+        """New name for its only node, or None."""
+        own = self.row.name or self.row.executable
+        return f"{own}_{self.of}" if self.of else self.row.name
 
 
 def car_side(values: Mapping[str, Any]) -> list[ProcessStart]:
@@ -277,7 +302,15 @@ def car_side(values: Mapping[str, Any]) -> list[ProcessStart]:
         EDGE: bool(values.get("edge")),
         EDGE_LOAD_MONITOR: bool(values.get("edge")),
     }
-    return _starts([row for row in ROWS if wanted.get(row, True)], values, emulated)
+    rows = [row for row in ROWS if wanted.get(row, True)]
+    servers = [name for name in values.get("servers") or () if name]
+    if not servers:
+        return _starts(rows, values, emulated)
+    starts = _starts([row for row in rows if not row.far], values, emulated)
+    for server in servers:
+        of_server = {**values, "server": server}
+        starts += _starts([row for row in rows if row.far], of_server, emulated)
+    return starts
 
 
 def edge_side(values: Mapping[str, Any]) -> list[ProcessStart]:
@@ -302,6 +335,7 @@ def link_environment(values: Mapping[str, Any]) -> dict[str, str]:
 def _starts(
     rows: list[ProcessRow], values: Mapping[str, Any], emulated: bool
 ) -> list[ProcessStart]:
+    server = values.get("server") or ""
     return [
         ProcessStart(
             row,
@@ -313,7 +347,13 @@ def _starts(
                 },
                 **dict(row.fixed),
             },
-            {topic: f"{FAR_PREFIX}/{topic}" for topic in RELAYED} if row.far and emulated else {},
+            _far_topics(f"{server}/" if server else "") if row.far and emulated else {},
+            server if row.far else "",
         )
         for row in rows
     ]
+
+
+def _far_topics(below: str) -> dict[str, str]:
+    """The relayed topics' names on the far side of an emulated link; of a server below its name."""
+    return {f"{below}{topic}": f"{below}{FAR_PREFIX}/{topic}" for topic in RELAYED}

@@ -66,16 +66,18 @@ class Processes:
         *,
         names: Sequence[str] = (),
         echo: IO[str] | None = None,
+        called: str = "",
     ) -> None:
         """Start an executable of the package, the same one that ``ros2 run`` starts.
 
         Args:
-            executable: the executable's name, and the process's name here.
+            executable: the executable's name.
             parameters: values by name.
             remaps: topics to rename.
             names: node names the parameters are for; all nodes of the process if empty, and for
                 those that every node takes.
             echo: where to repeat what the process prints.
+            called: the process's name here; empty: the executable's.
         """
         command = [str(find_executable(executable)), "--ros-args"]
         for key, value in parameters.items():
@@ -87,13 +89,14 @@ class Processes:
             command += ["-r", f"{source}:={target}"]
         if self._enter is not None:
             command = list(self._enter(executable, command))
-        (self.folder / f"{executable}.log").write_bytes(b"")
-        self._restarts[executable] = Restarts()
-        self._spawns[executable] = partial(self._spawn, executable, command, echo)
-        self._spawns[executable]()
+        process = called or executable
+        (self.folder / f"{process}.log").write_bytes(b"")
+        self._restarts[process] = Restarts()
+        self._spawns[process] = partial(self._spawn, process, command, echo)
+        self._spawns[process]()
 
-    def _spawn(self, executable: str, command: Sequence[str], echo: IO[str] | None) -> None:
-        with (self.folder / f"{executable}.log").open("ab") as log:
+    def _spawn(self, name: str, command: Sequence[str], echo: IO[str] | None) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
                 env={**self._environment, OWNER_VARIABLE: str(os.getpid())},
@@ -103,16 +106,16 @@ class Processes:
                 # Ctrl-C goes to the terminal's process group; the shutdown order is ours.
                 start_new_session=True,
             )
-        self._running[executable] = process
-        self._restarts[executable].on_start(time.monotonic())
+        self._running[name] = process
+        self._restarts[name].on_start(time.monotonic())
         if echo:
-            reader = threading.Thread(target=self._repeat, args=(executable, process, echo))
+            reader = threading.Thread(target=self._repeat, args=(name, process, echo))
             reader.start()
             self._readers.append(reader)
 
-    def _repeat(self, executable: str, process: subprocess.Popen[bytes], echo: IO[str]) -> None:
+    def _repeat(self, name: str, process: subprocess.Popen[bytes], echo: IO[str]) -> None:
         assert process.stdout is not None
-        with (self.folder / f"{executable}.log").open("ab") as log:
+        with (self.folder / f"{name}.log").open("ab") as log:
             for line in process.stdout:
                 # Keep reading whatever happens to the file: a process blocks if its output is not
                 # read.
@@ -122,20 +125,20 @@ class Processes:
                 echo.write(line.decode(errors="replace"))
                 echo.flush()
 
-    def has_said(self, executable: str, words: str) -> bool:
+    def has_said(self, name: str, words: str) -> bool:
         """Whether the process's log contains these words."""
-        return words in self._log_text(executable)
+        return words in self._log_text(name)
 
-    def _log_text(self, executable: str) -> str:
-        path = self.folder / f"{executable}.log"
+    def _log_text(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def check(self) -> None:
         """Raise CommandError if a process has ended by itself, with the end of its log."""
-        for executable, process in self._running.items():
+        for name, process in self._running.items():
             status = process.poll()
             if status is not None:
-                raise self._failure(executable, f"ended with status {status}")
+                raise self._failure(name, f"ended with status {status}")
 
     def supervise(self) -> None:
         """Restart what has died, by the rule of ``supervision``; call it often.
@@ -146,64 +149,64 @@ class Processes:
             CommandError: if a process has failed for good, with the end of its log.
         """
         now_s = time.monotonic()
-        for executable, process in list(self._running.items()):
+        for name, process in list(self._running.items()):
             status = process.poll()
             if status is None:
                 continue
-            decision = self._restarts[executable].on_end(now_s, status)
-            if decision.verdict is Verdict.FAILED and executable in REQUIRED:
-                raise self._failure(executable, decision.reason)
-            self._say(executable, decision)
-            del self._running[executable]
+            decision = self._restarts[name].on_end(now_s, status)
+            if decision.verdict is Verdict.FAILED and name in REQUIRED:
+                raise self._failure(name, decision.reason)
+            self._say(name, decision)
+            del self._running[name]
             if decision.verdict is Verdict.RESTART:
-                self._due_s[executable] = now_s + decision.delay_s
-        for executable, due_s in list(self._due_s.items()):
+                self._due_s[name] = now_s + decision.delay_s
+        for name, due_s in list(self._due_s.items()):
             if now_s >= due_s:
-                del self._due_s[executable]
-                self._spawns[executable]()
+                del self._due_s[name]
+                self._spawns[name]()
 
     @property
     def idle(self) -> bool:
         """Whether everything that was started has ended, and nothing is to be restarted."""
         return not self._running and not self._due_s
 
-    def _say(self, executable: str, decision: Decision) -> None:
-        print(f"dapdee: {executable} {decision.reason}", file=sys.stderr, flush=True)
+    def _say(self, name: str, decision: Decision) -> None:
+        print(f"dapdee: {name} {decision.reason}", file=sys.stderr, flush=True)
 
-    def _failure(self, executable: str, what: str) -> CommandError:
-        tail = end_of_log(self._log_text(executable).splitlines())
-        return CommandError(f"{executable} {what}. Its log ends:\n{tail}")
+    def _failure(self, name: str, what: str) -> CommandError:
+        tail = end_of_log(self._log_text(name).splitlines())
+        return CommandError(f"{name} {what}. Its log ends:\n{tail}")
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids by executable, of those started and not stopped."""
-        return {executable: process.pid for executable, process in self._running.items()}
+        """Process ids by name, of those started and not stopped."""
+        return {name: process.pid for name, process in self._running.items()}
 
-    def kill(self, executable: str) -> None:
+    def kill(self, name: str) -> None:
         """Kill a process at once (SIGKILL), to see what happens to the others."""
-        process = self._running.pop(executable)
+        process = self._running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def stop(self, executables: Iterable[str] | None = None, *, within_s: float) -> None:
+    def stop(self, names: Iterable[str] | None = None, *, within_s: float) -> None:
         """End processes cleanly: interrupt, then kill what still runs after ``within_s``."""
-        wanted = list(executables or {**self._running, **self._due_s})
-        for executable in wanted:
-            self._due_s.pop(executable, None)
+        wanted = list(names or {**self._running, **self._due_s})
+        for name in wanted:
+            self._due_s.pop(name, None)
         chosen = [m for m in wanted if m in self._running]
-        for executable in chosen:
-            process = self._running[executable]
+        for name in chosen:
+            process = self._running[name]
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
         end_s = time.monotonic() + within_s
-        for executable in chosen:
-            process = self._running.pop(executable)
+        for name in chosen:
+            process = self._running.pop(name)
             try:
                 process.wait(max(0.0, end_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                print(f"{executable} did not end when asked and was killed", file=sys.stderr)
+                print(f"{name} did not end when asked and was killed", file=sys.stderr)
         if not self._running:
             for reader in self._readers:
                 reader.join(2.0)
@@ -219,16 +222,17 @@ def start_all(
     Args:
         processes: started here.
         starts: what to start, with parameters.
-        extra: additional parameters by executable.
+        extra: additional parameters by the process's name.
     """
     for start in starts:
         row = start.row
-        renamed = {"__node": row.name} if row.name else {}
+        renamed = {"__node": start.node_name} if start.node_name else {}
         processes.start(
             row.executable,
-            {**start.parameters, **(extra or {}).get(row.executable, {})},
+            {**start.parameters, **(extra or {}).get(start.name, {})},
             {**start.remaps, **renamed},
             names=row.takers,
+            called=start.name,
         )
 
 

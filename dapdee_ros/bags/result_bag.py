@@ -134,7 +134,7 @@ def _result(replayed: ReplayedFrame, frame: BagFrame, task: Task) -> Any:
         **_answer(task, replayed.answer, header),
         exit=result.exit_number,
         place=int(result.place),
-        site=result.place.site,
+        site=result.site,
         plan_epoch=plan.epoch,
         boundary=list(plan.boundary) if sent else [],
         codec=plan.codec if sent else "",

@@ -8,8 +8,8 @@ from rclpy.exceptions import InvalidNamespaceException
 from rclpy.node import Node
 from rclpy.validate_namespace import validate_namespace
 
+from dapdee_ros.nodes.names import ServedCars
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings
-from dapdee_ros.nodes.process_settings import ServedCars
 
 NO_NAMESPACE = "car"
 """Id of a car without a namespace."""

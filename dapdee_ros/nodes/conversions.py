@@ -17,6 +17,7 @@ from dapdee_ros.core.frames import (
     FrameResult,
     HeadFrame,
     Place,
+    Server,
     Status,
     TailAnswer,
 )
@@ -29,6 +30,7 @@ from dapdee_ros.planning.errors import ObjectiveError, PlanningError, ProfileErr
 from dapdee_ros.planning.objective import Objective
 from dapdee_ros.planning.overhead import Overhead
 from dapdee_ros.planning.plan import NO_CODEC
+from dapdee_ros.planning.sites import EDGE
 from dapdee_ros.tasks.task import Task
 
 
@@ -54,6 +56,7 @@ def head_frame_to_message(frame: HeadFrame, header: Header, car_id: str = "") ->
         sent_s=frame.sent_s,
         model_id=frame.model_id,
         answer_within_s=frame.answer_within_s,
+        server=_within(frame.server, 64),
         exit=frame.exit_number,
         codec=frame.codec,
         tensors=tensors,
@@ -87,6 +90,7 @@ def message_to_head_frame(message: msg.HeadTensor) -> HeadFrame:
         car_id=message.car_id,
         context=message.header,
         answer_within_s=message.answer_within_s,
+        server=message.server,
     )
 
 
@@ -122,7 +126,8 @@ def tail_answer_to_message(
         detail=_within(answer.detail, 1024),
         exit=answer.exit_number,
         place=int(Place.EDGE),
-        site=Place.EDGE.site,
+        site=_within(answer.server, 64),
+        server=_within(answer.server, 64),
         tail_s=answer.tail_s,
         sent_bytes=answer.received_bytes,
         residence_s=answer.residence_s,
@@ -135,8 +140,10 @@ def tail_answer_to_message(
     return message
 
 
-def message_to_tail_answer(message: msg.InferenceResult, task: Task) -> TailAnswer:
-    """A received answer of the edge."""
+def message_to_tail_answer(
+    message: msg.InferenceResult, task: Task, server: str = EDGE
+) -> TailAnswer:
+    """An answer that was received from an edge server of this name."""
     known = message.status in Status._value2member_map_
     return TailAnswer(
         number=message.frame_number,
@@ -152,6 +159,7 @@ def message_to_tail_answer(message: msg.InferenceResult, task: Task) -> TailAnsw
         edge_slowdown=message.edge_slowdown,
         context=message,
         send_interval_s=message.send_interval_s,
+        server=server,
     )
 
 
@@ -169,7 +177,8 @@ def frame_result_to_message(
         detail=_within(result.detail, 1024),
         exit=result.exit_number,
         place=int(result.place),
-        site=result.place.site,
+        site=_within(result.site, 64),
+        server=_within(result.server, 64),
         plan_epoch=result.plan.epoch,
         boundary=list(result.plan.boundary) if sent else [],
         codec=(result.sent_codec or result.plan.codec) if sent else "",
@@ -219,6 +228,9 @@ def plan_to_message(
             float(hop.seconds) if math.isfinite(hop.seconds) else math.nan for hop in plan.crossings
         ],
         predicted_hop_bytes=[round(hop.sent_bytes) for hop in plan.crossings],
+        spares=[_within(spare.name, 64) for spare in told.spares],
+        spare_remote_s=[float(spare.remote_s) for spare in told.spares],
+        spare_transfer_s=[float(spare.transfer_s) for spare in told.spares],
         predicted_latency_s=float(plan.expected_latency_s),
         predicted_period_s=float(plan.period_s),
         predicted_energy_j=float(plan.energy_j),
@@ -246,6 +258,14 @@ def _remote_s(message: msg.PartitionPlan) -> float:
     return sum(hop_s) + sum(site_s[1:])
 
 
+def _spares(message: msg.PartitionPlan) -> tuple[Server, ...]:
+    """The other servers; none if a part of what is said of them is missing."""
+    told = (message.spares, message.spare_remote_s, message.spare_transfer_s)
+    if len({len(values) for values in told}) > 1:
+        return ()
+    return tuple(map(Server, *told))
+
+
 def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
     """The parts of a plan that the head acts on; it checks whether they fit the model."""
     return FramePlan(
@@ -259,6 +279,8 @@ def message_to_frame_plan(message: msg.PartitionPlan) -> FramePlan:
         deadline_s=message.deadline_s,
         max_in_flight=message.max_in_flight,
         predicted_transfer_s=sum(message.predicted_hop_s) if message.boundary else math.nan,
+        server=message.sites[1] if message.boundary and len(message.sites) > 1 else EDGE,
+        spares=_spares(message) if message.boundary else (),
     )
 
 
@@ -277,10 +299,13 @@ def message_to_result_came(message: msg.InferenceResult) -> ResultCame:
         message.sent_bytes,
         message.source_bytes,
         message.load_s,
+        message.server,
     )
 
 
-def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") -> msg.DeviceProfile:
+def profile_to_message(
+    profile: DeviceProfile, stamp: Time, car_id: str = "", *, draining: bool = False
+) -> msg.DeviceProfile:
     """The message of a profile, to be latched."""
     return msg.DeviceProfile(
         header=Header(stamp=stamp),
@@ -290,6 +315,7 @@ def profile_to_message(profile: DeviceProfile, stamp: Time, car_id: str = "") ->
         threads=profile.threads,
         node_names=list(profile.node_seconds),
         node_seconds=array("d", profile.node_seconds.values()),
+        draining=draining,
         created=profile.created,
         engine=_within(profile.engine, 128),
         overhead_frame_s=float(profile.overhead.frame_s),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,16 +23,26 @@ from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import EdgeSettings
+from dapdee_ros.nodes.servers import declare_server
 from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
 from dapdee_ros.sealing.channels import Role
 
+DRAINING = "the edge server is being drained: it takes no more frames"
+
 
 class _Port:
-    """The edge's subscriptions and publishers for one car."""
+    """The edge's subscriptions and publishers for one car.
 
-    def __init__(self, link: LinkEnd, rejections: Rejections) -> None:
+    Attributes:
+        draining: whether frames are refused, until it takes them again.
+    """
+
+    def __init__(
+        self, link: LinkEnd, rejections: Rejections, answer: Callable[[TailAnswer], None]
+    ) -> None:
         self.car, self._link, self._rejections = link.car, link, rejections
+        self.draining, self._answer = False, answer
         self._results: Any = None
         self._frames: Any = None
         self._runtime: TailRuntime | None = None
@@ -40,6 +50,11 @@ class _Port:
         self.tail_s = 0.0
         self._echoes = link.publisher("probe_echo", msg.Probe, qos.PROBE)
         link.listen("probe", msg.Probe, self._echo, qos.PROBE, rejections)
+
+    @property
+    def server(self) -> str:
+        """What this edge server is called."""
+        return self._link.server
 
     def open(self, runtime: TailRuntime, reliable: bool) -> None:
         """Start taking frames."""
@@ -71,19 +86,39 @@ class _Port:
         if self._results is not None:
             self._results.publish(message)
 
-    def _refused(self, kind: str, car_id: str) -> bool:
+    def _refused(self, kind: str, car_id: str, server: str = "") -> bool:
         fault = self.car.mismatch(car_id)
+        if not fault and server not in ("", self._link.server):
+            fault = f"it is for server {server[:64]!r} on a topic of {self._link.server!r}"
         if fault:
             self._rejections.count(time.monotonic(), kind, fault)
         return bool(fault)
 
     def _take(self, message: msg.HeadTensor) -> None:
         runtime = self._runtime  # the link's thread may deliver this while another thread stops it
-        if runtime is not None and not self._refused("frame of another car", message.car_id):
-            frame = message_to_head_frame(message)
-            if frame.is_announcement:
-                runtime.expect(frame)
-                return
+        kind = "frame of another car"
+        if runtime is None or self._refused(kind, message.car_id, message.server):
+            return
+        frame = message_to_head_frame(message)
+        if frame.is_announcement:
+            runtime.expect(frame)
+        elif self.draining:
+            self._answer(
+                TailAnswer(
+                    frame.number,
+                    frame.session,
+                    Status.DRAINING,
+                    DRAINING,
+                    None,
+                    frame.exit_number,
+                    tail_s=0.0,
+                    residence_s=0.0,
+                    sent_echo_s=frame.sent_s,
+                    received_bytes=len(frame.data),
+                    context=(self, message.header),
+                )
+            )
+        else:
             runtime.submit(replace(frame, car_id=self.car.car_id, context=(self, message.header)))
 
     def _echo(self, probe: msg.Probe) -> None:
@@ -94,20 +129,25 @@ class _Port:
 
 
 class Edge(ModelLifecycleNode):
-    """Subscribes to head_tensor and probe of every car, publishes edge_result and probe_echo."""
+    """Subscribes to head_tensor and probe of every car, publishes edge_result and probe_echo.
+
+    Where cars use several servers, these topics are below this one's name (``nodes.servers``).
+    """
 
     def __init__(self) -> None:
         super().__init__("edge", "edge/profile", Role.EDGE)
         self._runtime: TailRuntime | None = None
         self._health = EdgeHealth()
-        self._ports = [_Port(link, self.rejections) for link in self.links]
-        self._shares = self._checked_shares(declare_settings(self, EdgeSettings).shares)
+        self._ports = [_Port(link, self.rejections, self._answer) for link in self.links]
+        settings = declare_settings(self, EdgeSettings)
+        self._shares = self._checked_shares(settings.shares)
+        self._drain(settings.drain)
         on_change(self, self._set_parameters)
 
-    def _cars(self) -> list[Car | None]:
-        own = car_of(self)
+    def _peers(self) -> list[tuple[Car | None, str]]:
+        own, server = car_of(self), declare_server(self)
         # Names in its own namespace stay relative, so that they can be remapped.
-        return [None if car == own else car for car in declare_cars(self)]
+        return [(None if car == own else car, server) for car in declare_cars(self)]
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start taking frames."""
@@ -174,6 +214,18 @@ class Edge(ModelLifecycleNode):
             self._shares = self._checked_shares(changed["shares"])
             if self._runtime is not None:
                 self._runtime.set_shares(self._shares)
+        if "drain" in changed:
+            self._drain(changed["drain"])
+
+    def _drain(self, draining: bool) -> None:
+        """Take no more frames, or take them again; cars are told."""
+        if draining == self.draining:
+            return
+        self.draining = draining
+        for port in self._ports:
+            port.draining = draining
+        self.publish_profile()
+        self.get_logger().info(DRAINING if draining else "frames are taken again")
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks edge, refused, and seal (per car, if there are several)."""
@@ -192,6 +244,9 @@ class Edge(ModelLifecycleNode):
             runtime.queue_depth,
             f"{card.name} ({card.model_id[:12]})",
         )
+        if self.draining:
+            left = "none is left" if not runtime.queue_depth else f"{runtime.queue_depth} are left"
+            health = replace(health, level=Level.WARN, message=f"{DRAINING}; {left}")
         if len(self._ports) > 1:
             values = {**health.values, **self._by_car()}
             if runtime.runs:
@@ -214,8 +269,10 @@ class Edge(ModelLifecycleNode):
         if self.network is not None:
             port, header = answer.context
             task = self.network.task
-            message = tail_answer_to_message(answer, header, task, port.car.car_id)
-            port.publish(message, answer.status)
+            named = replace(answer, server=port.server)
+            port.publish(
+                tail_answer_to_message(named, header, task, port.car.car_id), answer.status
+            )
 
 
 def main() -> int:

@@ -28,9 +28,9 @@ from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
+from dapdee_ros.nodes.car import Car, car_of
 from dapdee_ros.nodes.conversions import (
     frame_result_to_message,
-    head_frame_to_message,
     ledger_to_message,
     message_to_frame_plan,
     message_to_tail_answer,
@@ -48,6 +48,8 @@ from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import HeadNodeSettings
+from dapdee_ros.nodes.server_port import ServerPort
+from dapdee_ros.nodes.servers import declare_servers, task_of_server
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking, listen_to
 from dapdee_ros.nodes.vision_topics import VisionTopics
@@ -57,12 +59,14 @@ from dapdee_ros.planning.from_card import measures_of
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, Trace
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input, placement
-from dapdee_ros.runtime.outbox import Outbox
 from dapdee_ros.sealing.channels import Role
 
 
 class Head(ModelLifecycleNode):
-    """Subscribes to image_raw, plan and edge_result; publishes head_tensor, inference, ledger."""
+    """Subscribes to image_raw, plan and edge_result; publishes head_tensor, inference, ledger.
+
+    Of several edge servers each has its own head_tensor and edge_result (``nodes.servers``).
+    """
 
     def __init__(self, trace: Trace | None = None) -> None:
         """Create the node.
@@ -71,15 +75,13 @@ class Head(ModelLifecycleNode):
             trace: called with every event of the head's core and the resulting actions.
         """
         super().__init__("head", "car/profile", Role.HEAD)
-        (self.link,) = self.links
-        self._car = self.link.car
+        self._car = car_of(self)
+        self._ports = {link.server: ServerPort(link, self.rejections) for link in self.links}
         self._trace = trace
         self._settings = declare_settings(self, HeadSettings)
         own = declare_settings(self, HeadNodeSettings)
         on_change(self, self._set_parameters)
         self._runtime: HeadRuntime | None = None
-        self._tensors: Any = None
-        self._outbox: Outbox[HeadFrame] | None = None
         self._results = self.create_publisher(msg.InferenceResult, "inference", qos.RESULT)
         self._vision = VisionTopics(self, own.vision_classes)
         self._unused_answers = self.create_publisher(
@@ -87,7 +89,6 @@ class Head(ModelLifecycleNode):
         )
         self._ledgers = self.create_publisher(msg.FrameLedger, "ledger", qos.LATCHED)
         self._images = ImageInput(self, self._take_image)
-        self._answers: Any = None
         self._timer: Any = None
         self._conditions = HardConditions(
             keep_raw_on_car=own.keep_raw_on_car,
@@ -105,20 +106,21 @@ class Head(ModelLifecycleNode):
         )
         listen_to(self, UInt32, "plan_epoch", self._hear_manager, qos.STATE)
 
+    def _peers(self) -> list[tuple[Car | None, str]]:
+        return [(None, server) for server in declare_servers(self)]
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start taking frames."""
         if self.network is None:
             return TransitionCallbackReturn.FAILURE
         reliable = self.get_parameter("reliable").value
         settings = self._settings
-        self._tensors = self.link.publisher(
-            "head_tensor", msg.HeadTensor, qos.tensor_qos(reliable, settings.max_in_flight)
-        )
-        self._outbox = Outbox(self._publish_tensors, settings.max_in_flight)
+        for port in self._ports.values():
+            port.open(reliable, settings.max_in_flight)
         self._runtime = HeadRuntime(
             self.network,
             load=self._load,
-            send=self._outbox.put,
+            send=lambda frame: self._ports[frame.server].send(frame),
             publish=self._publish,
             session=secrets.randbits(32),
             settings=settings,
@@ -139,13 +141,8 @@ class Head(ModelLifecycleNode):
         self._health = LedgerHealth()
         self._runtime.start()
         self._images.open()
-        self._answers = self.link.listen(
-            "edge_result",
-            msg.InferenceResult,
-            self._take_answer,
-            qos.tensor_qos(reliable, 10),
-            self.rejections,
-        )
+        for port in self._ports.values():
+            port.listen(reliable, self._take_answer)
         self._timer = every(self, self.get_parameter("ledger_period_s").value, self._publish_ledger)
         return super().on_activate(state)
 
@@ -157,9 +154,8 @@ class Head(ModelLifecycleNode):
     def stop_runtime(self) -> None:
         """End the inference thread, close the ledger and publish it."""
         self._images.close()
-        if self._answers is not None:
-            self.link.end_subscription(self._answers)
-            self._answers = None
+        for port in self._ports.values():
+            port.stop_listening()
         if self._timer is not None:
             self.destroy_timer(self._timer)
             self._timer = None
@@ -173,9 +169,8 @@ class Head(ModelLifecycleNode):
             f"drops + {summary.in_flight} in flight"
         )
         self._runtime = None
-        if self._outbox is not None:
-            self._outbox.stop()
-        self.link.end_publisher(self._tensors)
+        for port in self._ports.values():
+            port.close()
 
     def _set_parameters(self, changed: dict[str, Any]) -> None:
         self._settings = changed_settings(self._settings, changed)
@@ -183,9 +178,12 @@ class Head(ModelLifecycleNode):
             self._runtime.settings = self._settings
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks ledger, head, images, refused and seal."""
+        """Tasks ledger, head, images, refused, and seal (per server, if there are several)."""
         runtime = self._runtime
-        common = {"refused": self.rejections.health(now_s), **self.link.diagnose(now_s)}
+        common = {"refused": self.rejections.health(now_s)}
+        for server, port in self._ports.items():
+            found = port.link.diagnose(now_s)
+            common |= {task_of_server(task, server): health for task, health in found.items()}
         if runtime is None or self.network is None:
             return {"head": Health(Level.STALE, NOT_ACTIVE, {}), **common}
         card, ledger = self.network.card, runtime.ledger()
@@ -208,7 +206,7 @@ class Head(ModelLifecycleNode):
                 manager_plans=now_s - self._unplanned_s > holds.plan_timeout_s,
                 queue_depth=runtime.queue_depth,
                 slowdown=runtime.slowdown,
-                displaced=self._outbox.displaced if self._outbox else 0,
+                displaced=sum(port.displaced for port in self._ports.values()),
             ),
             "images": self._judge_images(now_s),
             **common,
@@ -223,20 +221,17 @@ class Head(ModelLifecycleNode):
         if self._runtime is not None:
             self._runtime.accept(image)
 
-    def _take_answer(self, message: msg.InferenceResult) -> None:
+    def _take_answer(self, server: str, message: msg.InferenceResult) -> None:
         # The link's thread may deliver this while another thread stops the head.
         runtime, network = self._runtime, self.network
-        if runtime is None or network is None:
-            return
-        if fault := self._car.mismatch(message.car_id):
-            self.rejections.count(time.monotonic(), "answer", fault)
-            return
-        runtime.answer(message_to_tail_answer(message, network.task))
+        if runtime is not None and network is not None:
+            runtime.answer(message_to_tail_answer(message, network.task, server))
 
     def _tell_unused(self, unused: Unused) -> None:
         # There is no result for it, but the link monitor needs to know: about frames that were
         # really sent, with time and size as recorded here.
         message = unused.answer.context
+        message.server = unused.answer.server
         message.sent_echo_s, message.sent_bytes = unused.sent_s, unused.sent_bytes
         message.cpu_wait_s = unused.cpu_wait_s
         self._unused_answers.publish(message)
@@ -263,14 +258,22 @@ class Head(ModelLifecycleNode):
                 f"({card.model_id[:12]}): start the manager with the same model"
             )
             return
+        plan = message_to_frame_plan(message)
+        servers = plan.servers if plan.boundary else ()
+        if unknown := [s.name[:64] for s in servers if s.name not in self._ports]:
+            self._refuse_plan(
+                f"it names the edge server {unknown[0]!r}, this head uses {list(self._ports)}: "
+                "start head and manager with the same servers"
+            )
+            return
         try:
-            self._runtime.set_plan(message_to_frame_plan(message))
+            self._runtime.set_plan(plan)
         except (GraphError, ConditionError) as error:
             self._refuse_plan(str(error))
             return
         self._permitted_plan = message
-        if self._outbox is not None:
-            self._outbox.most = message.max_in_flight
+        for port in self._ports.values():
+            port.set_most(message.max_in_flight)
 
     def _check_plan(self, plan: FramePlan) -> None:
         """Raise ConditionError if a plan breaks this head's own conditions."""
@@ -300,12 +303,9 @@ class Head(ModelLifecycleNode):
         except ImageError as error:
             raise FrameError(str(error)) from error
 
-    def _publish_tensors(self, frame: HeadFrame) -> None:
-        self._tensors.publish(head_frame_to_message(frame, frame.context.header, self._car.car_id))
-
     def _announce(self, frame: HeadFrame) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
-        self._tensors.publish(head_frame_to_message(frame, header, self._car.car_id))
+        self._ports[frame.server].announce(frame, header)
 
     def _publish(self, result: FrameResult) -> None:
         if self.network is not None:

@@ -7,7 +7,8 @@ Sealed, they are ``nodes.sealed_link``'s.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rclpy.node import Node
@@ -17,8 +18,10 @@ from dapdee_ros.estimation.health import Health, Level
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes.car import Car, car_of
 from dapdee_ros.nodes.link_context import stays_on_this_machine
+from dapdee_ros.nodes.servers import link_topics, server_topic
 from dapdee_ros.nodes.topics import listen_checking, listen_timed, publish_on
 from dapdee_ros.nodes.unlocked_publish import UnlockedPublisher
+from dapdee_ros.planning.sites import EDGE
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import KEY_VARIABLE, sealed_link
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from dapdee_ros.nodes.sealed_link import SealedEnd
 
 LinkEnd: TypeAlias = "OpenEnd | SealedEnd"
+
+NO_LINKS: Mapping[str, LinkEnd] = MappingProxyType({})
+"""The links of a process that has none of its own: another one of its machine relays."""
 
 INSECURE = (
     "insecure: anyone who reaches this ROS domain can read and forge what crosses the link; "
@@ -40,14 +46,15 @@ class OpenEnd:
 
     Attributes:
         car: the car at this end, or at the other one.
+        server: name of the edge server, likewise.
     """
 
     sealed = False
 
-    def __init__(self, owner: Node, car: Car | None = None) -> None:
+    def __init__(self, owner: Node, car: Car | None = None, server: str = EDGE) -> None:
         self._owner = owner
-        self.car = car or car_of(owner)
-        self._named = (lambda channel: channel) if car is None else car.topic
+        self.car, self.server = car or car_of(owner), server
+        self._named = link_topics(car, server)
 
     def publisher(
         self, channel: str, kind: type, profile: QoSProfile, *, here_too: bool = False
@@ -105,25 +112,25 @@ class OpenEnd:
         """Destroy what the owner does not own."""
 
 
-def link_end(owner: Node, role: Role, car: Car | None = None) -> LinkEnd:
-    """The link's end of a process, as the environment configures it.
+def link_end(owner: Node, role: Role, car: Car | None = None, server: str = EDGE) -> LinkEnd:
+    """The end of the link between a car and an edge server, as the environment configures it.
 
     Args:
         owner: the node that uses the link.
         role: its role on the link.
-        car: the car that it
-            communicates with; None: the one in whose namespace it runs.
+        car: the car; None: the one in whose namespace the owner runs.
+        server: the edge server's name; ``EDGE`` for a car's only one.
 
     Raises:
         KeyFileError: if a key is configured and cannot be used.
     """
     link = sealed_link(os.environ)
     if link is None:
-        return OpenEnd(owner, car)
+        return OpenEnd(owner, car, server)
     # Here, not above: without a key there is no need for cryptography.
     from dapdee_ros.nodes.sealed_link import SealedEnd
 
-    return SealedEnd(owner, role, link, car)
+    return SealedEnd(owner, role, link, car, server)
 
 
 def listen_beyond(
@@ -136,6 +143,7 @@ def listen_beyond(
     rejections: Rejections,
     *,
     check: Callable[[Any], str] | None = None,
+    server: str = EDGE,
 ) -> None:
     """Subscribe to a topic that crosses the link on some machines, as ``topics.listen_checking``.
 
@@ -150,8 +158,10 @@ def listen_beyond(
         profile: QoS of the subscription.
         rejections: counts what is refused.
         check: returns what is wrong with a message, as text; empty if nothing is.
+        server: the edge server that it comes from, if it crosses the link.
     """
     if link is None or topic not in CHANNELS:
+        topic = server_topic(server, topic) if topic in CHANNELS else topic
         listen_checking(node, kind, topic, take, profile, rejections, check=check)
         return
     link.listen_timed(

@@ -16,6 +16,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from dapdee_ros.nodes.link_context import LinkContext
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import LinkEmulatorSettings
+from dapdee_ros.nodes.servers import declare_servers, server_topic
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.sealing.configured import sealed_link
 from dapdee_ros.simulation.link_text import parse_link
@@ -84,6 +86,11 @@ class _Direction:
         return self._dropped + self._link.dropped
 
 
+def _far(near: Callable[[str], str], prefix: str) -> Callable[[str], str]:
+    """The names of topics on the edge's side, from those on the car's."""
+    return lambda channel: near(f"{prefix}/{channel}")
+
+
 class LinkEmulator(Node):
     """Relays head_tensor and probe to the edge, edge_result and probe_echo back to the car."""
 
@@ -105,12 +112,16 @@ class LinkEmulator(Node):
         self._stopping = False
         self.relayed = 0
         tensors, answers = (qos.tensor_qos(settings.reliable, depth) for depth in (4, 10))
-        ways: list[tuple[_Direction, type, str, str, QoSProfile]] = [
-            (self._up, msg.HeadTensor, "head_tensor", f"{prefix}/head_tensor", tensors),
-            (self._up, msg.Probe, "probe", f"{prefix}/probe", qos.PROBE),
-            (self._down, msg.InferenceResult, f"{prefix}/edge_result", "edge_result", answers),
-            (self._down, msg.Probe, f"{prefix}/probe_echo", "probe_echo", qos.PROBE),
-        ]
+        ways: list[tuple[_Direction, type, str, str, QoSProfile]] = []
+        # The car has one radio, whichever server it sends to.
+        for near in (partial(server_topic, server) for server in declare_servers(self)):
+            far = _far(near, prefix)
+            ways += [
+                (self._up, msg.HeadTensor, near("head_tensor"), far("head_tensor"), tensors),
+                (self._up, msg.Probe, near("probe"), far("probe"), qos.PROBE),
+                (self._down, msg.InferenceResult, far("edge_result"), near("edge_result"), answers),
+                (self._down, msg.Probe, far("probe_echo"), near("probe_echo"), qos.PROBE),
+            ]
         # Sealed messages pass unchanged: the emulator does not need the key.
         sealed = sealed_link(os.environ)
         self._sealed = LinkContext(self, sealed.domain_id, self.get_namespace()) if sealed else None

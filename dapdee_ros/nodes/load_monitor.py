@@ -24,6 +24,7 @@ from dapdee_ros.nodes.message_checks import result_fault
 from dapdee_ros.nodes.parameters import declare_settings
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import LoadMonitorSettings
+from dapdee_ros.nodes.servers import declare_server, link_topics
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking
 from dapdee_ros.sealing.channels import Role
@@ -50,15 +51,7 @@ class LoadMonitor(Node):
         self._battery_ratio = math.nan
         self._measured: MachineLoad | None = None
         # Only the edge's crosses the link.
-        own = car_of(self)
-        self._links: list[LinkEnd] = (
-            [OpenEnd(self)]
-            if self._side == "car"
-            else [
-                link_end(self, Role.EDGE_LOAD, None if car == own else car)
-                for car in declare_cars(self)
-            ]
-        )
+        self._links: list[LinkEnd] = [OpenEnd(self)] if self._side == "car" else self._edge_links()
         self._loads = [
             (link.car.car_id, link.publisher(f"{self._side}/load", msg.NodeLoad, qos.STATE))
             for link in self._links
@@ -85,10 +78,11 @@ class LoadMonitor(Node):
             self.create_subscription(BatteryState, "battery_state", self._take_battery, qos.IMAGE)
         else:
             for link in self._links:
+                car = None if link.car == car_of(self) else link.car
                 listen_checking(
                     self,
                     msg.InferenceResult,
-                    "edge_result" if link.car == own else link.car.topic("edge_result"),
+                    link_topics(car, link.server)("edge_result"),
                     self.take_result,
                     qos.tensor_qos(settings.reliable, 10),
                     self.rejections,
@@ -96,6 +90,13 @@ class LoadMonitor(Node):
                 )
         psutil.cpu_percent()  # the first call only starts the measurement
         every(self, settings.period_s, self._publish)
+
+    def _edge_links(self) -> list[LinkEnd]:
+        own, server = car_of(self), declare_server(self)
+        return [
+            link_end(self, Role.EDGE_LOAD, None if car == own else car, server)
+            for car in declare_cars(self)
+        ]
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks machine and refused."""

@@ -20,4 +20,4 @@ def _make() -> list[Node]:
     # frame.
     link = LinkMonitor(hear_results=False, relay=False)
     load = LoadMonitor("car", hear_results=False)
-    return [PartitionManager((link.take_result, load.take_result), link.link), link, load]
+    return [PartitionManager((link.take_result, load.take_result), link.links), link, load]

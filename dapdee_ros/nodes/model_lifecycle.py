@@ -46,7 +46,8 @@ class ModelLifecycleNode(LifecycleNode):
     Attributes:
         network: the model with its profile on this machine; None unless configured.
         rejections: the messages that were refused.
-        links: this process's ends of the link, one per car.
+        links: this process's ends of the link, one per car or per edge server.
+        draining: whether it takes no more frames, as its profile says.
     """
 
     def __init__(self, name: str, profile_topic: str, role: Role) -> None:
@@ -55,16 +56,17 @@ class ModelLifecycleNode(LifecycleNode):
         _survive_wrong_transitions(self)
         self.network: SplitNetwork | None = None
         self.rejections = Rejections()
-        self.links = [link_end(self, role, car) for car in self._cars()]
+        self.draining = False
+        self.links = [link_end(self, role, car, server) for car, server in self._peers()]
         self._profile_topic = profile_topic
         self._side = EDGE if role is Role.EDGE else CAR
         # Topics that stay on the car do not cross the link.
         self._profile_ends = self.links if profile_topic in CHANNELS else [OpenEnd(self)]
         self._profile_publishers: list[tuple[LinkEnd, Any]] = []
 
-    def _cars(self) -> list[Car | None]:
-        """The cars to serve; None: the one in whose namespace this runs."""
-        return [None]
+    def _peers(self) -> list[tuple[Car | None, str]]:
+        """The cars and servers to link; None: the car in whose namespace this runs."""
+        return [(None, EDGE)]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and profile it, or log why that is impossible."""
@@ -98,8 +100,7 @@ class ModelLifecycleNode(LifecycleNode):
         for end in self._profile_ends:
             publisher = end.publisher(self._profile_topic, msg.DeviceProfile, qos.LATCHED)
             self._profile_publishers.append((end, publisher))
-            stamp = self.get_clock().now().to_msg()
-            publisher.publish(profile_to_message(profile, stamp, end.car.car_id))
+        self.publish_profile()
         self.get_logger().info(
             f"model {model.card.name} ({model.card.model_id[:12]}), "
             f"{len(model.card.dag.exits)} exits, loaded in {loaded_s - started_s:.1f} s; the whole "
@@ -107,6 +108,15 @@ class ModelLifecycleNode(LifecycleNode):
             f"{engine.name}"
         )
         return TransitionCallbackReturn.SUCCESS
+
+    def publish_profile(self) -> None:
+        """Tell the other side this machine's profile; nothing if there is none."""
+        if self.network is None or self.network.profile is None:
+            return
+        stamp = self.get_clock().now().to_msg()
+        for end, publisher in self._profile_publishers:
+            profile, car_id = self.network.profile, end.car.car_id
+            publisher.publish(profile_to_message(profile, stamp, car_id, draining=self.draining))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model."""

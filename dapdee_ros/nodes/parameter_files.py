@@ -15,6 +15,7 @@ from dapdee_ros.core.link_watch import LinkWatchSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import Setting, settings_of
 from dapdee_ros.files import write_whole
+from dapdee_ros.nodes.names import ServedCars, ServerName, UsedServers
 from dapdee_ros.nodes.process_settings import (
     CameraSettings,
     EdgeSettings,
@@ -24,7 +25,6 @@ from dapdee_ros.nodes.process_settings import (
     ManagerNodeSettings,
     ModelSettings,
     RunRecorderSettings,
-    ServedCars,
     ViewerSettings,
 )
 from dapdee_ros.process_table import DEFAULT_MODEL
@@ -84,14 +84,14 @@ FILES = (
     ParameterFile(
         "head",
         "The car's inference node.",
-        (Section("head", (ModelSettings, HeadSettings, HeadNodeSettings)),),
+        (Section("head", (ModelSettings, HeadSettings, HeadNodeSettings, UsedServers)),),
     ),
     ParameterFile(
         "manager",
         "The small process on the car: partition manager, link monitor, load monitor.",
         (
-            Section("partition_manager", (ManagerNodeSettings, PlanningSettings)),
-            Section("link_monitor", (LinkWatchSettings,)),
+            Section("partition_manager", (ManagerNodeSettings, PlanningSettings, UsedServers)),
+            Section("link_monitor", (LinkWatchSettings, UsedServers)),
             Section("load_monitor", (LoadMonitorSettings,)),
         ),
     ),
@@ -99,14 +99,18 @@ FILES = (
         "edge",
         "The edge's processes: inference and its load monitor.",
         (
-            Section("edge", (ModelSettings, ServedCars, EdgeSettings)),
-            Section("edge_load_monitor", (LoadMonitorSettings, ServedCars), {"machine": "edge"}),
+            Section("edge", (ModelSettings, ServedCars, ServerName, EdgeSettings)),
+            Section(
+                "edge_load_monitor",
+                (LoadMonitorSettings, ServedCars, ServerName),
+                {"machine": "edge"},
+            ),
         ),
     ),
     ParameterFile(
         "link_emulator",
         "The emulated radio link.",
-        (Section("link_emulator", (LinkEmulatorSettings,), left_out=("far_prefix",)),),
+        (Section("link_emulator", (LinkEmulatorSettings, UsedServers), left_out=("far_prefix",)),),
     ),
     ParameterFile(
         "viewer",

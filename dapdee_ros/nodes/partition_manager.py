@@ -6,7 +6,7 @@ It always runs on the car and must stay small: no torch, no networkx.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -24,6 +24,7 @@ from dapdee_ros.core.manager_events import (
     AnswerFound,
     Ask,
     CameraChanged,
+    DrainSet,
     Event,
     Foretell,
     FramesCounted,
@@ -49,13 +50,14 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import car_of
 from dapdee_ros.nodes.conversions import message_to_result_came, plan_to_message
-from dapdee_ros.nodes.link import LinkEnd, listen_beyond
+from dapdee_ros.nodes.link import NO_LINKS, LinkEnd, listen_beyond
 from dapdee_ros.nodes.message_checks import link_fault, load_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
 from dapdee_ros.nodes.policy_thread import PolicyThread
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import ManagerNodeSettings
 from dapdee_ros.nodes.profile_intake import ProfileIntake
+from dapdee_ros.nodes.servers import declare_servers, task_of_server
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import LEAN, listen_checking, publish_on
 from dapdee_ros.planning.answer import Answer
@@ -68,6 +70,7 @@ from dapdee_ros.planning.from_card import (
     quality_known,
 )
 from dapdee_ros.planning.policy import Policy, Problem, check_start, make_policy
+from dapdee_ros.planning.sites import EDGE
 
 
 class PartitionManager(Node):
@@ -76,18 +79,19 @@ class PartitionManager(Node):
     def __init__(
         self,
         pass_results_to: Sequence[Callable[[msg.InferenceResult], None]] = (),
-        link: LinkEnd | None = None,
+        links: Mapping[str, LinkEnd] = NO_LINKS,
     ) -> None:
         """Create the node.
 
         Args:
             pass_results_to: other nodes of this process that need every result.
-            link: this process's end of the link, for the edge's messages; None: subscribe to their
-                topics, as relayed by another process of this machine.
+            links: this process's ends of the links by server, for the edges' messages; without them
+                it subscribes to their topics, as relayed by another process of this machine.
         """
         super().__init__("partition_manager", parameter_overrides=LEAN)
         own = declare_settings(self, ManagerNodeSettings)
         settings = declare_settings(self, PlanningSettings)
+        servers = declare_servers(self)
         try:
             self._card: ModelCard = read_card(find_model(own.model))
         except ModelFolderError as error:
@@ -99,14 +103,15 @@ class PartitionManager(Node):
         if not quality_known(self._card):
             self.get_logger().warning(f"model {self._card.name}: {ASSUMED_QUALITY}")
         check_start(settings.policy)
-        self._core = ManagerCore(settings, measures_of(self._card, self._codecs), time.monotonic())
+        known = measures_of(self._card, self._codecs)
+        self._core = ManagerCore(settings, known, time.monotonic(), servers)
         self._pass_results_to = pass_results_to
         self._plan: msg.PartitionPlan | None = None
         self._gate_drifted = False
         self._rejections = Rejections()
         self._wake: Timer | None = None
         self._camera: CameraFiles | None = None
-        self._measured: tuple[DeviceProfile, DeviceProfile] | None = None
+        self._measured: dict[str, tuple[DeviceProfile, DeviceProfile]] = {}
         self._policy_thread = PolicyThread(
             self, Question.answer, self._take_answer, lambda before, now: now.after(before)
         )
@@ -116,14 +121,21 @@ class PartitionManager(Node):
         self._alive = publish_on(self, UInt32, "plan_epoch", qos.STATE)
         every(self, SAY_ALIVE_S, self._say_no_plan)
         self._profiles = ProfileIntake(
-            self, self._card, self._rejections, self._take_profiles, link
+            self,
+            self._card,
+            self._rejections,
+            self._take_profiles,
+            lambda server, draining: self._handle(DrainSet(server, draining)),
+            servers,
+            links,
         )
-        for side, take in (("car", self._take_load), ("edge", _ignore)):
+        self._listen(msg.NodeLoad, "car/load", self._take_load, qos.STATE, load_fault)
+        for server in servers:
             listen_beyond(
-                link, self, msg.NodeLoad, f"{side}/load", take, qos.STATE, self._rejections,
-                check=load_fault,
+                links.get(server), self, msg.NodeLoad, "edge/load", _ignore, qos.STATE,
+                self._rejections, check=load_fault, server=server,
             )  # fmt: skip
-        self._listen(msg.LinkQuality, "link_quality", self._take_link, qos.STATE, link_fault)
+        self._listen(msg.LinkQuality, "link_quality", self._take_link, qos.LINK, link_fault)
         self._listen(msg.InferenceResult, "inference", self._take_result, qos.RESULT, result_fault)
         self._listen(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
 
@@ -143,33 +155,34 @@ class PartitionManager(Node):
         core = self._core
         new = changed_settings(core.settings, changed)
         core.check(new)
-        policy = None
-        if core.problem is not None and new.policy != core.settings.policy:
-            policy = self._make_policy(new.policy, core.problem)
-        self._handle(SettingsChanged(new, policy))
+        policies = {}
+        if new.policy != core.settings.policy:
+            problems = core.servers.problems
+            policies = {name: self._make_policy(new.policy, p) for name, p in problems.items()}
+        self._handle(SettingsChanged(new, policies))
 
-    def _take_profiles(self, car: DeviceProfile, edge: DeviceProfile) -> None:
-        self._measured = car, edge
-        self._price("profiles of car and edge are there")
+    def _take_profiles(self, server: str, car: DeviceProfile, edge: DeviceProfile) -> None:
+        self._measured[server] = car, edge
+        self._price(server, f"profiles of car and {server} are there")
 
     def _take_camera(self, files: CameraFiles | None) -> None:
         self._camera = files
         if CAMERA in self._codecs:
             size = f"JPEGs of about {files.file_bytes / 1e3:.0f} kB" if files else "no JPEGs"
-            self._price(f"the camera delivers {size}")
+            for server in self._measured:
+                self._price(server, f"the camera delivers {size}")
 
-    def _price(self, occasion: str) -> None:
-        """Price all plans, for one of these reasons."""
-        if self._measured is None:
-            return
+    def _price(self, server: str, occasion: str) -> None:
+        """Price all plans over a server, for one of these reasons."""
+        measured = self._measured[server]
         try:
-            camera = self._camera.cost(*self._measured) if self._camera else None
-            problem = problem_of(self._card, *self._measured, self._codecs, camera, announced=True)
+            camera = self._camera.cost(*measured) if self._camera else None
+            problem = problem_of(self._card, *measured, self._codecs, camera, announced=True)
             policy = self._make_policy(self._core.settings.policy, problem)
         except (PlanningError, GraphError, CodecError) as error:
             self._handle(ProblemRefused(str(error)))
         else:
-            self._handle(ProblemChanged(problem, policy, occasion))
+            self._handle(ProblemChanged(problem, policy, occasion, server))
 
     def _make_policy(self, name: str, problem: Problem) -> Policy:
         started_s = time.monotonic()
@@ -179,7 +192,8 @@ class PartitionManager(Node):
         return policy
 
     def _take_link(self, link: msg.LinkQuality) -> None:
-        self._handle(LinkEstimated(link.uplink_bps, link.rtt_s, link.uplink_spread, link.connected))
+        of_link = (link.uplink_bps, link.rtt_s, link.uplink_spread, link.connected)
+        self._handle(LinkEstimated(*of_link, link.server or EDGE))
 
     def _take_load(self, load: msg.NodeLoad) -> None:
         self._handle(LoadMeasured(load.cpu_ratio, load.memory_ratio, load.battery_ratio))
@@ -200,7 +214,7 @@ class PartitionManager(Node):
         self._handle(TimePassed())
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks plan, head, edge, load, gate and refused."""
+        """Tasks plan, head, edge (of every server), load, gate and refused."""
         missing = self._profiles.missing
         plan, core = self._plan, self._core
         gate = gate_health(core.gate_share)
@@ -221,7 +235,10 @@ class PartitionManager(Node):
                 failure=self._profiles.other_model or core.complaint,
             ),
             "head": core.head.health(now_s),
-            "edge": core.edge.health(now_s),
+            **{
+                task_of_server("edge", name): server.health(now_s)
+                for name, server in core.servers.by_name.items()
+            },
             "load": score_health(core.load(now_s)),
             "gate": gate,
             "refused": self._rejections.health(now_s),
@@ -256,7 +273,9 @@ class PartitionManager(Node):
         self._plan = self._message(told)
         self._plans.publish(self._plan)
         where = (
-            f"send {', '.join(plan.boundary)} as {plan.codec}" if plan.boundary else "all on car"
+            f"send {', '.join(plan.boundary)} as {plan.codec} to {plan.server}"
+            if plan.boundary
+            else "all on car"
         )
         self.get_logger().info(
             f"plan {told.epoch}: exit {plan.exit_number}, {where}, "

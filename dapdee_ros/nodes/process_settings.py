@@ -123,18 +123,6 @@ class HeadNodeSettings:
 
 
 @dataclass(frozen=True)
-class ServedCars:
-    """Settings of the edge server's processes."""
-
-    cars: tuple[str, ...] = setting(
-        ("",),
-        "Namespaces of the cars to serve, such as ['car1', 'car2']; an empty one is the node's "
-        "own. With a sealed link every car has its own key (docs/security.md).",
-        note='namespaces of the cars to serve, such as [car1, car2]; "": the edge\'s own',
-    )
-
-
-@dataclass(frozen=True)
 class EdgeSettings:
     """Settings of the edge's inference node, in addition to ``ModelSettings``."""
 
@@ -145,6 +133,13 @@ class EdgeSettings:
         f"{SHARE_BOUNDS[0]:g} to {SHARE_BOUNDS[1]:g}. What a car leaves, the others use.",
         live=True,
         note="shares of the edge's time, such as [car1=2, car2=0.5]; not named: 1",
+    )
+    drain: bool = setting(
+        False,
+        "Take no more frames, as before maintenance: cars are told, move to another server or "
+        "finish their frames themselves, and lose none.",
+        live=True,
+        note="take no more frames, as before maintenance",
     )
     queue_frames: int = setting(
         1,

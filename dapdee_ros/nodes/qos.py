@@ -32,7 +32,15 @@ STATE = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-"""Link quality, loads, ledger: only the newest matters."""
+"""Loads, ledger: only the newest matters."""
+
+LINK = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=16,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Link quality: of every edge server the newest matters, and several may be told at once."""
 
 RESULT = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,

@@ -23,6 +23,7 @@ from dapdee_ros.nodes.message_checks import link_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import RunRecorderSettings
+from dapdee_ros.nodes.servers import ServerInUse
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.report.journal import Journal
@@ -74,6 +75,7 @@ class RunRecorder(Node):
         self._dropped: Counter[str] = Counter()
         self._truths: OrderedDict[tuple[int, int], Record] = OrderedDict()
         self._link: msg.LinkQuality | None = None
+        self._server = ServerInUse()
         # Before the results: the executor handles the first subscription first, and a result is
         # scored with the truth known at that time.
         listen_checking(
@@ -104,7 +106,7 @@ class RunRecorder(Node):
             msg.LinkQuality,
             "link_quality",
             self._take_link,
-            qos.STATE,
+            qos.LINK,
             self.rejections,
             check=link_fault,
         )
@@ -203,6 +205,7 @@ class RunRecorder(Node):
         return record
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
+        self._server.on_plan(plan)
         self._plan = self._plan_record(plan)
         self._add("plans", self._plan)
         self._plans += 1
@@ -228,6 +231,8 @@ class RunRecorder(Node):
         )
 
     def _take_link(self, link: msg.LinkQuality) -> None:
+        if not self._server.is_of(link):
+            return
         self._link = link
         self._add("links", self._record(link))
 

@@ -21,9 +21,11 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import Car, car_of
 from dapdee_ros.nodes.link_context import LinkContext, inner_topics_are_safe
+from dapdee_ros.nodes.servers import link_topics, server_topic
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import MessageReader, publish_on
 from dapdee_ros.nodes.unlocked_publish import publish_unlocked
+from dapdee_ros.planning.sites import EDGE
 from dapdee_ros.runtime.system_clock import SystemClock
 from dapdee_ros.sealing.channels import CHANNELS, Role
 from dapdee_ros.sealing.configured import SealedLink
@@ -81,25 +83,34 @@ class SealedEnd:
 
     Attributes:
         car: the car at this end, or at the other one.
+        server: name of the edge server, likewise.
         rejections: the messages that were not accepted.
     """
 
     sealed = True
 
-    def __init__(self, owner: Node, role: Role, link: SealedLink, car: Car | None = None) -> None:
+    def __init__(
+        self,
+        owner: Node,
+        role: Role,
+        link: SealedLink,
+        car: Car | None = None,
+        server: str = EDGE,
+    ) -> None:
         """Start looking for the other side.
 
         Args:
             owner: the node that uses the link.
             role: its role on the link.
             link: key file and domain.
-            car: the car that it communicates with; None: the one in whose namespace it runs.
+            car: the car; None: the one in whose namespace the owner runs.
+            server: the edge server's name; ``EDGE`` for a car's only one.
 
         Raises:
             KeyFileError: if the key file cannot be used.
         """
-        self.car = car or car_of(owner)
-        self._named = (lambda channel: channel) if car is None else car.topic
+        self.car, self.server = car or car_of(owner), server
+        self._named = link_topics(car, server)
         link = link.of_car(self.car.car_id)
         ring = load_ring(link.key_file)
         self._owner, self._link = owner, link
@@ -115,8 +126,8 @@ class SealedEnd:
         self._guard = owner.create_guard_condition(self._deliver)
         self._context = LinkContext(owner, link.domain_id, self.car.namespace)
         self._node = self._context.node
-        self._hellos = publish_on(self._node, msg.Sealed, HELLO_TOPIC, _HELLOS)
-        self._sessions = publish_on(self._node, msg.Sealed, SESSION_TOPIC, qos.RESULT)
+        self._hellos = self._say(HELLO_TOPIC, _HELLOS)
+        self._sessions = self._say(SESSION_TOPIC, qos.RESULT)
         self._hear(HELLO_TOPIC, partial(self._shake, self._endpoint.on_hello), _HELLOS)
         self._hear(SESSION_TOPIC, partial(self._shake, self._endpoint.on_session), qos.RESULT)
         # On the link's thread, which runs while the owner still loads its model; and on the owner's
@@ -143,9 +154,7 @@ class SealedEnd:
             here_too: publish it unsealed as well, for this machine.
         """
         beside = publish_on(self._owner, kind, self._named(channel), profile) if here_too else None
-        made = SealedPublisher(
-            self, channel, publish_on(self._node, msg.Sealed, channel, profile), beside
-        )
+        made = SealedPublisher(self, channel, self._say(channel, profile), beside)
         if profile.durability == DurabilityPolicy.TRANSIENT_LOCAL:
             self._latched[channel] = made
         return made
@@ -269,6 +278,9 @@ class SealedEnd:
         with self._lock:
             return self._endpoint.seal(channel, data, time.monotonic())
 
+    def _say(self, topic: str, profile: QoSProfile) -> Any:
+        return publish_on(self._node, msg.Sealed, server_topic(self.server, topic), profile)
+
     def _hear(
         self, topic: str, take: Callable[[bytes, Mapping[str, Any]], None], profile: QoSProfile
     ) -> Any:
@@ -282,7 +294,7 @@ class SealedEnd:
         )
         return self._node.create_subscription(
             msg.Sealed,
-            topic,
+            server_topic(self.server, topic),
             cast(Any, take),  # called with the message and its reception info
             deeper,
             raw=True,

@@ -27,6 +27,7 @@ from dapdee_ros.nodes.picture import draw, draw_scene
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import ViewerSettings
 from dapdee_ros.nodes.run_view import RunView
+from dapdee_ros.nodes.servers import ServerInUse
 from dapdee_ros.nodes.shown import Answer, LinkPoint, TrueScene
 from dapdee_ros.nodes.shown_scene import Box, boxes_of, map_of
 from dapdee_ros.nodes.timers import every
@@ -73,6 +74,7 @@ class Viewer(Node):
         self._labels = card.labels if card else ()
         self._task = task_of(card) if card else None
         self._view = _view_of(settings.deadline_s, card, self._task)
+        self._in_use = ServerInUse()
         self._deadlines: dict[int, float] = {}
         self._frame_id = ""
         self._refused = ""
@@ -110,7 +112,7 @@ class Viewer(Node):
             msg.LinkQuality,
             "link_quality",
             self._take_link,
-            qos.STATE,
+            qos.LINK,
             self.rejections,
             check=link_fault,
         )
@@ -194,6 +196,7 @@ class Viewer(Node):
         return record
 
     def _take_plan(self, plan: msg.PartitionPlan) -> None:
+        self._in_use.on_plan(plan)
         words = f"plan {plan.epoch}: {plan.reason}" if plan.reason else f"plan {plan.epoch}"
         # Frames that started under an earlier plan are judged by its deadline.
         if 0 < plan.deadline_s < math.inf:
@@ -203,6 +206,8 @@ class Viewer(Node):
         self._view.take_plan(words, objective_words(plan), plan.deadline_s)
 
     def _take_link(self, link: msg.LinkQuality) -> None:
+        if not self._in_use.is_of(link):
+            return
         point = LinkPoint(time.monotonic(), link.uplink_bps, link.connected, link.rtt_s)
         self._view.take_link(point)
 

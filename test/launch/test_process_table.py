@@ -51,6 +51,24 @@ def test_behind_an_emulated_link_only_the_edge_is_renamed() -> None:
     assert alone == {name: starts[name] for name in ("edge", "load_monitor")}
 
 
+def test_every_server_with_a_name_has_processes_of_its_own() -> None:
+    (argument,) = (a for a in CAR_ARGUMENTS if a.name == "servers")
+    values = {**defaults(CAR_ARGUMENTS), "servers": argument.read("edge1, edge2"), "link": "4g"}
+    starts = {start.name: start for start in car_side(values)}
+    assert len(starts) == len(car_side(values)) == 8
+    for name in ("head", "manager", "link_emulator"):
+        assert starts[name].parameters["servers"] == ["edge1", "edge2"]
+    assert "servers" not in starts["camera"].parameters
+    edge = starts["edge_edge2"]
+    assert (edge.parameters, edge.node_name) == ({"server": "edge2"}, "edge_edge2")
+    assert edge.remaps == {f"edge2/{topic}": f"edge2/emulated/{topic}" for topic in RELAYED}
+    load = starts["load_monitor_edge2"]
+    assert load.parameters == {"server": "edge2", "machine": "edge"}
+    assert load.node_name == "edge_load_monitor_edge2"
+    alone = edge_side({**defaults(EDGE_ARGUMENTS), "server": "edge2", "emulated_link": True})
+    assert alone == [edge, load]
+
+
 def test_an_argument_reaches_all_that_take_it() -> None:
     starts = by_executable(car_side({"deadline_s": 0.2, "model": "other", "viewer": True}))
     for name in ("head", "manager", "viewer"):

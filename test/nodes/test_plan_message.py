@@ -8,6 +8,7 @@ import pytest
 from builtin_interfaces.msg import Time
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.frames import Server
 from dapdee_ros.core.manager_events import TellPlan
 from dapdee_ros.nodes.conversions import message_to_frame_plan, plan_to_message
 from dapdee_ros.planning.plan import Crossing, Plan, Stage
@@ -23,8 +24,8 @@ TWO_HOPS = Plan(
 )
 
 
-def message_of(plan: Plan) -> msg.PartitionPlan:
-    told = TellPlan(plan, 7, "first plan", "exact", 0.3, 4, 1e6, 0.1)
+def message_of(plan: Plan, *spares: Server) -> msg.PartitionPlan:
+    told = TellPlan(plan, 7, "first plan", "exact", 0.3, 4, 1e6, 0.1, spares)
     return plan_to_message(told, stamp=Time(), model_id="m", car_id="car")
 
 
@@ -64,3 +65,20 @@ def test_a_plan_that_takes_forever_is_told_as_unknown() -> None:
     forever = Plan(2, ONE_HOP.stages, (Crossing(("a",), "u8", 900, math.inf),))
     message = message_of(forever)
     assert math.isnan(message.predicted_hop_s[0])
+
+
+def test_a_plan_names_its_server_and_those_that_can_stand_in() -> None:
+    spares = (Server("edge2", 0.08, 0.05), Server("edge3", 0.09, 0.06))
+    plan = message_to_frame_plan(message_of(ONE_HOP, *spares))
+    assert (plan.server, plan.spares) == ("edge", spares)
+    own, *others = plan.servers
+    assert own.name == "edge"
+    assert (own.remote_s, own.transfer_s) == pytest.approx((0.07, 0.04))
+    assert tuple(others) == spares
+    assert message_to_frame_plan(message_of(ALONE)).spares == ()
+
+
+def test_of_spares_that_do_not_fit_none_is_used() -> None:
+    message = message_of(ONE_HOP, Server("edge2", 0.08, 0.05))
+    message.spare_transfer_s = []
+    assert message_to_frame_plan(message).spares == ()
