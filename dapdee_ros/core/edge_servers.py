@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,14 +14,18 @@ from dapdee_ros.core.manager_events import (
     Question,
     ResultCame,
 )
+from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.site_overheads import SiteOverheads
 from dapdee_ros.estimation.health import Health, Level
+from dapdee_ros.estimation.load import LoadEstimate
 from dapdee_ros.estimation.presence import EdgePresence
 from dapdee_ros.estimation.slowdown import SlowdownFilter
 from dapdee_ros.planning.answer import repriced
+from dapdee_ros.planning.cost import FREE
 from dapdee_ros.planning.device_profile import DeviceProfile
+from dapdee_ros.planning.objective import objective_named
 from dapdee_ros.planning.plan import Plan
-from dapdee_ros.planning.policy import Policy, Problem
+from dapdee_ros.planning.policy import Policy, Problem, Situation
 from dapdee_ros.planning.sites import CAR, EDGE, NO_HOP, Hop, Site
 
 _OUTDATED = 2.0
@@ -118,6 +123,40 @@ class EdgeServers:
                 (CAR, CAR, self._car_slowdown),
                 (server.name, EDGE, server.slowdown),
             )
+        )
+
+    def situation(
+        self,
+        now_s: float,
+        server: EdgeServer | None,
+        settings: PlanningSettings,
+        load: LoadEstimate,
+        most_period_s: float,
+    ) -> Situation:
+        """What a policy is asked with now.
+
+        Args:
+            now_s: the time.
+            server: which server to plan with; None: the one in use.
+            settings: what is wished.
+            load: the car's load.
+            most_period_s: as in ``Situation``.
+        """
+        server = server or self.in_use
+        # The estimator's own verdict, because it has hysteresis around the threshold.
+        objective = objective_named(settings.wanted, load.heavy and not settings.priority)
+        # The indicator says how empty the battery is.
+        left = 1 - load.indicators.get("battery", math.nan)
+        objective = objective.on_battery(left, settings.battery_exponent)
+        return settings.situation(
+            self.sites(now_s, server),
+            (server.hop,),
+            objective,
+            most_period_s=most_period_s,
+            window=settings.max_in_flight,
+            load_score=load.score,
+            load_indicators=load.indicators,
+            energy=FREE if server.problem is None else settings.energy(server.problem.car.energy),
         )
 
     def on_problem(self, event: ProblemChanged) -> None:

@@ -45,9 +45,7 @@ from dapdee_ros.estimation.rejections import shortened
 from dapdee_ros.graph.cuts import head_of
 from dapdee_ros.planning.answer import Answer, repriced
 from dapdee_ros.planning.conditions import Measured
-from dapdee_ros.planning.cost import FREE
 from dapdee_ros.planning.keeper import PlanKeeper
-from dapdee_ros.planning.objective import objective_named
 from dapdee_ros.planning.pinned import parse_pinned
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import Situation, check_switch
@@ -171,23 +169,8 @@ class ManagerCore:
             now_s: the time.
             server: which server to plan with; None: the one in use.
         """
-        server = server or self.servers.in_use
-        settings, load = self._settings, self._load.estimate(now_s)
-        # The estimator's own verdict, because it has hysteresis around the threshold.
-        objective = objective_named(settings.wanted, load.heavy and not settings.priority)
-        # The indicator says how empty the battery is.
-        left = 1 - load.indicators.get("battery", math.nan)
-        objective = objective.on_battery(left, settings.battery_exponent)
-        return settings.situation(
-            self.servers.sites(now_s, server),
-            (server.hop,),
-            objective,
-            most_period_s=self._most_period_s(),
-            window=settings.max_in_flight,
-            load_score=load.score,
-            load_indicators=load.indicators,
-            energy=FREE if server.problem is None else settings.energy(server.problem.car.energy),
-        )
+        load = self._load.estimate(now_s)
+        return self.servers.situation(now_s, server, self._settings, load, self._most_period_s())
 
     # --- what comes in --------------------------------------------------------------------------
 
