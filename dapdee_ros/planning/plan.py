@@ -69,6 +69,9 @@ class Plan:
         late: True if it does not meet the deadline.
         reason: why this one, in words.
         energy_j: mean energy of the car for a frame, in J; 0 where its prices are not known.
+        waiting_s: seconds that a frame which the gate does not end waits for other cars' at the
+            edge server, as the fleet's prices say; in no other field.
+        toll_s: what sharing edge server and link with other cars adds to what is minimised, in s.
     """
 
     exit_number: int
@@ -85,6 +88,8 @@ class Plan:
     late: bool = False
     reason: str = ""
     energy_j: float = 0.0
+    waiting_s: float = 0.0
+    toll_s: float = 0.0
 
     @property
     def device_only(self) -> bool:
@@ -134,7 +139,12 @@ class Plan:
     @property
     def objective_s(self) -> float:
         """The minimised quantity, in s."""
-        return self.objective.of(self.expected_latency_s, self.period_s, self.energy_j)
+        own_s: float = self.objective.of(self.expected_latency_s, self.period_s, self.energy_j)
+        return own_s + self.toll_s
+
+    def is_late(self, deadline_s: float) -> bool:
+        """Whether it does not meet a deadline in s, waiting for other cars' frames included."""
+        return not self.latency_s + self.waiting_s <= deadline_s
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values (a NaN becomes None), with its summary over the stages."""

@@ -40,7 +40,12 @@ def plan_of(
     # What a codec spares the car may be more than what frames are known to cost it so far.
     stages: tuple[Stage, ...] = (Stage(s.sites[0].id, max(0.0, cost.stage_s[0])),)
     crossings: tuple[Crossing, ...] = ()
+    waiting_s = toll_s = 0.0
     if codec >= 0:
+        if s.tolls.any:
+            mean_air_s = 8 * c.expected.item(BYTES, row) / s.link.rate_bps if s.link.usable else 0.0
+            shared = s.tolls.on(s.waiting_worth, cost.stage_s[1], mean.stage_s[1], mean_air_s)
+            waiting_s, toll_s = shared.waiting_s, shared.toll_s
         stages += (Stage(s.sites[1].id, cost.stage_s[1]),)
         sent_bytes = c.worst.item(BYTES, row)
         crossings = (Crossing(boundary, basis.codecs[codec].name, sent_bytes, cost.hop_s[0]),)
@@ -59,6 +64,8 @@ def plan_of(
         late,
         reason,
         energy_j,
+        waiting_s,
+        toll_s,
     )
 
 
@@ -121,4 +128,4 @@ def price_plan(
             "is not calibrated there or not inside this head"
         )
     plan = plan_of(wanted, priced, int(rows[0]), in_order, situation, False, reason)
-    return replace(plan, late=not plan.latency_s <= situation.deadline_s)
+    return replace(plan, late=plan.is_late(situation.deadline_s))

@@ -18,6 +18,7 @@ from dapdee_ros.planning.overhead import NO_OVERHEAD
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.pricing import price_plan
 from dapdee_ros.planning.sites import Hop, Site, check_route
+from dapdee_ros.planning.tolls import NO_TOLLS, Tolls
 from dapdee_ros.planning.view import check_ratio
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Situation:
             ``battery``, ``deadline``), each 0 to 1 with 1 = loaded; for policies that score the
             load themselves.
         energy: prices of the car's energy.
+        tolls: what other cars ask for of edge server and cell, as a fleet node says. Of the
+            policies here only ``exact`` heeds it.
         true_transfer_s: the link's future, which only an experiment knows; for the oracle.
 
     Raises:
@@ -85,6 +88,7 @@ class Situation:
     energy: EnergyPrices = FREE
     true_transfer_s: TrueTransfer | None = None
     keep_raw_on_car_ssim: float = 1.0
+    tolls: Tolls = NO_TOLLS
 
     def __post_init__(self) -> None:
         check_route(self.sites, self.hops)
@@ -116,6 +120,15 @@ class Situation:
     def objective(self) -> Objective:
         """What the mode comes down to."""
         return resolve_objective(self.mode, self.load_score, self.priority)
+
+    @property
+    def waiting_worth(self) -> float:
+        """What a second of waiting counts, in s; where throughput counts, a second of the period.
+
+        A car that plans for its period alone still holds up others, and is held up.
+        """
+        objective = self.objective
+        return objective.latency + objective.period + objective.energy_s_per_j * self.energy.wait_w
 
     @property
     def link(self) -> Hop:

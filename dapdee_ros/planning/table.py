@@ -161,12 +161,14 @@ class CandidateTable:
         view: View | None = self._view(s.gates, s.most_exposure, not link.usable, s.quality_floor)
         weights = Weights.of(s.sites, link)
         judging = judging_weights(weights, link, s.risk)
+        worth = s.waiting_worth
         plans: list[Plan] = []
         while view is not None:
             at, late = view.choose(
                 weights, judging, s.deadline_s, objective, s.quality_tolerance, s.most_period_s,
                 s.window, s.period_tolerance,
                 None if energy is None else view.energy_j(weights, energy),
+                view.shared(weights, s.tolls, worth),
             )  # fmt: skip
             plans.append(self._plan(view, at, late, s))
             if len(plans) == count:
@@ -190,7 +192,7 @@ class CandidateTable:
         if row is not None:
             # The plan in force is usually a candidate, and it is priced again all the time.
             plan = self.plan_at(row, situation, False, reason)
-            return replace(plan, late=True) if plan.latency_s > situation.deadline_s else plan
+            return replace(plan, late=True) if plan.is_late(situation.deadline_s) else plan
         return price_plan(
             self.basis, exit_number, boundary, codec, situation,
             gate=gate, gate_threshold=gate_threshold, reason=reason,
@@ -243,6 +245,8 @@ class CandidateTable:
         else:
             words = asked.objective.words
             reason = f"lowest {words} at the best quality that fits {deadline_s:.3g} s"
+        if asked.tolls.any:
+            reason += ", beside other cars"
         if not asked.link.usable:
             reason = "no link, the car finishes alone: " + reason
         return self.plan_at(view.rows.item(at), asked, late, reason)

@@ -15,6 +15,7 @@ from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.errors import NoPlanError, PlanningError
 from dapdee_ros.planning.objective import Objective
 from dapdee_ros.planning.sites import Hop, Site
+from dapdee_ros.planning.tolls import Tolls
 
 # Periods within this factor are the same period, summed in another order.
 _SAME = 1 + 1e-12
@@ -68,6 +69,12 @@ class Weights(NamedTuple):
         if self.diagonal:
             return self.unit_s[CAR] * costs[CAR]
         return self.stage_s[CAR] @ costs + self.frame_s
+
+    def edge_s(self, costs: Floats) -> Floats:
+        """Seconds of the edge server's stage, ``(n,)``."""
+        if self.diagonal:
+            return self.unit_s[EDGE] * costs[EDGE]
+        return np.maximum(self.stage_s[EDGE] @ costs, 0.0)
 
     def period_s(self, costs: Floats, window: float) -> Floats:
         """Seconds between frames, ``(n,)``, by the formula of ``cost``."""
@@ -161,6 +168,7 @@ class View:
         window: float = np.inf,
         period_tolerance: float = 0.0,
         energy_j: Floats | None = None,
+        shared: tuple[Floats, Floats] | None = None,
     ) -> tuple[int, bool]:
         """The best candidate and whether it is late.
 
@@ -183,8 +191,12 @@ class View:
                 latency counts, or the least work of the car where that is what limits the period
                 of all of them.
             energy_j: mean energy of each candidate, ``(n,)``; None: that has no price or weight.
+            shared: seconds that each waits for other cars, and its toll, ``(n,)`` each; None:
+                nobody else is there.
         """
         latency_s = judging.latency_s(self.worst)
+        if shared is not None:
+            latency_s += shared[0]
         if most_period_s < np.inf:
             period_s = weights.period_s(self.means, window)
             keeps_up = period_s <= most_period_s
@@ -202,9 +214,12 @@ class View:
         latency_s = latency_s[first:last]
         means = self.means[:, first:last]
         if not objective.period and energy_j is None:
-            if self.expected is None and weights is judging:
+            if self.expected is None and weights is judging and shared is None:
                 return first + int(latency_s.argmin()), False
             expected_s = weights.latency_s(means)
+            if shared is not None:
+                expected_s *= objective.latency
+                expected_s += shared[1][first:last]
             expected_s[latency_s > deadline_s] = np.inf
             return first + int(expected_s.argmin()), False
         objective_s = objective.of(
@@ -212,13 +227,15 @@ class View:
             weights.period_s(means, window) if objective.period else 0.0,
             0.0 if energy_j is None else energy_j[first:last],
         )
+        if shared is not None:
+            objective_s = objective_s + shared[1][first:last]
         objective_s[latency_s > deadline_s] = np.inf
         equal = max(_SAME, 1 + period_tolerance)
         least_s = float(objective_s.min())
         best = np.flatnonzero(objective_s <= equal * least_s)
         if len(best) > 1:
             latency_s = weights.latency_s(means[:, best])
-            if objective.is_period and energy_j is None:
+            if objective.is_period and energy_j is None and shared is None:
                 car_s = weights.car_s(means[:, best])
                 # Where none of them relieves the car, latency would be bought with the work that
                 # there is least to spare of. What is dominated changes neither minimum.
@@ -272,6 +289,22 @@ class View:
         means = self.means
         sent_bytes = means[BYTES] if sent_bytes is None else sent_bytes
         return prices.car_j(weights.car_s(means), sent_bytes, weights.latency_s(means))
+
+    def shared(self, weights: Weights, tolls: Tolls, worth: float) -> tuple[Floats, Floats] | None:
+        """Seconds that each candidate waits for other cars, and its toll (``Tolls.on_each``).
+
+        Args:
+            weights: as ``choose`` takes them.
+            tolls: what the others ask for.
+            worth: what a second of waiting counts; 0: nothing, so there are no tolls.
+        """
+        if not (worth and tolls.any):
+            return None
+        worst, means = self.worst, self.means
+        edge_s = weights.edge_s(worst)
+        mean_s = edge_s if means is worst else weights.edge_s(means)
+        air_s = means[BYTES] * weights.stage_s[BYTES, BYTES] if tolls.air.pull else None
+        return tolls.on_each(worth, edge_s, mean_s, air_s)
 
     def without(self, at: int) -> View | None:
         """The same without one candidate; None if it was the last."""
