@@ -9,8 +9,8 @@ over the edge server cost.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dapdee_ros.core.expiring import Expiring, valid_fault
 from dapdee_ros.estimation.health import Health, Level, Value
@@ -107,12 +107,12 @@ class HeardPrices:
     """The last prices that a car heard. The caller passes the time, in s.
 
     Attributes:
-        server: the car's edge server.
+        servers: names of the car's edge servers.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, servers: Sequence[str]) -> None:
         """Start without prices."""
-        self.server = server
+        self.servers = tuple(servers)
         self._posted = Expiring[Posted]()
 
     def hear(self, now_s: float, posted: Posted) -> str:
@@ -123,9 +123,9 @@ class HeardPrices:
         """
         if fault := posted.fault:
             return fault
-        if posted.edge and self.server not in posted.edge:
-            names = ", ".join(sorted(posted.edge))[:200]
-            return f"they are of {names}, and not of this car's edge server {self.server}"
+        if posted.edge and not posted.edge.keys() & set(self.servers):
+            names, own = ", ".join(sorted(posted.edge))[:200], ", ".join(self.servers)[:200]
+            return f"they are of {names}, and not of this car's edge servers: {own}"
         return self._posted.hear(now_s, posted, posted.epoch, posted.number, posted.valid_s)
 
     @property
@@ -141,18 +141,21 @@ class HeardPrices:
         """Whether there are prices that hold."""
         return self._posted.at(now_s) is not None
 
-    def tolls(self, now_s: float, cell: str = "", interval_s: float = math.inf) -> Tolls:
+    def tolls(
+        self, now_s: float, server: str, cell: str = "", interval_s: float = math.inf
+    ) -> Tolls:
         """What to plan with now.
 
         Args:
             now_s: the time.
+            server: the edge server to plan with.
             cell: the car's cell; empty: none.
             interval_s: seconds between two of its frames.
         """
         posted = self._posted.at(now_s)
         if posted is None:
             return NO_TOLLS
-        edge, air = posted.edge.get(self.server), posted.air.get(cell) if cell else None
+        edge, air = posted.edge.get(server), posted.air.get(cell) if cell else None
         return Tolls(
             Others(*edge) if edge else NOBODY_ELSE,
             Others(*air) if air else NOBODY_ELSE,
@@ -160,8 +163,21 @@ class HeardPrices:
         )
 
 
+    def applied(
+        self, situation: Situation, now_s: float, server: str, cell: str, interval_s: float
+    ) -> Situation:
+        """A situation with what other cars ask for; see ``tolls``."""
+        if not self.hold(now_s):
+            return situation
+        return replace(situation, tolls=self.tolls(now_s, server, cell, interval_s))
+
+
 def demand_of(
-    plan: Plan | None, problem: Problem, situation: Situation, server: str, cell: str = ""
+    plan: Plan | None,
+    problem: Problem,
+    situation: Situation,
+    servers: Sequence[str],
+    cell: str = "",
 ) -> Demand:
     """What a car asks for.
 
@@ -169,11 +185,12 @@ def demand_of(
         plan: its plan in force, priced in the situation; None if there is none.
         problem: what it plans for.
         situation: as it is now, tolls included.
-        server: its edge server.
+        servers: names of its edge servers.
         cell: its cell; empty: none.
     """
+    pulls = dict.fromkeys(servers[:MOST_SERVERS], 0.0)
     if plan is None or not plan.crossings or not situation.link.usable:
-        return Demand({server: 0.0}, cell=cell)
+        return Demand(pulls, cell=cell)
     going_on = 1 - plan.gate_share
     edge_s = plan.stages[1].seconds
     air_s = 8 * plan.crossings[0].sent_bytes / situation.link.rate_bps
@@ -182,8 +199,9 @@ def demand_of(
     )
     waits_s = situation.waiting_worth * going_on * plan.waiting_s
     gain_s = _alone_s(plan, problem, situation) - (plan.objective_s - plan.toll_s + waits_s)
+    pulls[plan.stages[1].site] = min(shared.edge_pull, MOST_PULL)
     return Demand(
-        {server: min(shared.edge_pull, MOST_PULL)},
+        pulls,
         min(shared.edge_load, MOST_LOAD),
         min(max(gain_s, 0.0), MOST_LOAD),
         cell,
@@ -206,13 +224,10 @@ def fleet_health(prices: HeardPrices, cell: str, now_s: float) -> Health:
     """Whether a car goes by a fleet node's prices; planning alone is no fault."""
     if not prices.hold(now_s):
         return Health(Level.OK, "no fleet node: plans alone", {})
-    tolls = prices.tolls(now_s, cell)
-    values: dict[str, Value] = {
-        f"others' load ({prices.server})": tolls.edge.load,
-        f"others' pull ({prices.server})": tolls.edge.pull,
-        "valid_s": prices.until_s - now_s,
-    }
-    if cell:
-        values[f"others' load ({cell})"] = tolls.air.load
-        values[f"others' pull ({cell})"] = tolls.air.pull
+    values: dict[str, Value] = {"valid_s": prices.until_s - now_s}
+    air = prices.tolls(now_s, "", cell).air
+    others = {name: prices.tolls(now_s, name).edge for name in prices.servers}
+    for name, those in {**others, **({cell: air} if cell else {})}.items():
+        values[f"others' load ({name})"] = those.load
+        values[f"others' pull ({name})"] = those.pull
     return Health(Level.OK, "plans with a fleet node's prices", values)

@@ -12,6 +12,7 @@ from typing import Any
 
 from dapdee_ros.core.camera_stream import CameraStream
 from dapdee_ros.core.edge_servers import EdgeServer, EdgeServers, are_outdated, spares_of
+from dapdee_ros.core.fleet_car import HeardPrices, demand_of
 from dapdee_ros.core.forecast import Forecast
 from dapdee_ros.core.frames import Place
 from dapdee_ros.core.manager_events import (
@@ -26,12 +27,15 @@ from dapdee_ros.core.manager_events import (
     FramesCounted,
     LinkEstimated,
     LoadMeasured,
+    PricesCame,
     ProblemChanged,
     ProblemRefused,
     Question,
+    RefusePrices,
     ResultCame,
     SayAlive,
     SettingsChanged,
+    TellDemand,
     TellPlan,
     TimePassed,
     WakeAt,
@@ -69,6 +73,7 @@ class ManagerCore:
         gate_share: the share of frames that its gate ends.
         head: signs of life of the head.
         servers: the edge servers that the car may use.
+        prices: what a fleet node said last.
     """
 
     def __init__(
@@ -106,6 +111,7 @@ class ManagerCore:
         self.complaint = ""
         self.drift, self.gate_share = PredictionDrift(), GateShare()
         self.head = Presence("head", "ros2 run dapdee_ros head", begun_s)
+        self.prices = HeardPrices(servers)
         self._handlers: dict[type[Event], Callable[[float, Any], None]] = {
             LinkEstimated: self._on_link,
             LoadMeasured: self._on_load,
@@ -115,6 +121,7 @@ class ManagerCore:
             ProblemRefused: self._on_refused,
             DrainSet: self._on_drain,
             SettingsChanged: self._on_settings,
+            PricesCame: self._on_prices,
             AnswerFound: self._on_answer,
             TimePassed: self._on_time,
         }
@@ -131,7 +138,7 @@ class ManagerCore:
         """
         self._actions = []
         self._handlers[type(event)](now_s, event)
-        wake_s = min(self._again_s, self._alive_s)
+        wake_s = min(self._again_s, self._alive_s, self.prices.until_s)
         if wake_s != self._waking_s and wake_s < math.inf:
             self._waking_s = wake_s
             self._actions.append(WakeAt(wake_s))
@@ -169,8 +176,10 @@ class ManagerCore:
             now_s: the time.
             server: which server to plan with; None: the one in use.
         """
-        load = self._load.estimate(now_s)
-        return self.servers.situation(now_s, server, self._settings, load, self._most_period_s())
+        load, server = self._load.estimate(now_s), server or self.servers.in_use
+        now = self.servers.situation(now_s, server, self._settings, load, self._most_period_s())
+        where = server.name, self._settings.cell
+        return self.prices.applied(now, now_s, *where, self._interval_s)
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -245,6 +254,15 @@ class ManagerCore:
         self._decide(now_s, "a parameter was set")
         self._tell_terms(now_s)
 
+    def _on_prices(self, now_s: float, came: PricesCame) -> None:
+        first, fault = not self.prices.hold(now_s), self.prices.hear(now_s, came.posted)
+        if fault:
+            self._actions.append(RefusePrices(fault))
+            return
+        self._decide(now_s, None)
+        if first:
+            self._foretell(now_s)
+
     def _on_answer(self, now_s: float, event: AnswerFound) -> None:
         asked = event.question
         if self.servers.is_current(asked) and asked.settings is self._settings:
@@ -253,7 +271,7 @@ class ManagerCore:
 
     def _on_time(self, now_s: float, event: TimePassed) -> None:
         self._waking_s = math.inf
-        if now_s >= self._again_s:
+        if self.prices.expire(now_s) or now_s >= self._again_s:
             self._again_s = math.inf
             self._decide(now_s, None)
         if now_s >= self._alive_s and self.told is not None:
@@ -361,21 +379,24 @@ class ManagerCore:
         self._alive_s = min(self._alive_s, now_s + SAY_ALIVE_S)
 
     def _foretell(self, now_s: float) -> None:
-        """Say what the plan in force is expected to take now, if that has changed."""
+        """Say what the plan in force is expected to take, if that has changed; what it asks for."""
         told, problem = self.told, self.servers.in_use.problem
         if told is None or problem is None:
             return
-        priced = repriced(told.plan, self.situation(now_s), problem)
+        situation, where = self.situation(now_s), (self.prices.servers, self._settings.cell)
+        priced = repriced(told.plan, situation, problem)
+        if self.prices.hold(now_s):
+            self._actions.append(TellDemand(demand_of(priced, problem, situation, *where)))
         foreseen = self._forecast.of(now_s, priced) if priced is not None else None
         if foreseen is not None:
             plan = replace(foreseen, reason=told.plan.reason)
             self._actions.append(Foretell(replace(told, plan=plan, why="as foreseen now")))
 
     def _most_period_s(self) -> float:
-        share = self._settings.frame_utilisation
-        if not share:
-            return math.inf
-        interval_s = self._frames.interval_s
-        if math.isinf(interval_s):
-            interval_s = self._settings.deadline_s / _FRAMES_PER_DEADLINE
-        return share * interval_s
+        return (self._settings.frame_utilisation or math.inf) * self._interval_s
+
+    @property
+    def _interval_s(self) -> float:
+        """Seconds between two frames, taken for granted until they are known."""
+        known_s, deadline_s = self._frames.interval_s, self._settings.deadline_s
+        return known_s if known_s < math.inf else deadline_s / _FRAMES_PER_DEADLINE

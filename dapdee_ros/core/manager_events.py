@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dapdee_ros.core.camera_stream import CameraFiles
+from dapdee_ros.core.fleet_car import Demand, Posted
 from dapdee_ros.core.frames import Place, Server
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.planning.answer import Answer, answer, best_of
@@ -198,6 +199,13 @@ class SettingsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PricesCame:
+    """A fleet node told its prices."""
+
+    posted: Posted
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerFound:
     """The answer to a question from ``Ask``."""
 
@@ -219,6 +227,7 @@ Event = (
     | ProblemRefused
     | DrainSet
     | SettingsChanged
+    | PricesCame
     | AnswerFound
     | TimePassed
 )
@@ -294,6 +303,20 @@ class SayAlive:
 
 
 @dataclass(frozen=True, slots=True)
+class TellDemand:
+    """Tell the fleet node what this car asks for."""
+
+    demand: Demand
+
+
+@dataclass(frozen=True, slots=True)
+class RefusePrices:
+    """Count prices that have no effect; ``why``, as text."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Complain:
     """Planning failed.
 
@@ -313,4 +336,14 @@ class WakeAt:
     at_s: float
 
 
-Action = Ask | CameraChanged | TellPlan | Foretell | SayAlive | Complain | WakeAt
+Action = (
+    Ask
+    | CameraChanged
+    | TellPlan
+    | Foretell
+    | SayAlive
+    | TellDemand
+    | RefusePrices
+    | Complain
+    | WakeAt
+)

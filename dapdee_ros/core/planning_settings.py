@@ -185,6 +185,13 @@ class PlanningSettings:
         live=True,
         note="most frames in flight between head and edge; part of the plan",
     )
+    cell: str = setting(
+        "",
+        "Name of the radio cell that this car shares with others, the same for all of them: a "
+        "fleet node then makes a price for its air. Empty: its link is not shared.",
+        live=True,
+        note="radio cell that this car shares with others; empty: none",
+    )
     plan_margin: float = setting(
         0.1,
         "Share of latency or period that a new plan has to save to be worth a change.",
