@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,25 +21,34 @@ from dapdee_ros.planning.fleet.baselines import (
 from dapdee_ros.planning.fleet.exact import lowest_sum, lowest_worst
 from dapdee_ros.planning.fleet.fleet import Fleet, FleetCar, JointChoice
 from dapdee_ros.planning.fleet.iao import iao
+from dapdee_ros.planning.fleet.presence import with_presence
 from dapdee_ros.planning.fleet.price import by_price
 from dapdee_ros.planning.fleet.rows import NOBODY, Rows, rows_of
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import make_policy
 from dapdee_ros.planning.sites import NO_HOP
+from dapdee_ros.simulation.fleet.market import Market
 from dapdee_ros.simulation.fleet.members import Member, Server
 
 WAYS: Mapping[str, Callable[[Fleet], JointChoice]] = {
-    "price": by_price,
-    "exact": lowest_sum,
-    "exact-worst": lowest_worst,
+    "price": partial(with_presence, by_price),
+    "exact": partial(with_presence, lowest_sum),
+    "exact-worst": partial(with_presence, lowest_worst),
     "iao": iao,
     "equal-shares": equal_shares,
     "each-for-itself": each_for_itself,
-    "nearest-edge": nearest_edge,
+    "nearest-edge": partial(with_presence, nearest_edge),
     "edge-only": edge_only,
     "device-only": device_only,
 }
-"""Ways to choose for all cars together."""
+"""Ways to choose for all cars together: ours for servers that work for whoever is there, those of
+others as they are published."""
+
+POSTED = "posted-price"
+"""Each car chooses for itself at the prices of a fleet node (``market``)."""
+
+_BEFORE_S = 20.0
+"""For how long a fleet node has been there when a simulation begins."""
 
 ALONE = "alone:"
 """Before the name of a policy for one car: each car plans by it, over its nearest server, as if it
@@ -49,10 +59,10 @@ _UNREDUCED = frozenset({"edge-only"})
 
 def check_policy(policy: str) -> None:
     """Raise PolicyError unless there is such a way; a policy for one car is looked up later."""
-    if policy not in WAYS and not policy.startswith(ALONE):
+    if policy not in (*WAYS, POSTED) and not policy.startswith(ALONE):
         raise PolicyError(
-            f"policy {policy!r} is unknown; there are {', '.join(WAYS)}, and {ALONE}POLICY with a "
-            "policy for one car"
+            f"policy {policy!r} is unknown; there are {', '.join((*WAYS, POSTED))}, and "
+            f"{ALONE}POLICY with a policy for one car"
         )
 
 
@@ -97,9 +107,21 @@ class FleetAgent:
     """Chooses for all cars by one way; keeps each car's rows while its battery's step lasts."""
 
     def __init__(
-        self, members: Sequence[Member], servers: Sequence[Server], cells: int, policy: str
+        self,
+        members: Sequence[Member],
+        servers: Sequence[Server],
+        cells: int,
+        policy: str,
+        replan_s: float = 5.0,
     ) -> None:
         """Prepare.
+
+        Args:
+            members: the cars.
+            servers: the edge servers.
+            cells: how many radio cells.
+            policy: a name of ``WAYS``, ``POSTED``, or ``ALONE`` with a policy for one car.
+            replan_s: seconds between two looks, in which a fleet node gives turns.
 
         Raises:
             PolicyError: if there is no such policy.
@@ -110,6 +132,8 @@ class FleetAgent:
         self._policy = policy
         self._rows: dict[tuple[int, int], tuple[float, Rows]] = {}
         check_policy(policy)
+        self._market = Market() if policy == POSTED else None
+        self._replan_s, self._begun = replan_s, False
         self._alone = policy.removeprefix(ALONE) if policy.startswith(ALONE) else ""
         if self._alone:
             problems = {id(member.problem): member.problem for member in members}
@@ -143,7 +167,20 @@ class FleetAgent:
             tuple(server.name for server in self._servers),
             self._cells,
         )  # fmt: skip
-        return self._round(now_s, cars, fleet, WAYS[self._policy](fleet), levels)
+        return self._round(now_s, cars, fleet, self._choice(now_s, fleet), levels)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another round may end otherwise though nothing else has changed."""
+        return self._market is not None
+
+    def _choice(self, now_s: float, fleet: Fleet) -> JointChoice:
+        market = self._market
+        if market is None:
+            return WAYS[self._policy](fleet)
+        passed_s = self._replan_s if self._begun else _BEFORE_S
+        self._begun = True
+        return market.choose(fleet, now_s, round(passed_s / market.prices.settings.turn_s))
 
     def _rows_of(self, car: Member, up: Sequence[bool], level: float) -> Rows:
         usable = [server for server in car.reach if up[server]]

@@ -54,7 +54,9 @@ class _Simulation:
         self._policy = policy
         self._agenda = agenda = Agenda()
         self._members, self._servers = members_of(scenario, load)
-        self._agent = FleetAgent(self._members, self._servers, scenario.cells, policy)
+        self._agent = FleetAgent(
+            self._members, self._servers, scenario.cells, policy, scenario.replan_s
+        )
         self._cells = [SharedAir(agenda) for _ in range(scenario.cells)]
         self._edges = [EdgeStation(agenda, server.slowdown) for server in self._servers]
         self._known_up = [True] * len(self._servers)
@@ -115,7 +117,7 @@ class _Simulation:
             self._members[index].objective(level).energy_s_per_j for index, level in levels.items()
         )
         wanted = (tuple(self._known_up), tuple(levels), weights)
-        if wanted != self._planned_for:
+        if wanted != self._planned_for or self._agent.goes_on:
             self._planned_for = wanted
             self._rounds.append(self._agent.plan(now_s, self._known_up, levels))
         assignments = self._rounds[-1].assignments

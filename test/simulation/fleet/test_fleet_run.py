@@ -19,7 +19,7 @@ from dapdee_ros.simulation.scenario import BARE_WIRE, ScenarioError
 
 POLICIES = (
     "price", "exact", "exact-worst", "iao", "equal-shares", "each-for-itself", "nearest-edge",
-    "edge-only", "device-only", "alone:dads", "alone:exact",
+    "edge-only", "device-only", "posted-price", "alone:dads", "alone:exact",
 )  # fmt: skip
 CARS = CarGroup(
     count=4,
