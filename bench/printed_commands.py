@@ -38,6 +38,7 @@ ELSEWHERE: dict[str, str] = {
     "export ROS_SECURITY_": "needs DDS security, which the wheels are built without",
     "dapdee edge": "runs until it is stopped; test/launch starts it",
     "dapdee car": "runs until it is stopped; test/launch starts it",
+    "dapdee fleet run": "runs until it is stopped; test/nodes/test_fleet_node.py starts it",
     "dapdee demo": "drives; test/cli/test_demo.py has it",
     "make demo": "drives for a minute; test/cli/test_demo.py has it shorter",
     "make test": "is what runs this",

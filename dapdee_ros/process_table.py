@@ -177,13 +177,21 @@ CAR_ARGUMENTS = (
 )
 """The arguments of the car's side."""
 
+CARS = Argument(
+    "cars",
+    "Namespaces of the cars to serve, such as car1,car2. Empty: the edge's own namespace.",
+    list,
+)
+
 EDGE_ARGUMENTS = (
     MODEL,
     THREADS,
-    Argument(
-        "cars",
-        "Namespaces of the cars to serve, such as car1,car2. Empty: the edge's own namespace.",
-        list,
+    CARS,
+    _switch(
+        "fleet",
+        "false",
+        "Start the fleet node here as well: prices of this edge server and of radio cells for the "
+        "cars (docs/fleet.md). One for all cars.",
     ),
     Argument(
         "server",
@@ -199,6 +207,10 @@ EDGE_ARGUMENTS = (
     SIM_TIME,
 )
 """The arguments of the edge server's side."""
+
+
+FLEET_ARGUMENTS = (CARS, SERVERS, LINK_KEY, LINK_DOMAIN, SIM_TIME)
+"""The arguments of a fleet node that runs by itself."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +266,8 @@ EDGE_LOAD_MONITOR = ProcessRow(
     name="edge_load_monitor",
     far=True,
 )
-ROWS = (HEAD, EDGE, MANAGER, CAMERA, LINK_EMULATOR, EDGE_LOAD_MONITOR, VIEWER)
+FLEET = ProcessRow("fleet", ("fleet",), ("cars", "servers"), required=False)
+ROWS = (HEAD, EDGE, MANAGER, CAMERA, LINK_EMULATOR, EDGE_LOAD_MONITOR, FLEET, VIEWER)
 """All processes; the slowest to start come first."""
 
 REQUIRED = frozenset(row.executable for row in ROWS if row.required) | {"run_recorder"}
@@ -301,6 +314,7 @@ def car_side(values: Mapping[str, Any]) -> list[ProcessStart]:
         VIEWER: bool(values.get("viewer")),
         EDGE: bool(values.get("edge")),
         EDGE_LOAD_MONITOR: bool(values.get("edge")),
+        FLEET: False,
     }
     rows = [row for row in ROWS if wanted.get(row, True)]
     servers = [name for name in values.get("servers") or () if name]
@@ -319,7 +333,20 @@ def edge_side(values: Mapping[str, Any]) -> list[ProcessStart]:
     Args:
         values: parsed values of ``EDGE_ARGUMENTS`` by name; None or absent: not set.
     """
-    return _starts([EDGE, EDGE_LOAD_MONITOR], values, bool(values.get("emulated_link")))
+    starts = _starts([EDGE, EDGE_LOAD_MONITOR], values, bool(values.get("emulated_link")))
+    if values.get("fleet"):
+        server = values.get("server")
+        starts += fleet_side({**values, "servers": [server] if server else None})
+    return starts
+
+
+def fleet_side(values: Mapping[str, Any]) -> list[ProcessStart]:
+    """A fleet node by itself.
+
+    Args:
+        values: parsed values of ``FLEET_ARGUMENTS`` by name; None or absent: not set.
+    """
+    return _starts([FLEET], values, False)
 
 
 def link_environment(values: Mapping[str, Any]) -> dict[str, str]:

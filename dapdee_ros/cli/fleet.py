@@ -4,6 +4,7 @@ Cars, servers and cells come from options or from a YAML file, which docs/fleet.
 
   dapdee fleet simulate --cars 20 --servers 2 --seconds 20 --policy price
   dapdee fleet simulate --policy exact --policy alone:dads --report fleet.html scenario.yaml
+  dapdee fleet run --cars car1,car2
 """
 
 from __future__ import annotations
@@ -18,13 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dapdee_ros.cli import scenario_options
+from dapdee_ros.cli.roles import (
+    add_arguments,
+    add_side_arguments,
+    read_arguments,
+    run_until_told,
+    side_processes,
+)
 from dapdee_ros.errors import CommandError
+from dapdee_ros.process_table import FLEET_ARGUMENTS, fleet_side
+from dapdee_ros.processes import start_all
 
 if TYPE_CHECKING:
     from dapdee_ros.simulation.fleet.results import FleetRun
     from dapdee_ros.simulation.fleet.scenario import FleetScenario
 
-SUMMARY = "simulate fleets: many cars, edge servers and radio cells"
+SUMMARY = "many cars, edge servers and radio cells: simulate them, or run the fleet node"
 
 _LONG_RUN_FRAMES = 5000
 
@@ -45,8 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--policy",
         action="append",
         help="may be repeated: price, exact, exact-worst, iao, equal-shares, each-for-itself, "
-        "nearest-edge, edge-only, device-only, or alone:POLICY with a policy for one car, such as "
-        "alone:dads (default price)",
+        "nearest-edge, edge-only, device-only, posted-price, or alone:POLICY with a policy for one "
+        "car, such as alone:dads (default price)",
     )
     add("--cars", type=int, help="how many, in place of the first group's count")
     add("--servers", type=int, help="edge servers, likewise")
@@ -57,10 +67,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="of everything that is drawn")
     add("--report", type=Path, help="write an HTML page")
     add("--json", action="store_true", help="one JSON object instead of text")
+    live = actions.add_parser(
+        "run",
+        help="run the fleet node: prices and shares for real cars",
+        description="Run the fleet node on this machine, beside the edge server: prices for cars, "
+        "and their shares for the edge server (docs/fleet.md).",
+    )
+    add_arguments(live, FLEET_ARGUMENTS)
+    add_side_arguments(live)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate and print; 0 if every frame is accounted for."""
+    """Simulate and print, 0 if every frame is accounted for; or run the node until Ctrl-C."""
+    if args.action == "run":
+        values = read_arguments(args, FLEET_ARGUMENTS)
+        processes = side_processes(args, "fleet", values)
+        start_all(processes, fleet_side(values))
+        return run_until_told(processes, args.seconds)
     with scenario_options.mendable_errors():
         return _simulate(args)
 

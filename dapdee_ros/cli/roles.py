@@ -84,7 +84,8 @@ def read_arguments(args: argparse.Namespace, arguments: Sequence[Argument]) -> d
         parse_pinned(values.get("pinned_plan") or "")
     except (ArgumentError, PlanningError) as error:
         raise CommandError(str(error)) from error
-    check_model(values["model"] or DEFAULT_MODEL)
+    if "model" in values:
+        check_model(values["model"] or DEFAULT_MODEL)
     for name in ("rate_hz", "deadline_s"):
         if values.get(name) is not None and not 0 < values[name] < math.inf:
             raise CommandError(f"{name} must be a finite number greater than 0")

@@ -162,7 +162,6 @@ class HeardPrices:
             1 / interval_s,
         )
 
-
     def applied(
         self, situation: Situation, now_s: float, server: str, cell: str, interval_s: float
     ) -> Situation:

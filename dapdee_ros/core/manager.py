@@ -170,12 +170,7 @@ class ManagerCore:
         return self._load.estimate(now_s)
 
     def situation(self, now_s: float, server: EdgeServer | None = None) -> Situation:
-        """What a policy would be asked with now.
-
-        Args:
-            now_s: the time.
-            server: which server to plan with; None: the one in use.
-        """
+        """What a policy would be asked with now, over one server; None: the one in use."""
         load, server = self._load.estimate(now_s), server or self.servers.in_use
         now = self.servers.situation(now_s, server, self._settings, load, self._most_period_s())
         where = server.name, self._settings.cell

@@ -11,6 +11,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 import dapdee_ros.msg as msg
+from dapdee_ros.core.expiring import Expiring
 from dapdee_ros.core.fair_queue import QueueBounds, ShareError, check_shares, read_shares
 from dapdee_ros.core.frames import Status, TailAnswer
 from dapdee_ros.estimation.health import Health, Level, Value
@@ -18,17 +19,22 @@ from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import Car, car_of, declare_cars
 from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_message
+from dapdee_ros.nodes.fleet_messages import shares_fault
 from dapdee_ros.nodes.link import LinkEnd
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import EdgeSettings
-from dapdee_ros.nodes.servers import declare_server
+from dapdee_ros.nodes.servers import declare_server, server_topic
+from dapdee_ros.nodes.timers import every
+from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.runtime.health import EdgeHealth
 from dapdee_ros.runtime.tail import TailRuntime
 from dapdee_ros.sealing.channels import Role
 
 DRAINING = "the edge server is being drained: it takes no more frames"
+_LOOK_S = 0.5
+"""Between two looks whether a fleet node's shares still hold."""
 
 
 class _Port:
@@ -141,8 +147,15 @@ class Edge(ModelLifecycleNode):
         self._ports = [_Port(link, self.rejections, self._answer) for link in self.links]
         settings = declare_settings(self, EdgeSettings)
         self._shares = self._checked_shares(settings.shares)
+        self._told_shares = Expiring[dict[str, float]]()
         self._drain(settings.drain)
         on_change(self, self._set_parameters)
+        self._server = self.links[0].server
+        listen_checking(
+            self, msg.FleetShares, server_topic(self._server, "edge/shares"), self._take_shares,
+            qos.LATCHED, self.rejections, check=shares_fault,
+        )  # fmt: skip
+        every(self, _LOOK_S, self._expire_shares)
 
     def _peers(self) -> list[tuple[Car | None, str]]:
         own, server = car_of(self), declare_server(self)
@@ -162,7 +175,7 @@ class Edge(ModelLifecycleNode):
             self.network,
             self._answer,
             bounds=bounds,
-            shares=self._shares,
+            shares=self._shares_now,
             most_batch=self.get_parameter("most_batch").value,
             rejections=self.rejections,
         )
@@ -212,8 +225,7 @@ class Edge(ModelLifecycleNode):
     def _set_parameters(self, changed: dict[str, Any]) -> None:
         if "shares" in changed:
             self._shares = self._checked_shares(changed["shares"])
-            if self._runtime is not None:
-                self._runtime.set_shares(self._shares)
+            self._apply_shares()
         if "drain" in changed:
             self._drain(changed["drain"])
 
@@ -226,6 +238,34 @@ class Edge(ModelLifecycleNode):
             port.draining = draining
         self.publish_profile()
         self.get_logger().info(DRAINING if draining else "frames are taken again")
+
+    def _take_shares(self, message: msg.FleetShares) -> None:
+        """A fleet node tells shares; they hold for a while, in place of the parameter's."""
+        served = {port.car.car_id for port in self._ports}
+        shares = zip(message.cars, message.shares, strict=True)
+        told = {car: share for car, share in shares if car in served}
+        fault = f"they are those of {message.server!r}" if message.server != self._server else ""
+        fault = fault or self._told_shares.hear(
+            time.monotonic(), told, message.epoch, message.number, message.valid_s
+        )
+        if not fault:
+            self._apply_shares()
+        elif self.rejections.count(time.monotonic(), "impossible shares", fault):
+            self.get_logger().warning(f"shares are not used: {fault}")
+
+    def _expire_shares(self) -> None:
+        if self._told_shares.expire(time.monotonic()):
+            self.get_logger().info("no fleet node: back to the parameter shares")
+            self._apply_shares()
+
+    @property
+    def _shares_now(self) -> dict[str, float]:
+        """Those of a fleet node while they hold, and any car of it asks; else the parameter's."""
+        return self._told_shares.at(time.monotonic()) or self._shares
+
+    def _apply_shares(self) -> None:
+        if self._runtime is not None:
+            self._runtime.set_shares(self._shares_now)
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
         """Tasks edge, refused, and seal (per car, if there are several)."""
@@ -262,7 +302,7 @@ class Edge(ModelLifecycleNode):
             values[f"answered ({car})"] = port.answered[Status.OK]
             values[f"busy ({car})"] = port.answered[Status.BUSY]
             values[f"tail_s ({car})"] = port.tail_s
-            values[f"share ({car})"] = self._shares.get(car, 1.0)
+            values[f"share ({car})"] = self._shares_now.get(car, 1.0)
         return values
 
     def _answer(self, answer: TailAnswer) -> None:

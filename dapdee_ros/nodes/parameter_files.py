@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dapdee_ros.core.fleet_prices import FleetSettings
 from dapdee_ros.core.head_settings import HeadSettings
 from dapdee_ros.core.link_watch import LinkWatchSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
@@ -106,6 +107,11 @@ FILES = (
                 {"machine": "edge"},
             ),
         ),
+    ),
+    ParameterFile(
+        "fleet",
+        "The fleet's prices.",
+        (Section("fleet", (ServedCars, UsedServers, FleetSettings)),),
     ),
     ParameterFile(
         "link_emulator",

@@ -18,6 +18,7 @@ import dapdee_ros.msg as msg
 from dapdee_ros.codecs import CodecError
 from dapdee_ros.codecs.camera_file import CAMERA
 from dapdee_ros.core.camera_stream import CameraFiles
+from dapdee_ros.core.fleet_car import fleet_health
 from dapdee_ros.core.manager import SAY_ALIVE_S, ManagerCore
 from dapdee_ros.core.manager_events import (
     Action,
@@ -30,11 +31,14 @@ from dapdee_ros.core.manager_events import (
     FramesCounted,
     LinkEstimated,
     LoadMeasured,
+    PricesCame,
     ProblemChanged,
     ProblemRefused,
     Question,
+    RefusePrices,
     SayAlive,
     SettingsChanged,
+    TellDemand,
     TellPlan,
     TimePassed,
     WakeAt,
@@ -50,6 +54,7 @@ from dapdee_ros.graph.dag import GraphError
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.car import car_of
 from dapdee_ros.nodes.conversions import message_to_result_came, plan_to_message
+from dapdee_ros.nodes.fleet_messages import demand_to_message, message_to_posted, price_fault
 from dapdee_ros.nodes.link import NO_LINKS, LinkEnd, listen_beyond
 from dapdee_ros.nodes.message_checks import link_fault, load_fault, result_fault
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
@@ -135,6 +140,17 @@ class PartitionManager(Node):
                 links.get(server), self, msg.NodeLoad, "edge/load", _ignore, qos.STATE,
                 self._rejections, check=load_fault, server=server,
             )  # fmt: skip
+        # A fleet node's messages cross a sealed link only where there is one edge server.
+        link = links.get(EDGE)
+        listen_beyond(
+            link, self, msg.FleetPrice, "fleet_price", self._take_prices, qos.LATCHED,
+            self._rejections, check=price_fault,
+        )  # fmt: skip
+        self._demands = (
+            publish_on(self, msg.FleetDemand, "fleet_demand", qos.STATE)
+            if link is None
+            else link.publisher("fleet_demand", msg.FleetDemand, qos.STATE)
+        )
         self._listen(msg.LinkQuality, "link_quality", self._take_link, qos.LINK, link_fault)
         self._listen(msg.InferenceResult, "inference", self._take_result, qos.RESULT, result_fault)
         self._listen(msg.FrameLedger, "ledger", self._take_ledger, qos.LATCHED)
@@ -206,6 +222,12 @@ class PartitionManager(Node):
     def _take_ledger(self, ledger: msg.FrameLedger) -> None:
         self._handle(FramesCounted(ledger.session, ledger.accepted))
 
+    def _take_prices(self, prices: msg.FleetPrice) -> None:
+        if fault := car_of(self).mismatch(prices.car_id):
+            self._do(RefusePrices(fault))
+        else:
+            self._handle(PricesCame(message_to_posted(prices)))
+
     def _take_answer(self, question: Question, answer: Answer) -> None:
         self._handle(AnswerFound(question, answer))
 
@@ -214,7 +236,7 @@ class PartitionManager(Node):
         self._handle(TimePassed())
 
     def diagnose(self, now_s: float) -> dict[str, Health]:
-        """Tasks plan, head, edge (of every server), load, gate and refused."""
+        """Tasks plan, head, edge (of every server), load, gate, fleet and refused."""
         missing = self._profiles.missing
         plan, core = self._plan, self._core
         gate = gate_health(core.gate_share)
@@ -241,6 +263,7 @@ class PartitionManager(Node):
             },
             "load": score_health(core.load(now_s)),
             "gate": gate,
+            "fleet": fleet_health(core.prices, core.settings.cell, now_s),
             "refused": self._rejections.health(now_s),
         }
 
@@ -265,6 +288,12 @@ class PartitionManager(Node):
             self._forget_timer()
             delay_s = max(0.001, action.at_s - time.monotonic())
             self._wake = every(self, delay_s, self._wake_up)
+        elif isinstance(action, TellDemand):
+            stamp = self.get_clock().now().to_msg()
+            self._demands.publish(demand_to_message(action.demand, stamp, car_of(self).car_id))
+        elif isinstance(action, RefusePrices):
+            if self._rejections.count(time.monotonic(), "impossible price", action.why):
+                self.get_logger().warning(f"prices are not used: {action.why}")
         elif not action.repeated:
             self.get_logger().error(action.text)
 

@@ -12,7 +12,11 @@ class Role(IntEnum):
     MANAGER = 2
     EDGE = 3
     EDGE_LOAD = 4
+    FLEET = 5
 
+
+OPTIONAL = frozenset({Role.FLEET})
+"""Roles that nobody misses: the others work without them."""
 
 ALIVE = "alive"
 """Channel of every pair: a keep-alive without content."""
@@ -24,6 +28,8 @@ CHANNELS: dict[str, tuple[Role, Role]] = {
     "probe_echo": (Role.EDGE, Role.MANAGER),
     "edge/profile": (Role.EDGE, Role.MANAGER),
     "edge/load": (Role.EDGE_LOAD, Role.MANAGER),
+    "fleet_demand": (Role.MANAGER, Role.FLEET),
+    "fleet_price": (Role.FLEET, Role.MANAGER),
 }
 """Sender and receiver per channel; the channel's name is also its topic's."""
 

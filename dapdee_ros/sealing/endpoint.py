@@ -18,7 +18,7 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from dapdee_ros.sealing.channels import ALIVE, CHANNELS, Role, partners
+from dapdee_ros.sealing.channels import ALIVE, CHANNELS, OPTIONAL, Role, partners
 from dapdee_ros.sealing.envelope import BROADCAST, Envelope, EnvelopeError, read_envelope
 from dapdee_ros.sealing.key_file import KeyRing, LinkKey, id_text
 from dapdee_ros.sealing.session import (
@@ -139,8 +139,8 @@ class Endpoint:
         )
 
     def missing(self) -> list[Role]:
-        """Partner roles in which no end has confirmed."""
-        present = {peer.end.role for peer in self._peers.values()}
+        """Partner roles in which no end has confirmed, but for those that nobody needs."""
+        present = {peer.end.role for peer in self._peers.values()} | OPTIONAL
         return [role for role in sorted(self._partners) if role not in present]
 
     # --- the handshake --------------------------------------------------------------------------

@@ -204,15 +204,19 @@ def test_a_turn_among_a_thousand_cars_is_quick() -> None:
 
 
 def test_prices_hold_for_as_long_as_they_say_and_not_longer() -> None:
-    heard, edge = HeardPrices("edge"), Others(0.5, 0.3, 0.1, 0.8)
-    assert heard.tolls(0.0) == NO_TOLLS and math.isinf(heard.until_s)
+    heard, edge = HeardPrices(["edge"]), Others(0.5, 0.3, 0.1, 0.8)
+    assert heard.tolls(0.0, "edge") == NO_TOLLS and math.isinf(heard.until_s)
     assert heard.hear(1.0, posted(air={"north": NORTH})) == ""
-    assert heard.tolls(5.9, "north", 0.1) == Tolls(edge, Others(*NORTH), 10.0)
-    assert heard.tolls(5.9, "south", 0.1) == heard.tolls(5.9, "", 0.1) == Tolls(edge, rate_hz=10.0)
+    assert heard.tolls(5.9, "edge", "north", 0.1) == Tolls(edge, Others(*NORTH), 10.0)
+    assert (
+        heard.tolls(5.9, "edge", "south", 0.1)
+        == heard.tolls(5.9, "edge", "", 0.1)
+        == Tolls(edge, rate_hz=10.0)
+    )
     assert heard.hear(4.0, posted(air={"north": NORTH})) == "" and heard.until_s == 6.0
-    assert heard.tolls(6.0) == NO_TOLLS
+    assert heard.tolls(6.0, "edge") == NO_TOLLS
     assert heard.expire(6.0) and not heard.expire(6.0)
-    assert heard.hear(7.0, posted(number=2)) == "" and heard.tolls(7.0).edge == edge
+    assert heard.hear(7.0, posted(number=2)) == "" and heard.tolls(7.0, "edge").edge == edge
 
 
 @pytest.mark.parametrize(
@@ -224,18 +228,18 @@ def test_prices_hold_for_as_long_as_they_say_and_not_longer() -> None:
         ({"edge": {"edge": (0.5, 0.3, 5.0, 1.0)}}, "expected up to load times pull"),
         ({"edge": {"edge": (0.5, 0.3, 0.1, math.nan)}}, "the least gain is nan"),
         ({"air": {"north": (0.5, 0.3, math.inf, 1.0)}}, "'north': the work is inf"),
-        ({"edge": {"other": (0.5, 0.3, 0.1, 1.0)}}, "not of this car's edge server edge"),
+        ({"edge": {"other": (0.5, 0.3, 0.1, 1.0)}}, "not of this car's edge servers: edge"),
         ({"valid_s": math.inf}, "valid_s is inf"),
         ({"valid_s": -1.0}, "valid_s is -1.0"),
         ({"epoch": 1, "number": 99}, "run 1, and run 2 has been heard since"),
     ],
 )
 def test_hostile_prices_have_no_effect_and_are_named(wrong: dict[str, Any], words: str) -> None:
-    heard = HeardPrices("edge")
+    heard = HeardPrices(["edge"])
     assert heard.hear(0.0, posted()) == ""
-    before = heard.tolls(1.0)
+    before = heard.tolls(1.0, "edge")
     assert words in heard.hear(1.0, posted(**wrong))
-    assert heard.tolls(1.0) == before and heard.until_s == 5.0
+    assert heard.tolls(1.0, "edge") == before and heard.until_s == 5.0
 
 
 def test_a_later_run_replaces_an_earlier_one_and_after_the_end_of_it_any_may_come() -> None:

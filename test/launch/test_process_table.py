@@ -7,6 +7,7 @@ import pytest
 from dapdee_ros.process_table import (
     CAR_ARGUMENTS,
     EDGE_ARGUMENTS,
+    FLEET_ARGUMENTS,
     OF_EVERY_NODE,
     RELAYED,
     ROWS,
@@ -15,6 +16,7 @@ from dapdee_ros.process_table import (
     ProcessStart,
     car_side,
     edge_side,
+    fleet_side,
 )
 
 
@@ -69,6 +71,14 @@ def test_every_server_with_a_name_has_processes_of_its_own() -> None:
     assert alone == [edge, load]
 
 
+def test_a_fleet_node_starts_only_if_it_is_asked_for() -> None:
+    (argument,) = (a for a in EDGE_ARGUMENTS if a.name == "fleet")
+    starts = by_executable(edge_side({"fleet": argument.read("true"), "cars": ["car1", "car2"]}))
+    assert starts["fleet"].parameters == {"cars": ["car1", "car2"]}
+    assert by_executable(fleet_side({"cars": ["car1", "car2"]})) == {"fleet": starts["fleet"]}
+    assert "fleet" not in by_executable(edge_side(defaults(EDGE_ARGUMENTS)))
+
+
 def test_an_argument_reaches_all_that_take_it() -> None:
     starts = by_executable(car_side({"deadline_s": 0.2, "model": "other", "viewer": True}))
     for name in ("head", "manager", "viewer"):
@@ -87,14 +97,14 @@ def test_simulated_time_reaches_every_process() -> None:
     (argument,) = (a for a in CAR_ARGUMENTS if a.name == "use_sim_time")
     assert [argument.read(text) for text in ("true", "false", "")] == [True, False, None]
     starts = car_side({"use_sim_time": True, "viewer": True, "edge": True, "link": "4g"})
-    starts += edge_side({"use_sim_time": True})
+    starts += edge_side({"use_sim_time": True, "fleet": True})
     assert {start.row for start in starts} == {*ROWS}
     assert all(start.parameters["use_sim_time"] is True for start in starts)
 
 
 def test_every_argument_is_described_and_taken() -> None:
     taken = {name for row in ROWS for name in row.takes} | {*OF_EVERY_NODE}
-    for argument in (*CAR_ARGUMENTS, *EDGE_ARGUMENTS):
+    for argument in (*CAR_ARGUMENTS, *EDGE_ARGUMENTS, *FLEET_ARGUMENTS):
         assert argument.description.endswith("."), argument.name
         assert (argument.name in taken) == argument.of_parameter
         argument.read(argument.default)

@@ -58,7 +58,7 @@ def test_every_node_has_the_topics_that_the_policy_gives_it(ros: RosWorld, tmp_p
         rclpy.init(args=[], context=context, domain_id=int(env["DAPDEE_LINK_DOMAIN"]))
         beyond = Node("watching", context=context)
         try:
-            for executable in ("head", "manager", "camera", "edge"):
+            for executable in ("head", "manager", "camera", "edge", "fleet"):
                 ros.start(executable, {}, env=env)
             ros.start(
                 "load_monitor", {"machine": "edge"}, "-r", "__node:=edge_load_monitor", env=env
@@ -78,7 +78,12 @@ def test_every_node_has_the_topics_that_the_policy_gives_it(ros: RosWorld, tmp_p
             spared = {
                 ("head", "subscribe"): {"/image_raw/compressed"},
                 ("camera", "publish"): {"/image_raw/compressed"},
-                ("partition_manager", "subscribe"): {"/edge/profile", "/edge/load"},
+                ("partition_manager", "subscribe"): {
+                    "/edge/profile",
+                    "/edge/load",
+                    "/fleet_price",
+                },
+                ("partition_manager", "publish"): {"/fleet_demand"},
                 ("link_monitor", "subscribe"): {"/inference"},
                 ("load_monitor", "subscribe"): {"/inference"},
             }

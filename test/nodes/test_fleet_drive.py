@@ -1,0 +1,108 @@
+"""Three cars, an edge server and a fleet node, all real: the node is killed and comes back."""
+
+from __future__ import annotations
+
+import signal
+import time
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+
+import dapdee_ros.msg as msg
+from dapdee_ros.nodes import qos
+
+if TYPE_CHECKING:
+    from ros_world import RosWorld
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
+
+# How many times slower than this machine each car is emulated; the edge server is, too.
+CAR_SLOWDOWN = {"car1": 60.0, "car2": 60.0, "car3": 250.0}
+EDGE_SLOWDOWN = 30.0
+RATE_HZ = 10.0
+VALID_S = 3.0
+START_S = 120.0
+
+
+@pytest.mark.alone
+def test_cars_go_on_whatever_becomes_of_the_fleet_node(ros: RosWorld) -> None:
+    plans = {
+        car: ros.collect(msg.PartitionPlan, f"/{car}/plan", qos.LATCHED) for car in CAR_SLOWDOWN
+    }
+    results = {
+        car: ros.collect(msg.InferenceResult, f"/{car}/inference", qos.RESULT)
+        for car in CAR_SLOWDOWN
+    }
+    ledgers = {
+        car: ros.collect(msg.FrameLedger, f"/{car}/ledger", qos.LATCHED) for car in CAR_SLOWDOWN
+    }
+    shares: dict[str, str] = {}
+
+    def look(report: DiagnosticArray) -> None:
+        for status in report.status:
+            if status.name == "/edge: edge":
+                shares.update({p.key: p.value for p in status.values if p.key[:6] == "share "})
+
+    ros.node("board").create_subscription(DiagnosticArray, "/diagnostics", look, qos.DIAGNOSTICS)
+    edge = ros.start(
+        "edge",
+        {
+            "threads": 1, "cars": list(CAR_SLOWDOWN), "emulated_slowdown": EDGE_SLOWDOWN,
+            "shares": ["car1=3"],
+        },
+    )  # fmt: skip
+    sides = []
+    terms = {"deadline_s": 2.0, "gates": False, "frame_utilisation": 0.0, "mode": "latency"}
+    for car, slowdown in CAR_SLOWDOWN.items():
+        inside = ("-r", f"__ns:=/{car}")
+        slow = {"threads": 1, "deadline_s": 2.0, "emulated_slowdown": slowdown}
+        sides.append(ros.start("head", slow, *inside))
+        sides.append(ros.start("manager", {**terms, "codecs": ["f32"]}, *inside))
+        sides.append(ros.start("camera", {"rate_hz": RATE_HZ}, *inside))
+
+    def who_sends() -> list[str]:
+        return [car for car, told in plans.items() if told and told[-1].boundary]
+
+    def latency_s(of_s: float) -> dict[str, float]:
+        """Medians over some seconds from now on."""
+        first = {car: len(found) for car, found in results.items()}
+        ros.spin_for(of_s)
+        return {car: median(r.latency_s for r in results[car][n:]) for car, n in first.items()}
+
+    everybody = list(CAR_SLOWDOWN)
+    ros.spin_until(lambda: who_sends() == everybody, START_S, "everybody sends")
+    ros.spin_until(lambda: all(len(found) > 20 for found in results.values()), START_S, "frames")
+    alone_s = latency_s(6.0)
+    assert shares["share (car1)"] == "3.0"
+
+    together = {"cars": everybody, "valid_s": VALID_S}
+    fleet = ros.start("fleet", together)
+    ros.spin_until(lambda: who_sends() == ["car3"], START_S, "those who need it least stay away")
+    ros.spin_for(4.0)
+    assert who_sends() == ["car3"]
+    joint_s = latency_s(6.0)
+    assert shares["share (car1)"] != "3.0"
+
+    fleet.process.send_signal(signal.SIGKILL)
+    fleet.process.wait()
+    killed_s, answered = time.monotonic(), {car: len(found) for car, found in results.items()}
+    ros.spin_until(lambda: who_sends() == everybody, START_S, "everybody plans alone again")
+    assert time.monotonic() - killed_s < VALID_S + 5.0
+    ros.spin_until(lambda: shares["share (car1)"] == "3.0", 10.0, "the edge's own shares")
+    ros.spin_for(3.0)
+    assert all(len(results[car]) > n + 10 for car, n in answered.items())
+
+    fleet = ros.start("fleet", together)
+    ros.spin_until(lambda: who_sends() == ["car3"], START_S, "the node is back")
+    assert fleet.stop() == 0
+    for side in reversed(sides):
+        side.stop(with_signal=signal.SIGINT)
+    for car, told in ledgers.items():
+        last = told[-1]
+        assert last.accepted == last.results + last.drops + last.in_flight, car
+    assert edge.stop(with_signal=signal.SIGINT) == 0
+    # No car is worse off than when each planned as if alone.
+    assert all(joint_s[car] < 1.1 * alone_s[car] for car in everybody), (alone_s, joint_s)
+    assert sum(joint_s.values()) < 0.9 * sum(alone_s.values()), (alone_s, joint_s)
