@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import math
 import signal
 import sys
@@ -10,7 +11,12 @@ import time
 import traceback
 from types import FrameType
 
+STDERR = 2
+"""File descriptor: what faulthandler writes to, even after ``sys.stderr`` is gone."""
+
 _TWICE_S = 1.0
+_HELD_S = 5.0
+_LONGEST_END_S = 30.0
 
 
 class StopProcess(Exception):
@@ -98,3 +104,34 @@ class Ending:
             return
         name = died.thread.name if died.thread else "unknown"
         self.fail(died.exc_value or died.exc_type(), f"thread {name}")
+
+
+class EndWatch:
+    """Ends this process, with the tracebacks of its threads and status 1, if its end hangs.
+
+    Fast DDS 2.14 can spin forever if a participant ends just as it learns that another one has
+    ended (DomainParticipant::set_listener against the discovery threads). It holds Python's lock
+    meanwhile, so no Python thread could intervene; faulthandler's needs no lock. Work of our own,
+    such as completing a bag, lets other threads run and may take longer: a thread puts the end off
+    as long as it gets to run.
+    """
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._until_s = time.monotonic() + _LONGEST_END_S
+        self._put_off()
+        self._thread = threading.Thread(target=self._run, name="end watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """The end is reached: watch no longer."""
+        self._over.set()
+        self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _run(self) -> None:
+        while not self._over.wait(_HELD_S / 5) and time.monotonic() < self._until_s:
+            self._put_off()
+
+    def _put_off(self) -> None:
+        faulthandler.dump_traceback_later(_HELD_S, exit=True, file=STDERR)

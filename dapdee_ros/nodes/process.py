@@ -26,7 +26,7 @@ from rclpy.utilities import remove_ros_args
 from dapdee_ros.files import FileError
 from dapdee_ros.memory import use_few_arenas
 from dapdee_ros.nodes.diagnostics import Reporter
-from dapdee_ros.nodes.ending import Ending, StopProcess
+from dapdee_ros.nodes.ending import STDERR, Ending, EndWatch, StopProcess
 from dapdee_ros.nodes.link_context import close_links, keep_inside
 from dapdee_ros.nodes.parameters import warn_of_unknown
 from dapdee_ros.nodes.participant_profile import installed_config
@@ -41,8 +41,6 @@ A ROS 2 node of dapdee_ros. Its parameters, while it runs: ros2 param list, and 
 NODE NAME. Their defaults are in the package's folder config."""
 
 _CLOCK_LOOK_S = 0.1
-_LONGEST_END_S = 30.0
-_STDERR = 2
 
 
 class _RosHandler(logging.Handler):
@@ -107,7 +105,7 @@ def run_nodes(
     end_with_owner()
     use_few_arenas()
     # A crash in the middleware or in torch would otherwise end the process silently.
-    faulthandler.enable(file=_STDERR)
+    faulthandler.enable(file=STDERR)
     prepare_dds(large_messages=large_messages)
     program = Path(sys.argv[0]).name
     try:
@@ -162,10 +160,7 @@ def run_nodes(
         ending.fail(error, "start")
     finally:
         ending.ignore_signals()
-        # Fast DDS 2.14 can spin forever if a participant ends just as it learns that another one
-        # has ended (DomainParticipant::set_listener against the discovery threads). It holds the
-        # GIL while spinning, so no Python thread could intervene.
-        faulthandler.dump_traceback_later(_LONGEST_END_S, exit=True, file=_STDERR)
+        watch = EndWatch()
         if spinner:
             spinner.stop()
         for node in reversed(nodes):
@@ -181,7 +176,7 @@ def run_nodes(
         # Python exits with a garbage collection, which takes 0.5 s on a desktop with torch loaded;
         # without it a process ends before a supervisor loses patience and kills it.
         gc.freeze()
-        faulthandler.cancel_dump_traceback_later()
+        watch.close()
     return ending.status
 
 

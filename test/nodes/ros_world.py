@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -84,6 +85,10 @@ class Program:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
+            # Its faulthandler then says where its threads are.
+            self.process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5.0)
             raise AssertionError(
                 f"{self.process.args!r} did not end within {timeout_s} s; it printed:\n"
                 + self.output()

@@ -136,15 +136,12 @@ def test_a_crash_of_native_code_says_where_it_was(ros: RosWorld, tmp_path: Path,
     assert "in leave" in output
 
 
-def test_a_middleware_that_never_lets_go_does_not_keep_the_process(
-    ros: RosWorld, tmp_path: Path
-) -> None:
-    # As Fast DDS does it now and then: with Python's lock held, so that no thread of Python runs.
-    hang = "import ctypes; ctypes.PyDLL(None).sleep(60)"
-    program = tmp_path / "ends.py"
+def ended(ros: RosWorld, folder: Path, leave: str) -> tuple[int, str]:
+    """Status and output of a process whose node does this at its end, watched impatiently."""
+    program = folder / "ends.py"
     program.write_text(
-        "import dapdee_ros.nodes.process as process\nprocess._LONGEST_END_S = 2.0\n"
-        + NODE.format(leave=hang)
+        "import dapdee_ros.nodes.ending as ending\nending._HELD_S = 1.0\n"
+        + NODE.format(leave=leave)
     )
     process = subprocess.Popen(
         [sys.executable, str(program), "destroy"],
@@ -160,8 +157,22 @@ def test_a_middleware_that_never_lets_go_does_not_keep_the_process(
         output, _ = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 1
+    return process.returncode, output
+
+
+def test_a_middleware_that_never_lets_go_does_not_keep_the_process(
+    ros: RosWorld, tmp_path: Path
+) -> None:
+    # As Fast DDS does it now and then: with Python's lock held, so that no thread of Python runs.
+    status, output = ended(ros, tmp_path, "import ctypes; ctypes.PyDLL(None).sleep(60)")
+    assert status == 1
     assert "in leave" in output  # where it hung
+
+
+def test_last_work_that_takes_long_is_completed(ros: RosWorld, tmp_path: Path) -> None:
+    status, output = ended(ros, tmp_path, "time.sleep(3.0); print('done', flush=True)")
+    assert status == 0, output
+    assert output.endswith("done\n")
 
 
 def said_to_expect_a_driver(camera: Program) -> bool:
