@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
+from dapdee_ros.experiment.against_rivals import CLOSE
 from dapdee_ros.experiment.answers import (
     Answer,
     Results,
@@ -61,9 +62,9 @@ def _rivals(results: Iterable[Mapping[str, Any]]) -> str:
     again = sum(row["runs"] > 1 for row in rows)
     return (
         f" Against the best rival of the same run `exact` is {min(ratios):.2f} to "
-        f"{max(ratios):.2f} times as fast; where the two were within 15 % of each other, either "
-        f"way ({again} of {len(rows)} cells), both ran twice more in turns and medians of three "
-        "count."
+        f"{max(ratios):.2f} times as fast; where one run each was less than {CLOSE:g} times the "
+        f"other's, either way ({again} of {len(rows)} cells), both ran twice more in turns and "
+        "medians of three count."
     )
 
 

@@ -60,12 +60,7 @@ class Overheads:
 
 
 def scenario_of(
-    card: ModelCard,
-    settings: TestbedSettings,
-    folder: Path,
-    overheads: Overheads,
-    *,
-    saturated: bool = False,
+    card: ModelCard, settings: TestbedSettings, folder: Path, overheads: Overheads
 ) -> Scenario:
     """The scenario of a run on the testbed.
 
@@ -74,7 +69,6 @@ def scenario_of(
         settings: of the run.
         folder: the run's, with its measured profiles; or another run's with the same machines.
         overheads: of the testbed.
-        saturated: the next frame comes as soon as one is taken, instead of at the settings' rate.
     """
     utilisation = settings.manager_parameters().get("frame_utilisation")
     planning = PlanningSettings(
@@ -94,7 +88,7 @@ def scenario_of(
         curves=card.calibration,
         rtt_s=overheads.rtt_s + 2 * settings.delay_s,
         seconds=settings.seconds + _WARM_UP_S,
-        rate_hz=None if saturated else settings.rate,
+        rate_hz=settings.rate,
         planning=planning,
         wire=replace(
             wire,
