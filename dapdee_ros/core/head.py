@@ -220,11 +220,10 @@ class HeadCore:
 
     def _on_gate(self, now_s: float, event: GateComputed) -> None:
         frame = self._working(event.number)
-        plan = frame.program.plan
-        if event.score >= plan.gate_threshold:
-            profiled_s = frame.program.gate_profiled_s
-            frame.car_slowdown = self._pace.on_computed(event.spent_s, profiled_s)
-            self._end_here(frame, event.answer, plan.gate or 0, now_s)
+        program = frame.program
+        if event.score >= program.plan.gate_threshold:
+            frame.car_slowdown = self._pace.on_computed(event.spent_s, program.gate_profiled_s)
+            self._end_here(frame, event.answer, program.plan.gate or 0, now_s)
         elif self._stopped:
             self._give_up(frame.number, SHUTDOWN, DropKind.SHUTDOWN)
         else:
@@ -328,6 +327,7 @@ class HeadCore:
         may_send: bool,
         now_s: float,
     ) -> None:
+        self._pace.overhead_s = program.overhead_s
         if news := self._plan.news(program.plan.epoch, self.settings.plan_timeout_s):
             self._actions.append(news)
         self._work = Frame(

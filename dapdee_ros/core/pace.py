@@ -28,10 +28,12 @@ class Pace:
     Attributes:
         slowdown: measured over profiled seconds, smoothed.
         interval_s: time between two frames; infinite until it is known.
+        overhead_s: what a frame costs the car beside the network, by its profile.
     """
 
     def __init__(self) -> None:
         self.slowdown = 1.0
+        self.overhead_s = 0.0
         self.interval_s = math.inf
         self._last_s = math.nan
 
@@ -45,8 +47,20 @@ class Pace:
         self._last_s = now_s
 
     def on_computed(self, spent_s: float, profiled_s: float) -> float:
-        """Something was computed; returns its slowdown, NaN without a profile or measurement."""
-        if not profiled_s > 0 or math.isnan(spent_s):
+        """Something was computed; returns its slowdown.
+
+        What takes less than a frame costs this machine beside the network says nothing: waiting
+        once for a processor makes it many times slower, but no larger part. A car that only sends
+        images would look twenty times slower, and never compute one again.
+
+        Args:
+            spent_s: the seconds it took; NaN if they were not measured.
+            profiled_s: what it takes by the profile; NaN without one.
+
+        Returns:
+            Measured over profiled seconds; NaN if that says nothing.
+        """
+        if not profiled_s > 0 or profiled_s < self.overhead_s or math.isnan(spent_s):
             return math.nan
         slowdown = spent_s / profiled_s
         self.slowdown += _SMOOTHING * (slowdown - self.slowdown)

@@ -31,6 +31,8 @@ class HeadProgram:
         head_profiled_s: profiled seconds of the whole head; NaN without a profile.
         finish_profiled_s: for each exit that the car can still answer with, profiled seconds from
             the kept tensors to it (0 without a profile).
+        overhead_s: profiled seconds that a frame costs the car beside the network; a part that
+            takes less says nothing of the car's slowdown.
     """
 
     plan: FramePlan
@@ -41,6 +43,7 @@ class HeadProgram:
     gate_profiled_s: float
     head_profiled_s: float
     finish_profiled_s: Mapping[int, float]
+    overhead_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ class Programs:
             gate_profiled_s=self.profiled_s(gate_nodes) if gate_nodes else math.nan,
             head_profiled_s=self.profiled_s(head | gate_nodes) + self._cut_s(boundary),
             finish_profiled_s=finish,
+            overhead_s=self.profile.overhead.frame_s if self.profile is not None else 0.0,
         )
 
     def _check_codec(self, plan: FramePlan) -> None:

@@ -40,6 +40,18 @@ def test_follows_interval_and_slowdown() -> None:
     assert pace.seconds(0.1) == pytest.approx(0.3, rel=0.01)
 
 
+def test_what_a_single_pause_outweighs_says_nothing_of_the_slowdown() -> None:
+    pace = Pace()
+    pace.overhead_s = 0.015
+    # Handing on an image takes 1 ms, and 30 where the processor was somebody else's meanwhile.
+    for _ in range(40):
+        assert math.isnan(pace.on_computed(0.030, 0.001))
+    assert pace.seconds(0.034) == pytest.approx(0.034)
+    for _ in range(40):
+        assert pace.on_computed(0.068, 0.034) == pytest.approx(2.0)
+    assert pace.seconds(0.001) == pytest.approx(0.002, rel=0.01)
+
+
 def test_without_a_profile_nothing_is_known_and_nothing_breaks() -> None:
     pace = Pace()
     assert math.isnan(pace.on_computed(0.3, math.nan))
