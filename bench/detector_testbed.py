@@ -43,8 +43,8 @@ OURS = "exact"
 RIVALS = ("edge-only-jpeg", "dads", "dads-f32", "neurosurgeon", "device-only")
 AS_PUBLISHED = "-f32"
 """Ends the name of a policy that may only send plain tensors."""
-# Slow enough that every policy keeps up over 3G: then latency is that of one frame. No rate beats
-# with the 100 ms of a CPU quota (see bench/decisive.py).
+# Slow enough that every policy keeps up over 3G: then latency is that of one frame. No rate is in
+# step with a CPU quota's periods (see bench/decisive.py).
 LIGHT_RATE_HZ, DEADLINE_S = 1.55, 1.0
 # More than anything answers; much more would cost a slow car time for frames that it only drops.
 HEAVY_RATE_HZ = {"3g": 15.3, "4g": 20.7, "wifi": 41.0}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapdee_ros.experiment.answers import Answer
+from dapdee_ros.experiment.detector_answers import of_a_detector
 from dapdee_ros.experiment.simulated_answers import (
     against_rivals,
     on_a_pi,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUESTIONS = (
-    against_rivals, over_published, on_drives, on_a_pi, on_the_testbed, simulator_against_testbed,
+    against_rivals, over_published, on_drives, on_a_pi, on_the_testbed, of_a_detector,
+    simulator_against_testbed,
 )  # fmt: skip
 _WIDTH_PX = 640
 _HEAD = """# Results
