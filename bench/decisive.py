@@ -8,8 +8,8 @@ alone, which are not compared with it, and simulates every other cell. Under one
 are given the same frames. Where one run of `exact` and of a rival (`dads`, and over WiFi the edge
 server or the car alone) differ by less than a factor of 1.5, either way, both are measured twice
 more, in turns, and medians of three are compared: one run of a plan can have 1.5 times the
-throughput of the next. Needs root. Writes a JSON file in docs/results/ per car, then docs/results.md
-from all of them; ends with one JSON line.
+throughput of the next. Needs root. Writes a JSON file in docs/results/ per car, then
+docs/results.md from all of them; ends with one JSON line.
 
     python bench/decisive.py --images cifar10/test
     python bench/decisive.py --images cifar10/test --car emulated:13
@@ -52,8 +52,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LINKS = ("cat1", "3g", "4g", "wifi")
 DADS_LINKS = ("3g", "wifi")
 # Every policy is given the same frames. Light: slow enough that the car alone keeps up, so that
-# latency is that of one frame. Heavy: more than anything answers. Neither beats with the 100 ms of
-# a CPU quota, or a run would depend on where in the quota's period its frames happen to come.
+# latency is that of one frame. Heavy: more than anything answers. Neither is in step with a CPU
+# quota's periods of 10 ms, or a run would depend on where in a period its frames happen to come.
 LIGHT_RATE_HZ, HEAVY_RATE_HZ = 3.1, 63.0
 MOST_APART = 0.15
 # How many times as good as the best rival `exact` has to be in every cell.
