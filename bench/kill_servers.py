@@ -147,14 +147,14 @@ class Bench:
         for row, parameters in (
             (HEAD, {**of_car, "threads": 1, "emulated_slowdown": args.emulated_slowdown,
                     "ledger_period_s": 0.2}),
-            (MANAGER, of_car),
+            # Without gates every frame that is sent needs its server.
+            (MANAGER, {**of_car, "gates": False}),
             (CAMERA, {"source": args.source, "rate_hz": args.rate_hz}),
         ):  # fmt: skip
             self.processes.start(
                 row.executable,
                 parameters,
                 {"__ns": f"/{name}"},
-                names=row.takers,
                 called=f"{row.executable}_{name}",
             )
 
@@ -354,7 +354,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     parser.add_argument("--model", default="roadsigns")
     parser.add_argument("--source", default="roadsigns")
-    parser.add_argument("--emulated-slowdown", type=float, default=10.0, help="of the cars")
+    parser.add_argument("--emulated-slowdown", type=float, default=40.0, help="of the cars")
     parser.add_argument("--domain", type=int, help="ROS domain id (default: a random one)")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"

@@ -74,18 +74,21 @@ class Processes:
             executable: the executable's name.
             parameters: values by name.
             remaps: topics to rename.
-            names: node names the parameters are for; all nodes of the process if empty, and for
-                those that every node takes.
+            names: node names the parameters are for; all nodes of the process if empty, in a
+                namespace, and for those that every node takes.
             echo: where to repeat what the process prints.
             called: the process's name here; empty: the executable's.
         """
+        renamed = {**self._remaps, **(remaps or {})}
         command = [str(find_executable(executable)), "--ros-args"]
         for key, value in parameters.items():
-            takers = () if key in OF_EVERY_NODE else names
+            # ROS takes such a name for one without a namespace: there it would reach no node.
+            everywhere = key in OF_EVERY_NODE or "__ns" in renamed
+            takers = () if everywhere else names
             for prefix in [f"{name}:" for name in takers] or [""]:
                 command += ["-p", f"{prefix}{key}:={_as_yaml(value)}"]
         echo = echo or self._echo
-        for source, target in {**self._remaps, **(remaps or {})}.items():
+        for source, target in renamed.items():
             command += ["-r", f"{source}:={target}"]
         if self._enter is not None:
             command = list(self._enter(executable, command))

@@ -16,10 +16,12 @@ pytest.importorskip("rclpy", reason="no ROS 2 here: run 'make setup' and 'source
 pytest.importorskip("dapdee_ros.msg", reason="the messages are not built: run 'make setup'")
 
 import psutil
+from rcl_interfaces.srv import GetParameters
 from ros_world import Program, RosWorld
 
 import dapdee_ros.msg as msg
 from dapdee_ros.nodes import qos
+from dapdee_ros.processes import Processes
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
@@ -49,6 +51,23 @@ class Dapdee(Program):
         pid = self.pid_of(executable)
         assert pid is not None, f"{executable} does not run\n{self.output()}"
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("namespace", ["", "/car1"])
+def test_parameters_reach_the_nodes_of_a_car_in_a_namespace(
+    ros: RosWorld, tmp_path: Path, namespace: str
+) -> None:
+    plans = ros.node("asks")
+    remaps = {"__ns": namespace} if namespace else {}
+    processes = Processes(tmp_path, {**ros.env, "DAPDEE_LINK_KEY": "none"}, remaps=remaps)
+    try:
+        processes.start("manager", {"deadline_s": 0.123}, names=("partition_manager",))
+        service = f"{namespace}/partition_manager/get_parameters"
+        client = plans.create_client(GetParameters, service)
+        (value,) = ros.call(client, GetParameters.Request(names=["deadline_s"]), START_S).values
+        assert value.double_value == 0.123
+    finally:
+        processes.stop(within_s=8.0)
 
 
 SLOW_CAR = ("--threads", "1", "--deadline-s", "1", "--emulated-slowdown", "20")
