@@ -61,8 +61,9 @@ class TestbedError(RuntimeError):
 class Testbed:
     """One car and one edge server; entering starts them, ``run`` measures, leaving removes all.
 
-    Everything starts without quota and with an unlimited link, so that loading and discovery take
-    no longer than necessary. ``run`` sets both, waits until the system has settled, and measures.
+    Nodes load and find each other without quota and with an unlimited link, so that this takes no
+    longer than necessary. Both are set before the first frame, so that nothing is learned of a car
+    or a link that are not measured. ``run`` waits until the system has settled, and measures.
 
     Enter and leave it on one thread: its processes die when that thread ends.
 
@@ -200,8 +201,13 @@ class Testbed:
         )
         # Not before there is a plan, or the first frames would queue up in front of a waiting car.
         self._wait("manager", "plan 1:")
+        for process in set(CAR_PROCESSES) - {"camera"}:
+            self._limit(process, self._car.quota)
+        self.link.change(self._trace.rate_bps(0.0))
         start_all(self._sides["car"], [camera], {"camera": {"seed": 1}})
         self._wait("run_recorder", " frames ")
+        # Only now: loading at a tenth of a core takes 20 s.
+        self._limit("camera", self._car.quota)
 
     def _measure(self) -> None:
         settings = self.settings
@@ -305,9 +311,6 @@ class Testbed:
         settings = self.settings
         try:
             player = LinkPlayer(self._trace, self.link.change)
-            for process in CAR_PROCESSES:
-                self._limit(process, self._car.quota)
-            self.link.change(self._trace.rate_bps(0.0))
             self._say(f"link {self._trace.describe()}; settling for {settings.settle_s:g} s")
             self._watch(settings.settle_s)
             start_s = time.monotonic()
