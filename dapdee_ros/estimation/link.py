@@ -58,7 +58,7 @@ class LinkEstimator:
         self._residence_s = 0.0
         self._measurements = 0
         self._confirming = 0
-        self._is_makeshift = False
+        self._is_makeshift = self._is_guess = False
         self._unanswered = 0
         self._late_bps = 0.0
         self._measured_s = -math.inf
@@ -223,9 +223,13 @@ class LinkEstimator:
             self._revived_s = now_s
             if now_s - self._heard_s > s.longest_silence_s and math.isfinite(self._heard_bps):
                 # An outage says nothing about the rate after it. The last known rate is the best
-                # guess, with high uncertainty.
-                self._rate.guess(now_s, self._heard_bps)
-                self._confirming = 0
+                # guess, with high uncertainty. Where silence followed such a guess before anything
+                # confirmed it, frames sent by it were too large for the link, so halfway.
+                guess_bps = self._heard_bps
+                if self._is_guess and self._rate.value < guess_bps:
+                    guess_bps = math.sqrt(guess_bps * self._rate.value)
+                self._rate.guess(now_s, guess_bps)
+                self._confirming, self._is_guess = 0, True
         self._heard_s = now_s
         self._outcomes.append(True)
         self._unanswered = 0
@@ -348,6 +352,7 @@ class LinkEstimator:
             self._rate.follow(now_s, rate_bps, noise)
             self._measurements += 1
             self._confirming += 1
+            self._is_guess = False
         if self._rate.is_in_doubt:
             self._doubted_s = now_s
 

@@ -70,6 +70,33 @@ def test_after_a_tunnel_the_rate_before_it_is_the_first_guess() -> None:
     assert estimator.estimate(at_s).uplink_bps == pytest.approx(1.5e6, rel=0.3)
 
 
+def test_silence_after_silence_lowers_the_guess() -> None:
+    estimator = settled(100e6)
+    guesses = []
+    now_s = 5.0
+    # At 5 Mbit/s none of these arrives before it is given up, though echoes come back between.
+    for outage in range(3):
+        for number in range(4):
+            estimator.on_sent(now_s, 600_000, (outage, number))
+            estimator.on_unanswered(now_s + 0.8, 600_000, 0.8, (outage, number))
+            now_s += 1.0
+            estimator.estimate(now_s)
+        assert not estimator.estimate(now_s).connected
+        estimator.on_sent(now_s, 0, "probe")
+        estimator.on_probe(now_s + RTT_S, RTT_S, 0, "probe")
+        guesses.append(estimator.estimate(now_s + RTT_S).uplink_bps)
+        now_s += 0.1
+    assert guesses[0] == pytest.approx(100e6, rel=0.3)
+    assert guesses[1] < 0.5 * guesses[0]
+    assert guesses[2] < 0.5 * guesses[1]
+    # Once measured, it is as good a guess as any.
+    now_s = answer(estimator, now_s, FRAME_BYTES, 5e6)
+    estimator.on_sent(now_s, FRAME_BYTES, "lost")
+    assert not estimator.estimate(now_s + 4.0).connected
+    estimator.on_probe(now_s + 5.0 + RTT_S, RTT_S)
+    assert estimator.estimate(now_s + 5.1).uplink_bps == pytest.approx(5e6, rel=0.3)
+
+
 def test_a_link_that_became_slow_is_not_taken_for_a_tunnel() -> None:
     estimator = settled(5e6)
     estimator.on_sent(5.0, FRAME_BYTES, 1)
