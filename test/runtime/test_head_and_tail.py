@@ -66,6 +66,7 @@ def test_a_cut_wire_is_answered_by_the_car_before_the_deadline(
     assert result.answer.class_id == answers_of(model, frames[:1], exits)[0]
 
 
+@pytest.mark.alone
 def test_a_slow_car_falls_back_to_the_deepest_exit_that_fits(
     model: LoadedModel, profile: object, frames: list
 ) -> None:
