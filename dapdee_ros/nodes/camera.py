@@ -47,7 +47,8 @@ class CameraNode(Node):
         kind = settings.source
         self._frame_id = settings.frame_id
         self._exit_at_end = settings.exit_at_end
-        self._waiting = settings.wait_for_subscriber
+        self._waiting, self._warm_up_s = settings.wait_for_subscriber, settings.warm_up_s
+        self._begin_s = time.monotonic() + self._warm_up_s
         if kind == "none":
             self.get_logger().info("source none: expecting another driver to publish image_raw")
             return
@@ -113,9 +114,13 @@ class CameraNode(Node):
             self._timer.reset()
 
     def _tick(self, source: FrameSource) -> None:
-        if self._waiting and self._images.get_subscription_count() == 0:
+        now_s = time.monotonic()
+        if self._waiting:
+            if self._images.get_subscription_count() == 0:
+                return
+            self._waiting, self._begin_s = False, now_s + self._warm_up_s
+        if now_s < self._begin_s:
             return
-        self._waiting = False
         try:
             frame = next(source)
         except StopIteration:

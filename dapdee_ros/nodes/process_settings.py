@@ -264,6 +264,14 @@ class CameraSettings:
         "are not lost while the network is still loading.",
         note="publish nothing until there is a subscription to image_raw",
     )
+    warm_up_s: float = setting(
+        0.0,
+        "Seconds from then until the first frame, in which nodes that have just started may find "
+        "each other.",
+        unit="s",
+        bounds=(0.0, 60.0),
+        note="seconds from then until the first frame",
+    )
     exit_at_end: bool = setting(False, "End the process when a source without loop ends.")
     # The default model was trained on the scenes of seed 1 and is evaluated on others.
     seed: int = setting(

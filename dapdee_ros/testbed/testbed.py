@@ -50,6 +50,7 @@ _NOT_PASSED_ON = {
 }
 _LONGEST_START_S = 90.0
 _DRAIN_S = 0.5
+_WARM_UP_S = 3.0
 
 
 class TestbedError(RuntimeError):
@@ -201,13 +202,15 @@ class Testbed:
         )
         # Not before there is a plan, or the first frames would queue up in front of a waiting car.
         self._wait("manager", "plan 1:")
-        for process in set(CAR_PROCESSES) - {"camera"}:
+        of_camera = {"seed": 1, "warm_up_s": _WARM_UP_S}
+        start_all(self._sides["car"], [camera], {"camera": of_camera})
+        self._wait("camera", "frames/s")
+        # It has found the others and they have found it, and no frame has come.
+        self._watch(_WARM_UP_S / 2)
+        for process in CAR_PROCESSES:
             self._limit(process, self._car.quota)
         self.link.change(self._trace.rate_bps(0.0))
-        start_all(self._sides["car"], [camera], {"camera": {"seed": 1}})
         self._wait("run_recorder", " frames ")
-        # Only now: loading at a tenth of a core takes 20 s.
-        self._limit("camera", self._car.quota)
 
     def _measure(self) -> None:
         settings = self.settings

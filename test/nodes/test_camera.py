@@ -178,6 +178,15 @@ def test_parameters_are_described_and_the_rate_can_be_set(ros: RosWorld) -> None
     ros.spin_until(lambda: len(images) >= 20, timeout_s=8.0)
 
 
+def test_the_first_frame_waits_for_a_subscriber_and_then_warms_up(ros: RosWorld) -> None:
+    camera = ros.start("camera", {"rate_hz": 20.0, "warm_up_s": 2.0, "image_transport": "raw"})
+    ros.spin_until(lambda: "frames/s" in camera.output())
+    ros.spin_for(2.5)  # nobody has subscribed: the time has not begun
+    images, since_s = ros.collect(Image, "image_raw", qos.IMAGE), time.monotonic()
+    ros.spin_until(lambda: len(images) >= 5)
+    assert time.monotonic() - since_s > 1.9
+
+
 def test_without_a_source_nothing_is_published(ros: RosWorld) -> None:
     camera = ros.start("camera", {"source": "none"})
     ros.spin_until(lambda: "another driver" in camera.output())
