@@ -6,6 +6,8 @@ import math
 
 _LEAST_INTERVAL_S = 1e-3
 _LEAST_APART_S = 0.05
+# A camera that pauses is not much slower afterwards.
+_MOST_LONGER = 2.0
 
 
 class FrameRate:
@@ -30,14 +32,21 @@ class FrameRate:
         last = self._last
         if last is not None and last[1] == session and now_s - last[0] < _LEAST_APART_S:
             return
+        if last is not None and last[1:] == (session, count):
+            # Of a camera slower than the readings, the next frame's time counts from when this one
+            # was counted.
+            if math.isinf(self._interval_s):
+                self._last = (now_s, session, count)
+            return
         self._last = (now_s, session, count)
-        if last is None or last[1] != session or count <= last[2]:
+        if last is None or last[1] != session or count < last[2]:
             return
         interval_s = (now_s - last[0]) / (count - last[2])
         if interval_s < _LEAST_INTERVAL_S:
             return
         if math.isinf(self._interval_s):
             self._interval_s = interval_s
+        interval_s = min(interval_s, _MOST_LONGER * self._interval_s)
         self._interval_s += self._smoothing * (interval_s - self._interval_s)
 
     @property

@@ -31,3 +31,25 @@ def test_a_camera_that_stops_says_nothing() -> None:
     rate.on_count(1.0, 1, 10)
     rate.on_count(9.0, 1, 10)
     assert rate.interval_s == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("rate_hz", [0.4, 1.5, 3.0])
+def test_a_camera_slower_than_the_readings_is_not_taken_for_faster(rate_hz: float) -> None:
+    rate = FrameRate()
+    found = []
+    for tick in range(1, 300):
+        rate.on_count(0.2 * tick, 1, int(rate_hz * 0.2 * tick))
+        found.append(rate.interval_s)
+    assert sum(found[150:]) / 149 == pytest.approx(1 / rate_hz, rel=0.05)
+
+
+def test_a_camera_that_pauses_is_as_fast_as_before() -> None:
+    rate = FrameRate()
+    for tick in range(50):
+        rate.on_count(0.2 * tick, 1, tick)
+    for tick in range(50, 100):
+        rate.on_count(0.2 * tick, 1, 49)
+    for tick in range(100, 110):
+        rate.on_count(0.2 * tick, 1, tick - 50)
+        assert 0.2 <= rate.interval_s < 0.31
+    assert rate.interval_s == pytest.approx(0.2, rel=0.01)
