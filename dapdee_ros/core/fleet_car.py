@@ -41,7 +41,8 @@ class Demand:
         edge_pulls: its pull, in roots of a second, by the name of each edge server that it could
             use; 0 of those it does not.
         edge_load: share of the time for which it keeps that server busy.
-        edge_gain_s: what a frame would cost it more without, in its objective's seconds.
+        edge_gain_s: what a frame would cost it more without, in its objective's seconds; 0 of one
+            that would be dropped instead.
         cell: name of its cell; empty if it shares its link with nobody.
         air_pull: its pull of that.
         air_load: the same share of the air.
@@ -197,7 +198,11 @@ def demand_of(
         situation.waiting_worth, edge_s, going_on * edge_s, going_on * air_s
     )
     waits_s = situation.waiting_worth * going_on * plan.waiting_s
-    gain_s = _alone_s(plan, problem, situation) - (plan.objective_s - plan.toll_s + waits_s)
+    if math.isinf(situation.most_period_s):
+        # Frames may be dropped: where others leave no time for one, it is not finished anywhere.
+        gain_s = 0.0
+    else:
+        gain_s = _alone_s(plan, problem, situation) - (plan.objective_s - plan.toll_s + waits_s)
     pulls[plan.stages[1].site] = min(shared.edge_pull, MOST_PULL)
     return Demand(
         pulls,

@@ -32,13 +32,12 @@ PROBLEM = problem()
 DEAR = Posted(1, 1, 5.0, {"edge": (0.9, 1.0, 0.5, 1.0)})
 
 
-def manager(slowdown: float = 1.0, **changes: object) -> ManagerCore:
+def manager(slowdown: float = 1.0, rate_hz: int = 10, **changes: object) -> ManagerCore:
     core = ManagerCore(replace(PLANNING, **changes), PROBLEM)  # type: ignore[arg-type]
     core.handle(0.0, ProblemChanged(PROBLEM, make_policy("exact", PROBLEM)))
     core.handle(0.1, FAST)
-    # Ten frames a second.
     core.handle(0.1, FramesCounted(1, 1))
-    core.handle(1.1, FramesCounted(1, 11))
+    core.handle(1.1, FramesCounted(1, 1 + rate_hz))
     return core
 
 
@@ -62,18 +61,44 @@ def test_a_high_price_brings_the_car_home_until_it_expires() -> None:
     assert plan_of(core) == ()
 
 
+def test_who_may_drop_frames_loses_nothing_by_making_room() -> None:
+    demands = {}
+    for utilisation in (0.8, 0.0):
+        core = manager(frame_utilisation=utilisation)
+        core.handle(3.5, PricesCame(Posted(1, 1, 5.0)))
+        (told,) = (a for a in core.handle(4.0, TimePassed()) if isinstance(a, TellDemand))
+        demands[utilisation] = told.demand
+    assert demands[0.8].edge_gain_s > 0
+    assert demands[0.0] == replace(demands[0.8], edge_gain_s=0.0)
+    # Beside three of them that ask for more than the server has, this car goes there all the same.
+    prices = FleetPrices(FleetSettings(), epoch=1)
+    for car in ("a", "b", "c", "own"):
+        prices.hear(4.0, car, replace(demands[0.0], edge_load=0.5))
+    for now_s in (4.0, 4.1, 4.2, 4.3):
+        prices.advance(now_s)
+    core.handle(4.5, PricesCame(prices.posted("own")))
+    assert plan_of(core) == ("image",)
+    # Where frames have to be finished somewhere, and the others gain as much, it makes room.
+    for car in ("a", "b", "c", "own"):
+        prices.hear(5.0, car, replace(demands[0.8], edge_load=0.5))
+    for now_s in (5.0, 5.1, 5.2, 5.3):
+        prices.advance(now_s)
+    core.handle(8.0, PricesCame(prices.posted("own")))
+    assert plan_of(core) == ()
+
+
 def test_what_is_asked_for_is_told_only_while_somebody_makes_prices() -> None:
-    core = manager(cell="north")
+    core = manager(rate_hz=5, frame_utilisation=0.8, cell="north")
     assert not any(isinstance(a, TellDemand) for a in core.handle(3.0, TimePassed()))
     core.handle(3.5, PricesCame(Posted(1, 1, 5.0)))
     (told,) = (a for a in core.handle(4.0, TimePassed()) if isinstance(a, TellDemand))
-    # The whole network on the edge server, the image on the air; ten frames a second.
+    # The whole network on the edge server, the image on the air; five frames a second.
     assert told.demand.edge_pulls == pytest.approx({"edge": math.sqrt(0.01)})
-    assert told.demand.edge_load == pytest.approx(0.1)
+    assert told.demand.edge_load == pytest.approx(0.05)
     # At home a frame takes 0.1 s, over the link 0.032 s.
     assert told.demand.edge_gain_s == pytest.approx(0.1 - 0.032)
     assert told.demand.air_pull == pytest.approx(math.sqrt(0.012))
-    assert (told.demand.cell, told.demand.air_load) == ("north", pytest.approx(0.12))
+    assert (told.demand.cell, told.demand.air_load) == ("north", pytest.approx(0.06))
     core.handle(4.5, LinkEstimated(math.nan, math.nan, math.inf, False))
     (told,) = (a for a in core.handle(5.1, TimePassed()) if isinstance(a, TellDemand))
     assert told.demand == Demand({"edge": 0.0}, cell="north")
@@ -111,7 +136,7 @@ def test_only_cars_that_share_a_cell_pay_for_its_air() -> None:
 
 
 def test_two_cars_of_unequal_speed_and_a_node_that_dies_and_comes_back() -> None:
-    cars = {"fast": manager(), "slow": manager()}
+    cars = {name: manager(rate_hz=5, frame_utilisation=0.8) for name in ("fast", "slow")}
     slow = Problem(dag(), (profile("car", 10.0), profile("edge", 0.1)), QUALITY, (AsIs(),))
     cars["slow"].handle(1.5, ProblemChanged(slow, make_policy("exact", slow)))
     alone = {name: plan_of(core) for name, core in cars.items()}

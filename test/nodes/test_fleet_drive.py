@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
 
 # How many times slower than this machine each car is emulated; the edge server is, too.
-CAR_SLOWDOWN = {"car1": 120.0, "car2": 120.0, "car3": 400.0}
-EDGE_SLOWDOWN = 12.0
-RATE_HZ = 20.0
+# The first two could keep up with their frames alone; together they ask for all of the edge server.
+CAR_SLOWDOWN = {"car1": 100.0, "car2": 100.0, "car3": 400.0}
+EDGE_SLOWDOWN = 50.0
+RATE_HZ = 2.0
 VALID_S = 3.0
 START_S = 60.0
 
@@ -53,7 +54,7 @@ def test_cars_go_on_whatever_becomes_of_the_fleet_node(ros: RosWorld) -> None:
         },
     )  # fmt: skip
     sides = []
-    terms = {"deadline_s": 2.0, "gates": False, "frame_utilisation": 0.0, "mode": "latency"}
+    terms = {"deadline_s": 2.0, "gates": False, "frame_utilisation": 0.95, "mode": "latency"}
     for car, slowdown in CAR_SLOWDOWN.items():
         inside = ("-r", f"__ns:=/{car}")
         slow = {"threads": 1, "deadline_s": 2.0, "emulated_slowdown": slowdown}
@@ -70,7 +71,7 @@ def test_cars_go_on_whatever_becomes_of_the_fleet_node(ros: RosWorld) -> None:
 
     everybody = list(CAR_SLOWDOWN)
     ros.spin_until(lambda: who_sends() == everybody, START_S, "everybody sends")
-    ros.spin_until(lambda: all(len(found) > 20 for found in results.values()), START_S, "frames")
+    ros.spin_until(lambda: all(len(found) > 8 for found in results.values()), START_S, "frames")
     ros.spin_until(lambda: shares and float(shares["share (car1)"]) == 3.0, 10.0, "own shares")
 
     together = {"cars": everybody, "valid_s": VALID_S}
@@ -88,7 +89,7 @@ def test_cars_go_on_whatever_becomes_of_the_fleet_node(ros: RosWorld) -> None:
     assert time.monotonic() - killed_s < VALID_S + 20.0
     ros.spin_until(lambda: float(shares["share (car1)"]) == 3.0, 10.0, "the edge's own shares")
     ros.spin_for(3.0)
-    assert all(len(results[car]) > n + 10 for car, n in answered.items())
+    assert all(len(results[car]) > n + 2 for car, n in answered.items())
 
     fleet = ros.start("fleet", together)
     ros.spin_until(sharing, START_S, "the node is back")

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 CARD = read_card(find_model("roadsigns"))
-# Seconds of the whole network on each car; the edge server takes 0.08 s.
+# Seconds of the whole network on each car, of which the first two could keep up alone.
 CAR_S = {"car1": 0.2, "car2": 0.2, "car3": 0.6}
-EDGE_S = 0.08
-RATE_HZ = 20.0
+EDGE_S = 0.12
+RATE_HZ = 3.0
 VALID_S = 2.0
 START_S = 60.0
-PLANS = {"deadline_s": 2.0, "min_dwell_s": 0.0, "gates": False, "frame_utilisation": 0.0,
+PLANS = {"deadline_s": 2.0, "min_dwell_s": 0.0, "gates": False, "frame_utilisation": 0.9,
          "mode": "latency"}  # fmt: skip
 
 
