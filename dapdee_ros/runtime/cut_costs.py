@@ -77,7 +77,7 @@ def spread_cuts(dag: ModelDag, exit_number: int, count: int) -> list[str]:
     alone.sort(key=lambda node: node.output_bytes)
     if len(alone) <= count:
         return [node.name for node in alone]
-    places = [round(k * (len(alone) - 1) / (count - 1)) for k in range(count)]
+    places = [round(k * (len(alone) - 1) / max(1, count - 1)) for k in range(count)]
     return [alone[place].name for place in places]
 
 

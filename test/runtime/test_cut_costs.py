@@ -17,6 +17,7 @@ def test_cuts_through_one_tensor_are_found_from_small_to_large() -> None:
     chosen = spread_cuts(dag, len(dag.exits), CUTS)
     sizes = [dag.by_name[name].output_bytes for name in chosen]
     assert len(chosen) == CUTS
+    assert spread_cuts(dag, len(dag.exits), 1) == chosen[:1]
     assert sizes == sorted(sizes)
     assert sizes[-1] > sizes[0]
     forbidden = {dag.input, *dag.image_forms, *dag.exit_outputs(len(dag.exits))}
