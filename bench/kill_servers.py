@@ -134,6 +134,7 @@ class Bench:
             {
                 "model": self._args.model, "threads": 1, "server": server,
                 "cars": [car.name for car in self.cars],
+                "emulated_slowdown": self._args.edge_slowdown,
             },
             {"__node": server},
             called=server,
@@ -355,6 +356,10 @@ def main() -> int:
     parser.add_argument("--model", default="roadsigns")
     parser.add_argument("--source", default="roadsigns")
     parser.add_argument("--emulated-slowdown", type=float, default=40.0, help="of the cars")
+    parser.add_argument(
+        "--edge-slowdown", type=float, default=1.0,
+        help="of the servers (default 1); higher: more frames are open when one is killed",
+    )  # fmt: skip
     parser.add_argument("--domain", type=int, help="ROS domain id (default: a random one)")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
