@@ -55,6 +55,9 @@ def _draw_place(canvas: Canvas, shown: Shown, left: int, right: int) -> None:
         canvas.text(left, 33, "no result yet", 14, MUTED, anchor="lm")
         return
     name, colour = PLACES[shown.answer.place]
+    if shown.answer.server:
+        room = right - width_of(state, 13) - 32 - left - width_of(name + " ", 13, True) - 24
+        name = f"{name} {fitted(shown.answer.server, room, 13, True)}"
     end = left + width_of(name, 13, True) + 24
     canvas.pill(left, 20, end, 46, colour)
     canvas.text(left + 12, 33, name, 13, (12, 18, 24), bold=True, anchor="lm")

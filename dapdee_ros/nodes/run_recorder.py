@@ -186,6 +186,7 @@ class RunRecorder(Node):
             latency_s=result.latency_s,
             sent_bytes=result.sent_bytes,
             codec=result.codec,
+            server=result.server,
         )
         self._add("frames", frame)
         self._frames += 1
@@ -284,13 +285,16 @@ class RunRecorder(Node):
         link = "no link"
         if self._link is not None and self._link.connected:
             link = f"{self._link.uplink_bps / 1e6:5.2f} Mbit/s"
+        # One of several edge servers by its name.
+        where = last[-1].server if last[-1].place == Place.EDGE.word else ""
+        where = where or last[-1].place
         quality, objects = self._quality.quality, self._quality.objects_per_frame
         right = "" if quality is None else f"  {self._task.quality_name} {quality:4.0%}"
         if objects is not None:
             right += f"  {objects:4.1f} objects"
         return (
             f"{self._now():4.0f} s  {self._frames:4d} frames  {latency_ms:4.0f} ms  {link}  "
-            f"{last[-1].place:<8}{right}  {cut}"
+            f"{where:<8}{right}  {cut}"
         )
 
     def destroy_node(self) -> None:

@@ -47,6 +47,7 @@ class Answer:
         true_boxes: the objects that are there; None if they are unknown.
         class_map: the class of every place; None of a network that does not say.
         record: the answer as run logs hold it, to be judged.
+        server: name of the edge server that answered; empty: none, or the only one.
     """
 
     label: str
@@ -68,6 +69,7 @@ class Answer:
     true_boxes: tuple[Box, ...] | None = None
     class_map: NamedMap | None = None
     record: Record = NO_ANSWER
+    server: str = ""
 
     @property
     def right(self) -> bool | None:

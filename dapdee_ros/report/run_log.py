@@ -48,6 +48,8 @@ class FrameRecord:
         sent_bytes: encoded tensor bytes sent.
         codec: their codec, empty if nothing was sent, None if not recorded.
         deadline_s: the frame's deadline in s, None if only the run's settings have it.
+        server: name of the edge server that answered, or that it was sent to last; empty: of none,
+            or not recorded.
     """
 
     at_s: float
@@ -65,6 +67,7 @@ class FrameRecord:
     sent_bytes: int
     codec: str | None = None
     deadline_s: float | None = None
+    server: str = ""
 
     @property
     def right(self) -> bool | None:

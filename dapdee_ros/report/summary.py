@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dapdee_ros.planning.sites import EDGE
 from dapdee_ros.report.run_log import FrameRecord, RunLog
 from dapdee_ros.tasks.evaluation import Evaluator
 
@@ -123,7 +124,8 @@ def summarise(log: RunLog) -> dict[str, Any]:
         "sent_bytes": sent_bytes,
         "sent_bytes_per_frame": sent_bytes / len(frames) if frames else None,
         "parts": {part: _spread([getattr(f, part) for f in frames]) for part in _PARTS},
-        "places": _by_place(frames),
+        "places": _grouped(frames, "place"),
+        "servers": _grouped([f for f in frames if f.place == "edge" and f.server], "server"),
         "exits": {
             str(exit_): count
             for exit_, count in sorted(Counter(f.exit_number for f in frames).items())
@@ -241,16 +243,23 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
     return {"median": statistics.median(known), "p95": quantile(known, 0.95)}
 
 
-def _by_place(frames: Sequence[FrameRecord]) -> dict[str, dict[str, Any]]:
-    places: dict[str, dict[str, Any]] = {}
-    for place, count in Counter(f.place for f in frames).most_common():
-        spread = _spread([f.latency_s for f in frames if f.place == place])
-        places[place] = {
+def _grouped(frames: Sequence[FrameRecord], by: str) -> dict[str, dict[str, Any]]:
+    """How many frames have each value of a field, the most frequent first, and their latency."""
+    groups: dict[str, dict[str, Any]] = {}
+    for value, count in Counter(getattr(f, by) for f in frames).most_common():
+        spread = _spread([f.latency_s for f in frames if getattr(f, by) == value])
+        groups[value] = {
             "frames": count,
             "median_latency_s": spread["median"],
             "p95_latency_s": spread["p95"],
         }
-    return places
+    return groups
+
+
+def named_servers(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The frames of each edge server, where there is more than the one without a name."""
+    servers: dict[str, dict[str, Any]] = summary.get("servers", {})
+    return servers if servers.keys() - {EDGE} else {}
 
 
 def summary_text(summary: dict[str, Any]) -> str:
@@ -263,7 +272,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     ]
     for reason, count in summary["drop_reasons"].items():
         lines.append(f"         dropped {count}: {reason}")
-    for place, of in summary["places"].items():
+    for place, of in (summary["places"] | named_servers(summary)).items():
         if of["median_latency_s"] is not None:
             lines.append(
                 f"{place:<8} {of['frames']} frames, latency median "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dapdee_ros.report.comparison import (
     Comparison,
@@ -14,6 +15,7 @@ from dapdee_ros.report.comparison import (
     setting_text,
 )
 from dapdee_ros.report.plate import legible
+from dapdee_ros.report.summary import named_servers
 from dapdee_ros.report.wording import NOTHING, kilobytes, milliseconds, number, percent
 
 
@@ -216,11 +218,13 @@ def _tables_of_one(run: Run) -> list[Table]:
     exits = [(f"exit {n}", str(count), percent(count / total)) for n, count in s["exits"].items()]
     drops = [(reason, str(count)) for reason, count in s["drop_reasons"].items()]
     places = [row[1:] for row in _places_table([run]).rows]
+    servers = _place_rows(run, named_servers(s))
     tables = [
         Table("Numbers, latency in ms", ("figure", "value"), figures, _ledger_note([run])),
         Table("Parts of the latency in ms", ("part", "median", "95 %"), parts, _PARTS_NOTE),
         Table("Share of each exit", ("exit", "frames", "share"), exits),
         Table("Where frames were finished, latency in ms", _PLACE_HEADS, places),
+        Table("Edge servers that answered, latency in ms", ("server", *_PLACE_HEADS[1:]), servers),
         Table("Dropped frames", ("reason", "frames"), drops),
         _classes_table([run]),
     ]
@@ -254,17 +258,21 @@ def _exits_table(runs: Sequence[Run]) -> Table:
 
 
 def _places_table(runs: Sequence[Run]) -> Table:
-    rows = [
-        (
-            run.name, place, str(of["frames"]), percent(of["frames"] / run.summary["recorded"]),
-            milliseconds(of["median_latency_s"]), milliseconds(of["p95_latency_s"]),
-        )
-        for run in runs
-        for place, of in run.summary["places"].items()
-    ]  # fmt: skip
+    rows = [(run.name, *row) for run in runs for row in _place_rows(run, run.summary["places"])]
     return Table(
         "Where frames were finished, latency in ms", ("run", *_PLACE_HEADS), rows, words=(1,)
     )
+
+
+def _place_rows(run: Run, groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A row per group of a run's frames: name, number, share, latency."""
+    return [
+        (
+            name, str(of["frames"]), percent(of["frames"] / run.summary["recorded"]),
+            milliseconds(of["median_latency_s"]), milliseconds(of["p95_latency_s"]),
+        )
+        for name, of in groups.items()
+    ]  # fmt: skip
 
 
 _PLACE_HEADS = ("finished on", "frames", "share", "median", "95 %")

@@ -109,6 +109,7 @@ def frame_record(
         sent_bytes=result.sent_bytes,
         codec=result.plan.codec if result.sent_bytes else "",
         deadline_s=result.deadline_s,
+        server=result.server,
     )
 
 

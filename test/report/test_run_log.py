@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dapdee_ros.report.run_log import FrameRecord, LinkRecord, PlanRecord, RunLog, RunLogError
-from dapdee_ros.report.summary import quantile, summarise, summary_text
+from dapdee_ros.report.summary import named_servers, quantile, summarise, summary_text
 from dapdee_ros.report.timeline import draw_timeline
 
 
@@ -27,6 +28,26 @@ def frame(number: int, place: str, latency_s: float, truth: int | None = 0) -> F
         latency_s=latency_s,
         sent_bytes=100 if place == "edge" else 0,
     )
+
+
+def test_each_of_several_edge_servers_has_its_figures(log: RunLog, tmp_path: Path) -> None:
+    assert not named_servers(summarise(log))
+    log.frames = [replace(f, server="edge") for f in log.frames]
+    # The only server has no name of its own.
+    assert not named_servers(summarise(log))
+    where = ("north", "south", "north", "")
+    log.frames = [
+        replace(frame(n, "edge" if server else "car", 0.1 * n), server=server)
+        for n, server in enumerate(where, start=1)
+    ]
+    # The fallback of a frame that was sent there is no answer of that server.
+    log.frames.append(replace(frame(5, "fallback", 0.3), server="south"))
+    log.save(tmp_path / "run.json")
+    summary = summarise(RunLog.load(tmp_path / "run.json"))
+    servers = named_servers(summary)
+    assert {name: of["frames"] for name, of in servers.items()} == {"north": 2, "south": 1}
+    assert servers["north"]["median_latency_s"] == pytest.approx(0.2)
+    assert "north    2 frames" in summary_text(summary)
 
 
 @pytest.fixture
