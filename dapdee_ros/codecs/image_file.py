@@ -25,6 +25,9 @@ class ImageFile:
         most_bytes: the longest file for a height and width, with noise and headers.
         declared_size: height and width that a file's header declares, read without decoding it,
             since a decoder allocates whatever the header asks for; None if it declares none.
+        flags: more settings of OpenCV and their values, by their names.
+        instead: writes the file, given rgb uint8 ``(H, W, 3)`` and the quality, where OpenCV is too
+            old to know one of the flags.
     """
 
     name: str
@@ -33,6 +36,8 @@ class ImageFile:
     longest_side: int
     most_bytes: Callable[[int, int], int]
     declared_size: Callable[[Bytes], tuple[int, int] | None]
+    flags: tuple[tuple[str, str], ...] = ()
+    instead: Callable[[NDArray, int], bytes] | None = None
 
     def accepts(self, shape: Sequence[int], dtype: str) -> bool:
         """True for one non-empty uint8 rgb image within the format's size."""
@@ -59,8 +64,13 @@ class ImageFile:
             CodecError: if OpenCV is not installed or cannot write such files.
         """
         cv2 = self._opencv()
+        if self.instead is not None and not all(hasattr(cv2, flag) for flag, _ in self.flags):
+            file = self.instead(values[0], self.quality)
+            return Coded(memoryview(file), NO_VALUES, NO_VALUES)
         picture = cv2.cvtColor(values[0], cv2.COLOR_RGB2BGR)
         settings = [getattr(cv2, self.quality_flag), self.quality]
+        for flag, value in self.flags:
+            settings += [getattr(cv2, flag), getattr(cv2, value)]
         try:
             done, data = cv2.imencode(f".{self.name}", picture, settings)
         except cv2.error as error:

@@ -118,6 +118,24 @@ def test_flipped_bytes_never_get_past_as_another_shape(codec: str) -> None:
     assert refused
 
 
+def test_a_jpeg_s_colours_are_as_fine_as_its_brightness(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    # Red and green columns of equal brightness: with halved colours both would turn brown.
+    image = np.zeros(SHAPE, np.uint8)
+    image[..., ::2, 0], image[..., 1::2, 1] = 200, 102
+    found = []
+    for newer in (True, False):
+        if not newer:
+            # As in OpenCV before 4.7.
+            monkeypatch.delattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")
+        specs, data = encode({"image": image}, "jpeg")
+        got = decode(specs, data, "jpeg", EXPECTED)["image"].astype(int)
+        assert np.abs(got - image).mean() < 8
+        found.append(len(data))
+    assert found[0] == pytest.approx(found[1], rel=0.2)
+
+
 def test_sizes_are_read_from_the_header() -> None:
     for shape in ((1, 1), (31, 500), (600, 20)):
         data = encode({"image": smooth_image(*shape)}, "jpeg")[1]
