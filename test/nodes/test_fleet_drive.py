@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(300)]
 
 # How many times slower than this machine each car is emulated; the edge server is, too.
 # The first two could keep up with their frames alone; together they ask for all of the edge server.
-CAR_SLOWDOWN = {"car1": 100.0, "car2": 100.0, "car3": 400.0}
+CAR_SLOWDOWN = {"car1": 80.0, "car2": 80.0, "car3": 400.0}
 EDGE_SLOWDOWN = 50.0
-RATE_HZ = 2.0
+RATE_HZ = 4.0
 VALID_S = 3.0
 START_S = 60.0
 

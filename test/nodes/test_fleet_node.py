@@ -26,7 +26,7 @@ CARD = read_card(find_model("roadsigns"))
 # Seconds of the whole network on each car, of which the first two could keep up alone.
 CAR_S = {"car1": 0.2, "car2": 0.2, "car3": 0.6}
 EDGE_S = 0.12
-RATE_HZ = 3.0
+RATE_HZ = 7.0
 VALID_S = 2.0
 START_S = 60.0
 PLANS = {"deadline_s": 2.0, "min_dwell_s": 0.0, "gates": False, "frame_utilisation": 0.9,
@@ -79,7 +79,7 @@ class Car:
         self.links.publish(
             msg.LinkQuality(uplink_bps=1e8, rtt_s=0.005, connected=True, measurements=1)
         )
-        self.ros.node(f"frames_{self.name}").create_timer(0.2, self._count)
+        self.ros.node(f"frames_{self.name}").create_timer(1.0, self._count)
 
     def _count(self) -> None:
         accepted = int(RATE_HZ * (time.monotonic() - self._began_s))
