@@ -16,62 +16,34 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from dapdee_ros.planning.errors import FleetError
-from dapdee_ros.planning.fleet.ma import ma_cost
-from dapdee_ros.simulation.fleet.members import FleetModel, bundled_model
+from dapdee_ros.simulation.fleet.ma_comparison import (
+    ENERGY_SHARE,
+    QUALITY_WEIGHT_S,
+    ma_model,
+    ma_scenario,
+    simulated_cost,
+)
 from dapdee_ros.simulation.fleet.results import CarResult, FleetRun
 from dapdee_ros.simulation.fleet.run import simulate_fleet
-from dapdee_ros.simulation.fleet.scenario import CarGroup, FleetScenario, ServerGroup
+from dapdee_ros.simulation.fleet.scenario import FleetScenario
 
 POLICIES = (
     "device-only", "edge-only", "equal-shares", "iao", "each-for-itself", "nearest-edge", "price",
     "exact", "posted-price",
 )  # fmt: skip
-ENERGY_SHARE = 0.5
-QUALITY_WEIGHT_S = 1.0
-
-
-@cache
-def _model(name: str, codecs: tuple[str, ...]) -> FleetModel:
-    """The bundled model where waiting costs no energy, as in Ma et al.'s model."""
-    found = bundled_model(name, codecs)
-    car, edge = found.problem.profiles
-    _, prices = ma_cost(ENERGY_SHARE, car.energy.compute_w, car.energy.send_j_per_byte)
-    return replace(
-        found, problem=replace(found.problem, profiles=(replace(car, energy=prices), edge))
-    )
-
-
-def load(name: str, codecs: Sequence[str]) -> FleetModel:
-    """A model, loaded once."""
-    return _model(name, tuple(codecs))
 
 
 def scenario_of(cars: int, seed: int, args: argparse.Namespace) -> FleetScenario:
     """A fleet whose servers become scarce as it grows."""
-    group = CarGroup(
-        cars, args.model, rate_hz=args.rate_hz, deadline_s=args.deadline_s,
-        latency_weight=1 - ENERGY_SHARE, energy_weight=ENERGY_SHARE,
-        quality_weight_s=QUALITY_WEIGHT_S,
+    return ma_scenario(
+        cars, seed, args.model, rate_hz=args.rate_hz, deadline_s=args.deadline_s,
+        seconds=args.seconds,
     )  # fmt: skip
-    return FleetScenario(
-        (group,), (ServerGroup(2, (0.7, 1.4)),), cells=2, seconds=args.seconds, seed=seed
-    )
-
-
-def simulated_cost(run: FleetRun) -> float:
-    """The cost of a frame, in the mean over those that were answered."""
-    t = run.totals
-    joules = sum(car.energy_j for car in run.cars) / max(t["answered"], 1)
-    seconds = (1 - ENERGY_SHARE) * t["mean_s"] + ENERGY_SHARE * joules
-    return float(seconds + QUALITY_WEIGHT_S * (1 - t["quality"]))
 
 
 def cost_of(car: CarResult, energy: float = ENERGY_SHARE) -> float:
@@ -91,12 +63,12 @@ def study(cars: int, args: argparse.Namespace) -> dict[str, Any]:
     """All policies for one size of fleet."""
     found: dict[str, Any] = {}
     scenarios = [scenario_of(cars, seed, args) for seed in range(args.seeds)]
-    alone = [simulate_fleet(one, "each-for-itself", load=load) for one in scenarios]
+    alone = [simulate_fleet(one, "each-for-itself", load=ma_model) for one in scenarios]
     for policy in POLICIES:
         planned, simulated, in_time, worst, lost = [], [], [], [], []
         for seed, scenario in enumerate(scenarios):
             try:
-                run = simulate_fleet(scenario, policy, load=load)
+                run = simulate_fleet(scenario, policy, load=ma_model)
             except FleetError as error:
                 print(f"{policy} with {cars} cars, seed {seed}: {error}", flush=True)
                 continue

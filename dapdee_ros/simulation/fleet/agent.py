@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from dapdee_ros.planning.fleet.baselines import (
 from dapdee_ros.planning.fleet.exact import lowest_sum, lowest_worst
 from dapdee_ros.planning.fleet.fleet import Fleet, FleetCar, JointChoice
 from dapdee_ros.planning.fleet.iao import iao
+from dapdee_ros.planning.fleet.ppo import LearnedPolicy, by_ppo
 from dapdee_ros.planning.fleet.presence import with_presence
 from dapdee_ros.planning.fleet.price import by_price
 from dapdee_ros.planning.fleet.rows import NOBODY, Rows, rows_of
@@ -35,6 +37,7 @@ WAYS: Mapping[str, Callable[[Fleet], JointChoice]] = {
     "exact": partial(with_presence, lowest_sum),
     "exact-worst": partial(with_presence, lowest_worst),
     "iao": iao,
+    "ppo": by_ppo,
     "equal-shares": equal_shares,
     "each-for-itself": each_for_itself,
     "nearest-edge": partial(with_presence, nearest_edge),
@@ -50,6 +53,9 @@ POSTED = "posted-price"
 _BEFORE_S = 20.0
 """For how long a fleet node has been there when a simulation begins."""
 
+LEARNED = "ppo:"
+"""Before the file of a policy that ``dapdee fleet train-ppo`` has written."""
+
 ALONE = "alone:"
 """Before the name of a policy for one car: each car plans by it, over its nearest server, as if it
 were the only one."""
@@ -59,10 +65,10 @@ _UNREDUCED = frozenset({"edge-only"})
 
 def check_policy(policy: str) -> None:
     """Raise PolicyError unless there is such a way; a policy for one car is looked up later."""
-    if policy not in (*WAYS, POSTED) and not policy.startswith(ALONE):
+    if policy not in (*WAYS, POSTED) and not policy.startswith((ALONE, LEARNED)):
         raise PolicyError(
-            f"policy {policy!r} is unknown; there are {', '.join((*WAYS, POSTED))}, and "
-            f"{ALONE}POLICY with a policy for one car"
+            f"policy {policy!r} is unknown; there are {', '.join((*WAYS, POSTED))}, "
+            f"{LEARNED}FILE with a learned policy, and {ALONE}POLICY with a policy for one car"
         )
 
 
@@ -120,11 +126,12 @@ class FleetAgent:
             members: the cars.
             servers: the edge servers.
             cells: how many radio cells.
-            policy: a name of ``WAYS``, ``POSTED``, or ``ALONE`` with a policy for one car.
+            policy: a name of ``WAYS``, ``POSTED``, ``LEARNED`` with a file, or ``ALONE`` with a
+                policy for one car.
             replan_s: seconds between two looks, in which a fleet node gives turns.
 
         Raises:
-            PolicyError: if there is no such policy.
+            PolicyError: if there is no such policy, or its file is none.
         """
         self._members = members
         self._servers = servers
@@ -133,6 +140,9 @@ class FleetAgent:
         self._rows: dict[tuple[int, int], tuple[float, Rows]] = {}
         check_policy(policy)
         self._market = Market() if policy == POSTED else None
+        self._way = WAYS.get(policy)
+        if policy.startswith(LEARNED):
+            self._way = LearnedPolicy.load(Path(policy.removeprefix(LEARNED))).choose
         self._replan_s, self._begun = replan_s, False
         self._alone = policy.removeprefix(ALONE) if policy.startswith(ALONE) else ""
         if self._alone:
@@ -151,12 +161,16 @@ class FleetAgent:
             FleetError: if the way cannot choose for such a fleet.
         """
         cars = [self._members[index] for index in levels]
-        near = {
-            car.index: next((server for server in car.reach if up[server]), NOBODY) for car in cars
-        }
         if self._alone:
-            return self._each_alone(now_s, cars, near, levels)
-        fleet = Fleet(
+            return self._each_alone(now_s, cars, self._nearest(cars, up), levels)
+        fleet = self.fleet(up, levels)
+        return self._round(now_s, cars, fleet, self._choice(now_s, fleet), levels)
+
+    def fleet(self, up: Sequence[bool], levels: Mapping[int, float]) -> Fleet:
+        """What there is to choose from; arguments as of ``plan``."""
+        cars = [self._members[index] for index in levels]
+        near = self._nearest(cars, up)
+        return Fleet(
             tuple(
                 FleetCar(
                     car.name, self._rows_of(car, up, levels[car.index]), car.group.deadline_s,
@@ -167,7 +181,13 @@ class FleetAgent:
             tuple(server.name for server in self._servers),
             self._cells,
         )  # fmt: skip
-        return self._round(now_s, cars, fleet, self._choice(now_s, fleet), levels)
+
+    @staticmethod
+    def _nearest(cars: Sequence[Member], up: Sequence[bool]) -> dict[int, int]:
+        """Each car's nearest server that works, by the car's index."""
+        return {
+            car.index: next((server for server in car.reach if up[server]), NOBODY) for car in cars
+        }
 
     @property
     def goes_on(self) -> bool:
@@ -177,7 +197,8 @@ class FleetAgent:
     def _choice(self, now_s: float, fleet: Fleet) -> JointChoice:
         market = self._market
         if market is None:
-            return WAYS[self._policy](fleet)
+            assert self._way is not None
+            return self._way(fleet)
         passed_s = self._replan_s if self._begun else _BEFORE_S
         self._begun = True
         return market.choose(fleet, now_s, round(passed_s / market.prices.settings.turn_s))
