@@ -48,6 +48,16 @@ def test_an_installation_without_ros_has_what_requirements_say() -> None:
     assert not names_of("car") & names_of("train", "dev")
 
 
+def test_what_only_reinforcement_learning_needs_is_pinned_by_itself() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = [Requirement(text) for text in project["optional-dependencies"]["rl"]]
+    needed: dict[str, Requirement] = {canonicalize_name(one.name): one for one in extra}
+    pins = pins_of(FILES / "rl.txt")
+    assert {*needed} <= {*pins} | names_of("train")
+    assert all(Version(pins[name]) in needed[name].specifier for name in {*pins} & {*needed})
+    assert not {*pins} & names_of("car", "runtime", "train", "dev")
+
+
 def test_every_requirement_without_ros_is_pinned() -> None:
     pins = pins_of(FILES / "constraints.txt")
     wanted = [r for file in [FILES / "ros-wheels.txt", *RUNTIME] for r in lines_of(file)]

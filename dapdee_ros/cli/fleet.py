@@ -4,6 +4,7 @@ Cars, servers and cells come from options or from a YAML file, which docs/fleet.
 
   dapdee fleet simulate --cars 20 --servers 2 --seconds 20 --policy price
   dapdee fleet simulate --policy exact --policy alone:dads --report fleet.html scenario.yaml
+  dapdee fleet train-ppo --out my_policy --seed 0 --steps 10000000
   dapdee fleet run --cars car1,car2
 """
 
@@ -18,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dapdee_ros.cli import scenario_options
+from dapdee_ros.cli import fleet_training, scenario_options
 from dapdee_ros.cli.roles import (
     add_arguments,
     add_side_arguments,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from dapdee_ros.simulation.fleet.results import FleetRun
     from dapdee_ros.simulation.fleet.scenario import FleetScenario
 
-SUMMARY = "many cars, edge servers and radio cells: simulate them, or run the fleet node"
+SUMMARY = "many cars, edge servers and radio cells: simulate them, learn, or run the fleet node"
 
 _LONG_RUN_FRAMES = 5000
 
@@ -54,9 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--policy",
         action="append",
-        help="may be repeated: price, exact, exact-worst, iao, equal-shares, each-for-itself, "
-        "nearest-edge, edge-only, device-only, posted-price, or alone:POLICY with a policy for one "
-        "car, such as alone:dads (default price)",
+        help="may be repeated: price, exact, exact-worst, iao, ppo, equal-shares, each-for-itself, "
+        "nearest-edge, edge-only, device-only, posted-price, ppo:FILE with a policy that train-ppo "
+        "has written, or alone:POLICY with a policy for one car, such as alone:dads (default "
+        "price)",
     )
     add("--cars", type=int, help="how many, in place of the first group's count")
     add("--servers", type=int, help="edge servers, likewise")
@@ -75,17 +77,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_arguments(live, FLEET_ARGUMENTS)
     add_side_arguments(live)
+    fleet_training.configure(
+        actions.add_parser(
+            "train-ppo",
+            help="train a policy for fleets by reinforcement learning",
+            description=fleet_training.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate and print, 0 if every frame is accounted for; or run the node until Ctrl-C."""
+    """Simulate and print, 0 if every frame is accounted for; train; or run the node."""
     if args.action == "run":
         values = read_arguments(args, FLEET_ARGUMENTS)
         processes = side_processes(args, "fleet", values)
         start_all(processes, fleet_side(values))
         return run_until_told(processes, args.seconds)
     with scenario_options.mendable_errors():
-        return _simulate(args)
+        return fleet_training.run(args) if args.action == "train-ppo" else _simulate(args)
 
 
 def _simulate(args: argparse.Namespace) -> int:

@@ -42,3 +42,23 @@ def require_charts(what: str) -> None:
         raise CommandError(
             f"{what} needs matplotlib, which is not installed: pip install matplotlib"
         )
+
+
+def require_reinforcement(what: str) -> None:
+    """Check that what learning a policy for fleets needs is there.
+
+    Args:
+        what: what needs it, as the subject of a sentence.
+
+    Raises:
+        CommandError: if it is not; says how to install it.
+    """
+    require_torch(what)
+    try:
+        import gymnasium  # noqa: F401
+        import stable_baselines3  # noqa: F401
+    except ImportError as error:
+        raise CommandError(
+            f"{what} needs stable-baselines3, which is not installed: pip install "
+            f"'dapdee_ros[rl]', or in the sources pip install -r requirements/rl.txt ({error})"
+        ) from error
