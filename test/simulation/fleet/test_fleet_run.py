@@ -18,8 +18,8 @@ from dapdee_ros.simulation.run import simulate
 from dapdee_ros.simulation.scenario import BARE_WIRE, ScenarioError
 
 POLICIES = (
-    "price", "exact", "exact-worst", "iao", "equal-shares", "each-for-itself", "nearest-edge",
-    "edge-only", "device-only", "posted-price", "alone:dads", "alone:exact",
+    "price", "exact", "exact-worst", "iao", "ppo", "equal-shares", "each-for-itself",
+    "nearest-edge", "edge-only", "device-only", "posted-price", "alone:dads", "alone:exact",
 )  # fmt: skip
 CARS = CarGroup(
     count=4,
