@@ -6,8 +6,8 @@ has a start tag, the server goes on with the lowest, and a frame that took c sec
 tag by c over the car's share. The order needs no cost in advance, so cars are charged what their
 frames really took, and the shares hold in seconds of the server however wrong a prediction is. A
 car that was away begins at the tag in service, without credit, and what a car leaves of its share,
-the others use. Cars are told apart by who receives them, never by what a frame says, so none can
-pose as many.
+the others use. Where several are served at once, the order lags by as many. Cars are told apart by
+who receives them, never by what a frame says, so none can pose as many.
 
 Within a car: earliest deadline first; the newest frames win a full queue. When all bytes are used,
 the car with the most bytes for its share makes way (the longest queue, as P. E. McKenney,
@@ -159,7 +159,7 @@ def _due(one: Waiting[Item]) -> tuple[float, int]:
 
 
 class FairQueue(Generic[Item]):
-    """A queue per car before one server, which holds one frame at a time, or one batch.
+    """A queue per car before one server.
 
     Takes no time from anywhere: what a frame took is told by ``charge``. Costs that are negative,
     infinite or no number count as nothing, and one much higher than expected only in part, so that
@@ -312,14 +312,14 @@ class FairQueue(Generic[Item]):
             self._remove(self._cars[one.car], one)
         return taken
 
-    def charge(self, taken: Waiting[Item], spent_s: float) -> None:
-        """What was taken has cost its car so many seconds of the server."""
+    def charge(self, taken: Waiting[Item], spent_s: float, *, idle: bool = True) -> None:
+        """What was taken has cost so many seconds of the server, which else serves none if idle."""
         queue = self._cars.get(taken.car)
         if queue is not None:
             bound_s = max(_LEAST_BOUND_S, _MOST_CHARGE * taken.cost_s)
             charged_s = min(_seconds(spent_s), bound_s)
             queue.finish_tag = max(queue.finish_tag, taken.start_tag) + charged_s / queue.share
-        if not self._count:
+        if idle and not self._count:
             # Nobody waits: everyone starts anew, as in the paper. Tags stay small.
             self._cars.clear()
             self._now_tag = 0.0

@@ -1,19 +1,22 @@
 """The edge's side as a state machine: which car's frame is computed next, and which are refused.
 
-One inference thread does all computing. Before it stands a queue for every car, in which that car's
-newest frames win; the one that they displace is answered as busy at once, so that its head need not
-wait for nothing. Cars share the edge's time by their shares, and none can displace another's frames
-(``core.fair_queue``). While cars ask for more than there is, every answer says how often its car
-may send (``core.demand``). A frame that cannot be ready when its car stops waiting is refused as
-soon as that is known: when it comes, or when it would be begun. A frame whose part of the network
-has yet to be compiled waits for that in its car's queue, while other cars' frames, and those that
-came before it, go on. Where it pays, waiting frames of the same part are computed together, of
-whichever cars (``core.part_costs``); each is charged an equal part of what they took.
-``TailCore.handle`` takes an event and its time and says what is to be done.
+One thread does all computing, or several machines do: there are as many places as runs may be in
+work at once. Before them stands a queue for every car, in which that car's newest frames win; the
+one that they displace is answered as busy at once, so that its head need not wait for nothing. Cars
+share the edge's time by their shares, and none can displace another's frames (``core.fair_queue``).
+While cars ask for more than there is, every answer says how often its car may send
+(``core.demand``). A frame that cannot be ready when its car stops waiting is refused as soon as
+that is known: when it comes, or when it would be begun. A frame whose part of the network has yet
+to be compiled waits for that in its car's queue, while other cars' frames, and those that came
+before it, go on. Where it pays, waiting frames of the same part are computed together, of whichever
+cars (``core.part_costs``); each is charged an equal part of what they took. With several places a
+frame counts as taking the edge its time over their number. ``TailCore.handle`` takes an event and
+its time and says what is to be done.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from dapdee_ros.core.tail_events import (
     BatchEnded,
     BatchesReady,
     PartReady,
+    PlacesSet,
     PrepareBatches,
     RunTail,
     SendAnswer,
@@ -85,6 +89,7 @@ class TailCore:
         bounds: QueueBounds | None = None,
         shares: Mapping[str, float] | None = None,
         most_batch: int = 1,
+        places: int = 1,
     ) -> None:
         """Prepare.
 
@@ -92,6 +97,7 @@ class TailCore:
             bounds: how much may wait; by default one frame per car, of ``MOST_CARS``.
             shares: as in ``SharesSet``.
             most_batch: most frames that are computed together, where that pays.
+            places: as in ``PlacesSet``.
 
         Raises:
             ShareError: if a share makes no sense.
@@ -101,14 +107,15 @@ class TailCore:
         self._queue = FairQueue[_Arrival](bounds or QueueBounds(frames=1, cars=MOST_CARS), shares)
         self._costs = PartCosts(most_batch)
         self._demands = Demands()
-        self._work: _Work | None = None
+        self._places = max(1, places)
+        self._work: dict[int, _Work] = {}
         self._compiling: set[Hashable] = set()
         self._stopped = False
 
     @property
     def queue_depth(self) -> int:
         """Frames waiting or in work."""
-        return len(self._queue) + (len(self._work.batch) if self._work is not None else 0)
+        return len(self._queue) + sum(len(work.batch) for work in self._work.values())
 
     def handle(self, now_s: float, event: TailEvent) -> list[TailAction]:
         """Take an event and say what is to be done, in order.
@@ -129,6 +136,8 @@ class TailCore:
                 self._refuse(waiting.item, Status.BUSY, BUSY_SHUTDOWN, now_s, actions)
         elif isinstance(event, SharesSet):
             self._queue.set_shares(event.shares)
+        elif isinstance(event, PlacesSet):
+            self._places = max(1, event.places)
         elif isinstance(event, PartReady):
             self._compiling.discard(event.part)
             self._queue.ready_again(lambda item: item.frame.part == event.part)
@@ -136,8 +145,9 @@ class TailCore:
             self._costs.batches_ready(event.part, event.possible)
         else:
             self._end_work(event, now_s, actions)
-        if self._work is None:
-            self._begin_next(now_s, actions)
+        free = (place for place in itertools.count() if place not in self._work)
+        while len(self._work) < self._places and self._begin_next(next(free), now_s, actions):
+            pass
         return actions
 
     def _admit(self, frame: TensorsArrived, now_s: float, actions: list[TailAction]) -> None:
@@ -146,13 +156,14 @@ class TailCore:
         if self._stopped:
             self._refuse(arrival, Status.BUSY, BUSY_SHUTDOWN, now_s, actions)
             return
-        cost_s = self._costs.share_s(frame.part)
+        takes_s = self._costs.share_s(frame.part)
+        cost_s = takes_s / self._places
         self._demands.came(now_s, frame.car_id, cost_s)
         due_s = now_s + frame.answer_within_s if frame.answer_within_s > 0 else math.inf
-        # An idle edge tries every frame: only so it learns that it is faster than it expected.
-        if self._work is not None and due_s < math.inf:
-            free_s = max(now_s, self._work.ends_s)
-            if free_s + self._queue.ahead_s(frame.car_id, due_s) + cost_s > due_s:
+        # An idle place tries every frame: only so it learns that it is faster than it expected.
+        if len(self._work) >= self._places and due_s < math.inf:
+            free_s = max(now_s, min(work.ends_s for work in self._work.values()))
+            if free_s + self._queue.ahead_s(frame.car_id, due_s) + takes_s > due_s:
                 self._refuse(arrival, Status.BUSY, BUSY_LATE, now_s, actions)
                 return
         displaced = self._queue.put(
@@ -171,9 +182,9 @@ class TailCore:
         now_s: float,
         actions: list[TailAction],
     ) -> None:
-        if self._work is None:
+        work = self._work.pop(event.place, None)
+        if work is None:
             raise ValueError("no frame is in work")
-        work, self._work = self._work, None
         first = work.batch[0]
         if isinstance(event, TailUnready):
             if self._stopped:
@@ -189,16 +200,17 @@ class TailCore:
         if all(isinstance(outcome, TailComputed) for outcome in outcomes):
             took_s = math.nan if isinstance(event, TailFailed) else event.took_s
             self._costs.learn(first.item.frame.part, len(outcomes), spent_s, took_s)
-        share_s = spent_s / len(outcomes)
+        waited_s = 0.0 if isinstance(event, TailFailed) else event.waited_s
+        share_s = max(0.0, spent_s - waited_s) / len(outcomes)
         for waiting, outcome in zip(work.batch, outcomes, strict=True):
             if isinstance(outcome, TailFailed):
                 self._refuse(waiting.item, outcome.status, outcome.reason, now_s, actions)
             else:
                 actions.append(self._answer(waiting.item, share_s, outcome, now_s))
-            self._queue.charge(waiting, share_s)
+            self._queue.charge(waiting, share_s / self._places, idle=not self._work)
 
-    def _begin_next(self, now_s: float, actions: list[TailAction]) -> None:
-        """Give the inference thread its next frames, past those that can't be ready in time."""
+    def _begin_next(self, place: int, now_s: float, actions: list[TailAction]) -> bool:
+        """Have the next frames computed, past those that can't be ready in time; False: none."""
         compiling = self._compiling
         ready = (lambda item: item.frame.part not in compiling) if compiling else None
         while (waiting := self._queue.take(ready)) is not None:
@@ -211,10 +223,11 @@ class TailCore:
             if len(self._queue) and self._costs.may_batch(arrival.frame.part):
                 self._fill(batch, ready, now_s, actions)
             ends_s = now_s + self._costs.run_s(arrival.frame.part, len(batch))
-            self._work = _Work(batch, now_s, ends_s)
+            self._work[place] = _Work(batch, now_s, ends_s)
             frames = [one.item.frame for one in batch]
-            actions.append(RunTail(frames[0], tuple(frames[1:])))
-            return
+            actions.append(RunTail(frames[0], tuple(frames[1:]), place))
+            return True
+        return False
 
     def _fill(
         self,

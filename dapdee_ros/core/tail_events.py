@@ -55,20 +55,31 @@ class TailComputed:
         profiled_s: what that takes by the profile; NaN without one.
         took_s: seconds of the whole run, if it was of this frame alone, from its first check to its
             answer; NaN: those since it was begun.
+        place: as ``RunTail`` said.
+        waited_s: seconds since it was begun in which it only waited for other runs.
     """
 
     answer: Any
     spent_s: float
     profiled_s: float
     took_s: float = math.nan
+    place: int = 0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TailFailed:
-    """The frame in work was not computed: with which status it is answered, and why."""
+    """The frame in work was not computed.
+
+    Attributes:
+        status: with which status it is answered.
+        reason: why.
+        place: as ``RunTail`` said.
+    """
 
     status: Status
     reason: str
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +89,25 @@ class BatchEnded:
     Attributes:
         outcomes: each frame's, in the order of ``RunTail.frames``.
         took_s: seconds of the whole run; NaN: those since it was begun.
+        place: as ``RunTail`` said.
+        waited_s: as of ``TailComputed``.
     """
 
     outcomes: Sequence[TailComputed | TailFailed]
     took_s: float = math.nan
+    place: int = 0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TailUnready:
-    """The frame in work cannot be computed before its part is compiled; ``PartReady`` follows."""
+    """The frame in work cannot be computed before its part is compiled; ``PartReady`` follows.
+
+    Attributes:
+        place: as ``RunTail`` said.
+    """
+
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +136,16 @@ class SharesSet:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacesSet:
+    """So many runs may be in work at once from now on; at least one may.
+
+    More of them that are in work already go on.
+    """
+
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
 class TailStopped:
     """The edge ends."""
 
@@ -128,6 +159,7 @@ TailEvent = (
     | PartReady
     | BatchesReady
     | SharesSet
+    | PlacesSet
     | TailStopped
 )
 
@@ -142,10 +174,12 @@ class RunTail:
         frame: the frame.
         others: frames of the same part to be computed together with it; then ``BatchEnded``
             follows.
+        place: what follows has to name it; no two runs that are in work have the same.
     """
 
     frame: TensorsArrived
     others: tuple[TensorsArrived, ...] = ()
+    place: int = 0
 
     @property
     def frames(self) -> tuple[TensorsArrived, ...]:
