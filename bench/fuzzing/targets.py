@@ -35,8 +35,8 @@ from dapdee_ros.nodes.conversions import (
 from dapdee_ros.nodes.topics import message_layout
 from dapdee_ros.planning.device_profile import DeviceProfile
 from dapdee_ros.planning.errors import ProfileError
+from dapdee_ros.runtime.finishing import FrameRefused, check_frame
 from dapdee_ros.runtime.split_network import SplitNetwork
-from dapdee_ros.runtime.tail import FrameRefused, check_frame
 
 if TYPE_CHECKING:
     from dapdee_ros.exits.model_folder import LoadedModel

@@ -29,15 +29,35 @@ class RunnableModel(Protocol):
         """Computes any part of it."""
 
 
-class SplitNetwork(Programs):
+class ModelPrograms(Programs):
+    """A model's programs with a machine's profile of it, for whoever computes nothing of it itself.
+
+    Attributes:
+        card: what is known of the model.
+        task: the meaning of the model's outputs; by default the card's.
+        computed_by: what computes the network, for people.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        profile: DeviceProfile | None = None,
+        task: Task | None = None,
+        computed_by: str = "",
+    ) -> None:
+        super().__init__(card.dag, profile, point_boundaries(card.bottlenecks))
+        self.card = card
+        self.task = task or task_of(card)
+        self.computed_by = computed_by
+
+
+class SplitNetwork(ModelPrograms):
     """A loaded model with this machine's profile of it.
 
     Not thread-safe: only the process's inference thread calls it.
 
     Attributes:
-        card: what is known of the model.
         engine: computes the network; by default the model's own.
-        task: the meaning of the model's outputs; by default the card's.
         sets: the model's bottlenecks at work: codecs of whole boundaries, by name.
 
     Raises:
@@ -51,11 +71,9 @@ class SplitNetwork(Programs):
         engine: Engine | None = None,
         task: Task | None = None,
     ) -> None:
-        super().__init__(model.card.dag, profile, point_boundaries(model.card.bottlenecks))
-        self.card = model.card
         self.engine: Engine = engine or model.engine
+        super().__init__(model.card, profile, task, self.engine.name)
         self.sets = bottleneck_codecs(model.card, self.engine)
-        self.task = task or task_of(model.card)
 
     def is_ready(self, program: HeadProgram) -> bool:
         """Whether everything that a program may need can be computed without compiling."""

@@ -172,7 +172,7 @@ def test_a_batch_is_in_work_beside_other_runs() -> None:
         run = in_work.pop(0)
         if run.others:
             batches += 1
-            outcomes = [done(0), TailFailed(Status.ERROR, "bad")]
+            outcomes: list[TailComputed | TailFailed] = [done(0), TailFailed(Status.ERROR, "bad")]
             take(core.handle(2.0, BatchEnded(outcomes, 0.1, place=run.place)))
         else:
             take(core.handle(2.0, done(run.place)))

@@ -24,11 +24,12 @@ from dapdee_ros.codecs.picture_file import read_picture
 from dapdee_ros.core.frames import FramePlan, FrameResult, HeadFrame, Place, Status
 from dapdee_ros.exits.runnable import load_runnable
 from dapdee_ros.graph.dag import GraphError
+from dapdee_ros.runtime.finishing import FrameRefused, check_frame
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, HeadSettings
 from dapdee_ros.runtime.network_input import network_input
 from dapdee_ros.runtime.passed_on import passed_on_spec
 from dapdee_ros.runtime.split_network import SplitNetwork
-from dapdee_ros.runtime.tail import FrameRefused, TailRuntime, check_frame
+from dapdee_ros.runtime.tail import TailRuntime
 
 WAIT_S = 60.0
 # In pixels of 480x640: cells of the network's grid.
