@@ -2,6 +2,7 @@
 # make demo    run the whole system on this machine for a minute: camera, head, link, edge, results, live view
 # make test    ruff, mypy and all tests
 # make test-fast   the tests that need neither DDS nor root nor training; ARGS for pytest, here as well
+# make test-ray    install Ray as well, and run the tests of the edge server before a Ray cluster
 # make lint    ruff and mypy alone
 # make bench   the benchmarks of the parts; each ends with one JSON line
 # make bench-full   the longer benchmarks: the experiment behind docs/results.md, the testbed, endurance, kills, chaos
@@ -19,9 +20,9 @@ BENCHES := $(filter-out $(LONG_BENCHES),$(basename $(notdir $(wildcard bench/*.p
 # Tests are run by two processes at once, file by file: most of the time they wait. Those that judge
 # times come after them, one at a time. Where ARGS chooses none of a part, pytest's status is 5.
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-FAST := not ros and not netns and not root and not training
+FAST := not ros and not netns and not root and not training and not ray
 
-.PHONY: setup demo test test-fast lint bench bench-full pins clean help
+.PHONY: setup demo test test-fast test-ray lint bench bench-full pins clean help
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
@@ -42,6 +43,11 @@ test: lint
 
 test-fast: setup
 	@$(ENV) $(PYTEST) -m "$(FAST)" $(ARGS)
+
+test-ray: setup
+	@$(ENV) python -m pip install -qq --disable-pip-version-check -r requirements/ray.txt \
+		-c requirements/constraints$$(grep -q ^ros .venv/dapdee-mode && echo -ros).txt && \
+	python -m pytest -m ray $(ARGS)
 
 bench: setup
 	@$(ENV) for bench in $(BENCHES); do echo "== $$bench"; python bench/$$bench.py || exit 1; done

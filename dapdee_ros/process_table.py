@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dapdee_ros.engines.engine import ENGINES
+from dapdee_ros.engines.engine import EDGE_ENGINES, ENGINES
 from dapdee_ros.sealing.configured import DOMAIN_VARIABLE, KEY_VARIABLE
 
 RELAYED = ("head_tensor", "edge_result", "probe", "probe_echo")
@@ -185,6 +185,17 @@ CARS = Argument(
 
 EDGE_ARGUMENTS = (
     MODEL,
+    Argument(
+        "engine",
+        "What computes the network: onnxruntime, torch, or ray: replicas on a Ray cluster.",
+        choices=("", *EDGE_ENGINES),
+    ),
+    Argument(
+        "ray",
+        "The Ray cluster, as host:port of its head, or auto; implies engine ray. Empty: with that "
+        "engine, one is started here.",
+    ),
+    Argument("ray_replicas", "Replicas of the network on the Ray cluster, at least.", int),
     THREADS,
     CARS,
     _switch(
@@ -256,7 +267,8 @@ LINK_EMULATOR = ProcessRow(
     "link_emulator", ("link_emulator",), ("link", "servers"), fixed=(("far_prefix", FAR_PREFIX),)
 )
 VIEWER = ProcessRow("viewer", ("viewer",), ("model", "deadline_s", "http_port"), required=False)
-EDGE = ProcessRow("edge", ("edge",), ("model", "engine", "threads", "cars", "server"), far=True)
+_EDGE_TAKES = ("model", "engine", "threads", "ray", "ray_replicas", "cars", "server")
+EDGE = ProcessRow("edge", ("edge",), _EDGE_TAKES, far=True)
 EDGE_LOAD_MONITOR = ProcessRow(
     "load_monitor",
     ("edge_load_monitor",),

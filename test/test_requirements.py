@@ -13,6 +13,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "requirements"
 RUNTIME = [FILES / f"{name}.txt" for name in ("car", "runtime", "train", "dev")]
+PINNED = [*RUNTIME, FILES / "ray.txt"]
 # A ROS 2 distribution's system brings these (Ubuntu 24.04): a pin would put a second copy
 # beside them.
 BY_SYSTEM = {"numpy", "psutil", "pillow", "tqdm", "matplotlib", "pyyaml", "setuptools"}
@@ -43,9 +44,11 @@ def test_an_installation_without_ros_has_what_requirements_say() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
     assert needed == names_of("car", "runtime")
-    extra = project["optional-dependencies"]["train"]
-    assert {canonicalize_name(Requirement(text).name) for text in extra} == names_of("train")
-    assert not names_of("car") & names_of("train", "dev")
+    extras = project["optional-dependencies"]
+    for name in ("train", "ray"):
+        extra = {canonicalize_name(Requirement(text).name) for text in extras[name]}
+        assert extra == names_of(name)
+    assert not names_of("car") & names_of("train", "ray", "dev")
 
 
 def test_what_only_reinforcement_learning_needs_is_pinned_by_itself() -> None:
@@ -60,7 +63,7 @@ def test_what_only_reinforcement_learning_needs_is_pinned_by_itself() -> None:
 
 def test_every_requirement_without_ros_is_pinned() -> None:
     pins = pins_of(FILES / "constraints.txt")
-    wanted = [r for file in [FILES / "ros-wheels.txt", *RUNTIME] for r in lines_of(file)]
+    wanted = [r for file in [FILES / "ros-wheels.txt", *PINNED] for r in lines_of(file)]
     missing = [r.name for r in wanted if canonicalize_name(r.name) not in pins]
     assert not missing, f"not pinned: {missing}; run `make pins`"
     for requirement in wanted:
@@ -70,7 +73,7 @@ def test_every_requirement_without_ros_is_pinned() -> None:
 
 def test_beside_ros_everything_is_pinned_but_what_the_system_brings() -> None:
     pins = pins_of(FILES / "constraints-ros.txt")
-    names = {canonicalize_name(r.name) for file in RUNTIME for r in lines_of(file)}
+    names = {canonicalize_name(r.name) for file in PINNED for r in lines_of(file)}
     assert names - set(pins) <= BY_SYSTEM, f"not pinned: {names - set(pins) - BY_SYSTEM}"
     assert not set(pins) & BY_SYSTEM
 

@@ -28,7 +28,7 @@ pin() { # pin FILE "what it is for" ARGUMENTS...: resolve into requirements/FILE
 
 cp requirements/constraints.txt "$tool/pins"
 pin constraints.txt "Every package of an environment without a ROS installation, as it was tested." "$@" \
-    requirements/ros-wheels.txt requirements/runtime.txt requirements/train.txt requirements/dev.txt
+    requirements/ros-wheels.txt requirements/runtime.txt requirements/train.txt requirements/ray.txt requirements/dev.txt
 
 # With a ROS 2 distribution the system's packages are seen from the environment (Ubuntu 24.04). What those bring in a
 # version that will do stays theirs: a second copy in .venv would hide it from ROS's own tools.
@@ -36,4 +36,4 @@ system=(numpy setuptools pyyaml packaging psutil pillow tqdm matplotlib contourp
     python-dateutil six cryptography cffi pycparser pygments jinja2 markupsafe typing-extensions mpmath sympy)
 pin constraints-ros.txt "Beside a ROS 2 distribution: what its system does not bring itself." "$@" \
     "${system[@]/#/--no-emit-package=}" requirements/runtime.txt requirements/train.txt \
-    requirements/dev.txt requirements/with-ros.txt
+    requirements/ray.txt requirements/dev.txt requirements/with-ros.txt

@@ -16,8 +16,17 @@ Stages = Sequence[Sequence[str]]
 ENGINES = ("onnxruntime", "torch")
 """The default first."""
 
+RAY = "ray"
+"""What an edge server may have instead of an engine: replicas of the network on a Ray cluster."""
+
+EDGE_ENGINES = (*ENGINES, RAY)
+"""What an edge server may compute with."""
+
 TORCH_MISSING = "needs PyTorch, which is not installed: pip install 'dapdee_ros[train]'"
 """How a sentence goes on that says what needs it."""
+
+RAY_MISSING = "needs Ray, which is not installed: pip install 'dapdee_ros[ray]'"
+"""Likewise."""
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -100,6 +109,13 @@ class Engine(Protocol):
         Raises:
             GraphError, EngineError: as ``run`` and ``prepare_batches``.
         """
+
+
+def warm_up(engine: Engine) -> None:
+    """Compute once what nobody asked for: the first time takes many times as long as all others."""
+    dag = engine.dag
+    node = dag.nodes[0]
+    engine.run({dag.input: np.zeros(node.shape, node.dtype)}, dag.outputs)
 
 
 def checked(dag: ModelDag, given: Mapping[str, Array]) -> None:

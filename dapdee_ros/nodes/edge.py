@@ -14,6 +14,8 @@ import dapdee_ros.msg as msg
 from dapdee_ros.core.expiring import Expiring
 from dapdee_ros.core.fair_queue import QueueBounds, ShareError, check_shares, read_shares
 from dapdee_ros.core.frames import Status, TailAnswer
+from dapdee_ros.core.settings import settings_of
+from dapdee_ros.engines.engine import RAY, EngineError
 from dapdee_ros.estimation.health import Health, Level, Value
 from dapdee_ros.estimation.rejections import Rejections
 from dapdee_ros.nodes import qos
@@ -22,13 +24,18 @@ from dapdee_ros.nodes.conversions import message_to_head_frame, tail_answer_to_m
 from dapdee_ros.nodes.fleet_messages import shares_fault
 from dapdee_ros.nodes.link import LinkEnd
 from dapdee_ros.nodes.model_lifecycle import NOT_ACTIVE, ModelLifecycleNode
+from dapdee_ros.nodes.model_settings import EdgeModelSettings
 from dapdee_ros.nodes.parameters import ParameterError, declare_settings, on_change
 from dapdee_ros.nodes.process import run_nodes
 from dapdee_ros.nodes.process_settings import EdgeSettings
+from dapdee_ros.nodes.ray_gateway import RayGateway
 from dapdee_ros.nodes.servers import declare_server, server_topic
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
 from dapdee_ros.runtime.health import EdgeHealth
+from dapdee_ros.runtime.ray_replica import ReplicaOptions
+from dapdee_ros.runtime.ray_settings import RaySettings
+from dapdee_ros.runtime.split_network import ModelPrograms
 from dapdee_ros.runtime.tail import TailRuntime
 from dapdee_ros.sealing.channels import Role
 
@@ -140,9 +147,13 @@ class Edge(ModelLifecycleNode):
     Where cars use several servers, these topics are below this one's name (``nodes.servers``).
     """
 
+    MODEL_SETTINGS = EdgeModelSettings
+
     def __init__(self) -> None:
         super().__init__("edge", "edge/profile", Role.EDGE)
         self._runtime: TailRuntime | None = None
+        self._gateway: RayGateway | None = None
+        declare_settings(self, RaySettings)
         self._health = EdgeHealth()
         self._ports = [_Port(link, self.rejections, self._answer) for link in self.links]
         settings = declare_settings(self, EdgeSettings)
@@ -162,6 +173,35 @@ class Edge(ModelLifecycleNode):
         # Names in its own namespace stay relative, so that they can be remapped.
         return [(None if car == own else car, server) for car in declare_cars(self)]
 
+    def load_network(self, threads: int, slowdown: float) -> ModelPrograms:
+        """As ever, or start replicas that compute it."""
+        engine, address = (self.get_parameter(name).value for name in ("engine", "ray"))
+        if engine != RAY and not address:
+            return super().load_network(threads, slowdown)
+        if engine == "torch":
+            raise EngineError(
+                f"the replicas on {address!r} (ray) compute with onnxruntime: do not "
+                "set engine to torch, or leave ray empty"
+            )
+        settings = RaySettings(
+            **{one.name: self.get_parameter(one.name).value for one in settings_of(RaySettings)}
+        )
+        provider = self.get_parameter("execution_provider").value
+        self._gateway = RayGateway(
+            self.get_parameter("model").value,
+            settings,
+            ReplicaOptions(threads, provider, slowdown),
+            self.get_fully_qualified_name(),
+        )
+        return self._gateway.network
+
+    def free_network(self) -> None:
+        """Let the model go, and the replicas that compute it."""
+        super().free_network()
+        if self._gateway is not None:
+            self._gateway.close()
+        self._gateway = None
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start taking frames."""
         if self.network is None:
@@ -178,6 +218,7 @@ class Edge(ModelLifecycleNode):
             shares=self._shares_now,
             most_batch=self.get_parameter("most_batch").value,
             rejections=self.rejections,
+            worker=self._gateway.new_worker() if self._gateway is not None else None,
         )
         self._runtime.start()
         for port in self._ports:
@@ -292,6 +333,9 @@ class Edge(ModelLifecycleNode):
             if runtime.runs:
                 values["frames per run of the network"] = runtime.computed / runtime.runs
             health = replace(health, values=values)
+        if self._gateway is not None and self._gateway.worker is not None:
+            replicas = self._gateway.worker.replicas
+            health = replace(health, values={**health.values, "replicas": replicas})
         return {"edge": health, **common}
 
     def _by_car(self) -> dict[str, Value]:

@@ -59,6 +59,7 @@ from dapdee_ros.planning.from_card import measures_of
 from dapdee_ros.runtime.head import FrameError, HeadRuntime, Trace
 from dapdee_ros.runtime.health import LedgerHealth, head_health
 from dapdee_ros.runtime.network_input import network_input, placement
+from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.sealing.channels import Role
 
 
@@ -111,7 +112,7 @@ class Head(ModelLifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start taking frames."""
-        if self.network is None:
+        if not isinstance(self.network, SplitNetwork):
             return TransitionCallbackReturn.FAILURE
         reliable = self.get_parameter("reliable").value
         settings = self._settings

@@ -16,6 +16,7 @@ from dapdee_ros.core.link_watch import LinkWatchSettings
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.core.settings import Setting, settings_of
 from dapdee_ros.files import write_whole
+from dapdee_ros.nodes.model_settings import EdgeModelSettings, ModelSettings
 from dapdee_ros.nodes.names import ServedCars, ServerName, UsedServers
 from dapdee_ros.nodes.process_settings import (
     CameraSettings,
@@ -24,11 +25,11 @@ from dapdee_ros.nodes.process_settings import (
     LinkEmulatorSettings,
     LoadMonitorSettings,
     ManagerNodeSettings,
-    ModelSettings,
     RunRecorderSettings,
     ViewerSettings,
 )
 from dapdee_ros.process_table import DEFAULT_MODEL
+from dapdee_ros.runtime.ray_settings import RaySettings
 
 _OVERRIDE = "Launch arguments override these values."
 
@@ -100,7 +101,7 @@ FILES = (
         "edge",
         "The edge's processes: inference and its load monitor.",
         (
-            Section("edge", (ModelSettings, ServedCars, ServerName, EdgeSettings)),
+            Section("edge", (EdgeModelSettings, ServedCars, ServerName, EdgeSettings, RaySettings)),
             Section(
                 "edge_load_monitor",
                 (LoadMonitorSettings, ServedCars, ServerName),

@@ -1,8 +1,9 @@
-"""An environment in which PyTorch is not installed, which notes who asks for it all the same."""
+"""An environment in which packages seem not to be installed, which notes who asks for them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 MISSING = ("torch", "torchvision", "safetensors")
@@ -16,15 +17,15 @@ raise ImportError("No module named " + __name__)
 
 
 class WithoutTorch:
-    """Hides the packages that only training needs from processes with this environment.
+    """Hides packages from processes with this environment; by default what only training needs.
 
     Attributes:
         env: the variables to change.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, missing: Sequence[str] = MISSING) -> None:
         folder.mkdir()
-        for name in MISSING:
+        for name in missing:
             (folder / f"{name}.py").write_text(_MODULE)
         self._asked = folder / "asked"
         self.env = {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
