@@ -36,6 +36,8 @@ ELSEWHERE: dict[str, str] = {
     "ros2 ": "needs the ros2 command and a running system",
     "scp ": "needs a second machine",
     "export ROS_SECURITY_": "needs DDS security, which the wheels are built without",
+    "pip install": "changes what is installed here",
+    "ray start": "starts what keeps running; test/runtime/test_ray_scaling.py has a cluster",
     "dapdee edge": "runs until it is stopped; test/launch starts it",
     "dapdee car": "runs until it is stopped; test/launch starts it",
     "dapdee fleet run": "runs until it is stopped; test/nodes/test_fleet_node.py starts it",
