@@ -26,6 +26,7 @@ from dapdee_ros.nodes.process_settings import RunRecorderSettings
 from dapdee_ros.nodes.servers import ServerInUse
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
+from dapdee_ros.planning.sites import own_name
 from dapdee_ros.report.journal import Journal
 from dapdee_ros.report.run_log import DropRecord, FrameRecord, LinkRecord, PlanRecord
 from dapdee_ros.tasks.records import NO_ANSWER, Record, Records
@@ -186,7 +187,7 @@ class RunRecorder(Node):
             latency_s=result.latency_s,
             sent_bytes=result.sent_bytes,
             codec=result.codec,
-            server=result.server,
+            server=own_name(result.server),
         )
         self._add("frames", frame)
         self._frames += 1

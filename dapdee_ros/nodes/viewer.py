@@ -32,7 +32,7 @@ from dapdee_ros.nodes.shown import Answer, LinkPoint, TrueScene
 from dapdee_ros.nodes.shown_scene import Box, boxes_of, map_of
 from dapdee_ros.nodes.timers import every
 from dapdee_ros.nodes.topics import listen_checking
-from dapdee_ros.planning.sites import EDGE
+from dapdee_ros.planning.sites import own_name
 from dapdee_ros.tasks.classification import Classifier
 from dapdee_ros.tasks.detection import Detector
 from dapdee_ros.tasks.records import NO_ANSWER, Record, Records
@@ -177,7 +177,7 @@ class Viewer(Node):
             boxes=self._boxes_in(result),
             class_map=map_of(result.class_map, self._labels),
             record=NO_ANSWER if self._task is None else self._record_of(self._task, result),
-            server=result.server if place is Place.EDGE and result.server != EDGE else "",
+            server=own_name(result.server) if place is Place.EDGE else "",
         )
         self._view.take_answer(_key(result.header.stamp), answer, time.monotonic())
         self._draw()

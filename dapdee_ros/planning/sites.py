@@ -18,6 +18,11 @@ CAR, EDGE = "car", "edge"
 """Ids of the sites that there are today."""
 
 
+def own_name(server: str) -> str:
+    """An edge server's name where it was given one; empty for the only one, which needs none."""
+    return "" if server == EDGE else server
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A machine that computes, as it is now.

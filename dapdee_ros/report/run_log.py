@@ -48,8 +48,8 @@ class FrameRecord:
         sent_bytes: encoded tensor bytes sent.
         codec: their codec, empty if nothing was sent, None if not recorded.
         deadline_s: the frame's deadline in s, None if only the run's settings have it.
-        server: name of the edge server that answered, or that it was sent to last; empty: of none,
-            or not recorded.
+        server: name of the edge server that answered, or that it was sent to last; empty: none, the
+            only one, or not recorded.
     """
 
     at_s: float

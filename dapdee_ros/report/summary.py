@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dapdee_ros.planning.sites import EDGE
 from dapdee_ros.report.run_log import FrameRecord, RunLog
 from dapdee_ros.tasks.evaluation import Evaluator
 
@@ -256,12 +255,6 @@ def _grouped(frames: Sequence[FrameRecord], by: str) -> dict[str, dict[str, Any]
     return groups
 
 
-def named_servers(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The frames of each edge server, where there is more than the one without a name."""
-    servers: dict[str, dict[str, Any]] = summary.get("servers", {})
-    return servers if servers.keys() - {EDGE} else {}
-
-
 def summary_text(summary: dict[str, Any]) -> str:
     """The figures in a few lines of text."""
     lines = [
@@ -272,7 +265,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     ]
     for reason, count in summary["drop_reasons"].items():
         lines.append(f"         dropped {count}: {reason}")
-    for place, of in (summary["places"] | named_servers(summary)).items():
+    for place, of in (summary["places"] | summary["servers"]).items():
         if of["median_latency_s"] is not None:
             lines.append(
                 f"{place:<8} {of['frames']} frames, latency median "

@@ -15,7 +15,6 @@ from dapdee_ros.report.comparison import (
     setting_text,
 )
 from dapdee_ros.report.plate import legible
-from dapdee_ros.report.summary import named_servers
 from dapdee_ros.report.wording import NOTHING, kilobytes, milliseconds, number, percent
 
 
@@ -218,7 +217,7 @@ def _tables_of_one(run: Run) -> list[Table]:
     exits = [(f"exit {n}", str(count), percent(count / total)) for n, count in s["exits"].items()]
     drops = [(reason, str(count)) for reason, count in s["drop_reasons"].items()]
     places = [row[1:] for row in _places_table([run]).rows]
-    servers = _place_rows(run, named_servers(s))
+    servers = _place_rows(run, s["servers"])
     tables = [
         Table("Numbers, latency in ms", ("figure", "value"), figures, _ledger_note([run])),
         Table("Parts of the latency in ms", ("part", "median", "95 %"), parts, _PARTS_NOTE),

@@ -10,6 +10,7 @@ from typing import Any
 from dapdee_ros.core.frames import FrameResult
 from dapdee_ros.estimation.link import LinkEstimate
 from dapdee_ros.planning.plan import Plan
+from dapdee_ros.planning.sites import own_name
 from dapdee_ros.report.run_log import FrameRecord, PlanRecord, RunLog
 from dapdee_ros.simulation.scenario import Scenario
 from dapdee_ros.tasks.records import NO_ANSWER, Record
@@ -109,7 +110,7 @@ def frame_record(
         sent_bytes=result.sent_bytes,
         codec=result.plan.codec if result.sent_bytes else "",
         deadline_s=result.deadline_s,
-        server=result.server,
+        server=own_name(result.server),
     )
 
 
