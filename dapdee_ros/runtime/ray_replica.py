@@ -21,6 +21,7 @@ from dapdee_ros.core.tail_events import BatchEnded, TailComputed, TailFailed
 from dapdee_ros.engines.engine import Engine, EngineError, NotBatchable, warm_up
 from dapdee_ros.engines.slow_engine import SlowEngine, slowed_down
 from dapdee_ros.exits.runnable import load_runnable
+from dapdee_ros.files import write_whole
 from dapdee_ros.planning.sites import EDGE
 from dapdee_ros.runtime.finishing import (
     FrameRefused,
@@ -91,9 +92,7 @@ class TailReplica:
         self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="dapdee-")
         for name, content in contents.items():
-            path = Path(self._folder.name, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            write_whole(Path(self._folder.name, name), content)
         self._model = load_runnable(
             self._folder.name, threads=options.threads, provider=options.provider
         )
