@@ -265,7 +265,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     ]
     for reason, count in summary["drop_reasons"].items():
         lines.append(f"         dropped {count}: {reason}")
-    for place, of in (summary["places"] | summary["servers"]).items():
+    for place, of in (*summary["places"].items(), *summary["servers"].items()):
         if of["median_latency_s"] is not None:
             lines.append(
                 f"{place:<8} {of['frames']} frames, latency median "

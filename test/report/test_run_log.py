@@ -45,6 +45,10 @@ def test_each_of_several_edge_servers_has_its_figures(log: RunLog, tmp_path: Pat
     assert {name: of["frames"] for name, of in servers.items()} == {"north": 2, "south": 1}
     assert servers["north"]["median_latency_s"] == pytest.approx(0.2)
     assert "north    2 frames" in summary_text(summary)
+    # One that is called like a place hides nothing.
+    log.frames = [replace(f, server="fallback" if f.server else "") for f in log.frames]
+    text = summary_text(summarise(log))
+    assert "fallback 3 frames" in text and "fallback 1 frames" in text
 
 
 @pytest.fixture
