@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.ray_cluster import (
+    RAY_MARKS,
     Cars,
     answers_to,
     cluster_of,
@@ -17,7 +18,6 @@ from support.ray_cluster import (
     gateway,
     images_of,
     kill_a_replica,
-    needs_ray,
     replicas_below,
     until,
     whole,
@@ -33,13 +33,7 @@ from dapdee_ros.runtime.ray_settings import RaySettings
 from dapdee_ros.runtime.split_network import SplitNetwork
 from dapdee_ros.runtime.tail import TailRuntime
 
-pytestmark = [
-    pytest.mark.ray,
-    needs_ray,
-    pytest.mark.timeout(300),
-    # Ray's own, of a library that it uses.
-    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
-]
+pytestmark = RAY_MARKS
 
 CARS = 4
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 from support.ray_cluster import (
+    RAY_MARKS,
     Cars,
     are_gone,
     cluster_of,
     gateway,
     images_of,
-    needs_ray,
     processes_below,
     until,
     whole,
@@ -29,13 +29,7 @@ from dapdee_ros.runtime.ray_cluster import BUSY_REPLICAS, BUSY_WAITED, RayCluste
 from dapdee_ros.runtime.ray_replica import ReplicaOptions
 from dapdee_ros.runtime.ray_settings import RaySettings
 
-pytestmark = [
-    pytest.mark.ray,
-    needs_ray,
-    pytest.mark.timeout(300),
-    # Ray's own, of a library that it uses.
-    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
-]
+pytestmark = RAY_MARKS
 
 CARS = 4
 

@@ -34,6 +34,14 @@ needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: make test-ray"
 )
 
+RAY_MARKS = [
+    pytest.mark.ray,
+    needs_ray,
+    pytest.mark.timeout(300),
+    # Ray's own, of a library that it uses.
+    pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`"),
+]
+
 
 def until(condition: Callable[[], object], what: str, within_s: float = WAIT_S) -> None:
     """Wait until something is so; fail the test if it takes too long."""
