@@ -8,11 +8,9 @@ of the car's cores: here, a share of a core.
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -30,10 +28,11 @@ from dapdee_ros.testbed.car_speed import parse_car
 from dapdee_ros.testbed.cpu_quota import CpuGroups, CpuQuotaError
 from dapdee_ros.testbed.leftovers import remove_leftovers
 from dapdee_ros.testbed.link_player import LinkPlayer
+from dapdee_ros.testbed.log_settings import described
 from dapdee_ros.testbed.measuring import MeasuringError, measure_machine
 from dapdee_ros.testbed.owner import new_name
 from dapdee_ros.testbed.settings import TestbedSettings
-from dapdee_ros.testbed.shaping import MTU_BYTES, Impairment, ShapingError
+from dapdee_ros.testbed.shaping import Impairment, ShapingError
 from dapdee_ros.testbed.signals import EndOnSignals, Uninterrupted
 from dapdee_ros.testbed.veth_link import NamespaceError, VethLink, why_no_link
 from dapdee_ros.testbed.window import window
@@ -374,32 +373,8 @@ class Testbed:
             LinkRecord(at_s, rate_bps, 2 * settings.delay_s, rate_bps > 0)
             for at_s, rate_bps in player.played
         ]
-        log.settings = self._described(log, seconds, len(whole.frames))
+        log.settings = described(
+            settings, log, seconds, len(whole.frames), self._car.quota, self._total_s
+        )
         log.save(self.saved_log)
         return log
-
-    def _described(self, log: RunLog, seconds: float, recorded: int) -> dict[str, Any]:
-        from dapdee_ros.exits.card import find_model, read_card
-
-        settings = self.settings
-        numbers = [frame.number for frame in log.frames]
-        return {
-            **asdict(settings),
-            "policy": settings.asked_policy,
-            "deadline_s": settings.deadline,
-            "rate_hz": settings.rate,
-            "mode": settings.mode,
-            "seconds": seconds,
-            "source": "testbed",
-            "frames_from": settings.source,
-            "scenario": settings.scenario,
-            "model_id": read_card(find_model(settings.model)).model_id,
-            "car_quota": self._car.quota,
-            "car_slowdown": self.slowdown,
-            "car_total_s": self._total_s["car"],
-            "edge_total_s": self._total_s["edge"],
-            "link_mtu_bytes": MTU_BYTES,
-            "accepted_in_window": numbers[-1] - numbers[0] + 1 if numbers else 0,
-            "results_before_window": recorded - len(log.frames),
-            "machine": f"{platform.node()}, {os.cpu_count()} cores, {platform.release()}",
-        }
