@@ -15,11 +15,14 @@ import math
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from dapdee_ros.core.fleet_car import Demand
+from dapdee_ros.core.fleet_prices import FleetPrices, FleetSettings
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.planning.cost import EnergyPrices
 from dapdee_ros.planning.errors import TooManyStatesError
@@ -39,7 +42,8 @@ from dapdee_ros.planning.fleet.rows import Rows, rows_of
 from dapdee_ros.planning.from_card import problem_of, sample_profiles
 from dapdee_ros.planning.objective import Objective
 from dapdee_ros.planning.policy import Problem, Situation
-from dapdee_ros.planning.sites import Hop, Site
+from dapdee_ros.planning.sites import Hop, Site, car_and_edge
+from dapdee_ros.planning.tolls import Others, Tolls
 
 MODELS = ("roadsigns", "vgg16-cifar10", "alexnet-cifar10")
 RIVALS: dict[str, Callable[[Fleet], JointChoice]] = {
@@ -150,7 +154,7 @@ def spread(values: list[float]) -> list[float]:
     return [round(median(values), 4), round(max(values), 4)]
 
 
-def speed(of: list[Problem], servers: int) -> dict[str, float]:
+def speed(of: list[Problem], servers: int) -> dict[str, Any]:
     """Times of a price update for 1,000 cars and of a car's decision."""
     made = [fleet_of(seed, 100, servers, 0.0, of) for seed in range(10)]
     fleet = Fleet(tuple(car for part in made for car in part.cars), made[0].servers)
@@ -169,10 +173,39 @@ def speed(of: list[Problem], servers: int) -> dict[str, float]:
         "rows": len(part.rows),
         "most_rows_of_a_car": int(part.counts.max()),
         "update_1000_cars_ms": round(1e3 * median(updates), 2),
+        "turn_1000_cars_ms": turn_ms(),
         "decision_us": round(1e6 * median(decisions), 1),
+        "live_decision_us": live_decision_us(),
         "by_price_1000_cars_s": round(whole_s, 2),
         "by_price_1000_cars_over_bound": round(found.total_cost / found.bound, 5),
     }
+
+
+def turn_ms() -> float:
+    """Time of a turn of the fleet node's prices among 1,000 cars, 10 servers and a cell."""
+    prices = FleetPrices(FleetSettings(), epoch=1)
+    for n in range(1000):
+        prices.hear(0.0, f"car{n}", Demand({f"edge{n % 10}": 0.2}, 0.01, 0.1, "cell", 0.1, 0.01))
+
+    def turn(now_s: float) -> None:
+        for car in prices.advance(now_s):
+            prices.posted(car)
+
+    return round(1e3 * median(seconds(lambda n=n: turn(0.1 * n))[0] for n in range(30)), 2)  # type: ignore[misc]
+
+
+def live_decision_us() -> dict[str, float]:
+    """Time of a car's decision from its candidate table, with what others pay and without."""
+    card = read_card(find_model(MODELS[0]))
+    car, *_, edge = sample_profiles(card.model_id)
+    table = problem_of(card, car, edge, ["f32", "u8"]).table
+    alone = Situation(car_and_edge(), (Hop(2e7, 0.01),), deadline_s=0.5)
+    tolls = Tolls(Others(0.4, 0.5, 0.1, 1.0), Others(0.1, 0.3, 0.02), 5.0)
+    took: dict[str, list[float]] = {"alone": [], "with_prices": []}
+    for _ in range(500):
+        for name, situation in (("alone", alone), ("with_prices", replace(alone, tolls=tolls))):
+            took[name].append(seconds(lambda s=situation: table.decide(s))[0])  # type: ignore[misc]
+    return {name: round(1e6 * median(values), 1) for name, values in took.items()}
 
 
 def main() -> None:
