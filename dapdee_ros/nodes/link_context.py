@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, ShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from dapdee_ros.nodes.executor import LeanExecutor
 from dapdee_ros.nodes.participant_profile import default_profile, use_loopback_only
 from dapdee_ros.sealing.configured import SealedLink, sealed_link
 
@@ -133,7 +134,7 @@ class LinkContext:
                     Parameter("use_sim_time", value=False),
                 ],
             )
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = LeanExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="link", daemon=True)
         _open.append(self)

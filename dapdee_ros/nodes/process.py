@@ -13,11 +13,7 @@ from pathlib import Path
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor, ParameterType
-from rclpy.executors import (
-    ExternalShutdownException,
-    ShutdownException,
-    SingleThreadedExecutor,
-)
+from rclpy.executors import ExternalShutdownException, ShutdownException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -27,6 +23,7 @@ from dapdee_ros.files import FileError
 from dapdee_ros.memory import use_few_arenas
 from dapdee_ros.nodes.diagnostics import Reporter
 from dapdee_ros.nodes.ending import STDERR, Ending, EndWatch, StopProcess
+from dapdee_ros.nodes.executor import LeanExecutor
 from dapdee_ros.nodes.link_context import close_links, keep_inside
 from dapdee_ros.nodes.parameters import warn_of_unknown
 from dapdee_ros.nodes.participant_profile import installed_config
@@ -184,7 +181,7 @@ class _Spinner:
     """Runs the callbacks of some nodes on a separate thread."""
 
     def __init__(self, nodes: Sequence[Node], ending: Ending) -> None:
-        self._executor = SingleThreadedExecutor()
+        self._executor = LeanExecutor()
         for node in nodes:
             self._executor.add_node(node)
         self._ending = ending
