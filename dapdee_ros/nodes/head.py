@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header, UInt32
 
 import dapdee_ros.msg as msg
@@ -35,7 +35,7 @@ from dapdee_ros.nodes.conversions import (
     message_to_frame_plan,
     message_to_tail_answer,
 )
-from dapdee_ros.nodes.image_input import ImageInput
+from dapdee_ros.nodes.image_input import ArrivedImage, ImageInput
 from dapdee_ros.nodes.image_publishers import ImagePublishers
 from dapdee_ros.nodes.images import (
     ImageError,
@@ -130,7 +130,7 @@ class Head(ModelLifecycleNode):
             unused=self._tell_unused,
             announce=self._announce,
             trace=self._trace,
-            file_of=camera_file,
+            file_of=lambda image: camera_file(image.message),
         )
         self._measured = measures_of(self.network.card)
         least_score = getattr(self.network.task, "score", 0.0)
@@ -218,7 +218,7 @@ class Head(ModelLifecycleNode):
         worse = publishers if publishers.level is not Level.OK and came.level is Level.OK else came
         return replace(worse, values={**publishers.values, **came.values})
 
-    def _take_image(self, image: Image | CompressedImage) -> None:
+    def _take_image(self, image: ArrivedImage) -> None:
         if self._runtime is not None:
             self._runtime.accept(image)
 
@@ -296,8 +296,9 @@ class Head(ModelLifecycleNode):
         if self.rejections.count(time.monotonic(), "plan", reason):
             self.get_logger().error(f"a plan is not used: {shortened(reason)}")
 
-    def _load(self, image: Image | CompressedImage) -> NDArray[np.uint8]:
+    def _load(self, arrived: ArrivedImage) -> NDArray[np.uint8]:
         assert self.network is not None  # the runtime does not outlive the network
+        image = arrived.message
         read = compressed_to_rgb if isinstance(image, CompressedImage) else image_to_rgb
         try:
             return network_input(read(image), self.network.card.input_spec)
@@ -310,7 +311,7 @@ class Head(ModelLifecycleNode):
 
     def _publish(self, result: FrameResult) -> None:
         if self.network is not None:
-            image, task = result.context, self.network.task
+            image, task = result.context.message, self.network.task
             placed = placement(source_size(image), self.network.card.input_spec)
             result = replace(result, answer=task.in_source(result.answer, placed.to_source))
             message = frame_result_to_message(result, image.header, task, self._car.car_id)

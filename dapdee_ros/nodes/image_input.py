@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.serialization import deserialize_message
 from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -39,6 +41,27 @@ _ROOM_BYTES = 2_000_000
 """Smallest useful socket buffer: two images of 640x480."""
 
 
+class ArrivedImage:
+    """An image as it came; a camera faster than the head sends most of them for nothing.
+
+    So they are deserialised only when somebody looks at them: as a Python object, an image takes
+    longer than all else about its arrival.
+    """
+
+    def __init__(self, kind: type, serialised: bytes) -> None:
+        """Keep it; ``kind`` is Image or CompressedImage."""
+        self._kind, self._serialised = kind, serialised
+
+    @cached_property
+    def message(self) -> Any:
+        """The Image or CompressedImage.
+
+        Raises:
+            Exception: if it is none; rclpy does not say of what kind.
+        """
+        return deserialize_message(self._serialised, self._kind)
+
+
 class ImageInput:
     """Subscribes to ``image_raw`` or ``image_raw/compressed``, by the parameter or what there is.
 
@@ -46,13 +69,13 @@ class ImageInput:
         health: what arrived, and what was lost in transit.
     """
 
-    def __init__(self, node: Node, take: Callable[[Any], None]) -> None:
+    def __init__(self, node: Node, take: Callable[[ArrivedImage], None]) -> None:
         """Prepare; ``open`` subscribes.
 
         Args:
             node: owns the subscription; has the parameters ``image_reliability`` and
                 ``image_transport``.
-            take: receives every Image or CompressedImage.
+            take: receives every image.
         """
         self._node = node
         self._take = take
@@ -134,11 +157,13 @@ class ImageInput:
             durability=qos.IMAGE.durability,
         )
         self._chosen = (topic, reliable)
+        kind = self._kinds[topic]
         self._subscription = self._node.create_subscription(
-            self._kinds[topic],
+            kind,
             topic,
-            self._on_image,
+            lambda serialised: self._on_image(kind, serialised),  # type: ignore[arg-type]
             profile,
+            raw=True,
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=self._on_lost, use_default_callbacks=False
             ),
@@ -148,9 +173,9 @@ class ImageInput:
         )
         self.health.on_subscribed("reliable" if reliable else "best effort")
 
-    def _on_image(self, message: Any) -> None:
-        self.health.on_image(time.monotonic(), len(message.data))
-        self._take(message)
+    def _on_image(self, kind: type, serialised: bytes) -> None:
+        self.health.on_image(time.monotonic(), len(serialised))
+        self._take(ArrivedImage(kind, serialised))
 
     def _on_lost(self, lost: Any) -> None:
         self.health.on_lost(lost.total_count_change)

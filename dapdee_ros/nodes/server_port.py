@@ -89,7 +89,7 @@ class ServerPort:
         return self._outbox.displaced if self._outbox is not None else 0
 
     def _publish(self, frame: HeadFrame) -> None:
-        self.announce(frame, frame.context.header)
+        self.announce(frame, frame.context.message.header)
 
     def _fault(self, message: msg.InferenceResult) -> str:
         """Why an answer is not for this car, or not of this server; empty if it is."""

@@ -20,7 +20,7 @@ class ImageHealth:
     """Tracks publishers, arrivals and losses; the caller passes the time, in s.
 
     Attributes:
-        largest_bytes: size of the largest image received.
+        largest_bytes: size of the largest image received, with its header.
     """
 
     def __init__(self) -> None:
