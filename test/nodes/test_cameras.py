@@ -9,7 +9,6 @@ import sys
 import time
 from array import array
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,13 +19,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 import dapdee_ros.msg as msg
+from bench.cameras import DRIVER, LEDGER, Tally
 from dapdee_ros.datasets.roadsigns import RoadSigns
 from dapdee_ros.exits.card import find_model, read_card
 from dapdee_ros.nodes import qos
 from dapdee_ros.nodes.participant_profile import lease_port
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-from cameras import DRIVER, LEDGER, Tally
 
 if TYPE_CHECKING:
     from ros_world import RosWorld
