@@ -98,10 +98,14 @@ class Flights:
         frame = self._frames.get(answer.number) if answer.session == self._session else None
         return frame if frame is not None and frame.was_sent_to(answer.server) else None
 
-    def on_answered(self, frame: Frame, answer: TailAnswer, limit: int) -> None:
+    def on_answered(self, now_s: float, frame: Frame, answer: TailAnswer, limit: int) -> None:
         """A frame ends with an answer."""
         self.servers.on_answer(answer.server)
-        self.servers.window(answer.server).on_answered(limit)
+        window = self.servers.window(answer.server)
+        window.on_answered(limit)
+        if answer.server == frame.server:
+            took_s, wait_s = now_s - frame.sent_s, frame.fallback_at_s - frame.sent_s
+            window.on_timely(took_s, wait_s, self._in_flight(answer.server), limit)
         del self._frames[frame.number]
         self._sent.forget(answer.server, frame.number)
 
@@ -165,13 +169,21 @@ class Flights:
         self._frames.clear()
         return numbers
 
-    def unused(self, answer: TailAnswer, cpu_wait_s: float) -> list[Unused]:
-        """The local record of an answer that ended no frame; see ``SentFrames.unused``."""
-        return self._sent.unused(answer, answer.session == self._session, cpu_wait_s)
+    def on_unused(
+        self, now_s: float, answer: TailAnswer, cpu_wait_s: float, limit: int
+    ) -> list[Unused]:
+        """An answer ended no frame: its local record; see ``SentFrames.unused``."""
+        found = self._sent.unused(answer, answer.session == self._session, cpu_wait_s)
+        for unused in found:
+            if answer.status is Status.OK:
+                self.servers.window(answer.server).on_late(now_s, unused.sent_s, limit)
+        return found
 
     def _opens_s(self, now_s: float, server: str, limit: int) -> float:
-        in_flight = sum(frame.server == server for frame in self._frames.values())
-        return self.servers.window(server).opens_s(now_s, in_flight, limit)
+        return self.servers.window(server).opens_s(now_s, self._in_flight(server), limit)
+
+    def _in_flight(self, server: str) -> int:
+        return sum(frame.server == server for frame in self._frames.values())
 
     def _on_silence(self, now_s: float, frame: Frame) -> None:
         self.servers.on_failure(now_s, frame.server)

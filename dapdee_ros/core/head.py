@@ -185,7 +185,8 @@ class HeadCore:
         frame = flights.waiting_for(answer)
         if frame is None:
             self.ledger.count_late_answer()
-            self._actions += flights.unused(answer, event.cpu_wait_s)
+            limit = self._under(self.program(now_s)).max_in_flight
+            self._actions += flights.on_unused(now_s, answer, event.cpu_wait_s, limit)
             return
         window = flights.servers.window(answer.server)
         window.on_share(now_s, answer.send_interval_s)
@@ -198,10 +199,10 @@ class HeadCore:
             # No use to wait any longer: it is finished from what was kept.
             flights.on_refused(now_s, frame, answer, f"{answer.server}: {refusal}")
             self.ledger.count_rejected(answer.status)
-            self._actions += flights.unused(answer, event.cpu_wait_s)
+            self._actions += flights.on_unused(now_s, answer, event.cpu_wait_s, limit)
             return
         sending = frame.sending_to(answer.server)
-        flights.on_answered(frame, answer, limit)
+        flights.on_answered(now_s, frame, answer, limit)
         self._end(
             frame,
             now_s,

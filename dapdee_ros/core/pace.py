@@ -15,6 +15,9 @@ _FRAMES_A_DEADLINE = 3
 _UTILISATION = 0.85
 """Share of the time between two frames that finishing another's frame may take."""
 
+_NEWER_INTERVALS = 1.5
+"""Frame intervals after which a newer frame should have come."""
+
 _SMOOTHING = 0.2
 
 _MOST_INTERVAL_S = 10.0
@@ -97,14 +100,19 @@ class Pace:
     def wait_for_window_s(self, program: HeadProgram, deadline_s: float, margin_s: float) -> float:
         """How long a frame that finds the window full waits before the car finishes it itself.
 
-        Not at all if the car keeps up with the camera by itself; else until it just fits.
+        Not at all if the car keeps up with the camera by itself; else until it just fits. If it
+        does not fit at all, a newer frame is waited for, which takes its place: at its quickest
+        exit it would hold up those that could be sent meanwhile.
         """
-        whole_s = self.seconds(program.head_profiled_s) + self.seconds(
-            program.finish_profiled_s.get(program.plan.exit_number, 0.0)
-        )
+        head_s = self.seconds(program.head_profiled_s)
+        finish_s = {e: self.seconds(s) for e, s in program.finish_profiled_s.items()}
+        whole_s = head_s + finish_s.get(program.plan.exit_number, 0.0)
         if whole_s < self.interval_s:
             return 0.0
-        return max(0.0, deadline_s - margin_s - whole_s)
+        left_s = deadline_s - margin_s
+        quickest_s = head_s + min(finish_s.values(), default=0.0)
+        newer_s = 0.0 if math.isinf(self.interval_s) else _NEWER_INTERVALS * self.interval_s
+        return max(0.0, left_s - whole_s, min(newer_s, left_s - quickest_s))
 
     def fallback_exit(
         self, finish_profiled_s: Mapping[int, float], left_s: float, others: int

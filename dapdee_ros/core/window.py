@@ -12,7 +12,12 @@ _ANSWERS_PER_STEP = 50
 
 
 class SendWindow:
-    """At most the limit, fewer while the edge refuses frames as busy, and no faster than its share.
+    """At most the limit, fewer where more would come too late, and no faster than the edge's share.
+
+    It narrows while the edge refuses frames as busy, and when answers come after the car has
+    stopped waiting for them: then frames wait for each other, most likely on the link. How many are
+    too many for that is measured rather than predicted, since the link's rate is hardest to know
+    when it is full: an answer takes the longer the more frames were on their way with it.
 
     The edge works on one frame and keeps one more; where it is slower than link and car, a window
     beyond that only produces refusals, and every refused frame has to be finished on the car. The
@@ -22,7 +27,8 @@ class SendWindow:
     """
 
     def __init__(self) -> None:
-        self._allowed = math.inf
+        self._allowed = self._timely = math.inf
+        self._narrowed_s = -math.inf
         self._pace = SharePace()
 
     def opens_s(self, now_s: float, in_flight: int, limit: int) -> float:
@@ -39,15 +45,41 @@ class SendWindow:
 
     def width(self, limit: int) -> int:
         """Frames that may currently be in flight, from 1 to ``limit``."""
-        if self._pace.is_limited:
-            return limit
-        return max(1, int(min(limit, self._allowed)))
+        allowed = math.inf if self._pace.is_limited else self._allowed
+        return max(1, int(min(limit, allowed, self._timely)))
 
     def on_busy(self, limit: int) -> None:
         """The edge refused a frame as busy."""
         if self._pace.is_limited:
             return  # then the edge itself says how many it can take
         self._allowed = max(1.0, self.width(limit) - 1.0)
+
+    def on_late(self, now_s: float, sent_s: float, limit: int) -> None:
+        """An answer came after the car had stopped waiting for it.
+
+        Args:
+            now_s: the time.
+            sent_s: when its frame was sent. Of those that were sent before the window was narrowed
+                for the first of them, the others say nothing new.
+            limit: most frames in flight.
+        """
+        if sent_s > self._narrowed_s:
+            self._timely = max(1, self.width(limit) - 1)
+            self._narrowed_s = now_s
+
+    def on_timely(self, took_s: float, wait_s: float, in_flight: int, limit: int) -> None:
+        """An answer came while the car was waiting for it.
+
+        Args:
+            took_s: seconds from sending to the answer.
+            wait_s: seconds from sending for which the car would have waited.
+            in_flight: frames on their way, this one included.
+            limit: most frames in flight.
+        """
+        if took_s * (in_flight + 1) <= wait_s * in_flight:
+            self._timely = max(self._timely, in_flight + 1)
+        if self._timely >= limit:
+            self._timely = math.inf
 
     def on_answered(self, limit: int) -> None:
         """The edge finished a frame."""

@@ -168,6 +168,25 @@ def test_a_busy_edge_narrows_the_window_and_is_no_refusal() -> None:
     assert core.ledger.summary().refusals == {Status.BUSY: 1}
 
 
+def test_a_late_answer_narrows_the_window_and_timely_ones_widen_it() -> None:
+    core = new(margin_s=0.02)
+    number = sent(core)
+    at_s = DEADLINE_S - 0.02 - 0.04
+    core.handle(at_s, TimePassed())
+    core.handle(at_s + 0.01, answer(number))
+    core.handle(at_s + 0.02, Finished(number, SIGN, 0.04))
+    # A window of 2 has become one of 1: beside the next frame none is sent.
+    second = sent(core, 1.0)
+    core.handle(1.03, FrameArrived())
+    assert core.handle(1.05, HeadComputed(3, None, 0.02)) == [Finish(3, 2)]
+    core.handle(1.09, Finished(3, SIGN, 0.04))
+    # Answered in less than half of the time that it had: so there is time for two.
+    core.handle(1.1, answer(second))
+    sent(core, 2.0)
+    core.handle(2.03, FrameArrived())
+    assert core.handle(2.05, HeadComputed(5, None, 0.02)) == [Encode(5)]
+
+
 def test_a_frame_that_finds_the_window_full_waits_or_is_finished_here() -> None:
     core = new()
     for at_s in (0.0, 0.1):
