@@ -100,9 +100,10 @@ class Pace:
     def wait_for_window_s(self, program: HeadProgram, deadline_s: float, margin_s: float) -> float:
         """How long a frame that finds the window full waits before the car finishes it itself.
 
-        Not at all if the car keeps up with the camera by itself; else until it just fits. If it
-        does not fit at all, a newer frame is waited for, which takes its place: at its quickest
-        exit it would hold up those that could be sent meanwhile.
+        Not at all if the car keeps up with the camera by itself. If it does at a shallower exit:
+        as long as a newer frame finds it idle again. Otherwise until the planned exit just fits; if
+        that does not fit at all, a newer frame is waited for, which takes its place: at its
+        quickest exit it would hold up those that could be sent meanwhile.
         """
         head_s = self.seconds(program.head_profiled_s)
         finish_s = {e: self.seconds(s) for e, s in program.finish_profiled_s.items()}
@@ -111,7 +112,9 @@ class Pace:
             return 0.0
         left_s = deadline_s - margin_s
         quickest_s = head_s + min(finish_s.values(), default=0.0)
-        newer_s = 0.0 if math.isinf(self.interval_s) else _NEWER_INTERVALS * self.interval_s
+        if quickest_s < self.interval_s:
+            return max(0.0, min(left_s - whole_s, self.interval_s - quickest_s))
+        newer_s = _NEWER_INTERVALS * self.interval_s
         return max(0.0, left_s - whole_s, min(newer_s, left_s - quickest_s))
 
     def fallback_exit(

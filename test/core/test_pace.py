@@ -75,13 +75,20 @@ def test_a_full_window_is_no_obstacle_to_a_car_that_keeps_up() -> None:
     assert at_10_hz().wait_for_window_s(slow, 0.3, 0.01) == pytest.approx(0.13)  # type: ignore[arg-type]
 
 
+def test_a_car_that_keeps_up_at_a_shallower_exit_waits_as_long_as_it_then_does() -> None:
+    slow: object = Program(0.01, finish_profiled_s={1: 0.02, 3: 0.15})
+    assert at_10_hz().wait_for_window_s(slow, 0.3, 0.01) == pytest.approx(0.07)  # type: ignore[arg-type]
+    # No longer than until the planned exit just fits, or not at all where it does not fit.
+    assert at_10_hz().wait_for_window_s(slow, 0.2, 0.01) == pytest.approx(0.03)  # type: ignore[arg-type]
+    assert at_10_hz().wait_for_window_s(slow, 0.1, 0.01) == 0.0  # type: ignore[arg-type]
+
+
 def test_a_frame_that_the_car_could_not_finish_in_time_waits_for_a_newer_one() -> None:
-    slow: object = Program(0.01, finish_profiled_s={1: 0.02, 3: 0.4})
+    slow: object = Program(0.01, finish_profiled_s={1: 0.1, 3: 0.4})
     assert at_10_hz().wait_for_window_s(slow, 0.3, 0.01) == pytest.approx(0.15)  # type: ignore[arg-type]
-    # Not so long that its quickest exit would be late; nor if no newer one is to come.
-    assert at_10_hz().wait_for_window_s(slow, 0.1, 0.01) == pytest.approx(0.06)  # type: ignore[arg-type]
-    assert at_10_hz().wait_for_window_s(slow, 0.02, 0.01) == 0.0  # type: ignore[arg-type]
-    assert Pace().wait_for_window_s(slow, 0.3, 0.01) == 0.0  # type: ignore[arg-type]
+    # Not so long that its quickest exit would be late.
+    assert at_10_hz().wait_for_window_s(slow, 0.2, 0.01) == pytest.approx(0.08)  # type: ignore[arg-type]
+    assert at_10_hz().wait_for_window_s(slow, 0.1, 0.01) == 0.0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
