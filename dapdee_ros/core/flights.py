@@ -89,6 +89,11 @@ class Flights:
         """When the next frame of a plan may be sent; see ``SendWindow.opens_s``."""
         return self._opens_s(now_s, self.servers.first(now_s, plan).name, limit)
 
+    def is_narrowed(self, now_s: float, plan: FramePlan, limit: int) -> bool:
+        """Whether late answers allow fewer frames of a plan on their way than its limit."""
+        server = self.servers.first(now_s, plan)
+        return self.servers.window(server.name).is_narrowed(limit)
+
     def send(self, now_s: float, frame: Frame) -> Send:
         """Send a frame that was encoded to the first server."""
         return self._send(now_s, frame, self.servers.first(now_s, frame.program.plan))

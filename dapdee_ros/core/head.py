@@ -309,7 +309,10 @@ class HeadCore:
             opens_s = self._flights.opens_s(now_s, program.plan, settings.max_in_flight)
             room = not program.boundary or opens_s <= now_s
             alone_at_s = waiting.accepted_s + self._pace.wait_for_window_s(
-                program, settings.deadline_s, self._margin_s(now_s, settings)
+                program,
+                settings.deadline_s,
+                self._margin_s(now_s, settings),
+                narrowed=self._flights.is_narrowed(now_s, program.plan, settings.max_in_flight),
             )
             if room or alone_at_s <= now_s:
                 self._waiting = None

@@ -97,13 +97,23 @@ class Pace:
         fitting = [p for p in programs if self.seconds(p.head_profiled_s) <= most_s]
         return (fitting or programs[:1])[-1]
 
-    def wait_for_window_s(self, program: HeadProgram, deadline_s: float, margin_s: float) -> float:
+    def wait_for_window_s(
+        self, program: HeadProgram, deadline_s: float, margin_s: float, *, narrowed: bool = False
+    ) -> float:
         """How long a frame that finds the window full waits before the car finishes it itself.
 
-        Not at all if the car keeps up with the camera by itself. If it does at a shallower exit:
-        as long as a newer frame finds it idle again. Otherwise until the planned exit just fits; if
-        that does not fit at all, a newer frame is waited for, which takes its place: at its
-        quickest exit it would hold up those that could be sent meanwhile.
+        Not at all if the car keeps up with the camera by itself. Otherwise until the planned exit
+        just fits, or a newer frame should have come, which takes its place, if that is later:
+        finished at a quicker exit it would hold up those that could be sent meanwhile.
+
+        A narrowed window can be full for longer than the plan has it. Then a car that keeps up at
+        a shallower exit waits only as long as a newer frame finds it idle again.
+
+        Args:
+            program: the plan's.
+            deadline_s: the deadline.
+            margin_s: how long before it a frame should be finished.
+            narrowed: whether late answers have narrowed the window.
         """
         head_s = self.seconds(program.head_profiled_s)
         finish_s = {e: self.seconds(s) for e, s in program.finish_profiled_s.items()}
@@ -112,7 +122,7 @@ class Pace:
             return 0.0
         left_s = deadline_s - margin_s
         quickest_s = head_s + min(finish_s.values(), default=0.0)
-        if quickest_s < self.interval_s:
+        if narrowed and quickest_s < self.interval_s:
             return max(0.0, min(left_s - whole_s, self.interval_s - quickest_s))
         newer_s = _NEWER_INTERVALS * self.interval_s
         return max(0.0, left_s - whole_s, min(newer_s, left_s - quickest_s))

@@ -48,6 +48,10 @@ class SendWindow:
         allowed = math.inf if self._pace.is_limited else self._allowed
         return max(1, int(min(limit, allowed, self._timely)))
 
+    def is_narrowed(self, limit: int) -> bool:
+        """Whether late answers make it narrower than the limit."""
+        return self._timely < limit
+
     def on_busy(self, limit: int) -> None:
         """The edge refused a frame as busy."""
         if self._pace.is_limited:

@@ -13,8 +13,9 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any
 
+from rclpy.context import Context
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import (
     ExternalShutdownException,
@@ -34,7 +35,12 @@ _EVENTS_S = 1.0
 class LeanExecutor(SingleThreadedExecutor):
     """Callbacks in the thread that calls ``spin``; callback groups are of no consequence on it."""
 
-    _changed = False
+    def __init__(self, *, context: Context | None = None) -> None:
+        """As rclpy's."""
+        super().__init__(context=context)
+        self._waiting: _WaitSet | None = None
+        self._changed = self._is_other = self._is_spinning = False
+        self._events_s = time.monotonic() + _EVENTS_S
 
     def wake(self) -> None:
         """Make the list of entities anew: something was created or destroyed."""
@@ -47,29 +53,68 @@ class LeanExecutor(SingleThreadedExecutor):
         Raises:
             ExternalShutdownException: if the context was shut down.
         """
-        events_s = time.monotonic() + _EVENTS_S
-        while not self._is_shutdown:
-            if not self._context.ok():
-                raise ExternalShutdownException
+        self._is_spinning = True
+        try:
+            while not self._is_shutdown:
+                self.spin_once()
+        finally:
+            self._is_spinning = False
+            self._forget()
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Run all callbacks that are ready, or those that are first.
+
+        Args:
+            timeout_sec: seconds to wait for some at most. Without it no more than a second: then
+                there may have been none.
+
+        Raises:
+            ExternalShutdownException: if the context was shut down.
+        """
+        if self._is_shutdown:
+            return
+        if not self._context.ok():
+            raise ExternalShutdownException
+        waiting = self._listed()
+        if waiting is None:
+            super().spin_once(timeout_sec)
+            return
+        most_s = self._events_s - time.monotonic()
+        if timeout_sec is not None and timeout_sec >= 0:
+            most_s = min(most_s, timeout_sec)
+        if waiting.turn(most_s):
+            for call in waiting.ready():
+                if self._changed or self._is_shutdown:
+                    break  # it may be for what was just destroyed; the rest stays ready
+                call()
+        else:
+            self._forget()
+        if waiting.others or self._tasks or time.monotonic() >= self._events_s:
+            self._events_s = time.monotonic() + _EVENTS_S
+            self._usual_turn()
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """End ``spin`` after the callback that is running; see rclpy's."""
+        done = super().shutdown(timeout_sec)
+        if not self._is_spinning:
+            self._forget()
+        return done
+
+    def _listed(self) -> _WaitSet | None:
+        if self._waiting is None and not self._is_other:
             self._changed = False
             try:
-                waiting = _WaitSet(self)
+                self._waiting = _WaitSet(self)
             except (AttributeError, TypeError) as error:
                 # Below the public interface releases of rclpy may differ.
+                self._is_other = True
                 log.info("callbacks run on rclpy's own executor: %r", error)
-                super().spin()
-                return
-            with waiting:
-                while waiting.turn(events_s - time.monotonic()):
-                    for call in waiting.ready():
-                        if self._changed or self._is_shutdown:
-                            break  # it may be for what was just destroyed; the rest stays ready
-                        call()
-                    if waiting.others or time.monotonic() >= events_s:
-                        self._usual_turn()
-                        events_s = max(events_s, time.monotonic()) + _EVENTS_S
-            if waiting.others or self._tasks:
-                self._usual_turn()
+        return self._waiting
+
+    def _forget(self) -> None:
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
 
     def _usual_turn(self) -> None:
         """Run whatever is ready, as rclpy does."""
@@ -86,7 +131,7 @@ class LeanExecutor(SingleThreadedExecutor):
 class _WaitSet:
     """What an executor's nodes wait for, for as long as nothing is created or destroyed.
 
-    A context manager: until its end nothing in it is really destroyed.
+    Until ``close`` nothing in it is really destroyed.
 
     Attributes:
         others: whether anything but timers and subscriptions was ready at the last turn.
@@ -186,10 +231,8 @@ class _WaitSet:
         pointers += self._set.get_ready_entities("subscription")
         return [self._calls[pointer] for pointer in pointers]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let go of what is in it."""
         self._kept.close()
 
 

@@ -1,5 +1,6 @@
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -76,11 +77,18 @@ def test_a_full_window_is_no_obstacle_to_a_car_that_keeps_up() -> None:
 
 
 def test_a_car_that_keeps_up_at_a_shallower_exit_waits_as_long_as_it_then_does() -> None:
-    slow: object = Program(0.01, finish_profiled_s={1: 0.02, 3: 0.15})
-    assert at_10_hz().wait_for_window_s(slow, 0.3, 0.01) == pytest.approx(0.07)  # type: ignore[arg-type]
+    slow: Any = Program(0.01, finish_profiled_s={1: 0.02, 3: 0.15})
+
+    def waits(deadline_s: float, narrowed: bool = True) -> float:
+        return at_10_hz().wait_for_window_s(slow, deadline_s, 0.01, narrowed=narrowed)
+
+    assert waits(0.3) == pytest.approx(0.07)
     # No longer than until the planned exit just fits, or not at all where it does not fit.
-    assert at_10_hz().wait_for_window_s(slow, 0.2, 0.01) == pytest.approx(0.03)  # type: ignore[arg-type]
-    assert at_10_hz().wait_for_window_s(slow, 0.1, 0.01) == 0.0  # type: ignore[arg-type]
+    assert waits(0.2) == pytest.approx(0.03)
+    assert waits(0.1) == 0.0
+    # A window that is as wide as the plan has it is full now and then.
+    assert waits(0.4, narrowed=False) == pytest.approx(0.23)
+    assert waits(0.3, narrowed=False) == pytest.approx(0.15)
 
 
 def test_a_frame_that_the_car_could_not_finish_in_time_waits_for_a_newer_one() -> None:

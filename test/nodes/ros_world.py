@@ -16,8 +16,9 @@ from typing import Any
 
 import rclpy
 from rclpy.client import Client
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+
+from dapdee_ros.nodes.executor import LeanExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 # The small classifier and its frames, unless a test says otherwise: it starts and runs fastest.
@@ -132,7 +133,7 @@ class RosWorld:
         arguments = [word for parameter in usual for word in ("-p", parameter)]
         rclpy.init(args=["--ros-args", *arguments], domain_id=domain_id)
         self.context = rclpy.get_default_context()
-        self.executor = SingleThreadedExecutor()
+        self.executor = LeanExecutor()
         self._nodes: list[Node] = []
         self._programs: list[Program] = []
 

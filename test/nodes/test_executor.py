@@ -173,6 +173,31 @@ def test_what_is_created_later_is_called_and_what_is_destroyed_is_not(spun: Spun
     assert came == [0] and calls.count("begun") == 1
 
 
+def test_turns_can_be_made_one_by_one_and_end_in_time(ros: RosWorld) -> None:
+    from rclpy.executors import ExternalShutdownException
+
+    from dapdee_ros.nodes.executor import LeanExecutor
+    from dapdee_ros.nodes.timers import every
+
+    calls: list[float] = []
+    executor, node = LeanExecutor(), a_node()
+    executor.add_node(node)
+    began_s = time.monotonic()
+    for _ in range(5):
+        executor.spin_once(timeout_sec=0.05)
+    assert time.monotonic() - began_s < 1.0 and not calls
+    every(node, 0.02, lambda: calls.append(time.monotonic()))
+    while len(calls) < 3:
+        executor.spin_once()
+        assert time.monotonic() - began_s < WAIT_S
+    ros.context.shutdown()
+    with pytest.raises(ExternalShutdownException):
+        executor.spin_once(timeout_sec=0.05)
+    executor.shutdown()
+    executor.spin_once()
+    node.destroy_node()
+
+
 def test_a_node_that_is_removed_is_not_called_any_more(spun: Spun) -> None:
     from dapdee_ros.nodes.timers import every
 
