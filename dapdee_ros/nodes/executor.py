@@ -24,6 +24,7 @@ from rclpy.executors import (
     TimeoutException,
 )
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,20 @@ class LeanExecutor(SingleThreadedExecutor):
             self._forget()
         return done
 
+    def add_node(self, node: Node) -> bool:
+        """Run a node's callbacks, too."""
+        self._changed = True
+        return super().add_node(node)
+
+    def remove_node(self, node: Node) -> None:
+        """Run a node's callbacks no more."""
+        super().remove_node(node)
+        self._changed = True
+
     def _listed(self) -> _WaitSet | None:
+        if self._changed:
+            # The guard condition alone would not do: rclpy's own turn resets it as well.
+            self._forget()
         if self._waiting is None and not self._is_other:
             self._changed = False
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -171,6 +172,40 @@ def test_what_is_created_later_is_called_and_what_is_destroyed_is_not(spun: Spun
     spun.until(lambda: publisher.get_subscription_count() == 0)
     spun.until(lambda: calls.count("later") > 5)
     assert came == [0] and calls.count("begun") == 1
+
+
+def test_what_a_service_or_a_task_creates_is_called(spun: Spun) -> None:
+    from rcl_interfaces.msg import SetParametersResult
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    from dapdee_ros.nodes.timers import every
+
+    node, other = a_node(), a_node("other")
+    calls: list[str] = []
+    node.declare_parameter("wanted", "")
+
+    def create(parameters: list[Any]) -> SetParametersResult:
+        name = parameters[0].value
+        every(node, 0.02, lambda: calls.append(name))
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(create)
+    client = other.create_client(SetParameters, "one/set_parameters")
+    spun.start(node, other)
+    assert client.wait_for_service(WAIT_S)
+    for name in ("first", "second"):
+        request = SetParameters.Request(
+            parameters=[Parameter("wanted", value=name).to_parameter_msg()]
+        )
+        future = client.call_async(request)
+        # Before the middleware's events are looked for, after which it would be found in any case.
+        spun.until(future.done)
+        called_s = time.monotonic()
+        spun.until(partial(calls.__contains__, name))
+        assert time.monotonic() - called_s < 0.5
+    spun.executor.create_task(lambda: every(node, 0.02, lambda: calls.append("third")))
+    spun.until(lambda: "third" in calls)
 
 
 def test_turns_can_be_made_one_by_one_and_end_in_time(ros: RosWorld) -> None:

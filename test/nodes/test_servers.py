@@ -83,6 +83,7 @@ class Street:
         for car, results in self.results.items():
             numbers = [r.frame_number for r in results]
             assert len(set(numbers)) == len(numbers), f"{car} answered a frame twice"
+            self.ros.spin_until(partial(bool, self.ledgers[car]), what="a ledger")
             ledger = self.ledgers[car][-1]
             assert ledger.accepted == ledger.results + ledger.drops + ledger.in_flight
             assert ledger.drops == 0, list(ledger.drop_reasons)
