@@ -11,6 +11,7 @@ from dapdee_ros.core.fleet_car import Demand, Posted
 from dapdee_ros.core.frames import Place, Server
 from dapdee_ros.core.planning_settings import PlanningSettings
 from dapdee_ros.planning.answer import Answer, answer, best_of
+from dapdee_ros.planning.keeper import favour_of
 from dapdee_ros.planning.pinned import parse_pinned
 from dapdee_ros.planning.plan import Plan
 from dapdee_ros.planning.policy import Policy, Problem, Situation, traits_of
@@ -66,7 +67,8 @@ class Question:
     def answer(self) -> Answer:
         """The plan over the best server, or why there is none, and what to do then. May be slow."""
         answers = [question._over_its_server() for question in (self, *self.others)]
-        return best_of(answers, self.situation.quality_tolerance)
+        favour = favour_of(self.settings.plan_margin) if self.follows_gain else 0.0
+        return best_of(answers, self.situation.quality_tolerance, favour)
 
     def _over_its_server(self) -> Answer:
         return answer(

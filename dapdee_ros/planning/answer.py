@@ -29,7 +29,9 @@ class Answer:
     complaint: str = ""
 
 
-def best_of(answers: Sequence[Answer], quality_tolerance: float = 0.0) -> Answer:
+def best_of(
+    answers: Sequence[Answer], quality_tolerance: float = 0.0, favour: float = 0.0
+) -> Answer:
     """The one to follow of the answers for several edge servers, the car's favourite first.
 
     As among candidates of one table: of plans in time the highest quality, then the lowest
@@ -38,6 +40,8 @@ def best_of(answers: Sequence[Answer], quality_tolerance: float = 0.0) -> Answer
     Args:
         answers: at least one.
         quality_tolerance: quality that may be given up for a lower objective, 0 to 1.
+        favour: by what share of the objective a server may be worse and still come before those
+            that are less liked: what is measured of two like servers always differs a little.
     """
     sound = [a for a in answers if a.plan is not None and not a.complaint]
     if len(sound) < 2:
@@ -49,7 +53,8 @@ def best_of(answers: Sequence[Answer], quality_tolerance: float = 0.0) -> Answer
     quality = {k: 0.0 if math.isnan(q := plans[k].quality) else q for k in in_time}
     enough = max(quality.values()) - quality_tolerance - 1e-9
     near = [k for k in in_time if quality[k] >= enough]
-    return sound[min(near, key=lambda k: plans[k].objective_s)]
+    most_s = (1 + favour) * min(plans[k].objective_s for k in near)
+    return sound[next(k for k in near if plans[k].objective_s <= most_s)]
 
 
 def answer(

@@ -9,6 +9,17 @@ from dataclasses import dataclass
 from dapdee_ros.planning.plan import Plan
 
 
+def favour_of(margin: float) -> float:
+    """By what share of the objective a favourite server may be worse and still be used.
+
+    Half of what another one has to save to be left for: between the two nobody moves.
+
+    Args:
+        margin: share of the objective that a new plan has to save.
+    """
+    return margin / 2
+
+
 def worth_sending(plan: Plan, alone: Plan, margin: float) -> bool:
     """Whether a plan that needs the link gains enough over the best that needs none.
 
@@ -133,7 +144,8 @@ class PlanKeeper:
             follow: take any other plan after the dwell, better or not: for policies with their own
                 criteria.
             favourite: the new plan's server is preferred to that of the one in force, so that it
-                need not gain a margin: cars that had to leave a server come back to it.
+                need not gain anything, and may lose what ``favour_of`` the margin is: cars that had
+                to leave a server come back to it.
 
         Returns:
             The change, from which on the new plan is the one in force; None to stay.
@@ -188,7 +200,7 @@ class PlanKeeper:
             # given a little room there, so that two plans do not take turns at the bound.
             return None, 0.0
         saving = Change(Cause.SAVING, new, current).saving
-        if favourite and saving >= 0:
+        if favourite and saving >= -favour_of(self.settings.margin):
             return Cause.FAVOURITE, dwell_s
         if saving > self.settings.margin:
             return Cause.SAVING, dwell_s * min(1.0, _PATIENT_SAVING / saving)

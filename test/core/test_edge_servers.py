@@ -92,9 +92,9 @@ def test_the_faster_server_is_used_and_a_little_faster_one_is_not_worth_a_change
 def test_a_car_returns_to_its_favourite_once_that_is_as_good_and_stays() -> None:
     manager = core(replace(PLANNING, plan_margin=0.1))
     assert the(TellPlan, manager.handle(1.0, dead("edge1"))).plan.server == "edge2"
-    stands_by = the(TellPlan, manager.handle(2.0, link("edge1", 7.9)))
+    stands_by = the(TellPlan, manager.handle(2.0, link("edge1", 6.0)))
     assert stands_by.plan.server == "edge2"
-    back = the(TellPlan, manager.handle(3.0, link("edge1")))
+    back = the(TellPlan, manager.handle(3.0, link("edge1", 7.9)))  # as good, but for noise
     assert (back.plan.server, "favourite" in back.why) == ("edge1", True)
     assert told(manager.handle(4.0, link("edge2", 8.1))) is None
 

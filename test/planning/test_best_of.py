@@ -25,6 +25,14 @@ def test_of_plans_in_time_quality_counts_first_and_then_what_is_minimised() -> N
     assert best_of([plan(0.2, math.nan), quick]) is quick
 
 
+def test_a_favourite_may_be_a_little_worse() -> None:
+    favourite, other, better = plan(0.104), plan(0.1), plan(0.095)
+    assert best_of([favourite, other], favour=0.05) is favourite
+    assert best_of([favourite, other], favour=0.03) is other
+    assert best_of([favourite, other, better], favour=0.06) is other
+    assert best_of([favourite, plan(0.2, 0.95)], favour=0.05) is not favourite
+
+
 def test_if_none_is_in_time_the_lowest_latency_counts() -> None:
     later, sooner = plan(0.9, late=True), plan(0.5, 0.5, late=True)
     assert best_of([later, sooner]) is sooner

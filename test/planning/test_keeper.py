@@ -54,10 +54,10 @@ def test_the_same_plan_over_another_server_is_another_plan(keeper: PlanKeeper) -
     other = replace(SLOW, stages=stages, expected_latency_s=0.08)
     change = keeper.consider(0.6, other, SLOW)
     assert change is not None and change.cause is Cause.SAVING
-    # Back to a favourite one goes without a gain, but not to a worse one, nor at once.
-    worse = replace(SLOW, expected_latency_s=0.081)
+    # Back to a favourite one goes without a gain, but not to a clearly worse one, nor at once.
+    worse = replace(SLOW, expected_latency_s=0.085)
     assert keeper.consider(1.2, worse, other, favourite=True) is None
-    as_good = replace(SLOW, expected_latency_s=0.08)
+    as_good = replace(SLOW, expected_latency_s=0.083)
     assert keeper.consider(0.7, as_good, other, favourite=True) is None
     assert keeper.consider(1.2, as_good, other) is None
     change = keeper.consider(1.2, as_good, other, favourite=True)
