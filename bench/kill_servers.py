@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import statistics
@@ -319,23 +320,25 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     open_ = [r for kill in kills for r in kill.open_frames(bench.cars)]
     in_time = [r for r in open_ if r.latency_s <= args.deadline_s]
     returns_s = [kill.back_s - kill.ready_s for kill in kills]
-    share = len(in_time) / len(open_) if open_ else 0.0
-    if share < LEAST_IN_TIME:
+    share = len(in_time) / len(open_) if open_ else math.nan
+    if share < LEAST_IN_TIME or (kills and not open_):
         wrong.append(f"{share:.1%} of the open frames were in time")
-    if max(returns_s) > LONGEST_RETURN_S:
+    if max(returns_s, default=0.0) > LONGEST_RETURN_S:
         wrong.append(f"back in use only after {max(returns_s):.2f} s")
     return {
         "undisturbed": steady,
         "kills": len(kills),
         "open_at_kills": len(open_),
-        "open_in_time": round(share, 4),
+        "open_in_time": round(share, 4) if open_ else None,
         "open_on_another_server": sum(r.site in SERVERS for r in open_),
         "open_on_car": sum(r.site not in SERVERS for r in open_),
         "open_worst_latency_s": round(max((r.latency_s for r in open_), default=0.0), 3),
         "back_in_use_s": {
             "median": round(statistics.median(returns_s), 2),
             "worst": round(max(returns_s), 2),
-        },
+        }
+        if kills
+        else None,
         **found,
         "seconds": round(time.monotonic() - started_s, 1),
         "wrong": wrong,
