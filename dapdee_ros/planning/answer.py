@@ -53,8 +53,9 @@ def best_of(
     quality = {k: 0.0 if math.isnan(q := plans[k].quality) else q for k in in_time}
     enough = max(quality.values()) - quality_tolerance - 1e-9
     near = [k for k in in_time if quality[k] >= enough]
-    most_s = (1 + favour) * min(plans[k].objective_s for k in near)
-    return sound[next(k for k in near if plans[k].objective_s <= most_s)]
+    best = min(near, key=lambda k: plans[k].objective_s)
+    most_s = (1 + favour) * plans[best].objective_s
+    return sound[next((k for k in near if plans[k].objective_s <= most_s), best)]
 
 
 def answer(
